@@ -1,0 +1,304 @@
+//! The client: settings, and whole messages.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
+use crate::context::{EncryptionContext, ExpectedContext};
+use crate::decrypt::{Decryptor, Unopened};
+use crate::encrypt::Encryptor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::Keyring;
+use crate::message::header::{Header, HeaderLimits, UnverifiedHeader};
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+/// Seals and opens messages with the keys of a keyring. Cheap to clone; safe to share between threads.
+///
+/// Every operation comes as a plain call and as an `_async` twin of the same arguments. The plain call works
+/// wherever keys are at hand without waiting, as with [`LocalKms`](crate::LocalKms) and raw keys, inside and
+/// outside of async runtimes; where they come over a network it answers [`ErrorKind::NeedsAsync`] before doing
+/// anything. The twins need no particular executor.
+#[derive(Clone, Debug)]
+pub struct Client {
+    cmm: Arc<dyn Cmm>,
+    settings: Settings,
+}
+
+/// What a [`ClientBuilder`] sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) suite: Option<AlgorithmSuite>,
+    pub(crate) commitment_policy: CommitmentPolicy,
+    pub(crate) frame_length: u32,
+    pub(crate) header_limits: HeaderLimits,
+    pub(crate) max_frame_length: u32,
+    pub(crate) max_unframed_length: u64,
+    pub(crate) unsigned_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MIB_64: u32 = 64 << 20;
+        Self {
+            suite: None,
+            commitment_policy: CommitmentPolicy::default(),
+            frame_length: 4096,
+            header_limits: HeaderLimits::default(),
+            max_frame_length: MIB_64,
+            max_unframed_length: u64::from(MIB_64),
+            unsigned_only: false,
+        }
+    }
+}
+
+/// An opened message: plaintext and header, both verified, the signature of signed suites included.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Decrypted {
+    /// What was sealed.
+    pub plaintext: Vec<u8>,
+    /// What the message says of itself, its encryption context first of all.
+    pub header: Header,
+}
+
+impl Client {
+    /// A client over a keyring, with the default settings.
+    pub fn new(keyring: impl Keyring + 'static) -> Self {
+        Self::with_cmm(DefaultCmm::new(keyring))
+    }
+
+    /// A client over a materials manager, with the default settings.
+    pub fn with_cmm(cmm: impl Cmm + 'static) -> Self {
+        Self { cmm: Arc::new(cmm), settings: Settings::default() }
+    }
+
+    /// A client over a keyring, with settings of its own.
+    pub fn builder(keyring: impl Keyring + 'static) -> ClientBuilder {
+        Self::builder_with_cmm(DefaultCmm::new(keyring))
+    }
+
+    /// A client over a materials manager, with settings of its own.
+    pub fn builder_with_cmm(cmm: impl Cmm + 'static) -> ClientBuilder {
+        ClientBuilder { cmm: Arc::new(cmm), settings: Settings::default() }
+    }
+
+    /// The message of `plaintext`, bound to `context`.
+    ///
+    /// # Errors
+    /// What the keyring fails with; [`ErrorKind::PolicyViolation`] and [`ErrorKind::LimitExceeded`] where the
+    /// settings do not allow the message; [`ErrorKind::NeedsAsync`] where keys come over a network.
+    pub fn encrypt(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
+        self.now(self.encrypt_async(plaintext, context))
+    }
+
+    /// As [`encrypt`](Self::encrypt), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub async fn encrypt_async(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
+        let encryptor = self.encryptor_for(context, Some(plaintext.len() as u64)).await?;
+        encryptor.encrypt_all(plaintext)
+    }
+
+    /// Opens a whole message. Nothing is returned before all of it is verified.
+    ///
+    /// `expected` is what its encryption context must hold: a `&EncryptionContext` of pairs that must be there,
+    /// or [`ExpectedContext::any`] to look at `header` oneself.
+    ///
+    /// # Errors
+    /// One [`ErrorKind`] for each way in which a message can be bad or not be this reader's.
+    pub fn decrypt(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
+        self.now(self.decrypt_async(message, expected.into()))
+    }
+
+    /// As [`decrypt`](Self::decrypt), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub async fn decrypt_async(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
+        let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
+        let body = message.get(header.len()..).unwrap_or_default();
+        let decryptor = self.decryptor_async(header, expected.into()).await?;
+        let (plaintext, header) = decryptor.decrypt_all(body)?;
+        Ok(Decrypted { plaintext, header })
+    }
+
+    /// Starts a message that is written piece by piece: see [`Encryptor::writer`].
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encryptor(&self, context: &EncryptionContext) -> Result<Encryptor> {
+        self.now(self.encryptor_async(context))
+    }
+
+    /// As [`encryptor`](Self::encryptor), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub async fn encryptor_async(&self, context: &EncryptionContext) -> Result<Encryptor> {
+        self.encryptor_for(context, None).await
+    }
+
+    /// Takes up a message that is read piece by piece, behind its header: see [`Decryptor::reader`].
+    ///
+    /// Read the header with [`UnverifiedHeader::read_within`] and [`header_limits`](Self::header_limits).
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt), as far as the header can tell.
+    pub fn decryptor(&self, header: UnverifiedHeader, expected: impl Into<ExpectedContext>) -> Result<Decryptor> {
+        self.now(self.decryptor_async(header, expected.into()))
+    }
+
+    /// As [`decryptor`](Self::decryptor), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`decryptor`](Self::decryptor).
+    pub async fn decryptor_async(
+        &self,
+        header: UnverifiedHeader,
+        expected: impl Into<ExpectedContext>,
+    ) -> Result<Decryptor> {
+        let unopened = Unopened::new(header, expected.into(), &self.settings)?;
+        let given = unopened.request.given_context().clone();
+        let opened = match self.cmm.decryption_materials(&unopened.request).await {
+            Ok(materials) => unopened.open(&materials.data_key),
+            Err(error) => Err(error),
+        };
+        opened.map_err(|error| Unopened::explain(&given, error))
+    }
+
+    /// The limits under which this client reads headers.
+    #[must_use]
+    pub fn header_limits(&self) -> HeaderLimits {
+        self.settings.header_limits
+    }
+
+    async fn encryptor_for(&self, context: &EncryptionContext, plaintext_len: Option<u64>) -> Result<Encryptor> {
+        let request = EncryptionRequest {
+            encryption_context: context.clone(),
+            suite: self.settings.suite,
+            commitment_policy: self.settings.commitment_policy,
+            plaintext_len,
+        };
+        let materials = self.cmm.encryption_materials(&request).await?;
+        Encryptor::new(materials, &self.settings)
+    }
+
+    /// Polls a future once, which is enough where everything is local.
+    fn now<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.cmm.is_local() {
+            let detail = "the keys come over a network: call the _async twin of this function and await it";
+            return Err(Error::new(ErrorKind::NeedsAsync, detail));
+        }
+        poll_once(future).unwrap_or_else(|| {
+            let detail = format!("a keyring called itself local and then waited: {:?}", self.cmm);
+            Err(Error::new(ErrorKind::Internal, detail))
+        })
+    }
+}
+
+/// The output of a future that is ready at once.
+pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// Settings for a [`Client`].
+///
+/// ```
+/// use manila::{AlgorithmSuite, Client, RawAesKeyring};
+///
+/// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
+/// let client = Client::builder(keyring)
+///     .suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey)
+///     .frame_length(65_536)
+///     .build()?;
+/// # Ok::<(), manila::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until built"]
+pub struct ClientBuilder {
+    cmm: Arc<dyn Cmm>,
+    settings: Settings,
+}
+
+impl ClientBuilder {
+    /// The suite to write. By default that of the commitment policy.
+    pub fn suite(mut self, suite: AlgorithmSuite) -> Self {
+        self.settings.suite = Some(suite);
+        self
+    }
+
+    /// Which suites may be written and read. By default those with key commitment alone.
+    pub fn commitment_policy(mut self, policy: CommitmentPolicy) -> Self {
+        self.settings.commitment_policy = policy;
+        self
+    }
+
+    /// Plaintext bytes in a frame, 4096 by default. Larger frames make large messages faster and need as much more
+    /// memory in streams.
+    pub fn frame_length(mut self, bytes: u32) -> Self {
+        self.settings.frame_length = bytes;
+        self
+    }
+
+    /// The most encrypted data keys to write or read, 64 by default. Each can cost the reader a call to a KMS.
+    pub fn max_encrypted_data_keys(mut self, count: u16) -> Self {
+        self.settings.header_limits.max_encrypted_data_keys = count;
+        self
+    }
+
+    /// The longest header to write or read in bytes, 1 MiB by default.
+    pub fn max_header_length(mut self, bytes: usize) -> Self {
+        self.settings.header_limits.max_length = bytes;
+        self
+    }
+
+    /// The longest frame to read in bytes of plaintext, 64 MiB by default. A stream holds one frame in memory.
+    pub fn max_frame_length(mut self, bytes: u32) -> Self {
+        self.settings.max_frame_length = bytes;
+        self
+    }
+
+    /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in
+    /// memory.
+    pub fn max_unframed_length(mut self, bytes: u64) -> Self {
+        self.settings.max_unframed_length = bytes;
+        self
+    }
+
+    /// Refuses signed messages before any key is asked for, so that a stream releases nothing that a signature at
+    /// its end could still disown. Off by default.
+    pub fn unsigned_only(mut self, only: bool) -> Self {
+        self.settings.unsigned_only = only;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PolicyViolation`] if the policy does not allow the suite, [`ErrorKind::InvalidInput`] if the
+    /// frame length is 0 or over what this client reads, or if no data key is allowed.
+    pub fn build(self) -> Result<Client> {
+        let settings = self.settings;
+        let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
+        if let Some(suite) = settings.suite {
+            settings.commitment_policy.check_encrypt(suite)?;
+        }
+        if settings.frame_length == 0 {
+            return invalid("a frame length of 0 cannot hold anything: set frame_length to 1 or more");
+        }
+        if settings.frame_length > settings.max_frame_length {
+            return invalid("the client could not read its own frames: raise max_frame_length to frame_length");
+        }
+        if settings.header_limits.max_encrypted_data_keys == 0 {
+            return invalid("a message has at least one data key: set max_encrypted_data_keys to 1 or more");
+        }
+        Ok(Client { cmm: self.cmm, settings })
+    }
+}

@@ -1,0 +1,131 @@
+//! Cryptographic materials managers: they stand between a client and its keyrings.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::keyring::{KeyFuture, Keyring};
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptedDataKey, EncryptionMaterials};
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+/// Assembles what a message is encrypted or decrypted with.
+///
+/// Source: the ESDK specification, `framework/cmm-interface.md`.
+pub trait Cmm: Send + Sync + Debug {
+    /// Materials with a data key, for one message.
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials>;
+
+    /// The data key of a message.
+    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials>;
+
+    /// A promise that the futures never return `Pending`, so that plain calls can use this manager.
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<C: Cmm + ?Sized> Cmm for Arc<C> {
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+        (**self).encryption_materials(request)
+    }
+
+    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        (**self).decryption_materials(request)
+    }
+
+    fn is_local(&self) -> bool {
+        (**self).is_local()
+    }
+}
+
+/// What a client asks for before it encrypts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct EncryptionRequest {
+    /// The caller's context.
+    pub encryption_context: EncryptionContext,
+    /// The suite asked for, if any.
+    pub suite: Option<AlgorithmSuite>,
+    /// The client's commitment policy.
+    pub commitment_policy: CommitmentPolicy,
+    /// Length of the plaintext in bytes, where it is known beforehand.
+    pub plaintext_len: Option<u64>,
+}
+
+/// Asks its keyring once for each message. What a client uses unless told otherwise.
+///
+/// Source: the ESDK specification, `framework/default-cmm.md`.
+#[derive(Debug)]
+pub struct DefaultCmm<K> {
+    keyring: K,
+}
+
+impl<K: Keyring> DefaultCmm<K> {
+    /// A manager over `keyring`.
+    pub const fn new(keyring: K) -> Self {
+        Self { keyring }
+    }
+
+    async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
+        let suite = request.suite.unwrap_or(request.commitment_policy.default_suite());
+        request.commitment_policy.check_encrypt(suite)?;
+        let mut materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
+        let wrapped = self.keyring.on_encrypt(&materials).await?;
+        materials.add(wrapped)?;
+        Ok(materials)
+    }
+
+    async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
+        let unwrapped = self.keyring.on_decrypt(request).await?;
+        match unwrapped.data_key {
+            Some(data_key) => Ok(DecryptionMaterials { data_key }),
+            None => Err(not_opened(request.encrypted_data_keys(), unwrapped.causes)),
+        }
+    }
+}
+
+impl<K: Keyring> Cmm for DefaultCmm<K> {
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+        Box::pin(self.encrypt(request))
+    }
+
+    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        Box::pin(self.decrypt(request))
+    }
+
+    fn is_local(&self) -> bool {
+        self.keyring.is_local()
+    }
+}
+
+/// Why no data key opened: a KMS that may answer later weighs more than one that refused, and that more than a
+/// key that is the wrong one.
+fn not_opened(keys: &[EncryptedDataKey], causes: Vec<Error>) -> Error {
+    if causes.is_empty() {
+        let detail =
+            format!("none of the message's encrypted data keys is for the keys at hand; it has {}", list(keys));
+        return Error::new(ErrorKind::WrongKey, detail);
+    }
+    let kind = [ErrorKind::Unavailable, ErrorKind::KeyRefused]
+        .into_iter()
+        .find(|kind| causes.iter().any(|cause| cause.kind() == *kind))
+        .unwrap_or(ErrorKind::WrongKey);
+    Error::with_causes(kind, "none of the message's encrypted data keys could be opened", causes)
+}
+
+/// The first few data keys, for people.
+fn list(keys: &[EncryptedDataKey]) -> String {
+    const SHOWN: usize = 4;
+    let name = |key: &EncryptedDataKey| {
+        let info = String::from_utf8_lossy(&key.provider_info);
+        format!("{} of {}", quoted(&info), quoted(&key.provider_id))
+    };
+    let mut names: Vec<_> = keys.iter().take(SHOWN).map(name).collect();
+    if keys.len() > SHOWN {
+        names.push(format!("{} more", keys.len() - SHOWN));
+    }
+    names.join(", ")
+}

@@ -1,0 +1,288 @@
+//! The encryption context: public pairs of text that are authenticated with a message.
+//!
+//! Source: the ESDK specification, `framework/structures.md` (encryption context).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::message::codec::{Cursor, put_u16};
+
+/// Keys that begin so belong to the format.
+const RESERVED_PREFIX: &str = "aws-crypto-";
+/// The key under which a signed message carries its public key.
+pub(crate) const PUBLIC_KEY: &str = "aws-crypto-public-key";
+
+/// Pairs of text bound to a message: stored in its header in the clear, authenticated, and shown to the KMS,
+/// which may base its decision on them and writes them to its audit log. Never put a secret here.
+///
+/// Pairs are kept sorted by the UTF-8 bytes of their keys. Serialised they take at most 65,535 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EncryptionContext {
+    pairs: BTreeMap<String, String>,
+}
+
+impl EncryptionContext {
+    /// A context of these pairs; `new([("tenant", "acme")])`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if a key occurs twice or begins with `aws-crypto-`, which the format keeps to
+    /// itself; [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header.
+    pub fn new<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self>
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        let mut context = Self::default();
+        for (key, value) in pairs {
+            let key = key.into();
+            if key.starts_with(RESERVED_PREFIX) {
+                let detail = format!(
+                    "encryption context key {} begins with {RESERVED_PREFIX}, which is reserved: choose another",
+                    quoted(&key)
+                );
+                return Err(Error::new(ErrorKind::InvalidInput, detail));
+            }
+            context.insert(ErrorKind::InvalidInput, key, value.into())?;
+        }
+        context.to_bytes()?;
+        Ok(context)
+    }
+
+    /// A context without pairs.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
+    /// The pairs, sorted by the UTF-8 bytes of their keys.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter(self.pairs.iter())
+    }
+
+    /// The number of pairs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there are no pairs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    fn insert(&mut self, kind: ErrorKind, key: String, value: String) -> Result<()> {
+        match self.pairs.entry(key) {
+            btree_map::Entry::Vacant(entry) => {
+                entry.insert(value);
+                Ok(())
+            }
+            btree_map::Entry::Occupied(entry) => {
+                let detail = format!("encryption context key {} occurs twice", quoted(entry.key()));
+                Err(Error::new(kind, detail))
+            }
+        }
+    }
+
+    /// This context with the pair that carries a signed message's public key.
+    pub(crate) fn with_public_key(&self, encoded: String) -> Self {
+        let mut context = self.clone();
+        context.pairs.insert(PUBLIC_KEY.to_owned(), encoded);
+        context
+    }
+
+    /// All pairs of both; where both have a key, `other` wins.
+    pub(crate) fn merged(&self, other: &Self) -> Self {
+        let mut merged = self.clone();
+        merged.pairs.extend(other.pairs.clone());
+        merged
+    }
+
+    /// The pairs whose keys satisfy `keep`.
+    pub(crate) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let pairs = self.pairs.iter().filter(|(key, _)| keep(key));
+        Self { pairs: pairs.map(|(key, value)| (key.clone(), value.clone())).collect() }
+    }
+
+    /// The serialisation that headers, keyrings and tags use: a count and the pairs; nothing when empty.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let too_large = |_| {
+            let detail =
+                "the encryption context does not fit: keys, values and all pairs together take at most 65,535 bytes";
+            Error::new(ErrorKind::LimitExceeded, detail)
+        };
+        let mut out = Vec::new();
+        if !self.is_empty() {
+            put_u16(&mut out, self.len()).map_err(too_large)?;
+        }
+        for (key, value) in &self.pairs {
+            for text in [key, value] {
+                put_u16(&mut out, text.len()).map_err(too_large)?;
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        u16::try_from(out.len()).map_err(|_| too_large(crate::message::codec::DoesNotFit))?;
+        Ok(out)
+    }
+
+    /// Reads the pairs of a header; takes them in any order, as every implementation does, but no key twice.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut context = Self::default();
+        if bytes.is_empty() {
+            return Ok(context);
+        }
+        let malformed = |detail: &'static str| Error::new(ErrorKind::Malformed, detail);
+        let cut = |_| malformed("a pair of the encryption context is cut short");
+        let mut cursor = Cursor::new(bytes);
+        for _ in 0..cursor.u16().map_err(cut)? {
+            let mut text = || -> Result<String> {
+                let len = cursor.u16().map_err(cut)?;
+                let bytes = cursor.take(usize::from(len)).map_err(cut)?;
+                let text = str::from_utf8(bytes).map_err(|_| malformed("the encryption context is not UTF-8"))?;
+                Ok(text.to_owned())
+            };
+            let (key, value) = (text()?, text()?);
+            context.insert(ErrorKind::Malformed, key, value)?;
+        }
+        if !cursor.is_empty() {
+            return Err(malformed("the encryption context is longer than its pairs"));
+        }
+        Ok(context)
+    }
+}
+
+impl<'a> IntoIterator for &'a EncryptionContext {
+    type Item = (&'a str, &'a str);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The pairs of an [`EncryptionContext`], in order.
+#[derive(Clone, Debug)]
+pub struct Iter<'a>(btree_map::Iter<'a, String, String>);
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// What a reader expects of a message's encryption context.
+///
+/// A `&EncryptionContext` converts into the usual expectation: these pairs must be there, others may be.
+/// A pair whose value differs fails before any key is asked for. A pair that the header lacks is authenticated
+/// all the same (the specification's reproduced encryption context), so the message opens if it was sealed with
+/// that pair left out of the header, and fails otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExpectedContext {
+    pairs: EncryptionContext,
+    exactly: bool,
+}
+
+impl ExpectedContext {
+    /// Whatever the message holds. The caller looks at the context of the opened message itself.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { pairs: EncryptionContext::empty(), exactly: false }
+    }
+
+    /// These pairs, and no others but those that the format adds.
+    #[must_use]
+    pub fn exactly(pairs: &EncryptionContext) -> Self {
+        Self { pairs: pairs.clone(), exactly: true }
+    }
+
+    /// Holds the context of a header against what is expected.
+    ///
+    /// Returns the pairs that the header lacks: they are to be authenticated with it.
+    pub(crate) fn check(&self, header: &EncryptionContext) -> Result<EncryptionContext> {
+        let mismatch = |key: &str, what: &str| {
+            let detail = format!("the message's encryption context {what} {}", quoted(key));
+            Err(Error::new(ErrorKind::ContextMismatch, detail))
+        };
+        for (key, value) in &self.pairs {
+            if header.get(key).is_some_and(|found| found != value) {
+                return mismatch(key, "has another value than expected for the key");
+            }
+        }
+        if self.exactly {
+            let surplus = header.iter().find(|(key, _)| *key != PUBLIC_KEY && self.pairs.get(key).is_none());
+            if let Some((key, _)) = surplus {
+                return mismatch(key, "has a key that is not among the expected ones:");
+            }
+        }
+        Ok(self.pairs.filtered(|key| header.get(key).is_none()))
+    }
+}
+
+impl From<&EncryptionContext> for ExpectedContext {
+    fn from(pairs: &EncryptionContext) -> Self {
+        Self { pairs: pairs.clone(), exactly: false }
+    }
+}
+
+impl From<&Self> for ExpectedContext {
+    fn from(expected: &Self) -> Self {
+        expected.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_sorted_by_bytes_not_by_utf16() {
+        // U+10000 is f0 90 80 80 in UTF-8 and d800 dc00 in UTF-16; U+FF61 is ef bd a1 and ff61.
+        let context = EncryptionContext::new([("\u{10000}", "2"), ("\u{ff61}", "1")]).unwrap();
+        let keys: Vec<_> = context.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["\u{ff61}", "\u{10000}"]);
+        let bytes = b"\x00\x02\x00\x03\xef\xbd\xa1\x00\x011\x00\x04\xf0\x90\x80\x80\x00\x012";
+        assert_eq!(context.to_bytes().unwrap(), bytes);
+        assert_eq!(EncryptionContext::from_bytes(bytes).unwrap(), context);
+    }
+
+    #[test]
+    fn the_largest_context_fits_and_one_byte_more_does_not() {
+        let of = |len: usize| EncryptionContext::new([("k", "v".repeat(len))]);
+        assert_eq!(of(65_528).unwrap().to_bytes().unwrap().len(), 65_535);
+        assert_eq!(of(65_529).unwrap_err().kind(), ErrorKind::LimitExceeded);
+        let long_key = EncryptionContext::new([("k".repeat(65_536), "")]);
+        assert_eq!(long_key.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    }
+
+    #[test]
+    fn reserved_and_repeated_keys_are_refused() {
+        let reserved = EncryptionContext::new([("aws-crypto-mine", "x")]).unwrap_err();
+        assert_eq!(reserved.kind(), ErrorKind::InvalidInput);
+        let twice = EncryptionContext::new([("a", "1"), ("a", "1")]).unwrap_err();
+        assert_eq!(twice.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn an_expectation_tells_what_is_missing_and_what_differs() {
+        let header = EncryptionContext::new([("a", "1"), ("b", "2")]).unwrap();
+        let ask = |pairs: &[(&str, &str)]| EncryptionContext::new(pairs.iter().copied()).unwrap();
+        let usual = |pairs: &[(&str, &str)]| ExpectedContext::from(&ask(pairs)).check(&header);
+        assert!(usual(&[("a", "1")]).unwrap().is_empty());
+        assert_eq!(usual(&[("a", "2")]).unwrap_err().kind(), ErrorKind::ContextMismatch);
+        assert_eq!(usual(&[("c", "3")]).unwrap(), ask(&[("c", "3")]));
+        let exactly = |pairs: &[(&str, &str)]| ExpectedContext::exactly(&ask(pairs)).check(&header);
+        assert_eq!(exactly(&[("a", "1")]).unwrap_err().kind(), ErrorKind::ContextMismatch);
+        assert!(exactly(&[("a", "1"), ("b", "2")]).unwrap().is_empty());
+        assert!(ExpectedContext::any().check(&header).unwrap().is_empty());
+    }
+}

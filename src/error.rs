@@ -1,0 +1,208 @@
+//! The one error type: a kind to match on, a text that says what to do, and the causes beneath.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+///
+/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor
+/// the text depends on a secret. Strings that come from a message are escaped before they enter the text, so
+/// it is safe to print on a terminal or in a log line. Cloning is cheap and keeps the causes.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    detail: Cow<'static, str>,
+    causes: Vec<Error>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The classes of failure, for programs to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bytes are not a message of this format: unknown version or suite, a field that breaks its rules,
+    /// frames out of order, or Base64 text where bytes belong.
+    Malformed,
+    /// The message ends before it is complete.
+    Truncated,
+    /// More bytes follow the end of the message.
+    TrailingBytes,
+    /// A length or count is over a limit of this client, or over what the format can hold.
+    LimitExceeded,
+    /// The commitment policy, or `unsigned_only`, does not allow the algorithm suite.
+    PolicyViolation,
+    /// The encryption context is not the one that the reader expects.
+    ContextMismatch,
+    /// None of the message's encrypted data keys could be opened with the keys at hand.
+    WrongKey,
+    /// A KMS refused the key or the request: not found, disabled, access denied, not its ciphertext.
+    KeyRefused,
+    /// A KMS could not be reached or asks to try again later.
+    Unavailable,
+    /// The data key is not the one that the message commits to.
+    CommitmentMismatch,
+    /// An authentication tag is wrong: the header or a frame was changed, or the key is another one.
+    AuthenticationFailed,
+    /// The signature at the end of the message is wrong.
+    SignatureInvalid,
+    /// An argument or a setting cannot be used.
+    InvalidInput,
+    /// A plain call was made where keys come from the network: use its `_async` twin.
+    NeedsAsync,
+    /// Reading or writing a stream or a file failed.
+    Io,
+    /// The file of an embedded KMS cannot be used: damaged, of a newer version, or of another root key.
+    Storage,
+    /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.
+    Internal,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::build(kind, detail.into(), Vec::new(), None)
+    }
+
+    /// An error of a keyring, materials manager or KMS made elsewhere, with its cause.
+    ///
+    /// `detail` is shown to people: say what failed and what to do, and put no secret into it.
+    pub fn other(
+        kind: ErrorKind,
+        detail: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::build(kind, detail.into(), Vec::new(), Some(source.into()))
+    }
+
+    pub(crate) fn with_causes(kind: ErrorKind, detail: impl Into<Cow<'static, str>>, causes: Vec<Error>) -> Self {
+        Self::build(kind, detail.into(), causes, None)
+    }
+
+    /// The same failure, with `explanation` before its text.
+    pub(crate) fn explained(self, explanation: &str) -> Self {
+        let detail = format!("{explanation}: {}", self.0.detail);
+        Self::build(self.0.kind, detail.into(), self.0.causes.clone(), Some(Box::new(self)))
+    }
+
+    fn build(
+        kind: ErrorKind,
+        detail: Cow<'static, str>,
+        causes: Vec<Error>,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, detail, causes, source }))
+    }
+
+    /// The class of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// One cause for each encrypted data key that was tried and did not open; empty for other failures.
+    #[must_use]
+    pub fn causes(&self) -> &[Error] {
+        &self.0.causes
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.detail)?;
+        for (n, cause) in self.0.causes.iter().enumerate() {
+            write!(f, "{} {cause}", if n == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.0.kind).field("detail", &self.0.detail);
+        if !self.0.causes.is_empty() {
+            out.field("causes", &self.0.causes);
+        }
+        if let Some(source) = &self.0.source {
+            out.field("source", source);
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.source {
+            Some(source) => Some(source.as_ref()),
+            None => self.0.causes.first().map(|cause| cause as &(dyn StdError + 'static)),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Takes back an [`Error`] that travelled through `std::io`, or wraps an error of the stream itself.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(error) => Self::other(ErrorKind::Io, format!("reading or writing failed: {error}"), error),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For `Read` and `Write`: the [`Error`] can be taken back with `Error::from`.
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Truncated => io::ErrorKind::UnexpectedEof,
+            ErrorKind::InvalidInput | ErrorKind::NeedsAsync => io::ErrorKind::InvalidInput,
+            ErrorKind::Io => (error.0.source.as_ref())
+                .and_then(|source| source.downcast_ref::<io::Error>())
+                .map_or(io::ErrorKind::Other, io::Error::kind),
+            _ => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// `text` in quotes, cut to a length that fits an error line, with control characters escaped.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 120;
+    match text.char_indices().nth(LONGEST) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_way_through_io() {
+        let error = Error::new(ErrorKind::Truncated, "cut short");
+        let through = io::Error::from(error);
+        assert_eq!(through.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(Error::from(through).kind(), ErrorKind::Truncated);
+    }
+
+    #[test]
+    fn an_io_error_keeps_its_kind_and_is_the_source() {
+        let error = Error::from(io::Error::new(io::ErrorKind::BrokenPipe, "gone"));
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.source().is_some_and(|source| source.to_string() == "gone"));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn quoted_text_cannot_steer_a_terminal() {
+        assert_eq!(quoted("a\x1b[31m\u{202e}\n"), "\"a\\u{1b}[31m\\u{202e}\\n\"");
+        assert!(quoted(&"x".repeat(10_000)).len() < 130);
+    }
+}

@@ -1,0 +1,191 @@
+//! Key management services: who guards the keys that data keys are wrapped under.
+
+#[cfg(feature = "local-kms")]
+pub(crate) mod local;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::keyring::KeyFuture;
+use crate::materials::DataKey;
+
+/// The provider id of data keys wrapped by any [`Kms`], embedded or AWS's.
+pub(crate) const PROVIDER_ID: &str = "aws-kms";
+
+/// The three calls of AWS KMS that envelope encryption needs, with AWS's meaning.
+///
+/// Any implementation must bind ciphertexts to the encryption context exactly and answer with the ARN of the key
+/// that it used.
+pub trait Kms: Send + Sync + Debug {
+    /// Makes a data key of `length` bytes, and encrypts it under the key.
+    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey>;
+
+    /// Encrypts `plaintext`, 1 to 4096 bytes, under the key.
+    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext>;
+
+    /// Decrypts what was encrypted under the key and the same encryption context.
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext>;
+
+    /// A promise that the futures never return `Pending`, so that plain calls can use this KMS.
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<K: Kms + ?Sized> Kms for Arc<K> {
+    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
+        (**self).generate_data_key(request, length)
+    }
+
+    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
+        (**self).encrypt(request, plaintext)
+    }
+
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
+        (**self).decrypt(request, ciphertext)
+    }
+
+    fn is_local(&self) -> bool {
+        (**self).is_local()
+    }
+}
+
+/// What every call to a KMS says.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct KmsRequest<'a> {
+    /// The key: its ARN, its id, an alias or an alias ARN.
+    pub key_id: &'a str,
+    /// The pairs that the ciphertext is bound to.
+    pub encryption_context: &'a EncryptionContext,
+}
+
+impl<'a> KmsRequest<'a> {
+    /// A request for a key, bound to a context.
+    #[must_use]
+    pub const fn new(key_id: &'a str, encryption_context: &'a EncryptionContext) -> Self {
+        Self { key_id, encryption_context }
+    }
+}
+
+/// The answer of [`Kms::generate_data_key`].
+#[derive(Debug)]
+pub struct GeneratedDataKey {
+    /// The data key.
+    pub plaintext: DataKey,
+    /// The data key, encrypted.
+    pub ciphertext: Vec<u8>,
+    /// ARN of the key it is encrypted under.
+    pub key_arn: String,
+}
+
+/// The answer of [`Kms::encrypt`].
+#[derive(Debug)]
+pub struct KmsCiphertext {
+    /// The plaintext, encrypted.
+    pub ciphertext: Vec<u8>,
+    /// ARN of the key it is encrypted under.
+    pub key_arn: String,
+}
+
+/// The answer of [`Kms::decrypt`].
+#[derive(Debug)]
+pub struct KmsPlaintext {
+    /// What was encrypted.
+    pub plaintext: DataKey,
+    /// ARN of the key that opened it.
+    pub key_arn: String,
+}
+
+/// Why a KMS refused, in AWS's words: the source of an [`Error`] that a KMS made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+#[non_exhaustive]
+pub struct KmsError {
+    /// AWS's name for it, such as `NotFoundException`.
+    pub code: String,
+    /// What the KMS said.
+    pub message: String,
+}
+
+/// A key's Amazon Resource Name: `arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...`.
+///
+/// Source: the ESDK specification, `framework/aws-kms/aws-kms-key-arn.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyArn<'a> {
+    /// The partition, such as `aws`.
+    pub partition: &'a str,
+    /// The region, such as `eu-west-1`.
+    pub region: &'a str,
+    /// The account that owns the key.
+    pub account: &'a str,
+    /// The id of the key.
+    pub key_id: &'a str,
+}
+
+impl<'a> KeyArn<'a> {
+    /// The parts of the ARN of a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is no ARN of a key; that of an alias is none.
+    pub fn parse(arn: &'a str) -> Result<Self> {
+        match Self::split(arn) {
+            Some((parts, "key")) => Ok(parts),
+            _ => Err(not_an_arn(arn)),
+        }
+    }
+
+    /// The parts of the ARN of a key or an alias.
+    pub(crate) fn parse_any(arn: &'a str) -> Result<Self> {
+        Self::split(arn).map(|(parts, _)| parts).ok_or_else(|| not_an_arn(arn))
+    }
+
+    fn split(arn: &'a str) -> Option<(Self, &'a str)> {
+        let parts: Vec<_> = arn.splitn(6, ':').collect();
+        let ["arn", partition, "kms", region, account, resource] = *parts.as_slice() else {
+            return None;
+        };
+        let (kind @ ("key" | "alias"), key_id) = resource.split_once('/')? else {
+            return None;
+        };
+        let parts = Self { partition, region, account, key_id };
+        let whole = [partition, region, account, key_id].iter().all(|part| !part.is_empty());
+        whole.then_some((parts, kind))
+    }
+}
+
+fn not_an_arn(text: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{} is no ARN of a KMS key", quoted(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_has_six_parts_and_none_is_empty() {
+        let arn = KeyArn::parse("arn:aws:kms:eu-west-1:111122223333:key/mrk-1/2").unwrap();
+        assert_eq!(
+            (arn.partition, arn.region, arn.account, arn.key_id),
+            ("aws", "eu-west-1", "111122223333", "mrk-1/2")
+        );
+        let wrong = [
+            "",
+            "arn:aws:kms:eu-west-1:111122223333:alias/a",
+            "arn:aws:kms:eu-west-1:111122223333:key/",
+            "arn:aws:kms:eu-west-1:111122223333:key",
+            "arn::kms:eu-west-1:111122223333:key/1",
+            "arn:aws:kms::111122223333:key/1",
+            "arn:aws:kms:eu-west-1::key/1",
+            "arn:aws:s3:eu-west-1:111122223333:key/1",
+            "ARN:aws:kms:eu-west-1:111122223333:key/1",
+        ];
+        for text in wrong {
+            assert!(KeyArn::parse(text).is_err(), "{text}");
+        }
+        assert!(KeyArn::parse_any("arn:aws:kms:eu-west-1:111122223333:alias/a").is_ok());
+    }
+}

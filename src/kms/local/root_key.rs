@@ -1,0 +1,99 @@
+//! The root key: what seals the file of an embedded KMS.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::crypto;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Length of a root key in bytes.
+const LEN: usize = 32;
+
+/// The key that seals an embedded KMS's file. Keep it apart from the file, and keep a copy: without it every key
+/// in the file is lost. Zeroized on drop.
+pub struct RootKey(pub(super) Source);
+
+pub(super) enum Source {
+    Key(Zeroizing<[u8; LEN]>),
+    Passphrase(Zeroizing<Vec<u8>>),
+}
+
+impl RootKey {
+    /// Makes a random root key and writes it to a new file, 32 bytes, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if there is a file already or it cannot be written.
+    pub fn create_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let key = Zeroizing::new(crypto::random_array::<LEN>()?);
+        let failed = |error| io_error("make", path, error);
+        let mut file = new_private_file(path).map_err(failed)?;
+        file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(failed)?;
+        sync_parent(path).map_err(failed)?;
+        Ok(Self(Source::Key(key)))
+    }
+
+    /// Reads a root key that [`create_file`](Self::create_file) wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Storage`] if it does not hold 32 bytes.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
+        (File::open(path).and_then(|file| file.take(LEN as u64 + 1).read_to_end(&mut bytes)))
+            .map_err(|error| io_error("read", path, error))?;
+        let key = bytes.as_slice().try_into().map_err(|_| {
+            let detail = format!("{} does not hold a root key of {LEN} bytes", path.display());
+            Error::new(ErrorKind::Storage, detail)
+        })?;
+        Ok(Self(Source::Key(Zeroizing::new(key))))
+    }
+
+    /// A root key of 32 random bytes that something else keeps, such as a hardware token or a secrets manager.
+    #[must_use]
+    pub fn from_bytes(key: &[u8; LEN]) -> Self {
+        Self(Source::Key(Zeroizing::new(*key)))
+    }
+
+    /// A root key derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes), which takes a tenth of a
+    /// second or so at each opening.
+    #[must_use]
+    pub fn from_passphrase(passphrase: &str) -> Self {
+        Self(Source::Passphrase(Zeroizing::new(passphrase.as_bytes().to_vec())))
+    }
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootKey(redacted)")
+    }
+}
+
+/// A file that did not exist, for its owner alone.
+pub(super) fn new_private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes a new file's name durable, where directories can be synced.
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+pub(super) fn io_error(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::other(ErrorKind::Io, format!("cannot {what} {}: {error}", path.display()), error)
+}

@@ -1,0 +1,106 @@
+//! Envelope encryption: every message under a data key of its own, that key encrypted under one that a KMS guards,
+//! both framed into one message with an authenticated context.
+//!
+//! Messages are those of the AWS Encryption SDK, versions 1 and 2, byte for byte: what the official SDKs write opens
+//! here, and the other way round. Keys come from an embedded KMS ([`LocalKms`]), from any other KMS through one trait
+//! ([`Kms`]), or from the application itself ([`RawAesKeyring`]).
+//!
+//! ```
+//! # #[cfg(feature = "local-kms")] {
+//! use manila::{Client, CreateKey, EncryptionContext, KmsKeyring, LocalKms};
+//!
+//! let kms = LocalKms::in_memory()?; // or `LocalKms::create("keys.redb", RootKey::create_file("root.key")?)?`
+//! let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+//! let client = Client::new(KmsKeyring::new(kms, key.arn())?);
+//!
+//! let context = EncryptionContext::new([("tenant", "acme")])?;
+//! let sealed = client.encrypt(b"hello", &context)?;
+//! assert_eq!(client.decrypt(&sealed, &context)?.plaintext, b"hello");
+//! # }
+//! # Ok::<(), manila::Error>(())
+//! ```
+//!
+//! # Which call for what
+//!
+//! | you have | seal | open |
+//! |---|---|---|
+//! | a slice | [`Client::encrypt`] | [`Client::decrypt`] |
+//! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`UnverifiedHeader::read`], [`Client::decryptor`], then [`Decryptor::reader`] |
+//! | keys over a network | the same calls with `_async` | the same calls with `_async` |
+//! | no key | | [`UnverifiedHeader::parse`], for inspection |
+//!
+//! # What is promised
+//!
+//! - No plaintext leaves before its tag has verified, the last of it not before all has. In signed suites, streams
+//!   release earlier frames **before the signature at the end is known**: see [`Decryptor::reader`], and
+//!   [`ClientBuilder::unsigned_only`] to refuse such messages.
+//! - No length is believed before it is bounded, and memory grows with bytes that arrive.
+//! - No input panics: every bad message ends in an [`Error`] whose [`ErrorKind`] says which way it is bad.
+//! - Keys are zeroized on drop and never shown by `Debug`. No nonce is in the interface.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that stand in without it |
+//! | `local-kms` | yes | [`LocalKms`], the embedded KMS |
+//! | `testing` | | the module `testing`: contracts for keyrings and KMSs, a keyring of a fixed key |
+//!
+//! Features add and never change a result. With none of them the crate still seals and opens, with raw keys or a
+//! [`Kms`] of one's own.
+//!
+//! # The rooms
+//!
+//! Two streets lead through the crate. **Keys**: `client` asks a materials manager (`cmm`), that a `keyring`, that a
+//! `kms`; it is the only street with futures. **Bytes**: `client` hands them to a `stream` or straight to `encrypt` and
+//! `decrypt`, which lay them out with `message`; it is the only street that sees plaintext. They meet in `encrypt` and
+//! `decrypt` alone, and both end in `crypto`. `error`, `suite`, `policy` and `context` are for everyone.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod client;
+mod cmm;
+mod context;
+mod crypto;
+mod decrypt;
+mod encrypt;
+mod error;
+mod keyring;
+mod kms;
+mod materials;
+mod message;
+mod policy;
+mod stream;
+mod suite;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use client::{Client, ClientBuilder, Decrypted};
+pub use cmm::{Cmm, DefaultCmm, EncryptionRequest};
+pub use context::{EncryptionContext, ExpectedContext, Iter as EncryptionContextIter};
+pub use decrypt::Decryptor;
+pub use encrypt::Encryptor;
+pub use error::{Error, ErrorKind, Result};
+pub use keyring::kms::KmsKeyring;
+pub use keyring::multi::MultiKeyring;
+pub use keyring::raw_aes::RawAesKeyring;
+pub use keyring::{KeyFuture, Keyring};
+#[cfg(feature = "local-kms")]
+pub use kms::local::{CreateKey, KeyMetadata, LocalKms, RootKey};
+pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
+pub use materials::{
+    DataKey, DecryptionMaterials, DecryptionRequest, EncryptedDataKey, EncryptionMaterials, Unwrapped, Wrapped,
+};
+pub use message::header::{Content, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
+pub use message::survey::Survey;
+pub use policy::CommitmentPolicy;
+pub use stream::read::DecryptReader;
+pub use stream::write::EncryptWriter;
+pub use suite::AlgorithmSuite;
+
+/// The README's example, compiled and run with the other documentation tests.
+#[cfg(all(doctest, feature = "local-kms"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

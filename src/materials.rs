@@ -1,0 +1,372 @@
+//! What keyrings and materials managers hand to encryption and decryption.
+//!
+//! Source: the ESDK specification, `framework/structures.md`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::context::{EncryptionContext, ExpectedContext};
+use crate::crypto;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::header::HeaderFields;
+use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
+
+/// A plaintext data key. Zeroized on drop, and not shown by `Debug`.
+pub struct DataKey(Zeroizing<Vec<u8>>);
+
+impl DataKey {
+    /// A data key of these bytes, as a KMS returned them. The caller zeroizes its own copy.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    /// A fresh data key of `len` bytes from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if there is no randomness.
+    pub fn generate(len: usize) -> Result<Self> {
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        crypto::random(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The secret bytes, for keyrings to wrap. Never log, store or compare them.
+    #[must_use]
+    pub fn expose_secret(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty data key fits no suite")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Fails unless the key is as long as `suite` takes it.
+    pub(crate) fn check_len(&self, suite: AlgorithmSuite) -> Result<()> {
+        if self.len() == suite.data_key_len() {
+            return Ok(());
+        }
+        let detail = format!("a data key of {} bytes where suite {suite} takes {}", self.len(), suite.data_key_len());
+        Err(Error::new(ErrorKind::WrongKey, detail))
+    }
+
+    /// The key that seals one message, and the commitment to it in suites that commit.
+    ///
+    /// Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
+    pub(crate) fn derive(&self, suite: AlgorithmSuite, message_id: &[u8]) -> Result<MessageKey> {
+        self.check_len(suite)?;
+        let mut key = Zeroizing::new(vec![0; suite.data_key_len()]);
+        let mut commitment = None;
+        let id = suite.id().to_be_bytes();
+        match suite.kdf() {
+            Kdf::Identity => key.copy_from_slice(&self.0),
+            Kdf::Hkdf(hash) => crypto::Hkdf::extract(hash, &[], &self.0).expand(&[&id, message_id], &mut key)?,
+            Kdf::HkdfCommit => {
+                let hkdf = crypto::Hkdf::extract(Hash::Sha512, message_id, &self.0);
+                hkdf.expand(&[&id, b"DERIVEKEY"], &mut key)?;
+                hkdf.expand(&[b"COMMITKEY"], commitment.insert([0; COMMITMENT_LEN]))?;
+            }
+        }
+        Ok(MessageKey { key, commitment })
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DataKey({} bytes, redacted)", self.len())
+    }
+}
+
+/// The key of one message, derived from its data key and its id.
+pub(crate) struct MessageKey {
+    pub(crate) key: Zeroizing<Vec<u8>>,
+    pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
+}
+
+/// The data key, encrypted under one wrapping key, as it stands in a message's header.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EncryptedDataKey {
+    /// The kind of keyring that can open it: `aws-kms`, or the namespace of a raw keyring.
+    pub provider_id: String,
+    /// Which key of that kind: a key ARN, or the name of a raw key and what goes with it.
+    pub provider_info: Vec<u8>,
+    /// The encrypted data key itself.
+    pub ciphertext: Vec<u8>,
+}
+
+/// What a message is encrypted with: the suite, the context and, once a keyring has made it, the data key.
+pub struct EncryptionMaterials {
+    suite: AlgorithmSuite,
+    encryption_context: EncryptionContext,
+    required_context_keys: BTreeSet<String>,
+    signing_key: Option<crypto::SigningKey>,
+    data_key: Option<DataKey>,
+    encrypted_data_keys: Vec<EncryptedDataKey>,
+}
+
+impl EncryptionMaterials {
+    /// Materials without a data key. In signed suites a fresh signing key is made, and its public half joins the
+    /// context.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] if the context with the public key does not fit into a header, and
+    /// [`ErrorKind::Internal`] if there is no randomness.
+    pub fn new(suite: AlgorithmSuite, encryption_context: &EncryptionContext) -> Result<Self> {
+        let mut materials = Self {
+            suite,
+            encryption_context: encryption_context.clone(),
+            required_context_keys: BTreeSet::new(),
+            signing_key: None,
+            data_key: None,
+            encrypted_data_keys: Vec::new(),
+        };
+        if let Some(curve) = suite.curve() {
+            let signing_key = crypto::SigningKey::generate(curve)?;
+            let encoded = crypto::encode_public_key(&signing_key.public_key()?);
+            materials.encryption_context = encryption_context.with_public_key(encoded);
+            materials.signing_key = Some(signing_key);
+        }
+        materials.encryption_context.to_bytes()?;
+        Ok(materials)
+    }
+
+    /// The algorithm suite.
+    #[must_use]
+    pub fn suite(&self) -> AlgorithmSuite {
+        self.suite
+    }
+
+    /// All pairs to bind the data key to, the public key of signed suites among them.
+    #[must_use]
+    pub fn encryption_context(&self) -> &EncryptionContext {
+        &self.encryption_context
+    }
+
+    /// The data key, if a keyring has made it.
+    #[must_use]
+    pub fn data_key(&self) -> Option<&DataKey> {
+        self.data_key.as_ref()
+    }
+
+    /// The encrypted data keys so far, in order.
+    #[must_use]
+    pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
+        &self.encrypted_data_keys
+    }
+
+    /// Keys of the context that are authenticated but left out of the header.
+    #[must_use]
+    pub fn required_context_keys(&self) -> &BTreeSet<String> {
+        &self.required_context_keys
+    }
+
+    /// Adds what a keyring returned. No keyring can change or drop what another one added.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the keyring replaced the data key or made one of a length that the suite does
+    /// not take.
+    pub fn add(&mut self, wrapped: Wrapped) -> Result<()> {
+        let broken = |detail: &'static str| Err(Error::new(ErrorKind::Internal, detail));
+        match (&self.data_key, wrapped.data_key) {
+            (Some(_), Some(_)) => return broken("a keyring made a data key where there is one"),
+            (None, Some(data_key)) => {
+                if data_key.len() != self.suite.data_key_len() {
+                    return broken("a keyring made a data key of a length that the suite does not take");
+                }
+                self.data_key = Some(data_key);
+            }
+            (_, None) => {}
+        }
+        if self.data_key.is_none() && !wrapped.encrypted_data_keys.is_empty() {
+            return broken("a keyring wrapped a data key where there is none");
+        }
+        self.encrypted_data_keys.extend(wrapped.encrypted_data_keys);
+        Ok(())
+    }
+
+    /// These materials with a data key, for the children of a keyring that made one. Takes no signing key along:
+    /// wrapping needs none.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn with_data_key(&self, data_key: DataKey) -> Result<Self> {
+        let mut materials = Self {
+            suite: self.suite,
+            encryption_context: self.encryption_context.clone(),
+            required_context_keys: self.required_context_keys.clone(),
+            signing_key: None,
+            data_key: None,
+            encrypted_data_keys: self.encrypted_data_keys.clone(),
+        };
+        materials.add(Wrapped { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
+        Ok(materials)
+    }
+
+    /// Takes back the data key of [`with_data_key`](Self::with_data_key).
+    #[must_use]
+    pub fn into_data_key(self) -> Option<DataKey> {
+        self.data_key
+    }
+
+    pub(crate) fn into_signing_key(self) -> Option<crypto::SigningKey> {
+        self.signing_key
+    }
+
+    pub(crate) fn has_signing_key(&self) -> bool {
+        self.signing_key.is_some()
+    }
+}
+
+impl fmt::Debug for EncryptionMaterials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptionMaterials")
+            .field("suite", &self.suite)
+            .field("encryption_context", &self.encryption_context)
+            .field("required_context_keys", &self.required_context_keys)
+            .field("data_key", &self.data_key)
+            .field("encrypted_data_keys", &self.encrypted_data_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a keyring adds to encryption materials.
+#[derive(Debug, Default)]
+pub struct Wrapped {
+    /// The data key, if the materials had none and this keyring made it.
+    pub data_key: Option<DataKey>,
+    /// The data key encrypted under this keyring's keys.
+    pub encrypted_data_keys: Vec<EncryptedDataKey>,
+}
+
+/// What is known of a message when its data key is asked for.
+///
+/// Made only once the header is well formed, the context is what the reader expects, and signed suites have their
+/// public key: whoever holds a request need not check these again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DecryptionRequest {
+    suite: AlgorithmSuite,
+    encrypted_data_keys: Vec<EncryptedDataKey>,
+    header_context: EncryptionContext,
+    expected_context: ExpectedContext,
+    given_context: EncryptionContext,
+    full_context: EncryptionContext,
+}
+
+impl DecryptionRequest {
+    pub(crate) fn new(header: &HeaderFields, expected: ExpectedContext) -> Result<Self> {
+        let header_context = header.encryption_context.clone();
+        let given_context = expected.check(&header_context)?;
+        let full_context = header_context.merged(&given_context);
+        full_context.to_bytes()?;
+        Ok(Self {
+            suite: header.suite,
+            encrypted_data_keys: header.encrypted_data_keys.clone(),
+            header_context,
+            expected_context: expected,
+            given_context,
+            full_context,
+        })
+    }
+
+    /// A request of no message, for contract checks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn for_testing(
+        suite: AlgorithmSuite,
+        encrypted_data_keys: Vec<EncryptedDataKey>,
+        context: EncryptionContext,
+    ) -> Self {
+        Self {
+            suite,
+            encrypted_data_keys,
+            header_context: context.clone(),
+            expected_context: ExpectedContext::any(),
+            given_context: EncryptionContext::empty(),
+            full_context: context,
+        }
+    }
+
+    /// The message's algorithm suite.
+    #[must_use]
+    pub fn suite(&self) -> AlgorithmSuite {
+        self.suite
+    }
+
+    /// The message's encrypted data keys, in its order.
+    #[must_use]
+    pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
+        &self.encrypted_data_keys
+    }
+
+    /// Every pair the data key is bound to: those of the header and those the reader gave besides.
+    #[must_use]
+    pub fn encryption_context(&self) -> &EncryptionContext {
+        &self.full_context
+    }
+
+    /// The pairs that stand in the header.
+    #[must_use]
+    pub fn header_context(&self) -> &EncryptionContext {
+        &self.header_context
+    }
+
+    /// What the reader expects of the context.
+    #[must_use]
+    pub fn expected_context(&self) -> &ExpectedContext {
+        &self.expected_context
+    }
+
+    /// The pairs that the reader gave and the header lacks: authenticated with the header.
+    #[must_use]
+    pub fn given_context(&self) -> &EncryptionContext {
+        &self.given_context
+    }
+}
+
+/// What a keyring makes of a message's encrypted data keys.
+///
+/// None of them mine: neither a data key nor causes. Mine, but broken: a cause for each that was tried.
+#[derive(Debug, Default)]
+pub struct Unwrapped {
+    /// The data key, if one opened.
+    pub data_key: Option<DataKey>,
+    /// Why those that are this keyring's did not open.
+    pub causes: Vec<Error>,
+}
+
+/// What a message is decrypted with.
+#[derive(Debug)]
+pub struct DecryptionMaterials {
+    /// The data key that a keyring opened.
+    pub data_key: DataKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn materials() -> EncryptionMaterials {
+        EncryptionMaterials::new(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, &EncryptionContext::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_keyring_cannot_replace_a_data_key() {
+        let mut materials = materials();
+        let made = || Wrapped { data_key: Some(DataKey::new(&[7; 32])), encrypted_data_keys: Vec::new() };
+        materials.add(made()).unwrap();
+        assert_eq!(materials.add(made()).unwrap_err().kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn a_keyring_cannot_make_a_data_key_of_another_length_or_wrap_none() {
+        let short = Wrapped { data_key: Some(DataKey::new(&[7; 16])), encrypted_data_keys: Vec::new() };
+        assert_eq!(materials().add(short).unwrap_err().kind(), ErrorKind::Internal);
+        let key = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![], ciphertext: vec![] };
+        let none = Wrapped { data_key: None, encrypted_data_keys: vec![key] };
+        assert_eq!(materials().add(none).unwrap_err().kind(), ErrorKind::Internal);
+    }
+}

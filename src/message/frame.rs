@@ -1,0 +1,228 @@
+//! The body: frames, or one unframed piece, and what authenticates their place in the message.
+//!
+//! Source: the ESDK specification, `data-format/message-body.md` and `message-body-aad.md`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::codec::{Cursor, EndOfBytes, ShortBytes};
+use crate::message::header::Content;
+use crate::suite::{IV_LEN, TAG_LEN};
+
+/// Stands where a regular frame has its sequence number.
+const FINAL_FRAME: u32 = 0xffff_ffff;
+/// Bytes around the content of a regular frame: sequence number, IV, tag.
+pub(crate) const REGULAR_OVERHEAD: usize = 4 + IV_LEN + TAG_LEN;
+/// Bytes around the content of a final frame: marker, sequence number, IV, length, tag.
+pub(crate) const FINAL_OVERHEAD: usize = 4 + 4 + IV_LEN + 4 + TAG_LEN;
+/// The longest content of an unframed body in bytes (NIST SP 800-38D, section 5.2.1.1).
+const MAX_UNFRAMED: u64 = (1 << 36) - 32;
+
+/// The longest AAD of a body in bytes: message id, label, sequence number, length.
+const MAX_AAD: usize = 32 + FrameKind::Unframed.label().len() + 4 + 8;
+
+/// What kind of piece of a body is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    Regular,
+    Final,
+    Unframed,
+}
+
+impl FrameKind {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Regular => b"AWSKMSEncryptionClient Frame",
+            Self::Final => b"AWSKMSEncryptionClient Final Frame",
+            Self::Unframed => b"AWSKMSEncryptionClient Single Block",
+        }
+    }
+}
+
+/// The fields of a frame before its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHead {
+    pub(crate) kind: FrameKind,
+    pub(crate) sequence: u32,
+    pub(crate) iv: [u8; IV_LEN],
+    pub(crate) content_len: u64,
+}
+
+impl FrameHead {
+    /// The head of a frame that is to be written: its IV is its sequence number.
+    pub(crate) fn to_write(last: bool, sequence: u32, content_len: u32) -> Self {
+        Self {
+            kind: if last { FrameKind::Final } else { FrameKind::Regular },
+            sequence,
+            iv: sequence_iv(sequence),
+            content_len: u64::from(content_len),
+        }
+    }
+
+    /// Length in bytes of the fields before the content.
+    pub(crate) const fn len(&self) -> usize {
+        match self.kind {
+            FrameKind::Regular => REGULAR_OVERHEAD - TAG_LEN,
+            FrameKind::Final => FINAL_OVERHEAD - TAG_LEN,
+            FrameKind::Unframed => IV_LEN + 8,
+        }
+    }
+
+    /// Length in bytes of the whole frame, or `None` where this machine cannot address it.
+    pub(crate) fn frame_len(&self) -> Option<usize> {
+        usize::try_from(self.content_len).ok()?.checked_add(self.len() + TAG_LEN)
+    }
+
+    /// The fields of a frame (an unframed body is never written).
+    pub(crate) fn to_bytes(self) -> ShortBytes<{ FINAL_OVERHEAD - TAG_LEN }> {
+        let mut out = ShortBytes::new();
+        if self.kind == FrameKind::Final {
+            out.put(&FINAL_FRAME.to_be_bytes());
+        }
+        out.put(&self.sequence.to_be_bytes());
+        out.put(&self.iv);
+        if self.kind == FrameKind::Final {
+            let [_, _, _, _, length @ ..] = self.content_len.to_be_bytes();
+            out.put(&length);
+        }
+        out
+    }
+
+    /// What authenticates the frame's kind, place and length.
+    pub(crate) fn aad(&self, message_id: &[u8]) -> ShortBytes<MAX_AAD> {
+        let mut aad = ShortBytes::new();
+        aad.put(message_id);
+        aad.put(self.kind.label());
+        aad.put(&self.sequence.to_be_bytes());
+        aad.put(&self.content_len.to_be_bytes());
+        aad
+    }
+}
+
+/// The IV of frame `sequence`: the number, left-padded with zeros.
+pub(crate) fn sequence_iv(sequence: u32) -> [u8; IV_LEN] {
+    let mut iv = [0; IV_LEN];
+    if let Some(end) = iv.last_chunk_mut() {
+        *end = sequence.to_be_bytes();
+    }
+    iv
+}
+
+/// The shape that a header gives to the body, and the most that a reader takes of an unframed one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyShape {
+    pub(crate) content: Content,
+    pub(crate) max_unframed_length: u64,
+}
+
+/// What the front of the bytes tells of the next frame.
+pub(crate) enum NextFrame {
+    /// Not enough to tell: this many bytes in all are needed.
+    Needs(usize),
+    Head(FrameHead),
+}
+
+impl BodyShape {
+    /// The head of frame `sequence`, which must be the next one, from the front of `bytes`.
+    pub(crate) fn read_head(&self, sequence: u32, bytes: &[u8]) -> Result<NextFrame> {
+        let mut cursor = Cursor::new(bytes);
+        let (needs, head) = match self.content {
+            Content::Unframed => (IV_LEN + 8, read_unframed(&mut cursor)),
+            Content::Framed(frame_length) => match cursor.u32() {
+                Err(EndOfBytes) => (4, Err(EndOfBytes)),
+                Ok(FINAL_FRAME) => (FINAL_OVERHEAD - TAG_LEN, read_final(&mut cursor)),
+                Ok(number) => (REGULAR_OVERHEAD - TAG_LEN, read_regular(&mut cursor, number, frame_length)),
+            },
+        };
+        match head {
+            Err(EndOfBytes) => Ok(NextFrame::Needs(needs)),
+            Ok(head) => self.check_head(head, sequence).map(NextFrame::Head),
+        }
+    }
+
+    fn check_head(&self, head: FrameHead, sequence: u32) -> Result<FrameHead> {
+        if head.sequence != sequence {
+            let detail =
+                format!("frame {} stands where frame {sequence} belongs: frames were moved or lost", head.sequence);
+            return Err(Error::new(ErrorKind::Malformed, detail));
+        }
+        match self.content {
+            Content::Framed(frame_length) if head.content_len > u64::from(frame_length) => {
+                Err(Error::new(ErrorKind::Malformed, "the final frame is longer than the frame length"))
+            }
+            Content::Unframed if head.content_len > MAX_UNFRAMED => {
+                Err(Error::new(ErrorKind::Malformed, "the body is longer than the format allows"))
+            }
+            Content::Unframed if head.content_len > self.max_unframed_length => {
+                let max = self.max_unframed_length;
+                let detail = format!(
+                    "an unframed body of {} bytes is over the limit of {max}: raise max_unframed_length",
+                    head.content_len
+                );
+                Err(Error::new(ErrorKind::LimitExceeded, detail))
+            }
+            _ => Ok(head),
+        }
+    }
+}
+
+fn read_regular(cursor: &mut Cursor<'_>, sequence: u32, frame_length: u32) -> Result<FrameHead, EndOfBytes> {
+    Ok(FrameHead { kind: FrameKind::Regular, sequence, iv: cursor.array()?, content_len: u64::from(frame_length) })
+}
+
+fn read_final(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
+    Ok(FrameHead {
+        kind: FrameKind::Final,
+        sequence: cursor.u32()?,
+        iv: cursor.array()?,
+        content_len: u64::from(cursor.u32()?),
+    })
+}
+
+fn read_unframed(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
+    Ok(FrameHead { kind: FrameKind::Unframed, sequence: 1, iv: cursor.array()?, content_len: cursor.u64()? })
+}
+
+/// Length in bytes of the body of `plaintext_len` bytes in frames of `frame_length`.
+///
+/// The last frame is full, not empty, where the plaintext is a multiple of the frame length.
+/// `None` where there are more frames than sequence numbers.
+pub(crate) fn body_len(plaintext_len: u64, frame_length: u32) -> Option<u64> {
+    let regular = plaintext_len.saturating_sub(1) / u64::from(frame_length.max(1));
+    if regular >= u64::from(u32::MAX) {
+        return None;
+    }
+    let overhead = regular.checked_mul(REGULAR_OVERHEAD as u64)?.checked_add(FINAL_OVERHEAD as u64)?;
+    plaintext_len.checked_add(overhead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let shape = BodyShape { content: Content::Framed(10), max_unframed_length: 0 };
+        for head in [FrameHead::to_write(false, 7, 10), FrameHead::to_write(true, 7, 3)] {
+            let mut bytes = head.to_bytes().to_vec();
+            assert_eq!(bytes.len(), head.len());
+            assert!(matches!(shape.read_head(7, &bytes), Ok(NextFrame::Head(read)) if read == head));
+            assert!(shape.read_head(8, &bytes).is_err());
+            bytes.pop();
+            assert!(matches!(shape.read_head(7, &bytes), Ok(NextFrame::Needs(needs)) if needs == head.len()));
+        }
+    }
+
+    #[test]
+    fn the_last_frame_is_full_not_empty() {
+        assert_eq!(body_len(0, 4), Some(40));
+        assert_eq!(body_len(4, 4), Some(44));
+        assert_eq!(body_len(5, 4), Some(36 + 41));
+        assert_eq!(body_len(8, 4), Some(36 + 44));
+    }
+
+    #[test]
+    fn a_message_has_at_most_4294967295_frames() {
+        assert!(body_len(u64::from(u32::MAX), 1).is_some());
+        assert!(body_len(u64::from(u32::MAX) + 1, 1).is_none());
+        assert!(body_len(u64::MAX, 1).is_none());
+    }
+}

@@ -1,0 +1,101 @@
+//! Counting what a body holds, without keys.
+
+use std::io::{self, Read};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::footer::{self, Footer};
+use crate::message::frame::{BodyShape, FrameKind, NextFrame};
+use crate::message::header::UnverifiedHeader;
+use crate::suite::TAG_LEN;
+
+/// What the bytes behind a header claim to hold. Nothing of it is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Survey {
+    /// Frames in the body; 0 if it is not framed.
+    pub frames: u32,
+    /// Length of the plaintext in bytes.
+    pub plaintext_len: u64,
+    /// Length of the body in bytes.
+    pub body_len: u64,
+    /// Length of the footer in bytes; 0 in suites that do not sign.
+    pub footer_len: u64,
+}
+
+impl UnverifiedHeader {
+    /// Reads the rest of the message, from the header's end to its own, and counts what it claims to hold.
+    ///
+    /// Needs no keys and verifies nothing; takes little memory whatever the message. Reads piece by piece: give
+    /// it something buffered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`], [`ErrorKind::Truncated`] or [`ErrorKind::TrailingBytes`] if no message of this
+    /// header can end so, and [`ErrorKind::Io`] if reading fails.
+    pub fn survey(&self, mut body: impl Read) -> Result<Survey> {
+        let shape = BodyShape { content: self.content(), max_unframed_length: u64::MAX };
+        let mut survey = Survey::default();
+        for sequence in 1..=u32::MAX {
+            let kind = survey.skip_frame(&mut body, shape, sequence)?;
+            if kind != FrameKind::Unframed {
+                survey.frames = sequence;
+            }
+            if kind != FrameKind::Regular {
+                break;
+            }
+        }
+        if self.suite().is_signed() {
+            survey.footer_len = skip_footer(&mut body)?;
+        }
+        match io::copy(&mut body.take(1), &mut io::sink())? {
+            0 => Ok(survey),
+            _ => Err(trailing_bytes()),
+        }
+    }
+}
+
+impl Survey {
+    fn skip_frame(&mut self, body: &mut impl Read, shape: BodyShape, sequence: u32) -> Result<FrameKind> {
+        let mut front = Vec::new();
+        loop {
+            match shape.read_head(sequence, &front)? {
+                NextFrame::Needs(needs) => read_up_to(body, &mut front, needs)?,
+                NextFrame::Head(head) => {
+                    let rest = head.content_len.saturating_add(TAG_LEN as u64);
+                    if io::copy(&mut body.take(rest), &mut io::sink())? < rest {
+                        return Err(truncated());
+                    }
+                    self.plaintext_len = self.plaintext_len.saturating_add(head.content_len);
+                    self.body_len = self.body_len.saturating_add(rest).saturating_add(head.len() as u64);
+                    return Ok(head.kind);
+                }
+            }
+        }
+    }
+}
+
+fn skip_footer(body: &mut impl Read) -> Result<u64> {
+    let mut front = Vec::new();
+    loop {
+        match footer::read(&front) {
+            Footer::Needs(needs) => read_up_to(body, &mut front, needs)?,
+            Footer::Signature(signature) => return Ok((footer::LENGTH_FIELD + signature.len()) as u64),
+        }
+    }
+}
+
+/// Reads on until `front` holds `needs` bytes, which are few.
+fn read_up_to(body: &mut impl Read, front: &mut Vec<u8>, needs: usize) -> Result<()> {
+    let missing = needs.saturating_sub(front.len());
+    if body.take(missing as u64).read_to_end(front)? < missing {
+        return Err(truncated());
+    }
+    Ok(())
+}
+
+pub(crate) fn truncated() -> Error {
+    Error::new(ErrorKind::Truncated, "the message ends before it is complete: part of it is missing")
+}
+
+pub(crate) fn trailing_bytes() -> Error {
+    Error::new(ErrorKind::TrailingBytes, "more bytes follow the end of the message")
+}

@@ -1,0 +1,252 @@
+//! For tests, fuzzers and those who write keyrings of their own (feature `testing`).
+//!
+//! Nothing here belongs into a program: [`FixedKeyKeyring`] has no secret worth the name.
+
+use std::fmt;
+use std::future::Future;
+use std::io::Read;
+
+use crate::client::{Client, Decrypted, poll_once};
+use crate::context::{EncryptionContext, ExpectedContext};
+use crate::decrypt;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::{KeyFuture, Keyring};
+use crate::kms::{KeyArn, Kms, KmsRequest};
+use crate::materials::{DataKey, DecryptionRequest, EncryptedDataKey, EncryptionMaterials, Unwrapped, Wrapped};
+use crate::message::footer::LENGTH_FIELD;
+use crate::message::header::UnverifiedHeader;
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+const PROVIDER: &str = "manila-testing";
+
+/// Has one data key for every message: what it seals anyone can open, and it opens what was sealed with that key
+/// whoever wrapped it.
+pub struct FixedKeyKeyring(DataKey);
+
+impl FixedKeyKeyring {
+    /// A keyring of a data key of 16, 24 or 32 bytes.
+    #[must_use]
+    pub fn new(data_key: &[u8]) -> Self {
+        Self(DataKey::new(data_key))
+    }
+
+    fn copy(&self) -> DataKey {
+        DataKey::new(self.0.expose_secret())
+    }
+}
+
+impl Keyring for FixedKeyKeyring {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async {
+            let data_key = if materials.data_key().is_some() { None } else { Some(self.copy()) };
+            let provider_id = PROVIDER.to_owned();
+            let wrapped = EncryptedDataKey { provider_id, provider_info: Vec::new(), ciphertext: Vec::new() };
+            Ok(Wrapped { data_key, encrypted_data_keys: vec![wrapped] })
+        })
+    }
+
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        Box::pin(async { Ok(Unwrapped { data_key: Some(self.copy()), causes: Vec::new() }) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for FixedKeyKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FixedKeyKeyring")
+    }
+}
+
+/// The key of a message and, in suites that commit, its commitment: for known answers of other implementations.
+///
+/// # Errors
+/// [`ErrorKind::WrongKey`] if the data key is not as long as the suite takes it.
+pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
+    let derived = DataKey::new(data_key).derive(suite, message_id)?;
+    Ok((derived.key.to_vec(), derived.commitment))
+}
+
+/// Verifies the signature of a message without its data key.
+///
+/// # Errors
+/// As [`UnverifiedHeader::parse`] and [`UnverifiedHeader::survey`], and [`ErrorKind::SignatureInvalid`].
+pub fn check_signature(message: &[u8]) -> Result<()> {
+    let header = UnverifiedHeader::parse(message)?;
+    let body = message.get(header.len()..).unwrap_or_default();
+    let footer_len = usize::try_from(header.survey(body)?.footer_len).unwrap_or(usize::MAX);
+    let Some(mut verifier) = decrypt::verifier(&header)? else { return Ok(()) };
+    let (signed, footer) = message.split_at(message.len().saturating_sub(footer_len));
+    verifier.update(signed);
+    verifier
+        .finish(footer.get(LENGTH_FIELD..).unwrap_or_default())
+        .map_err(|_| Error::new(ErrorKind::SignatureInvalid, "the signature is wrong"))
+}
+
+/// Holds a keyring against the contract of [`Keyring`]: it makes data keys of every length, wraps those of others,
+/// opens its own, binds them to the context, keeps silent about those of others, and tells causes for broken ones.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] with the part of the contract that is broken.
+pub async fn check_keyring(keyring: &dyn Keyring) -> Result<()> {
+    let context = EncryptionContext::new([("check", "keyring")])?;
+    let suites = [
+        AlgorithmSuite::Aes128GcmHkdfSha256,
+        AlgorithmSuite::Aes192GcmHkdfSha256,
+        AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
+    ];
+    for suite in suites {
+        let mut materials = EncryptionMaterials::new(suite, &context)?;
+        materials.add(keyring.on_encrypt(&materials).await?)?;
+        require(materials.data_key().is_some(), "it made no data key")?;
+        require(!materials.encrypted_data_keys().is_empty(), "it wrapped no data key")?;
+        check_unwrap(keyring, &materials).await?;
+
+        let other =
+            EncryptionMaterials::new(suite, &context)?.with_data_key(DataKey::generate(suite.data_key_len())?)?;
+        let wrapped = keyring.on_encrypt(&other).await?;
+        require(wrapped.data_key.is_none(), "it replaced a data key")?;
+        require(!wrapped.encrypted_data_keys.is_empty(), "it did not wrap a data key that was there")?;
+    }
+    Ok(())
+}
+
+async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials) -> Result<()> {
+    let keys = materials.encrypted_data_keys();
+    let context = materials.encryption_context();
+    let ask = |keys: &[EncryptedDataKey], context: &EncryptionContext| {
+        DecryptionRequest::for_testing(materials.suite(), keys.to_vec(), context.clone())
+    };
+    let opened = keyring.on_decrypt(&ask(keys, context)).await?.data_key;
+    let same = opened.as_ref().map(DataKey::expose_secret) == materials.data_key().map(DataKey::expose_secret);
+    require(same, "it does not open what it wrapped")?;
+
+    let stranger = EncryptedDataKey {
+        provider_id: "manila-testing-stranger".to_owned(),
+        provider_info: b"nobody".to_vec(),
+        ciphertext: vec![7; 48],
+    };
+    let among = [std::slice::from_ref(&stranger), keys].concat();
+    let opened = keyring.on_decrypt(&ask(&among, context)).await?;
+    require(opened.data_key.is_some(), "another's data key keeps it from its own")?;
+    let foreign = keyring.on_decrypt(&ask(&[stranger], context)).await?;
+    require(foreign.data_key.is_none() && foreign.causes.is_empty(), "it tells of data keys that are not its own")?;
+
+    let elsewhere = EncryptionContext::new([("check", "another context")])?;
+    let unbound = keyring.on_decrypt(&ask(keys, &elsewhere)).await?;
+    require(unbound.data_key.is_none(), "its data keys are not bound to the encryption context")?;
+    let mut broken = keys.to_vec();
+    for key in &mut broken {
+        for byte in &mut key.ciphertext {
+            *byte ^= 1;
+        }
+    }
+    let refused = keyring.on_decrypt(&ask(&broken, context)).await?;
+    require(refused.data_key.is_none() && !refused.causes.is_empty(), "it tells no cause for a broken data key")
+}
+
+/// Holds a KMS against the contract of [`Kms`]: `key_id` names a key that may generate, encrypt and decrypt.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] with the part of the contract that is broken.
+pub async fn check_kms(kms: &dyn Kms, key_id: &str) -> Result<()> {
+    // Serialised carelessly, these two contexts look alike.
+    let context = EncryptionContext::new([("ab", "c")])?;
+    let similar = EncryptionContext::new([("a", "bc")])?;
+    let without = EncryptionContext::empty();
+    let with = |context| KmsRequest::new(key_id, context);
+    let made = kms.generate_data_key(with(&context), 32).await?;
+    require(made.plaintext.len() == 32, "its data key is not as long as was asked for")?;
+    require(KeyArn::parse(&made.key_arn).is_ok(), "it does not answer with the ARN of the key")?;
+    let again = kms.generate_data_key(with(&context), 32).await?;
+    require(made.plaintext.expose_secret() != again.plaintext.expose_secret(), "it made one data key twice")?;
+
+    let opened = kms.decrypt(with(&context), &made.ciphertext).await?;
+    let same = opened.plaintext.expose_secret() == made.plaintext.expose_secret() && opened.key_arn == made.key_arn;
+    require(same, "it does not open what it generated")?;
+    let encrypted = kms.encrypt(with(&context), b"plaintext").await?;
+    let opened = kms.decrypt(with(&context), &encrypted.ciphertext).await?;
+    require(opened.plaintext.expose_secret() == b"plaintext", "it does not open what it encrypted")?;
+
+    let other = kms.decrypt(with(&similar), &encrypted.ciphertext).await;
+    require(other.is_err(), "its ciphertexts are not bound to the encryption context")?;
+    let none = kms.decrypt(with(&without), &encrypted.ciphertext).await;
+    require(none.is_err(), "its ciphertexts open without their encryption context")?;
+    let mut changed = encrypted.ciphertext;
+    for byte in &mut changed {
+        *byte ^= 0x55;
+    }
+    require(kms.decrypt(with(&context), &changed).await.is_err(), "it opens a changed ciphertext")
+}
+
+fn require(kept: bool, broken: &'static str) -> Result<()> {
+    if kept { Ok(()) } else { Err(Error::new(ErrorKind::Internal, format!("contract broken: {broken}"))) }
+}
+
+/// A client that writes and reads `suite`, over a keyring.
+///
+/// # Errors
+/// As [`ClientBuilder::build`](crate::ClientBuilder::build).
+pub fn client_for(suite: AlgorithmSuite, keyring: impl Keyring + 'static) -> Result<Client> {
+    let policy = match suite.is_committing() {
+        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
+        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
+    };
+    Client::builder(keyring).suite(suite).commitment_policy(policy).build()
+}
+
+/// Opens a message whole, and as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn.
+///
+/// # Errors
+/// That of both ways; [`ErrorKind::Internal`] if they come to different ends.
+pub fn open_both_ways(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Decrypted> {
+    let whole = client.decrypt(message, expected);
+    let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
+    let agree = match (&whole, &streamed) {
+        (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
+        (Err(whole), Err(streamed)) => whole.kind() == streamed.kind() && whole.to_string() == streamed.to_string(),
+        _ => false,
+    };
+    if agree {
+        return whole;
+    }
+    let detail = format!("whole and stream disagree: {whole:?} and {streamed:?}");
+    Err(Error::new(ErrorKind::Internal, detail))
+}
+
+/// Opens a message from a stream.
+///
+/// # Errors
+/// As [`Client::decrypt`].
+pub fn open_streamed(client: &Client, mut message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
+    let header = UnverifiedHeader::read_within(&mut message, client.header_limits())?;
+    let mut plaintext = Vec::new();
+    client.decryptor(header, expected)?.reader(message).read_to_end(&mut plaintext)?;
+    Ok(plaintext)
+}
+
+/// A source that gives its bytes in pieces of odd lengths.
+struct Pieces<'a> {
+    rest: &'a [u8],
+    turn: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        const LENGTHS: [usize; 4] = [1, 7, 64, 1000];
+        self.turn = (self.turn + 1) % LENGTHS.len();
+        let most = LENGTHS.get(self.turn).map_or(1, |length| *length).min(buf.len());
+        self.rest.read(buf.get_mut(..most).unwrap_or_default())
+    }
+}
+
+/// The result of a future that is ready at once, as those of local keyrings are.
+///
+/// # Errors
+/// That of the future; [`ErrorKind::Internal`] if it waits.
+pub fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    poll_once(future).unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the future waits")))
+}
