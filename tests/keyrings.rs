@@ -1,0 +1,196 @@
+//! Keyrings: contracts, the rules of each, and plain calls where keys are not at hand.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use manila::testing::{FixedKeyKeyring, check_keyring, open_both_ways, ready};
+use manila::{
+    Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, ErrorKind, ExpectedContext,
+    KeyFuture, Keyring, MultiKeyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+};
+
+fn raw_aes(name: &str, byte: u8) -> RawAesKeyring {
+    RawAesKeyring::new("tests", name, &[byte; 32]).unwrap()
+}
+
+fn none() -> EncryptionContext {
+    EncryptionContext::empty()
+}
+
+#[test]
+fn our_keyrings_keep_the_contract() {
+    for len in [16, 24, 32] {
+        ready(check_keyring(&RawAesKeyring::new("tests", "k", &vec![1; len]).unwrap())).unwrap();
+    }
+    ready(check_keyring(&Box::new(raw_aes("k", 1)))).unwrap();
+}
+
+#[test]
+fn the_contract_catches_a_keyring_that_binds_nothing() {
+    let error = ready(check_keyring(&FixedKeyKeyring::new(&[1; 16]))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn a_raw_aes_keyring_writes_the_layout_of_the_specification() {
+    let client = Client::new(RawAesKeyring::new("space", "name", &[5; 32]).unwrap());
+    let message = client.encrypt(b"", &none()).unwrap();
+    let header = UnverifiedHeader::parse(&message).unwrap();
+    let [EncryptedDataKey { provider_id, provider_info, ciphertext }] = header.encrypted_data_keys() else {
+        panic!("one data key");
+    };
+    assert_eq!(provider_id, "space");
+    assert_eq!(provider_info[..12], *b"name\0\0\0\x80\0\0\0\x0c");
+    assert_eq!(provider_info.len(), 4 + 4 + 4 + 12);
+    assert_eq!(ciphertext.len(), 32 + 16);
+}
+
+#[test]
+fn raw_keyrings_refuse_what_is_not_theirs_to_use() {
+    let kind = |namespace: &str, name: &str, len: usize| {
+        RawAesKeyring::new(namespace, name, &vec![0; len]).unwrap_err().kind()
+    };
+    assert_eq!(kind("aws-kms", "k", 32), ErrorKind::InvalidInput);
+    assert_eq!(kind("tests", "k", 31), ErrorKind::InvalidInput);
+    assert_eq!(kind("tests", &"k".repeat(65_536), 32), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn wrapping_ivs_and_data_keys_never_repeat() {
+    let client = Client::new(raw_aes("k", 1));
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..200 {
+        let message = client.encrypt(b"", &none()).unwrap();
+        let header = UnverifiedHeader::parse(&message).unwrap();
+        let key = &header.encrypted_data_keys()[0];
+        assert!(seen.insert(key.provider_info.clone()));
+        assert!(seen.insert(key.ciphertext.clone()));
+        assert!(seen.insert(header.message_id().to_vec()));
+    }
+}
+
+#[test]
+fn any_member_of_a_multi_keyring_opens_and_order_is_kept() {
+    let multi = MultiKeyring::new(raw_aes("a", 1)).child(raw_aes("b", 2)).child(raw_aes("c", 3));
+    let message = Client::new(multi).encrypt(b"for three", &none()).unwrap();
+    let header = UnverifiedHeader::parse(&message).unwrap();
+    let names: Vec<_> = header.encrypted_data_keys().iter().map(|key| key.provider_info[0]).collect();
+    assert_eq!(names, b"abc");
+    for (name, byte) in [("a", 1), ("b", 2), ("c", 3)] {
+        let client = Client::new(raw_aes(name, byte));
+        assert_eq!(open_both_ways(&client, &message, &ExpectedContext::any()).unwrap().plaintext, b"for three");
+        // Wrong ones before the right one do not keep it from opening.
+        let multi = MultiKeyring::without_generator(raw_aes("a", 9)).child(raw_aes("z", 9)).child(raw_aes(name, byte));
+        assert_eq!(Client::new(multi).decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"for three");
+    }
+}
+
+#[test]
+fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
+    let multi = MultiKeyring::new(raw_aes("a", 1)).child(raw_aes("b", 2));
+    let message = Client::new(multi).encrypt(b"", &none()).unwrap();
+    let wrong = MultiKeyring::without_generator(raw_aes("a", 8)).child(raw_aes("b", 9));
+    let error = Client::new(wrong).decrypt(&message, ExpectedContext::any()).unwrap_err();
+    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 2));
+    assert!(error.to_string().contains("\"a\"") && error.to_string().contains("\"b\""), "{error}");
+    let stranger = Client::new(raw_aes("z", 1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
+    assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::WrongKey, 0));
+    assert!(stranger.to_string().contains("tests"), "{stranger}");
+}
+
+#[test]
+fn a_multi_keyring_without_generator_cannot_seal() {
+    let client = Client::new(MultiKeyring::without_generator(raw_aes("a", 1)));
+    assert_eq!(client.encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    // As the child of one that has a generator it wraps.
+    let nested = MultiKeyring::new(raw_aes("b", 2)).child(MultiKeyring::without_generator(raw_aes("a", 1)));
+    let message = Client::new(nested).encrypt(b"nested", &none()).unwrap();
+    assert_eq!(client.decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"nested");
+    // One with a generator cannot be a child: it would make a second data key.
+    let two_generators = MultiKeyring::new(raw_aes("b", 2)).child(MultiKeyring::new(raw_aes("a", 1)));
+    assert_eq!(Client::new(two_generators).encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+/// Keys that come over a network, as it were: every call waits once.
+#[derive(Debug)]
+struct Remote {
+    inner: RawAesKeyring,
+    claims_to_be_local: bool,
+}
+
+impl Remote {
+    async fn wait_once() {
+        let mut waited = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Keyring for Remote {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async {
+            Self::wait_once().await;
+            self.inner.on_encrypt(materials).await
+        })
+    }
+
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        Box::pin(async {
+            Self::wait_once().await;
+            self.inner.on_decrypt(request).await
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        self.claims_to_be_local
+    }
+}
+
+/// The smallest executor there is.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+#[test]
+fn remote_keys_need_the_async_calls_and_work_with_them() {
+    let client = Client::new(Remote { inner: raw_aes("k", 1), claims_to_be_local: false });
+    let message = block_on(client.encrypt_async(b"from afar", &none())).unwrap();
+    let header = || UnverifiedHeader::parse(&message).unwrap();
+    assert_eq!(block_on(client.decrypt_async(&message, &none())).unwrap().plaintext, b"from afar");
+    assert!(block_on(client.encryptor_async(&none())).is_ok());
+    assert!(block_on(client.decryptor_async(header(), &none())).is_ok());
+
+    let needs_async = |error: manila::Error| assert_eq!(error.kind(), ErrorKind::NeedsAsync);
+    needs_async(client.encrypt(b"", &none()).unwrap_err());
+    needs_async(client.decrypt(&message, &none()).unwrap_err());
+    needs_async(client.encryptor(&none()).unwrap_err());
+    needs_async(client.decryptor(header(), &none()).unwrap_err());
+}
+
+#[test]
+fn a_keyring_that_breaks_its_promise_is_named() {
+    let client = Client::new(Remote { inner: raw_aes("k", 1), claims_to_be_local: true });
+    let error = client.encrypt(b"", &none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("Remote"), "{error}");
+}
+
+#[test]
+fn futures_can_move_between_threads() {
+    fn is_send<T: Send>(_: T) {}
+    let client = Client::new(raw_aes("k", 1));
+    is_send(client.encrypt_async(b"", &none()));
+    is_send(client.decrypt_async(b"", ExpectedContext::any()));
+}

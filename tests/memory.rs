@@ -1,0 +1,197 @@
+//! Memory follows what arrives, never what a header claims; and no message is too deep for a small stack.
+
+#![allow(unsafe_code, reason = "a counting allocator cannot be had without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+
+use manila::testing::FixedKeyKeyring;
+use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, UnverifiedHeader};
+
+/// Counts the bytes that this thread holds, and the most it ever held.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static MOST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: usize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get().saturating_add(bytes));
+        MOST.with(|most| most.set(most.get().max(held.get())));
+    });
+}
+
+fn release(bytes: usize) {
+    let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(bytes)));
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        hold(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        release(layout.size());
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that `work` held at a time, on top of what was held before.
+fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    MOST.set(before);
+    let done = work();
+    (done, MOST.get() - before)
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
+    Client::builder(FixedKeyKeyring::new(&[7; 32])).suite(suite).frame_length(frame_length).build().unwrap()
+}
+
+fn none() -> EncryptionContext {
+    EncryptionContext::empty()
+}
+
+/// A version 2 header of one empty data key up to what follows the given bytes.
+fn header_up_to(parts: &[&[u8]]) -> Vec<u8> {
+    [&[&[2, 0x04, 0x78][..], &[0; 32]], parts].concat().concat()
+}
+
+#[test]
+fn claims_of_a_header_cost_nothing() {
+    let most_keys = header_up_to(&[&[0, 0], &[0xff, 0xff]]);
+    let longest_context = header_up_to(&[&[0xff, 0xff]]);
+    let longest_field = header_up_to(&[&[0, 0], &[0, 1], &[0xff, 0xff]]);
+    for (claim, kind) in [
+        (&most_keys, ErrorKind::LimitExceeded),
+        (&longest_context, ErrorKind::Truncated),
+        (&longest_field, ErrorKind::Truncated),
+    ] {
+        let (refused, held) = most_held(|| UnverifiedHeader::parse(claim).unwrap_err());
+        assert_eq!(refused.kind(), kind);
+        assert!(held < 128 * KIB, "{held} bytes held for {} that came", claim.len());
+    }
+    // Without the limit: 65,535 data keys are claimed, none comes.
+    let limits = manila::HeaderLimits { max_encrypted_data_keys: u16::MAX, ..Default::default() };
+    let (refused, held) = most_held(|| UnverifiedHeader::parse_within(&most_keys, limits).unwrap_err());
+    assert_eq!(refused.kind(), ErrorKind::Truncated);
+    assert!(held < 8 * KIB, "{held}");
+}
+
+#[test]
+fn a_claimed_frame_of_4_gib_costs_nothing() {
+    let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+    let writer = Client::builder(FixedKeyKeyring::new(&[7; 32])).suite(suite);
+    let message =
+        writer.frame_length(u32::MAX).max_frame_length(u32::MAX).build().unwrap().encrypt(b"x", &none()).unwrap();
+    let reader = client(suite, 4096);
+    let (refused, held) = most_held(|| reader.decrypt(&message, ExpectedContext::any()).unwrap_err());
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    assert!(held < 16 * KIB, "{held}");
+
+    // Where the limit is lifted, the frame takes what it is, not what it might be.
+    let lifted = Client::builder(FixedKeyKeyring::new(&[7; 32])).max_frame_length(u32::MAX).build().unwrap();
+    let (opened, held) = most_held(|| lifted.decrypt(&message, ExpectedContext::any()).unwrap());
+    assert_eq!(opened.plaintext, b"x");
+    assert!(held < 16 * KIB, "{held}");
+    let (length, held) = most_held(|| {
+        let header = UnverifiedHeader::parse(&message).unwrap();
+        let body = &message[header.len()..];
+        io::copy(&mut lifted.decryptor(header, ExpectedContext::any()).unwrap().reader(body), &mut io::sink()).unwrap()
+    });
+    assert_eq!(length, 1);
+    assert!(held < 256 * KIB, "{held}");
+}
+
+#[test]
+fn an_unframed_body_that_does_not_come_costs_nothing() {
+    // Version 1, not framed, claims 64 MiB and sends none of it: found in the crafted vectors under other lengths.
+    let suite = AlgorithmSuite::Aes256GcmHkdfSha256;
+    let client = manila::testing::client_for(suite, FixedKeyKeyring::new(&[7; 32])).unwrap();
+    let message = client.encrypt(b"", &none()).unwrap();
+    let header = UnverifiedHeader::parse(&message).unwrap();
+    let body = [&[0; 12][..], &(64 * MIB as u64).to_be_bytes(), &[0; 1000]].concat();
+    let unframed =
+        [&header.as_bytes()[..header.len() - 28 - 10], &[1, 0, 0, 0, 0, 12, 0, 0, 0, 0], &[0; 28], &body].concat();
+    assert_eq!(UnverifiedHeader::parse(&unframed).unwrap().content(), manila::Content::Unframed);
+    let (_, held) = most_held(|| client.decrypt(&unframed, ExpectedContext::any()).unwrap_err());
+    assert!(held < 64 * KIB, "{held}");
+}
+
+#[test]
+fn streams_take_constant_memory() {
+    for (suite, frame_length) in [
+        (AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 4096),
+        (AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 65_536),
+        (AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, 65_536),
+    ] {
+        let client = client(suite, frame_length);
+        let held_for = |len: u64| {
+            let (mut message, held_sealing) = most_held(|| {
+                let file = tempfile::tempfile().unwrap();
+                let mut writer = client.encryptor(&none()).unwrap().writer(file);
+                io::copy(&mut io::repeat(7).take(len), &mut writer).unwrap();
+                writer.finish().unwrap()
+            });
+            io::Seek::rewind(&mut message).unwrap();
+            let (opened, held_opening) = most_held(|| {
+                let header = UnverifiedHeader::read(&mut message).unwrap();
+                let mut reader = client.decryptor(header, ExpectedContext::any()).unwrap().reader(&message);
+                io::copy(&mut reader, &mut io::sink()).unwrap()
+            });
+            assert_eq!(opened, len);
+            (held_sealing, held_opening)
+        };
+        let (short, long) = (held_for(MIB as u64), held_for(64 * MIB as u64));
+        assert_eq!(short, long, "memory grows with the message");
+        assert!(long.0 < 512 * KIB && long.1 < 512 * KIB, "{long:?}");
+    }
+}
+
+/// Runs `work` on the 2 MiB stack that threads get by default.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 * MIB).spawn(work).unwrap().join().unwrap();
+}
+
+/// Seals and opens on every path there is.
+fn every_path(plaintext: &[u8], frame_length: u32) {
+    for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
+        let client = client(suite, frame_length);
+        let whole = client.encrypt(plaintext, &none()).unwrap();
+        let mut writer = client.encryptor(&none()).unwrap().writer(Vec::new());
+        writer.write_all(plaintext).unwrap();
+        let streamed = writer.finish().unwrap();
+        assert_eq!(whole.len(), streamed.len());
+        for message in [whole, streamed] {
+            assert!(client.decrypt(&message, ExpectedContext::any()).unwrap().plaintext == plaintext);
+            let header = UnverifiedHeader::parse(&message).unwrap();
+            let survey = header.survey(&message[header.len()..]).unwrap();
+            assert_eq!(survey.plaintext_len, plaintext.len() as u64);
+            let body = &message[header.len()..];
+            let mut opened = Vec::with_capacity(plaintext.len());
+            client.decryptor(header, ExpectedContext::any()).unwrap().reader(body).read_to_end(&mut opened).unwrap();
+            assert!(opened == plaintext);
+        }
+    }
+}
+
+#[test]
+fn a_64_mib_message_in_4_kib_frames_fits_a_small_stack() {
+    on_a_small_stack(|| every_path(&vec![0x61; 64 * MIB], 4096));
+}
+
+#[test]
+fn a_million_frames_of_one_byte_fit_a_small_stack() {
+    on_a_small_stack(|| every_path(&vec![0x61; 1_000_000], 1));
+}

@@ -1,0 +1,316 @@
+//! Streams: the same messages as whole calls make and open, whatever the source and the sink do.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use manila::testing::{FixedKeyKeyring, client_for, open_both_ways, open_streamed};
+use manila::{
+    AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader,
+};
+
+const SUITES: [AlgorithmSuite; 4] = [
+    AlgorithmSuite::Aes128GcmNoKdf,
+    AlgorithmSuite::Aes128GcmHkdfSha256EcdsaP256,
+    AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
+    AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384,
+];
+
+fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
+    let policy = match suite.is_committing() {
+        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
+        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
+    };
+    let keyring = FixedKeyKeyring::new(&[9; 32][..suite.data_key_len()]);
+    Client::builder(keyring).suite(suite).commitment_policy(policy).frame_length(frame_length).build().unwrap()
+}
+
+fn any() -> ExpectedContext {
+    ExpectedContext::any()
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
+}
+
+fn write_in_pieces(client: &Client, plaintext: &[u8], piece: usize) -> Vec<u8> {
+    let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(Vec::new());
+    for piece in plaintext.chunks(piece) {
+        writer.write_all(piece).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn streamed_messages_open_whole_and_whole_ones_streamed() {
+    for suite in SUITES {
+        for frame_length in [1, 16, 100, 4096, 70_000] {
+            let client = client(suite, frame_length);
+            let frame = frame_length as usize;
+            for len in [0, 1, frame - 1, frame, frame + 1, 2 * frame, 3 * frame + 7] {
+                let plaintext = pattern(len);
+                let exact = client.encryptor(&EncryptionContext::empty()).unwrap().ciphertext_len(len as u64).unwrap();
+                let whole = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+                assert_eq!(whole.len() as u64, exact);
+                assert_eq!(open_both_ways(&client, &whole, &any()).unwrap().plaintext, plaintext);
+                for piece in [1, frame - frame / 3, frame, frame + 1, 10 * frame] {
+                    if piece == 1 && len > 10_000 {
+                        continue;
+                    }
+                    let streamed = write_in_pieces(&client, &plaintext, piece);
+                    assert_eq!(streamed.len() as u64, exact, "{suite} {frame_length} {len} {piece}");
+                    // The same frames: sizes and numbers, if not the same random bytes.
+                    let survey = |message: &[u8]| {
+                        let header = UnverifiedHeader::parse(message).unwrap();
+                        header.survey(&message[header.len()..]).unwrap()
+                    };
+                    assert_eq!(survey(&streamed), survey(&whole));
+                    assert_eq!(open_both_ways(&client, &streamed, &any()).unwrap().plaintext, plaintext);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_always_takes_something() {
+    // Many times the batch in which frames are collected, in pieces that do and do not divide it.
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 4096);
+    let plaintext = pattern(1_000_000);
+    for piece in [1000, 4096, 8192, 8193, 50_000, 65_536, 1_000_000] {
+        let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(Vec::new());
+        for piece in plaintext.chunks(piece) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let count = writer.write(rest).unwrap();
+                assert!(count > 0, "nothing taken of {}", rest.len());
+                rest = &rest[count..];
+            }
+        }
+        let message = writer.finish().unwrap();
+        assert_eq!(client.decrypt(&message, any()).unwrap().plaintext, plaintext);
+    }
+}
+
+/// Fails now and then with errors that say "again", until it is told to be steady.
+struct Unsteady<T> {
+    inner: T,
+    turn: usize,
+    steady: Rc<Cell<bool>>,
+}
+
+impl<T> Unsteady<T> {
+    fn new(inner: T) -> Self {
+        Self { inner, turn: 0, steady: Rc::default() }
+    }
+
+    fn stumble(&mut self) -> io::Result<()> {
+        self.turn += 1;
+        match self.turn % 3 {
+            _ if self.steady.get() => Ok(()),
+            0 => Err(io::ErrorKind::Interrupted.into()),
+            1 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T: Read> Read for Unsteady<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stumble()?;
+        let len = buf.len().min(1);
+        self.inner.read(&mut buf[..len])
+    }
+}
+
+impl<T: Write> Write for Unsteady<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stumble()?;
+        self.inner.write(&buf[..buf.len().min(13)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Repeats a call while it would block.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_between_interruptions() {
+    for suite in SUITES {
+        let client = client(suite, 100);
+        let plaintext = pattern(150_000);
+        let sink = Unsteady::new(Vec::new());
+        let steady = sink.steady.clone();
+        let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(sink);
+        let mut rest = &plaintext[..];
+        while !rest.is_empty() {
+            let count = patiently(|| writer.write(rest)).unwrap();
+            assert!(count > 0);
+            rest = &rest[count..];
+        }
+        patiently(|| writer.flush()).unwrap();
+        // `finish` takes the writer along, so there the sink must not block.
+        steady.set(true);
+        let message = writer.finish().unwrap_or_else(|error| panic!("{error}")).inner;
+        let (header, body) = message.split_at(UnverifiedHeader::parse(&message).unwrap().len());
+        let header = UnverifiedHeader::parse(header).unwrap();
+        let mut reader = client.decryptor(header, any()).unwrap().reader(Unsteady::new(body));
+        let mut opened = Vec::new();
+        let mut buf = [0; 1000];
+        loop {
+            match patiently(|| reader.read(&mut buf)).unwrap() {
+                0 => break,
+                count => opened.extend_from_slice(&buf[..count]),
+            }
+        }
+        assert_eq!(opened, plaintext);
+    }
+}
+
+/// A sink that fails once and works from then on.
+#[derive(Clone, Debug, Default)]
+struct FailsOnce {
+    written: Rc<Cell<usize>>,
+    failed: Rc<Cell<bool>>,
+}
+
+impl Write for FailsOnce {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.written.get() > 0 && !self.failed.replace(true) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "once"));
+        }
+        self.written.set(self.written.get() + buf.len());
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_first_error_of_a_sink_is_the_last_word() {
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 1000);
+    let sink = FailsOnce::default();
+    let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(sink.clone());
+    let first = loop {
+        if let Err(error) = writer.write_all(&[0; 5000]) {
+            break error;
+        }
+    };
+    assert_eq!(first.kind(), io::ErrorKind::ConnectionReset);
+    let written = sink.written.get();
+    for _ in 0..3 {
+        let again = writer.write(&[0; 5000]).unwrap_err();
+        assert_eq!((again.kind(), again.to_string()), (first.kind(), first.to_string()));
+        assert_eq!(writer.flush().unwrap_err().to_string(), first.to_string());
+    }
+    let last = writer.finish().unwrap_err();
+    assert_eq!((last.kind(), last.to_string()), (ErrorKind::Io, first.to_string()));
+    assert_eq!(sink.written.get(), written, "bytes were written after the error");
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_nothing_that_opens() {
+    for suite in SUITES {
+        let client = client(suite, 16);
+        for len in [0, 16, 32, 100, 100_000] {
+            let mut sink = Vec::new();
+            let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(&mut sink);
+            writer.write_all(&pattern(len)).unwrap();
+            writer.flush().unwrap();
+            drop(writer);
+            let error = open_both_ways(&client, &sink, &any()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Truncated, "{suite} {len}");
+        }
+    }
+}
+
+#[test]
+fn flush_passes_on_whole_frames_alone() {
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16);
+    let mut sink = Vec::new();
+    let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(&mut sink);
+    writer.write_all(&pattern(16 + 16 + 5)).unwrap();
+    writer.flush().unwrap();
+    drop(writer);
+    let header = UnverifiedHeader::parse(&sink).unwrap().len();
+    assert_eq!(sink.len(), header + 2 * (16 + 32));
+}
+
+#[test]
+fn a_stream_cut_at_any_byte_has_no_clean_end() {
+    for (suite, frame_length, len) in [
+        (AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16, 50),
+        (AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, 64, 64),
+        (AlgorithmSuite::Aes128GcmNoKdf, 4096, 0),
+    ] {
+        let client = client(suite, frame_length);
+        let message = client.encrypt(&pattern(len), &EncryptionContext::empty()).unwrap();
+        for end in 0..message.len() {
+            let error = open_streamed(&client, &message[..end], &any()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Truncated, "{suite} cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn the_final_frame_is_held_back_until_all_has_verified() {
+    let released = |client: &Client, message: &[u8]| {
+        let header = UnverifiedHeader::parse(message).unwrap();
+        let body = &message[header.len()..];
+        let mut reader = client.decryptor(header, any()).unwrap().reader(body);
+        let mut released = Vec::new();
+        let error = reader.read_to_end(&mut released).unwrap_err();
+        assert_eq!(reader.read(&mut [0; 10]).unwrap_err().to_string(), error.to_string(), "the error is kept");
+        (released, Error::from(error).kind())
+    };
+    let plaintext = pattern(40);
+    let signed = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, 16);
+    let message = signed.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+    let mut forged = message.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(released(&signed, &forged), (plaintext[..32].to_vec(), ErrorKind::SignatureInvalid));
+    let unsigned = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16);
+    let mut longer = unsigned.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+    longer.push(0);
+    assert_eq!(released(&unsigned, &longer), (plaintext[..32].to_vec(), ErrorKind::TrailingBytes));
+}
+
+#[test]
+fn a_reader_asks_for_no_more_than_it_was_promised() {
+    // One frame, then a source that would block for ever: what has come must be released first.
+    struct OneFrameThenSilence<'a>(&'a [u8]);
+    impl Read for OneFrameThenSilence<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { self.0.read(buf) }
+        }
+    }
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16);
+    let message = client.encrypt(&pattern(40), &EncryptionContext::empty()).unwrap();
+    let header = UnverifiedHeader::parse(&message).unwrap();
+    let one_frame = &message[header.len()..][..16 + 32];
+    let mut reader = client.decryptor(header, any()).unwrap().reader(OneFrameThenSilence(one_frame));
+    let mut buf = [0; 100];
+    assert_eq!(reader.read(&mut buf).unwrap(), 16);
+    assert_eq!(reader.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(reader.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn messages_are_always_written_in_frames() {
+    let client = client_for(AlgorithmSuite::Aes256GcmHkdfSha256, FixedKeyKeyring::new(&[1; 32])).unwrap();
+    let message = client.encrypt(b"x", &EncryptionContext::empty()).unwrap();
+    let content = UnverifiedHeader::parse(&message).unwrap().content();
+    assert_eq!(content, manila::Content::Framed(4096));
+}

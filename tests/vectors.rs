@@ -1,0 +1,460 @@
+//! Messages of other implementations, good and bad, in the layout of `tests/vectors/README.md`.
+//!
+//! Runs the copy in `tests/vectors`, or every folder named in `MANILA_VECTORS` (colon-separated) instead. A case
+//! that needs what is not built yet is counted as not run, never as passed. Each message is read whole and as a
+//! stream, and both must agree.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use manila::testing::{FixedKeyKeyring, check_signature, derive_key, open_both_ways};
+use manila::{
+    AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, Content, EncryptionContext, Error, ErrorKind,
+    ExpectedContext, GeneratedDataKey, HeaderFields, KeyFuture, Keyring, Kms, KmsCiphertext, KmsKeyring, KmsPlaintext,
+    KmsRequest, MultiKeyring, RawAesKeyring, UnverifiedHeader,
+};
+use serde_json::Value;
+
+const PUBLIC_KEY: &str = "aws-crypto-public-key";
+
+/// What became of a case.
+enum Outcome {
+    Passed,
+    Failed(String),
+    NotRun,
+    /// The specification is silent: what this implementation does.
+    Unspecified(String),
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    not_run: BTreeMap<String, usize>,
+}
+
+fn main() -> ExitCode {
+    let mut tally = Tally::default();
+    for folder in folders() {
+        println!("vectors in {}", folder.display());
+        let set = VectorSet::load(&folder);
+        for case in set.manifest["tests"].as_array().expect("tests") {
+            tally.count(case, set.run(case));
+        }
+        for case in set.manifest["encrypt_cases"].as_array().unwrap_or(&Vec::new()) {
+            tally.count(case, set.run_encrypt(case));
+        }
+    }
+    tally.report()
+}
+
+fn folders() -> Vec<PathBuf> {
+    match std::env::var_os("MANILA_VECTORS") {
+        Some(folders) => std::env::split_paths(&folders).collect(),
+        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")],
+    }
+}
+
+impl Tally {
+    fn count(&mut self, case: &Value, outcome: Outcome) {
+        let id = text(&case["id"]);
+        match outcome {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Failed(why) => {
+                self.failed += 1;
+                println!("FAILED {id}: {why}");
+            }
+            Outcome::Unspecified(what) => {
+                self.passed += 1;
+                println!("unspecified {id}: {what}; peers: {}", case["peer_verdict"]);
+            }
+            Outcome::NotRun => {
+                let category = case["category"].as_str().unwrap_or("encrypt");
+                *self.not_run.entry(category.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    fn report(self) -> ExitCode {
+        let not_run: usize = self.not_run.values().sum();
+        if not_run > 0 {
+            let categories = self.not_run.iter().map(|(name, count)| format!("{name} {count}"));
+            println!("not run: {not_run} ({})", categories.collect::<Vec<_>>().join(", "));
+        }
+        println!("vectors: {} passed, {} failed, {not_run} not run", self.passed, self.failed);
+        ExitCode::from(u8::from(self.failed > 0 || self.passed == 0))
+    }
+}
+
+/// A folder of vectors.
+struct VectorSet {
+    manifest: Value,
+    files: HashMap<String, Vec<u8>>,
+}
+
+impl VectorSet {
+    fn load(folder: &Path) -> Self {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        let manifest: Value = serde_json::from_slice(&read("manifest.json")).expect("manifest.json");
+        assert_eq!(manifest["format"], "esdk-vectors-1");
+        let cases = manifest["tests"].as_array().expect("tests");
+        let slices = cases.iter().flat_map(|case| [&case["ciphertext"], &case["plaintext"]]);
+        let mut files = HashMap::new();
+        for name in slices.filter_map(|slice| slice["file"].as_str()) {
+            files.entry(name.to_owned()).or_insert_with(|| read(name));
+        }
+        Self { manifest, files }
+    }
+
+    fn slice(&self, slice: &Value) -> Option<&[u8]> {
+        let (at, len) = (number(&slice["at"])?, number(&slice["len"])?);
+        Some(&self.files[slice["file"].as_str()?][at..at + len])
+    }
+
+    fn run(&self, case: &Value) -> Outcome {
+        let message = self.slice(&case["ciphertext"]).expect("ciphertext");
+        if let Err(why) = check_known_answers(case) {
+            return Outcome::Failed(why);
+        }
+        if case["expect"] == "parse" {
+            return passed(check_parse(case, message));
+        }
+        let Some(client) = self.client(case) else { return Outcome::NotRun };
+        let expected = match &case["decrypt_context"] {
+            Value::Null => ExpectedContext::any(),
+            pairs => ExpectedContext::from(&context(pairs).expect("decrypt_context")),
+        };
+        match case["expect"].as_str() {
+            Some("ok") => passed(self.check_opens(case, message, &client, &expected)),
+            Some("error") => passed(check_refused(case, message, &client, &expected)),
+            Some("unspecified") => Outcome::Unspecified(match open_both_ways(&client, message, &expected) {
+                Ok(opened) if Some(opened.plaintext.as_slice()) == self.slice(&case["plaintext"]) => "ok".to_owned(),
+                Ok(_) => "opens to something else".to_owned(),
+                Err(error) => format!("{:?}: {error}", error.kind()),
+            }),
+            other => Outcome::Failed(format!("unknown expectation {other:?}")),
+        }
+    }
+
+    fn check_opens(
+        &self,
+        case: &Value,
+        message: &[u8],
+        client: &Client,
+        expected: &ExpectedContext,
+    ) -> Result<(), String> {
+        let opened = open_both_ways(client, message, expected).map_err(|error| format!("{error:?}"))?;
+        let (plaintext, header) = (opened.plaintext, opened.header);
+        // A few official messages come without their plaintext.
+        if let Some(wanted) = self.slice(&case["plaintext"])
+            && wanted != plaintext
+        {
+            return Err("opens to another plaintext".to_owned());
+        }
+        check_fields(case, &header)?;
+        if let Some(wanted) = case.get("encryption_context") {
+            // Some official cases name the public key, the others leave it out.
+            let (found, mut wanted) = (without_public_key(header.authenticated_context()), pairs_of(wanted));
+            wanted.remove(PUBLIC_KEY);
+            if found != wanted {
+                return Err(format!("authenticated context {found:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The reader of a case, or `None` where it needs what is not built yet.
+    fn client(&self, case: &Value) -> Option<Client> {
+        if case.get("required_context_keys").is_some() {
+            return None;
+        }
+        let mut builder = match case["kms_answers"].as_array() {
+            Some(_) => Client::builder(RecordedKms::keyring(case)),
+            None => Client::builder(self.keyring(&case["keyring"])?),
+        };
+        builder = builder.commitment_policy(policy(case)).max_encrypted_data_keys(u16::MAX);
+        if let Some(max) = number(&case["max_encrypted_data_keys"]) {
+            builder = builder.max_encrypted_data_keys(max.try_into().unwrap());
+        }
+        builder = builder.unsigned_only(case["unsigned_only"] == true);
+        Some(builder.build().expect("client"))
+    }
+
+    fn keyring(&self, keyring: &Value) -> Option<Box<dyn Keyring>> {
+        match self.try_keyring(keyring)? {
+            Ok(keyring) => Some(keyring),
+            Err(error) => panic!("{keyring}: {error}"),
+        }
+    }
+
+    fn try_keyring(&self, keyring: &Value) -> Option<Result<Box<dyn Keyring>, Error>> {
+        match keyring["type"].as_str()? {
+            "static" => Some(Ok(Box::new(FixedKeyKeyring::new(&bytes(&keyring["data_key"]))))),
+            "raw-aes" => {
+                let key = bytes(&self.manifest["keys"][text(&keyring["key"])]["base64"]);
+                let made = RawAesKeyring::new(text(&keyring["namespace"]), text(&keyring["name"]), &key);
+                Some(made.map(|keyring| Box::new(keyring) as _))
+            }
+            "multi" => {
+                let mut children = keyring["children"].as_array()?.iter();
+                let mut multi = match &keyring["generator"] {
+                    Value::Null => MultiKeyring::without_generator(self.keyring(children.next()?)?),
+                    generator => MultiKeyring::new(self.keyring(generator)?),
+                };
+                for child in children {
+                    multi = multi.child(self.keyring(child)?);
+                }
+                Some(Ok(Box::new(multi)))
+            }
+            _ => None,
+        }
+    }
+
+    fn run_encrypt(&self, case: &Value) -> Outcome {
+        let Some(keyring) = self.try_keyring(&case["keyring"]) else { return Outcome::NotRun };
+        let sealed = keyring.and_then(|keyring| seal(case, keyring));
+        match (case["expect"].as_str(), sealed) {
+            (Some("ok"), Err(error)) => Outcome::Failed(format!("{error:?}")),
+            (Some("error"), Ok(())) => Outcome::Failed("seals".to_owned()),
+            (Some("unspecified"), sealed) => {
+                Outcome::Unspecified(sealed.map_or_else(|error| error.to_string(), |()| "ok".to_owned()))
+            }
+            _ => Outcome::Passed,
+        }
+    }
+}
+
+/// Seals as a case asks, and opens again. What the types of this crate cannot say counts as refused.
+fn seal(case: &Value, keyring: Box<dyn Keyring>) -> Result<(), Error> {
+    let unsayable = |what: &str| Error::other(ErrorKind::InvalidInput, format!("{what} is outside of its type"), "");
+    let mut builder: ClientBuilder = Client::builder(keyring).suite(suite(case)).commitment_policy(policy(case));
+    let frame_length = case["frame_length"].as_i64().expect("frame_length");
+    let frame_length = u32::try_from(frame_length).map_err(|_| unsayable("the frame length"))?;
+    builder = builder.frame_length(frame_length).max_frame_length(u32::MAX);
+    if let Some(max) = case["max_encrypted_data_keys"].as_i64() {
+        builder = builder.max_encrypted_data_keys(u16::try_from(max).map_err(|_| unsayable("the limit"))?);
+    }
+    let context = match &case["encryption_context_repeats"] {
+        Value::Null => context(&case["encryption_context"])?,
+        pair => {
+            let part = |part: &Value| text(&part[0]).repeat(number(&part[1]).unwrap());
+            EncryptionContext::new([(part(&pair["key"]), part(&pair["value"]))])?
+        }
+    };
+    let client = builder.build()?;
+    let sealed = client.encrypt(b"plaintext", &context)?;
+    assert_eq!(client.decrypt(&sealed, &context)?.plaintext, b"plaintext");
+    Ok(())
+}
+
+fn check_refused(case: &Value, message: &[u8], client: &Client, expected: &ExpectedContext) -> Result<(), String> {
+    if let Some(prefixes) = case["prefix_lengths"].as_array() {
+        for len in prefixes {
+            let prefix = &message[..number(len).expect("length")];
+            match open_both_ways(client, prefix, expected) {
+                Ok(_) => return Err(format!("its first {len} bytes open")),
+                Err(error) if error.kind() != ErrorKind::Truncated => {
+                    return Err(format!("its first {len} bytes: {error:?}"));
+                }
+                Err(_) => {}
+            }
+        }
+        return Ok(());
+    }
+    let error = open_both_ways(client, message, expected).err().ok_or("opens")?;
+    match case["error_kind"].as_str().and_then(kinds_for) {
+        _ if error.kind() == ErrorKind::Internal => Err(format!("{error:?}")),
+        Some(kinds) if !kinds.contains(&error.kind()) => Err(format!("wrong kind: {error:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// The kinds that fit a vector's hint, where the hint is precise.
+fn kinds_for(hint: &str) -> Option<&'static [ErrorKind]> {
+    use ErrorKind as Kind;
+    Some(match hint {
+        "header-parse" => &[Kind::Malformed],
+        "sequence" => &[Kind::Malformed, Kind::Truncated],
+        "truncated" => &[Kind::Truncated, Kind::Malformed, Kind::LimitExceeded],
+        "unwrap" => &[Kind::WrongKey],
+        "commitment" => &[Kind::CommitmentMismatch],
+        // A changed header may break a rule or a limit before anything can be authenticated.
+        "header-auth" => &[Kind::AuthenticationFailed, Kind::LimitExceeded, Kind::Malformed],
+        "body-auth" => &[Kind::AuthenticationFailed],
+        "signature" => &[Kind::SignatureInvalid, Kind::Truncated],
+        "policy" => &[Kind::PolicyViolation],
+        "limit" => &[Kind::LimitExceeded],
+        "trailing" => &[Kind::TrailingBytes, Kind::Truncated],
+        "context" => &[Kind::ContextMismatch, Kind::WrongKey, Kind::Malformed],
+        _ => return None,
+    })
+}
+
+/// A KMS that gives the answers that were recorded, to the very request that was recorded.
+#[derive(Debug)]
+struct RecordedKms {
+    answers: Vec<(String, Vec<u8>, Vec<u8>)>,
+    context: BTreeMap<String, String>,
+}
+
+impl RecordedKms {
+    fn keyring(case: &Value) -> KmsKeyring<Self> {
+        let answers = case["kms_answers"].as_array().expect("kms_answers").iter().map(|answer| {
+            (text(&answer["key_arn"]).to_owned(), bytes(&answer["ciphertext_blob"]), bytes(&answer["plaintext"]))
+        });
+        let answers: Vec<_> = answers.collect();
+        let arn = answers[0].0.clone();
+        KmsKeyring::new(Self { answers, context: pairs_of(&case["kms_context"]) }, arn).expect("key ARN")
+    }
+}
+
+impl Kms for RecordedKms {
+    fn generate_data_key<'a>(&'a self, _: KmsRequest<'a>, _: usize) -> KeyFuture<'a, GeneratedDataKey> {
+        unreachable!("only Decrypt was recorded")
+    }
+
+    fn encrypt<'a>(&'a self, _: KmsRequest<'a>, _: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
+        unreachable!("only Decrypt was recorded")
+    }
+
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
+        let given: BTreeMap<_, _> =
+            request.encryption_context.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        assert_eq!(given, self.context);
+        let (key_arn, _, plaintext) = self
+            .answers
+            .iter()
+            .find(|(arn, blob, _)| arn == request.key_id && blob == ciphertext)
+            .expect("a request that was recorded");
+        let answer = KmsPlaintext { plaintext: manila::DataKey::new(plaintext), key_arn: key_arn.clone() };
+        Box::pin(async { Ok(answer) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+fn check_known_answers(case: &Value) -> Result<(), String> {
+    // Those of messages that must fail hold what the header claims, not what follows from the data key.
+    let Some(answers) = case.get("known_answers").filter(|_| case["expect"] == "ok") else { return Ok(()) };
+    let (data_key, message_id) = (bytes(&case["keyring"]["data_key"]), bytes(&answers["message-id"]));
+    let (key, commitment) = derive_key(suite(case), &data_key, &message_id).map_err(|error| error.to_string())?;
+    if answers["content-encryption-key"].as_str().is_some_and(|wanted| STANDARD.encode(&key) != wanted) {
+        return Err("another content encryption key is derived".to_owned());
+    }
+    if commitment.map(Vec::from) != Some(bytes(&answers["commitment"])) {
+        return Err("another commitment is derived".to_owned());
+    }
+    Ok(())
+}
+
+/// A message that only a KMS could open: its fields, its shape and its signature.
+fn check_parse(case: &Value, message: &[u8]) -> Result<(), String> {
+    let fail = |error: Error| error.to_string();
+    let header = UnverifiedHeader::parse(message).map_err(fail)?;
+    check_fields(case, &header)?;
+    let parsed = &case["parsed"];
+    let survey = header.survey(&message[header.len()..]).map_err(fail)?;
+    let keys = header.encrypted_data_keys().iter();
+    let keys: Vec<_> = keys
+        .map(|key| (key.provider_id.clone(), STANDARD.encode(&key.provider_info), STANDARD.encode(&key.ciphertext)))
+        .collect();
+    let wanted = parsed["edks"].as_array().expect("edks").iter();
+    let wanted: Vec<_> =
+        wanted.map(|key| (text(&key[0]).to_owned(), text(&key[1]).to_owned(), text(&key[2]).to_owned())).collect();
+    let message_id = header.message_id().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
+    let same = [
+        ("message id", message_id == text(&parsed["message_id"])),
+        ("header length", Some(header.len()) == number(&parsed["header_length"])),
+        ("number of frames", Some(survey.frames as usize) == number(&parsed["frames"])),
+        ("footer", Some(header.len() + to_usize(survey.body_len)) == number(&parsed["footer_at"])),
+        ("encrypted data keys", keys == wanted),
+        ("context", without_public_key(header.encryption_context()) == pairs_of(&case["encryption_context"])),
+        ("bytes", header.to_bytes().map_err(fail)? == message[..header.len()]),
+    ];
+    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(format!("another {what}"));
+    }
+    check_signature(message).map_err(fail)
+}
+
+fn check_fields(case: &Value, header: &HeaderFields) -> Result<(), String> {
+    if header.suite() != suite(case) {
+        return Err(format!("suite {}", header.suite()));
+    }
+    let frame_length = match header.content() {
+        Content::Framed(length) => length as usize,
+        Content::Unframed => 0,
+    };
+    // What the official manifests tell is the length that was asked for, which their makers did not all heed.
+    let ours = case.get("origin").is_none();
+    if ours && number(&case["frame_length"]).is_some_and(|wanted| wanted != frame_length) {
+        return Err(format!("frame length {frame_length}"));
+    }
+    let keys = header.encrypted_data_keys().len();
+    if number(&case["edk_count"]).is_some_and(|wanted| wanted != keys) {
+        return Err(format!("{keys} encrypted data keys"));
+    }
+    Ok(())
+}
+
+fn passed(result: Result<(), String>) -> Outcome {
+    result.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).expect("a length")
+}
+
+fn number(value: &Value) -> Option<usize> {
+    value.as_u64().map(to_usize)
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    STANDARD.decode(text(value)).expect("Base64")
+}
+
+fn suite(case: &Value) -> AlgorithmSuite {
+    let id = u16::from_str_radix(text(&case["suite"]).trim_start_matches("0x"), 16).expect("suite");
+    AlgorithmSuite::from_id(id).expect("suite")
+}
+
+fn policy(case: &Value) -> CommitmentPolicy {
+    match text(&case["commitment_policy"]) {
+        "ForbidEncryptAllowDecrypt" => CommitmentPolicy::ForbidEncryptAllowDecrypt,
+        "RequireEncryptAllowDecrypt" => CommitmentPolicy::RequireEncryptAllowDecrypt,
+        "RequireEncryptRequireDecrypt" => CommitmentPolicy::RequireEncryptRequireDecrypt,
+        other => panic!("unknown policy {other}"),
+    }
+}
+
+fn pairs_of(pairs: &Value) -> BTreeMap<String, String> {
+    let pairs = pairs.as_object().expect("pairs").iter();
+    pairs.map(|(key, value)| (key.clone(), text(value).to_owned())).collect()
+}
+
+fn context(pairs: &Value) -> Result<EncryptionContext, Error> {
+    EncryptionContext::new(pairs.as_object().expect("pairs").iter().map(|(key, value)| (key, text(value))))
+}
+
+fn without_public_key(context: &EncryptionContext) -> BTreeMap<String, String> {
+    let pairs = context.iter().filter(|(key, _)| *key != PUBLIC_KEY);
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
