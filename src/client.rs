@@ -18,7 +18,7 @@ use crate::suite::AlgorithmSuite;
 /// Seals and opens messages with the keys of a keyring. Cheap to clone; safe to share between threads.
 ///
 /// Every operation comes as a plain call and as an `_async` twin of the same arguments. The plain call works
-/// wherever keys are at hand without waiting, as with [`LocalKms`](crate::LocalKms) and raw keys, inside and
+/// wherever keys are at hand without waiting, as with `LocalKms` and raw keys, inside and
 /// outside of async runtimes; where they come over a network it answers [`ErrorKind::NeedsAsync`] before doing
 /// anything. The twins need no particular executor.
 #[derive(Clone, Debug)]
