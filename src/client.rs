@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::message::header::{Header, HeaderLimits, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
+use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
 /// Seals and opens messages with the keys of a keyring. Cheap to clone; safe to share between threads.
@@ -25,33 +26,6 @@ use crate::suite::AlgorithmSuite;
 pub struct Client {
     cmm: Arc<dyn Cmm>,
     settings: Settings,
-}
-
-/// What a [`ClientBuilder`] sets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) suite: Option<AlgorithmSuite>,
-    pub(crate) commitment_policy: CommitmentPolicy,
-    pub(crate) frame_length: u32,
-    pub(crate) header_limits: HeaderLimits,
-    pub(crate) max_frame_length: u32,
-    pub(crate) max_unframed_length: u64,
-    pub(crate) unsigned_only: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        const MIB_64: u32 = 64 << 20;
-        Self {
-            suite: None,
-            commitment_policy: CommitmentPolicy::default(),
-            frame_length: 4096,
-            header_limits: HeaderLimits::default(),
-            max_frame_length: MIB_64,
-            max_unframed_length: u64::from(MIB_64),
-            unsigned_only: false,
-        }
-    }
 }
 
 /// An opened message: plaintext and header, both verified, the signature of signed suites included.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::{KeyFuture, Keyring};
-use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptedDataKey, EncryptionMaterials};
+use crate::keyring::Keyring;
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::message::header::EncryptedDataKey;
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 

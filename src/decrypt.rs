@@ -3,10 +3,8 @@
 //! Source: the ESDK specification, `client-apis/decrypt.md`.
 
 use std::fmt;
-use std::io::Read;
 
-use crate::client::Settings;
-use crate::context::PUBLIC_KEY;
+use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
 use crate::crypto::{self, AeadKey, Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, DecryptionRequest};
@@ -14,7 +12,7 @@ use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
 use crate::message::header::{Content, Header, HeaderFields, UnverifiedHeader};
 use crate::message::survey::{trailing_bytes, truncated};
-use crate::stream::read::DecryptReader;
+use crate::settings::Settings;
 use crate::suite::TAG_LEN;
 
 /// A message whose header holds what the reader expects, and whose data key is still to be asked for.
@@ -27,7 +25,7 @@ pub(crate) struct Unopened {
 
 impl Unopened {
     /// Everything that can be refused without a key.
-    pub(crate) fn new(header: UnverifiedHeader, expected: crate::ExpectedContext, settings: &Settings) -> Result<Self> {
+    pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, settings: &Settings) -> Result<Self> {
         settings.header_limits.check_data_keys(header.encrypted_data_keys().len())?;
         settings.header_limits.check_length(header.len())?;
         check_frame_length(header.content(), settings.max_frame_length)?;
@@ -70,7 +68,7 @@ impl Unopened {
     }
 
     /// Adds to a failure to open which expected pairs the header lacks, since they may be why.
-    pub(crate) fn explain(given: &crate::EncryptionContext, error: Error) -> Error {
+    pub(crate) fn explain(given: &EncryptionContext, error: Error) -> Error {
         use ErrorKind::{AuthenticationFailed, KeyRefused, WrongKey};
         if given.is_empty() || !matches!(error.kind(), AuthenticationFailed | KeyRefused | WrongKey) {
             return error;
@@ -124,16 +122,6 @@ impl Decryptor {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// A reader of the plaintext; `body` goes on where the header ended.
-    ///
-    /// Each frame is released once its tag has verified, the last one once the whole message has. In signed suites
-    /// the frames before the last are therefore released **before the signature is known**: do nothing with them
-    /// that cannot be undone until the reader has returned its end. Set
-    /// [`unsigned_only`](crate::ClientBuilder::unsigned_only) to refuse such messages.
-    pub fn reader<R: Read>(self, body: R) -> DecryptReader<R> {
-        DecryptReader::new(self, body)
     }
 
     pub(crate) fn shape(&self) -> BodyShape {

@@ -3,16 +3,14 @@
 //! Source: the ESDK specification, `client-apis/encrypt.md`.
 
 use std::fmt;
-use std::io::Write;
 
-use crate::client::Settings;
 use crate::crypto::{self, AeadKey, Signer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::materials::EncryptionMaterials;
 use crate::message::footer;
 use crate::message::frame::{self, FrameHead};
 use crate::message::header::{Content, HeaderAuthentication, HeaderFields, header_does_not_fit};
-use crate::stream::write::EncryptWriter;
+use crate::settings::Settings;
 use crate::suite::{AlgorithmSuite, IV_LEN};
 
 /// The IV under which a header is authenticated: no frame has sequence number 0.
@@ -71,14 +69,6 @@ impl Encryptor {
             signer.update(&header);
         }
         Ok(Self { suite, message_id: fields.message_id, frame_length: settings.frame_length, key, header, signer })
-    }
-
-    /// A writer that seals what is written to it, and writes the message to `sink`.
-    ///
-    /// The message is complete once [`EncryptWriter::finish`] has returned; a writer dropped before that leaves
-    /// bytes that never open.
-    pub fn writer<W: Write>(self, sink: W) -> EncryptWriter<W> {
-        EncryptWriter::new(self, sink)
     }
 
     /// Length in bytes of the whole message of `plaintext_len` bytes.

@@ -15,15 +15,9 @@ pub(crate) mod multi;
 pub(crate) mod raw_aes;
 
 use std::fmt::Debug;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::materials::{DecryptionRequest, EncryptionMaterials, Unwrapped, Wrapped};
-
-/// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
-pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 
 /// Makes, wraps and unwraps data keys.
 ///

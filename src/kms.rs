@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::KeyFuture;
-use crate::materials::DataKey;
+use crate::materials::{DataKey, KeyFuture};
 
 /// The provider id of data keys wrapped by any [`Kms`], embedded or AWS's.
 pub(crate) const PROVIDER_ID: &str = "aws-kms";

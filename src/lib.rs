@@ -74,6 +74,7 @@ mod kms;
 mod materials;
 mod message;
 mod policy;
+mod settings;
 mod stream;
 mod suite;
 #[cfg(feature = "testing")]
@@ -85,17 +86,17 @@ pub use context::{EncryptionContext, ExpectedContext, Iter as EncryptionContextI
 pub use decrypt::Decryptor;
 pub use encrypt::Encryptor;
 pub use error::{Error, ErrorKind, Result};
+pub use keyring::Keyring;
 pub use keyring::kms::KmsKeyring;
 pub use keyring::multi::MultiKeyring;
 pub use keyring::raw_aes::RawAesKeyring;
-pub use keyring::{KeyFuture, Keyring};
 #[cfg(feature = "local-kms")]
 pub use kms::local::{CreateKey, KeyMetadata, LocalKms, RootKey};
 pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
 pub use materials::{
-    DataKey, DecryptionMaterials, DecryptionRequest, EncryptedDataKey, EncryptionMaterials, Unwrapped, Wrapped,
+    DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped,
 };
-pub use message::header::{Content, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
+pub use message::header::{Content, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
 pub use message::survey::Survey;
 pub use policy::CommitmentPolicy;
 pub use stream::read::DecryptReader;

@@ -4,14 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 
 use zeroize::Zeroizing;
 
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::crypto;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::header::HeaderFields;
+use crate::message::header::{EncryptedDataKey, HeaderFields};
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
+
+/// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
+pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A plaintext data key. Zeroized on drop, and not shown by `Debug`.
 pub struct DataKey(Zeroizing<Vec<u8>>);
@@ -86,17 +91,6 @@ impl fmt::Debug for DataKey {
 pub(crate) struct MessageKey {
     pub(crate) key: Zeroizing<Vec<u8>>,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
-}
-
-/// The data key, encrypted under one wrapping key, as it stands in a message's header.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EncryptedDataKey {
-    /// The kind of keyring that can open it: `aws-kms`, or the namespace of a raw keyring.
-    pub provider_id: String,
-    /// Which key of that kind: a key ARN, or the name of a raw key and what goes with it.
-    pub provider_info: Vec<u8>,
-    /// The encrypted data key itself.
-    pub ciphertext: Vec<u8>,
 }
 
 /// What a message is encrypted with: the suite, the context and, once a keyring has made it, the data key.

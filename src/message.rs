@@ -42,4 +42,5 @@ pub(crate) mod codec;
 pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod header;
+mod header_parser;
 pub(crate) mod survey;

@@ -2,10 +2,12 @@
 //!
 //! Source: the ESDK specification, `framework/aws-kms/aws-kms-keyring.md`.
 
+use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::{KeyFuture, Keyring};
+use crate::keyring::Keyring;
 use crate::kms::{KeyArn, Kms, KmsRequest, PROVIDER_ID};
-use crate::materials::{DataKey, DecryptionRequest, EncryptedDataKey, EncryptionMaterials, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::message::header::EncryptedDataKey;
 
 /// Wraps and opens data keys with one key of a KMS.
 ///
@@ -34,7 +36,7 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(Self { kms, key_id })
     }
 
-    fn request<'a>(&'a self, context: &'a crate::EncryptionContext) -> KmsRequest<'a> {
+    fn request<'a>(&'a self, context: &'a EncryptionContext) -> KmsRequest<'a> {
         KmsRequest::new(&self.key_id, context)
     }
 

@@ -3,8 +3,9 @@
 //! Source: the ESDK specification, `framework/multi-keyring.md`.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::{KeyFuture, Keyring};
-use crate::materials::{DecryptionRequest, EncryptionMaterials, Unwrapped, Wrapped};
+use crate::keyring::Keyring;
+use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::message::header::EncryptedDataKey;
 
 /// A generator that makes the data key, and children that wrap it too.
 ///
@@ -65,10 +66,7 @@ impl MultiKeyring {
         Ok(generated)
     }
 
-    async fn wrap_under_children(
-        &self,
-        materials: &EncryptionMaterials,
-    ) -> Result<Vec<crate::materials::EncryptedDataKey>> {
+    async fn wrap_under_children(&self, materials: &EncryptionMaterials) -> Result<Vec<EncryptedDataKey>> {
         let mut keys = Vec::new();
         for child in &self.children {
             let wrapped = child.on_encrypt(materials).await?;

@@ -6,9 +6,10 @@ use std::fmt;
 
 use crate::crypto::{self, AeadKey, Refused};
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::{KeyFuture, Keyring};
+use crate::keyring::Keyring;
 use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
-use crate::materials::{DataKey, DecryptionRequest, EncryptedDataKey, EncryptionMaterials, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::message::header::EncryptedDataKey;
 use crate::suite::IV_LEN;
 
 /// Wraps data keys with AES-GCM under a key that you guard.

@@ -24,9 +24,8 @@ use std::time::SystemTime;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::KeyFuture;
 use crate::kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
-use crate::materials::DataKey;
+use crate::materials::{DataKey, KeyFuture};
 
 use key::{AliasRecord, KeyRecord};
 use store::{Store, Table, Tables, Writing};

@@ -8,6 +8,18 @@ use crate::error::Error;
 use crate::message::header::Header;
 use crate::stream::open::{OpenStream, Step};
 
+impl Decryptor {
+    /// A reader of the plaintext; `body` goes on where the header ended.
+    ///
+    /// Each frame is released once its tag has verified, the last one once the whole message has. In signed suites
+    /// the frames before the last are therefore released **before the signature is known**: do nothing with them
+    /// that cannot be undone until the reader has returned its end. Set
+    /// [`unsigned_only`](crate::ClientBuilder::unsigned_only) to refuse such messages.
+    pub fn reader<R: Read>(self, body: R) -> DecryptReader<R> {
+        DecryptReader::new(self, body)
+    }
+}
+
 /// The plaintext of a message, in constant memory.
 ///
 /// Each frame is released once its tag has verified. The message is genuine and complete only when a read has

@@ -7,6 +7,16 @@ use crate::encrypt::Encryptor;
 use crate::error::{Error, Result};
 use crate::stream::seal::SealStream;
 
+impl Encryptor {
+    /// A writer that seals what is written to it, and writes the message to `sink`.
+    ///
+    /// The message is complete once [`EncryptWriter::finish`] has returned; a writer dropped before that leaves
+    /// bytes that never open.
+    pub fn writer<W: Write>(self, sink: W) -> EncryptWriter<W> {
+        EncryptWriter::new(self, sink)
+    }
+}
+
 /// Seals what is written to it, in constant memory.
 ///
 /// Call [`finish`](Self::finish): without it the message lacks its final frame and never opens. Dropping the

@@ -1,0 +1,281 @@
+//! Reading a header.
+//!
+//! Source: the ESDK specification, `data-format/message-header.md`.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::codec::{Cursor, EndOfBytes};
+use crate::message::header::{
+    CONTENT_FRAMED, CONTENT_UNFRAMED, Content, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
+    TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
+};
+use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN};
+
+impl UnverifiedHeader {
+    /// The header at the start of `message`, under the default limits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if the bytes do not begin with a whole header,
+    /// [`ErrorKind::LimitExceeded`] if it is over a limit.
+    pub fn parse(message: &[u8]) -> Result<Self> {
+        Self::parse_within(message, HeaderLimits::default())
+    }
+
+    /// As [`parse`](Self::parse), under other limits.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_within(message: &[u8], limits: HeaderLimits) -> Result<Self> {
+        Self::read_within(message, limits)
+    }
+
+    /// Reads a header from the start of a stream, and not a byte more.
+    ///
+    /// Reads field by field: give it something buffered.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`ErrorKind::Io`] if reading fails.
+    pub fn read(reader: impl Read) -> Result<Self> {
+        Self::read_within(reader, HeaderLimits::default())
+    }
+
+    /// As [`read`](Self::read), under other limits.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_within(mut reader: impl Read, limits: HeaderLimits) -> Result<Self> {
+        let mut parser = HeaderParser::new(limits);
+        let mut field = Vec::new();
+        loop {
+            field.resize(parser.wanted(), 0);
+            reader.read_exact(&mut field).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Error::new(ErrorKind::Truncated, "the message ends inside its header"),
+                _ => Error::from(error),
+            })?;
+            if let Some(header) = parser.push(&field)? {
+                return Ok(header);
+            }
+        }
+    }
+}
+
+/// Takes a header field by field as the bytes arrive. Each field is asked for by its exact length, so memory
+/// grows with what arrived and never with what a count claims, and nothing is parsed twice.
+struct HeaderParser {
+    limits: HeaderLimits,
+    wire: Vec<u8>,
+    next: Field,
+    suite: Option<AlgorithmSuite>,
+    message_id: Vec<u8>,
+    context_bytes: Vec<u8>,
+    encryption_context: EncryptionContext,
+    encrypted_data_keys: Vec<EncryptedDataKey>,
+    data_keys_left: u16,
+    provider_id: String,
+    provider_info: Vec<u8>,
+}
+
+/// The field that comes next, with its length where that is known only from the field before.
+enum Field {
+    /// Version 1: version and type. Version 2: version and the suite's first byte.
+    Start,
+    Suite {
+        version: u8,
+        first: Option<u8>,
+    },
+    MessageId(usize),
+    ContextLength,
+    Context(u16),
+    DataKeyCount,
+    ProviderIdLength,
+    ProviderId(u16),
+    ProviderInfoLength,
+    ProviderInfo(u16),
+    CiphertextLength,
+    Ciphertext(u16),
+    /// All that follows the data keys, authentication included.
+    Tail(usize),
+}
+
+impl HeaderParser {
+    fn new(limits: HeaderLimits) -> Self {
+        Self {
+            limits,
+            wire: Vec::new(),
+            next: Field::Start,
+            suite: None,
+            message_id: Vec::new(),
+            context_bytes: Vec::new(),
+            encryption_context: EncryptionContext::empty(),
+            encrypted_data_keys: Vec::new(),
+            data_keys_left: 0,
+            provider_id: String::new(),
+            provider_info: Vec::new(),
+        }
+    }
+
+    /// Length in bytes of the next field, which may be 0.
+    fn wanted(&self) -> usize {
+        match self.next {
+            Field::Start => 2,
+            Field::Suite { first, .. } => 2 - usize::from(first.is_some()),
+            Field::MessageId(len) | Field::Tail(len) => len,
+            Field::ContextLength
+            | Field::DataKeyCount
+            | Field::ProviderIdLength
+            | Field::ProviderInfoLength
+            | Field::CiphertextLength => 2,
+            Field::Context(len) | Field::ProviderId(len) | Field::ProviderInfo(len) | Field::Ciphertext(len) => {
+                usize::from(len)
+            }
+        }
+    }
+
+    /// Takes the next field, [`wanted`](Self::wanted) bytes of it. Returns the header behind the last one.
+    fn push(&mut self, field: &[u8]) -> Result<Option<UnverifiedHeader>> {
+        self.wire.extend_from_slice(field);
+        let number = || {
+            let bytes = <[u8; 2]>::try_from(field).map_err(|_| malformed("a length is cut short"))?;
+            Ok::<u16, Error>(u16::from_be_bytes(bytes))
+        };
+        self.next = match self.next {
+            Field::Start => start(field)?,
+            Field::Suite { version, first } => {
+                let suite = suite(version, first, field)?;
+                self.suite = Some(suite);
+                Field::MessageId(suite.message_id_len())
+            }
+            Field::MessageId(_) => {
+                self.message_id = field.to_vec();
+                Field::ContextLength
+            }
+            Field::ContextLength => Field::Context(number()?),
+            Field::Context(_) => {
+                self.encryption_context = EncryptionContext::from_bytes(field)?;
+                self.context_bytes = field.to_vec();
+                Field::DataKeyCount
+            }
+            Field::DataKeyCount => {
+                self.data_keys_left = number()?;
+                if self.data_keys_left == 0 {
+                    return Err(malformed("the message has no encrypted data key"));
+                }
+                self.limits.check_data_keys(usize::from(self.data_keys_left))?;
+                Field::ProviderIdLength
+            }
+            Field::ProviderIdLength => Field::ProviderId(number()?),
+            Field::ProviderId(_) => {
+                let id = str::from_utf8(field).map_err(|_| malformed("a key provider id is not UTF-8"))?;
+                id.clone_into(&mut self.provider_id);
+                Field::ProviderInfoLength
+            }
+            Field::ProviderInfoLength => Field::ProviderInfo(number()?),
+            Field::ProviderInfo(_) => {
+                self.provider_info = field.to_vec();
+                Field::CiphertextLength
+            }
+            Field::CiphertextLength => Field::Ciphertext(number()?),
+            Field::Ciphertext(_) => {
+                self.encrypted_data_keys.push(EncryptedDataKey {
+                    provider_id: std::mem::take(&mut self.provider_id),
+                    provider_info: std::mem::take(&mut self.provider_info),
+                    ciphertext: field.to_vec(),
+                });
+                self.data_keys_left = self.data_keys_left.saturating_sub(1);
+                match self.data_keys_left {
+                    0 => Field::Tail(tail_len(self.suite()?)),
+                    _ => Field::ProviderIdLength,
+                }
+            }
+            Field::Tail(_) => return self.finish(field).map(Some),
+        };
+        self.limits.check_length(self.wire.len().saturating_add(self.wanted()))?;
+        Ok(None)
+    }
+
+    fn suite(&self) -> Result<AlgorithmSuite> {
+        self.suite.ok_or_else(|| malformed("the header has no algorithm suite"))
+    }
+
+    fn finish(&mut self, tail: &[u8]) -> Result<UnverifiedHeader> {
+        let suite = self.suite()?;
+        let (content, commitment, authentication) = read_tail(suite, tail)?;
+        Ok(UnverifiedHeader {
+            fields: HeaderFields {
+                suite,
+                message_id: std::mem::take(&mut self.message_id),
+                encryption_context: std::mem::take(&mut self.encryption_context),
+                context_bytes: std::mem::take(&mut self.context_bytes),
+                encrypted_data_keys: std::mem::take(&mut self.encrypted_data_keys),
+                content,
+                commitment,
+            },
+            authentication,
+            wire: std::mem::take(&mut self.wire),
+        })
+    }
+}
+
+fn malformed(detail: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Malformed, detail)
+}
+
+fn start(field: &[u8]) -> Result<Field> {
+    match field {
+        [1, TYPE_CUSTOMER_DATA] => Ok(Field::Suite { version: 1, first: None }),
+        [1, other] => Err(malformed(format!("0x{other:02x} is no message type of version 1"))),
+        [2, first] => Ok(Field::Suite { version: 2, first: Some(*first) }),
+        // What Base64 makes of 01 80, 02 04 and 02 05.
+        [b'A', b'Y' | b'g'] => Err(malformed("this is Base64 text of a message: decode it to bytes first")),
+        [version, ..] => Err(malformed(format!("not a message: {version} is no version of the format"))),
+        [] => Err(malformed("not a message")),
+    }
+}
+
+fn suite(version: u8, first: Option<u8>, field: &[u8]) -> Result<AlgorithmSuite> {
+    let id = match (first, field) {
+        (None, &[high, low]) | (Some(high), &[low]) => u16::from_be_bytes([high, low]),
+        _ => return Err(malformed("the algorithm suite is cut short")),
+    };
+    let suite = AlgorithmSuite::from_id(id)?;
+    if suite.message_version() != version {
+        return Err(malformed(format!("algorithm suite {suite} does not belong to version {version} of the format")));
+    }
+    Ok(suite)
+}
+
+fn tail_len(suite: AlgorithmSuite) -> usize {
+    let fields = if suite.is_committing() { 1 + 4 + COMMITMENT_LEN } else { 1 + 4 + 1 + 4 };
+    fields + HeaderAuthentication::encoded_len(suite)
+}
+
+type Tail = (Content, Option<[u8; COMMITMENT_LEN]>, HeaderAuthentication);
+
+fn read_tail(suite: AlgorithmSuite, tail: &[u8]) -> Result<Tail> {
+    let cut = |_: EndOfBytes| malformed("the header is cut short");
+    let mut cursor = Cursor::new(tail);
+    let content_type = cursor.u8().map_err(cut)?;
+    if suite.message_version() == 1 {
+        if cursor.u32().map_err(cut)? != 0 {
+            return Err(malformed("the reserved bytes of the header are not zero"));
+        }
+        let iv_len = cursor.u8().map_err(cut)?;
+        if iv_len != V1_IV_LEN {
+            return Err(malformed(format!("the header tells of an IV of {iv_len} bytes: only 12 are possible")));
+        }
+    }
+    let content = match (content_type, cursor.u32().map_err(cut)?) {
+        (CONTENT_FRAMED, 0) => return Err(malformed("framed content with a frame length of 0")),
+        (CONTENT_FRAMED, length) => Content::Framed(length),
+        (CONTENT_UNFRAMED, 0) => Content::Unframed,
+        (CONTENT_UNFRAMED, _) => return Err(malformed("content that is not framed, with a frame length")),
+        (other, _) => return Err(malformed(format!("{other} is no content type"))),
+    };
+    let commitment = if suite.is_committing() { Some(cursor.array().map_err(cut)?) } else { None };
+    let iv = if suite.is_committing() { [0; IV_LEN] } else { cursor.array().map_err(cut)? };
+    let authentication = HeaderAuthentication { iv, tag: cursor.array().map_err(cut)? };
+    Ok((content, commitment, authentication))
+}

@@ -1,0 +1,33 @@
+//! What a client may be told, and what it does unless told otherwise.
+
+use crate::message::header::HeaderLimits;
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+/// What a client writes and reads. Each field has a method of its name, or nearly, on
+/// [`ClientBuilder`](crate::ClientBuilder).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) suite: Option<AlgorithmSuite>,
+    pub(crate) commitment_policy: CommitmentPolicy,
+    pub(crate) frame_length: u32,
+    pub(crate) header_limits: HeaderLimits,
+    pub(crate) max_frame_length: u32,
+    pub(crate) max_unframed_length: u64,
+    pub(crate) unsigned_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MIB_64: u32 = 64 << 20;
+        Self {
+            suite: None,
+            commitment_policy: CommitmentPolicy::default(),
+            frame_length: 4096,
+            header_limits: HeaderLimits::default(),
+            max_frame_length: MIB_64,
+            max_unframed_length: u64::from(MIB_64),
+            unsigned_only: false,
+        }
+    }
+}
