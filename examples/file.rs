@@ -89,7 +89,8 @@ struct Files {
     /// The file to read, or - for stdin.
     input: PathBuf,
     /// The file to write, or - for stdout. By default INPUT.manila to seal, INPUT without it to open, and stdout
-    /// for stdin.
+    /// for stdin. Files are readable by you alone. What is opened to stdout is first kept in an unnamed file in the
+    /// temporary folder (TMPDIR), until all of it has verified.
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Replace the output if it exists.
@@ -118,7 +119,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            say(&format!("error: {failure}"));
             ExitCode::FAILURE
         }
     }
@@ -136,6 +137,9 @@ fn encrypt(command: &Encrypt) -> Result<()> {
         true => AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384,
         false => AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
     };
+    if target == Path::new("-") && command.files.output.is_none() && io::stdout().is_terminal() {
+        usage("a sealed file is no text for a terminal: say -o OUTPUT, or -o - if you mean it");
+    }
     let (source, progress) = open_input(&command.files.input)?;
     let output = Output::new(&target, command.files.force, false)?;
 
@@ -163,12 +167,12 @@ fn decrypt(command: &Decrypt) -> Result<()> {
         usage("--stream prints to stdout: it goes with -o -");
     }
     if command.stream {
-        eprintln!("note: printing before the end is verified: discard what was printed if the exit code is not 0");
+        say("note: printing before the end is verified: discard what was printed if the exit code is not 0");
     }
     let (source, progress) = open_input(&command.files.input)?;
     let mut source = progress.wrap_read(source);
     let header = UnverifiedHeader::read(&mut source)?;
-    let keyring = keys::all(command.keys.store.as_deref())?;
+    let keyring = keys::of(&header, command.keys.store.as_deref())?;
     let mut reader = Client::new(keyring).decryptor(header, expected)?.reader(source);
 
     let mut output = Output::new(&target, command.files.force, !command.stream)?;
@@ -188,7 +192,8 @@ impl Files {
         if self.input == Path::new("-") {
             return self.input.clone();
         }
-        by_name(&self.input).unwrap_or_else(|| usage("say with -o where the output goes"))
+        let no_name = "the input's name does not end in .manila: say with -o where the output goes";
+        by_name(&self.input).unwrap_or_else(|| usage(no_name))
     }
 }
 
@@ -202,6 +207,11 @@ impl Keys {
 fn pair(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("give it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A line for people. Nobody may be listening any more, which is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Ends the program with exit code 2.
@@ -234,7 +244,10 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<()> {
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(buffer.get(..count).unwrap_or_default())?,
+            Ok(count) => {
+                let written = to.write_all(buffer.get(..count).unwrap_or_default());
+                written.map_err(|error| Failure(format!("cannot write the output: {error}")))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
@@ -271,74 +284,92 @@ impl From<io::Error> for Failure {
 
 /// The key store: a folder with the root key and the file of an embedded KMS.
 mod keys {
-    use super::{Failure, Path, PathBuf, Result};
-    use manila::{CreateKey, Keyring, KmsKeyring, LocalKms, MultiKeyring, RootKey};
+    use super::{Failure, Path, PathBuf, Result, say};
+    use manila::{CreateKey, HeaderFields, KmsKeyring, LocalKms, MultiKeyring, RootKey};
 
     /// The key that seals.
     pub const ALIAS: &str = "alias/file";
+    const ROOT_KEY: &str = "root.key";
+    const KEYS: &str = "keys.redb";
 
     /// The KMS with a key to seal with; made on first use.
     pub fn open_or_make(folder: Option<&Path>) -> Result<LocalKms> {
         let folder = choose(folder)?;
-        let (root, store) = (folder.join("root.key"), folder.join("keys.redb"));
-        if store.exists() {
-            let kms = open(&folder)?;
-            if kms.list_aliases()?.iter().all(|(alias, _)| alias != ALIAS) {
-                kms.create_key(CreateKey::default().alias(ALIAS))?;
-            }
-            return Ok(kms);
+        match open(&folder)? {
+            Some(kms) => Ok(kms),
+            None => make(&folder),
         }
-        make_private_folder(&folder).map_err(|error| Failure::file("cannot make", &folder, error))?;
-        let root_key = if root.exists() { RootKey::open_file(&root)? } else { RootKey::create_file(&root)? };
-        let kms = LocalKms::create(&store, root_key)?;
-        kms.create_key(CreateKey::default().alias(ALIAS).description("seals files"))?;
-        eprintln!("made a key store in {folder:?}: without root.key and keys.redb no sealed file opens, keep copies");
-        Ok(kms)
     }
 
-    /// A keyring of every key in the store, to open with.
-    pub fn all(folder: Option<&Path>) -> Result<MultiKeyring> {
+    /// A keyring of those keys in the store that the message names.
+    pub fn of(header: &HeaderFields, folder: Option<&Path>) -> Result<MultiKeyring> {
         let folder = choose(folder)?;
-        if !folder.join("keys.redb").exists() {
-            return Err(Failure(format!("there is no key store in {folder:?}: give the one that sealed with --store")));
+        let kms = open(&folder)?.ok_or_else(|| {
+            Failure(format!("there is no key store in {folder:?}: give the one that sealed the file with --store"))
+        })?;
+        let mut keyring: Option<MultiKeyring> = None;
+        for key in header.encrypted_data_keys().iter().filter(|key| key.provider_id == "aws-kms") {
+            let Ok(arn) = str::from_utf8(&key.provider_info) else { continue };
+            let Ok(one) = KmsKeyring::new(kms.clone(), arn) else { continue };
+            keyring = Some(match keyring {
+                None => MultiKeyring::without_generator(one),
+                Some(others) => others.child(one),
+            });
         }
-        let kms = open(&folder)?;
-        let mut keyrings: Vec<Box<dyn Keyring>> = Vec::new();
-        for key in kms.list_keys()? {
-            keyrings.push(Box::new(KmsKeyring::new(kms.clone(), key.arn())?));
-        }
-        let mut keyrings = keyrings.into_iter();
-        let first = keyrings.next().ok_or_else(|| Failure(format!("the key store in {folder:?} has no keys")))?;
-        Ok(keyrings.fold(MultiKeyring::without_generator(first), MultiKeyring::child))
+        keyring.ok_or_else(|| Failure("the message was sealed under no key of a KMS".to_owned()))
     }
 
-    fn open(folder: &Path) -> Result<LocalKms> {
-        Ok(LocalKms::open(folder.join("keys.redb"), RootKey::open_file(folder.join("root.key"))?)?)
+    /// The KMS in a folder, if there is a key store.
+    fn open(folder: &Path) -> Result<Option<LocalKms>> {
+        let (root_key, keys) = (folder.join(ROOT_KEY), folder.join(KEYS));
+        let (missing, other) = match (root_key.exists(), keys.exists()) {
+            (true, true) => return Ok(Some(LocalKms::open(keys, RootKey::open_file(root_key)?)?)),
+            (false, false) => return Ok(None),
+            (true, false) => (keys, root_key),
+            (false, true) => (root_key, keys),
+        };
+        Err(Failure(format!("{missing:?} is missing beside {other:?}: restore it from your copy")))
+    }
+
+    /// Makes a key store in a folder beside the final one, and then gives that its name: it is there whole or not at
+    /// all, and of several that are made at a time one stays.
+    fn make(folder: &Path) -> Result<LocalKms> {
+        let failed = |error: std::io::Error| Failure::file("cannot make the key store", folder, error);
+        let folder = std::path::absolute(folder).map_err(failed)?;
+        let parent = folder.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(parent).map_err(failed)?;
+        let draft = tempfile::Builder::new().prefix(".manila-").tempdir_in(parent).map_err(failed)?;
+        let kms = LocalKms::create(draft.path().join(KEYS), RootKey::create_file(draft.path().join(ROOT_KEY))?)?;
+        kms.create_key(CreateKey::default().alias(ALIAS).description("seals files"))?;
+        drop(kms);
+        // Renaming takes the place of an empty folder, and of nothing else.
+        let renamed = std::fs::rename(draft.path(), &folder);
+        if renamed.is_ok() {
+            let _ = draft.keep();
+            say(&format!(
+                "made a key store in {folder:?}: without its {ROOT_KEY} and {KEYS} no sealed file opens, keep copies"
+            ));
+        }
+        match (renamed, open(&folder)?) {
+            (_, Some(kms)) => Ok(kms),
+            (Err(error), None) => Err(failed(error)),
+            (Ok(()), None) => Err(Failure(format!("the key store in {folder:?} is gone"))),
+        }
     }
 
     fn choose(folder: Option<&Path>) -> Result<PathBuf> {
         if let Some(folder) = folder {
             return Ok(folder.to_owned());
         }
-        let folders = directories::ProjectDirs::from("", "", "manila");
-        let folders = folders
-            .ok_or_else(|| Failure("there is no home directory: say where the keys are with --store".to_owned()))?;
-        Ok(folders.data_dir().to_owned())
-    }
-
-    fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)
+        let none = || Failure("there is no home directory: say where the keys are with --store".to_owned());
+        Ok(directories::ProjectDirs::from("", "", "manila").ok_or_else(none)?.data_dir().to_owned())
     }
 }
 
 /// Output that appears under its name whole and verified, or not at all.
 mod output {
-    use super::{CHUNK, Failure, Path, PathBuf, Result, copy, io};
-    use std::io::{BufWriter, Seek, Write};
+    use super::{Failure, Path, PathBuf, Result, copy, io, say};
+    use std::io::{Seek, Write};
     use std::sync::Mutex;
 
     use tempfile::NamedTempFile;
@@ -356,7 +387,7 @@ mod output {
         },
         /// An unnamed temporary file, for stdout.
         Spool(std::fs::File),
-        Stdout(BufWriter<io::Stdout>),
+        Stdout,
     }
 
     impl Output {
@@ -365,9 +396,12 @@ mod output {
             let sink = if target != Path::new("-") {
                 beside(target, force)?
             } else if hold {
-                Sink::Spool(tempfile::tempfile()?)
+                let made = tempfile::tempfile();
+                let folder = std::env::temp_dir();
+                Sink::Spool(made.map_err(|error| Failure::file("cannot keep the plaintext in", &folder, error))?)
             } else {
-                Sink::Stdout(BufWriter::with_capacity(CHUNK, io::stdout()))
+                *lock() = State::Printing;
+                Sink::Stdout
             };
             Ok(Self { sink })
         }
@@ -375,12 +409,11 @@ mod output {
         /// To be called when everything was written and has verified.
         pub fn put_in_place(self) -> Result<()> {
             match self.sink {
-                Sink::Stdout(mut out) => Ok(out.flush()?),
+                Sink::Stdout => Ok(()),
                 Sink::Spool(mut spool) => {
                     spool.rewind()?;
-                    let mut out = io::stdout();
-                    copy(&mut spool, &mut out)?;
-                    Ok(out.flush()?)
+                    *lock() = State::Printing;
+                    copy(&mut spool, &mut Self { sink: Sink::Stdout })
                 }
                 Sink::File { file, target, force } => {
                     file.as_file().sync_all()?;
@@ -391,8 +424,9 @@ mod output {
                         let _ = std::fs::remove_file(failed.file.path());
                         Failure::file("cannot write", &target, failed.error)
                     })?;
+                    // Where a folder cannot be synced the output is in place all the same.
                     #[cfg(unix)]
-                    std::fs::File::open(folder_of(&target)).and_then(|folder| folder.sync_all())?;
+                    let _ = std::fs::File::open(folder_of(&target)).and_then(|folder| folder.sync_all());
                     Ok(())
                 }
             }
@@ -404,7 +438,13 @@ mod output {
             match &mut self.sink {
                 Sink::File { file, .. } => file.write(bytes),
                 Sink::Spool(spool) => spool.write(bytes),
-                Sink::Stdout(out) => out.write(bytes),
+                // At once: who streams wants each frame when it is there.
+                Sink::Stdout => {
+                    let mut out = io::stdout();
+                    out.write_all(bytes)?;
+                    out.flush()?;
+                    Ok(bytes.len())
+                }
             }
         }
 
@@ -412,22 +452,23 @@ mod output {
             match &mut self.sink {
                 Sink::File { file, .. } => file.flush(),
                 Sink::Spool(spool) => spool.flush(),
-                Sink::Stdout(out) => out.flush(),
+                Sink::Stdout => io::stdout().flush(),
             }
         }
     }
 
     fn beside(target: &Path, force: bool) -> Result<Sink> {
         match std::fs::symlink_metadata(target) {
+            Ok(found) if !found.is_file() => return Err(Failure(format!("{target:?} exists and is no ordinary file"))),
             Ok(_) if !force => {
                 return Err(Failure(format!("{target:?} exists: replace it with --force, or give another -o")));
             }
-            Ok(found) if !found.is_file() => return Err(Failure(format!("{target:?} exists and is no ordinary file"))),
             _ => {}
         }
+        let folder = folder_of(target);
         let mut unfinished = lock();
-        let made = tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(target));
-        let file = made.map_err(|error| Failure::file("cannot write beside", target, error))?;
+        let made = tempfile::Builder::new().prefix(".manila-").tempfile_in(folder);
+        let file = made.map_err(|error| Failure(format!("cannot write in the folder {folder:?}: {}", error.kind())))?;
         *unfinished = State::Unfinished(file.path().to_owned());
         Ok(Sink::File { file, target: target.to_owned(), force })
     }
@@ -440,6 +481,8 @@ mod output {
     enum State {
         Nothing,
         Unfinished(PathBuf),
+        /// Part of the output may be with its reader.
+        Printing,
         /// Too late to stop: the output is in place.
         Placed,
     }
@@ -450,25 +493,40 @@ mod output {
         STATE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// On SIGINT, SIGTERM, SIGQUIT and SIGHUP removes the unfinished output and ends the program.
+    /// On SIGINT, SIGTERM and SIGHUP removes the unfinished output and ends the program; not on those that it was
+    /// started to ignore, as by `nohup`.
     #[cfg(unix)]
     pub fn remove_on_signals() {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-        let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP]) else {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let ignored = ignored_signals();
+        let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(heeded) else {
             return;
         };
         std::thread::spawn(move || {
             for _ in signals.forever() {
                 let state = lock();
-                match &*state {
+                let said = match &*state {
                     State::Placed => continue,
-                    State::Unfinished(path) => drop(std::fs::remove_file(path)),
-                    State::Nothing => {}
-                }
-                eprintln!("error: interrupted; nothing was written");
+                    State::Unfinished(path) => {
+                        let _ = std::fs::remove_file(path);
+                        "nothing was written"
+                    }
+                    State::Nothing => "nothing was written",
+                    State::Printing => "discard what was printed",
+                };
+                say(&format!("error: interrupted; {said}"));
                 std::process::exit(1);
             }
         });
+    }
+
+    /// A bit for each signal that this process was started to ignore, where the system tells.
+    #[cfg(unix)]
+    fn ignored_signals() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     }
 
     #[cfg(not(unix))]
@@ -477,7 +535,7 @@ mod output {
 
 /// What `inspect` prints. Every string of the message is quoted and escaped: a header can hold anything.
 mod inspect {
-    use super::{IsTerminal, Path, Result, Write, io, open_input};
+    use super::{Path, Result, Write, io, open_input};
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use manila::{Content, Survey, UnverifiedHeader};
@@ -487,17 +545,16 @@ mod inspect {
     pub fn inspect(input: &Path, as_json: bool) -> Result<()> {
         let (mut source, _) = open_input(input)?;
         let header = UnverifiedHeader::read(&mut source)?;
-        let survey = header.survey(source)?;
-        let text = if as_json { ascii(&to_json(&header, &survey)) } else { to_text(&header, &survey) };
-        let mut out = io::stdout();
-        writeln!(out, "{}", text.trim_end())?;
-        if out.is_terminal() && !as_json {
-            eprintln!("note: anyone can write a header; nothing of this is verified before the message is opened");
-        }
+        let surveyed = header.survey(source);
+        let survey = surveyed.as_ref().ok();
+        let text = if as_json { ascii(&to_json(&header, survey)) } else { to_text(&header, survey) };
+        writeln!(io::stdout(), "{}", text.trim_end())?;
+        // A message that is cut or goes on still shows its header.
+        surveyed?;
         Ok(())
     }
 
-    fn to_text(header: &UnverifiedHeader, survey: &Survey) -> String {
+    fn to_text(header: &UnverifiedHeader, survey: Option<&Survey>) -> String {
         let mut rows = vec![
             ("version", header.version().to_string()),
             ("suite", format!("{} {}", header.suite(), header.suite().name())),
@@ -505,30 +562,33 @@ mod inspect {
         ];
         rows.extend(header.encryption_context().iter().map(|(key, value)| ("context", format!("{key:?} = {value:?}"))));
         rows.extend(header.encrypted_data_keys().iter().map(|key| {
-            let info = String::from_utf8_lossy(&key.provider_info);
-            ("data key", format!("{info:?} of {:?}, {} bytes", key.provider_id, key.ciphertext.len()))
+            let (name, provider) = (key.key_name(), &key.provider_id);
+            ("data key", format!("{name:?} of {provider:?}, {} bytes", key.ciphertext.len()))
         }));
         rows.push(match header.content() {
-            Content::Framed(length) => ("frames", format!("{} of {length} bytes", survey.frames)),
-            Content::Unframed => ("frames", "none: the body is not framed".to_owned()),
+            Content::Framed(length) => ("frame length", format!("{length} bytes")),
+            Content::Unframed => ("frame length", "none: the body is not framed".to_owned()),
         });
         rows.push(("header", format!("{} bytes", header.len())));
-        rows.push(("body", format!("{} bytes", survey.body_len)));
-        rows.push(("footer", format!("{} bytes", survey.footer_len)));
-        rows.push(("plaintext", format!("{} bytes", survey.plaintext_len)));
+        if let Some(survey) = survey {
+            rows.push(("body", format!("{} bytes in {} frames", survey.body_len, survey.frames)));
+            rows.push(("footer", format!("{} bytes", survey.footer_len)));
+            rows.push(("plaintext", format!("{} bytes", survey.plaintext_len)));
+        }
+        rows.push(("verified", "nothing: anyone can write a header".to_owned()));
         rows.iter().fold(String::new(), |mut text, (name, value)| {
-            let _ = writeln!(text, "{name:<11} {value}");
+            let _ = writeln!(text, "{name:<12} {value}");
             text
         })
     }
 
-    fn to_json(header: &UnverifiedHeader, survey: &Survey) -> Value {
+    fn to_json(header: &UnverifiedHeader, survey: Option<&Survey>) -> Value {
         let context: serde_json::Map<_, _> =
             header.encryption_context().iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
         let data_keys = header.encrypted_data_keys().iter().map(|key| {
             json!({
                 "provider_id": key.provider_id,
-                "key_id": String::from_utf8_lossy(&key.provider_info),
+                "key_name": key.key_name(),
                 "provider_info": STANDARD.encode(&key.provider_info),
                 "ciphertext": STANDARD.encode(&key.ciphertext),
             })
@@ -546,11 +606,11 @@ mod inspect {
             "encryption_context": context,
             "encrypted_data_keys": data_keys.collect::<Vec<_>>(),
             "frame_length": frame_length,
-            "frames": survey.frames,
+            "frames": survey.map(|survey| survey.frames),
             "header_bytes": header.len(),
-            "body_bytes": survey.body_len,
-            "footer_bytes": survey.footer_len,
-            "plaintext_bytes": survey.plaintext_len,
+            "body_bytes": survey.map(|survey| survey.body_len),
+            "footer_bytes": survey.map(|survey| survey.footer_len),
+            "plaintext_bytes": survey.map(|survey| survey.plaintext_len),
         })
     }
 

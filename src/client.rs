@@ -1,6 +1,9 @@
 //! The client: settings, and whole messages.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
+use std::io::Read;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,7 +14,7 @@ use crate::decrypt::{Decryptor, Unopened};
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
-use crate::message::header::{Header, HeaderLimits, UnverifiedHeader};
+use crate::message::header::{Header, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
@@ -25,17 +28,27 @@ use crate::suite::AlgorithmSuite;
 #[derive(Clone, Debug)]
 pub struct Client {
     cmm: Arc<dyn Cmm>,
+    cmm_type: &'static str,
     settings: Settings,
 }
 
 /// An opened message: plaintext and header, both verified, the signature of signed suites included.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows the length of the plaintext alone.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Decrypted {
     /// What was sealed.
     pub plaintext: Vec<u8>,
     /// What the message says of itself, its encryption context first of all.
     pub header: Header,
+}
+
+impl fmt::Debug for Decrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plaintext = format_args!("{} bytes, redacted", self.plaintext.len());
+        f.debug_struct("Decrypted").field("plaintext", &plaintext).field("header", &self.header).finish()
+    }
 }
 
 impl Client {
@@ -46,7 +59,7 @@ impl Client {
 
     /// A client over a materials manager, with the default settings.
     pub fn with_cmm(cmm: impl Cmm + 'static) -> Self {
-        Self { cmm: Arc::new(cmm), settings: Settings::default() }
+        Self { cmm_type: std::any::type_name_of_val(&cmm), cmm: Arc::new(cmm), settings: Settings::default() }
     }
 
     /// A client over a keyring, with settings of its own.
@@ -56,7 +69,8 @@ impl Client {
 
     /// A client over a materials manager, with settings of its own.
     pub fn builder_with_cmm(cmm: impl Cmm + 'static) -> ClientBuilder {
-        ClientBuilder { cmm: Arc::new(cmm), settings: Settings::default() }
+        let client = Self::with_cmm(cmm);
+        ClientBuilder { client }
     }
 
     /// The message of `plaintext`, bound to `context`.
@@ -79,8 +93,9 @@ impl Client {
 
     /// Opens a whole message. Nothing is returned before all of it is verified.
     ///
-    /// `expected` is what its encryption context must hold: a `&EncryptionContext` of pairs that must be there,
-    /// or [`ExpectedContext::any`] to look at `header` oneself.
+    /// `expected` is what its encryption context must hold: a `&EncryptionContext` of pairs that must be there while
+    /// others may be (so an empty one demands nothing), [`ExpectedContext::exactly`], or [`ExpectedContext::any`] to
+    /// look at `header` oneself.
     ///
     /// # Errors
     /// One [`ErrorKind`] for each way in which a message can be bad or not be this reader's.
@@ -118,7 +133,7 @@ impl Client {
 
     /// Takes up a message that is read piece by piece, behind its header: see [`Decryptor::reader`].
     ///
-    /// Read the header with [`UnverifiedHeader::read_within`] and [`header_limits`](Self::header_limits).
+    /// Read the header with [`read_header`](Self::read_header).
     ///
     /// # Errors
     /// As [`decrypt`](Self::decrypt), as far as the header can tell.
@@ -144,10 +159,14 @@ impl Client {
         opened.map_err(|error| Unopened::explain(&given, error))
     }
 
-    /// The limits under which this client reads headers.
-    #[must_use]
-    pub fn header_limits(&self) -> HeaderLimits {
-        self.settings.header_limits
+    /// Reads the header at the start of a stream, and not a byte more, under this client's limits.
+    ///
+    /// Reads field by field: give it something buffered.
+    ///
+    /// # Errors
+    /// As [`UnverifiedHeader::read`].
+    pub fn read_header(&self, reader: impl Read) -> Result<UnverifiedHeader> {
+        UnverifiedHeader::read_within(reader, self.settings.header_limits)
     }
 
     async fn encryptor_for(&self, context: &EncryptionContext, plaintext_len: Option<u64>) -> Result<Encryptor> {
@@ -155,6 +174,7 @@ impl Client {
             encryption_context: context.clone(),
             suite: self.settings.suite,
             commitment_policy: self.settings.commitment_policy,
+            required_context_keys: BTreeSet::new(),
             plaintext_len,
         };
         let materials = self.cmm.encryption_materials(&request).await?;
@@ -164,11 +184,12 @@ impl Client {
     /// Polls a future once, which is enough where everything is local.
     fn now<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         if !self.cmm.is_local() {
-            let detail = "the keys come over a network: call the _async twin of this function and await it";
+            let detail = "the keys come over a network, or their keyring does not say that it is_local: call the \
+                          _async twin of this function and await it";
             return Err(Error::new(ErrorKind::NeedsAsync, detail));
         }
         poll_once(future).unwrap_or_else(|| {
-            let detail = format!("a keyring called itself local and then waited: {:?}", self.cmm);
+            let detail = format!("a keyring called itself local and then waited: {}", self.cmm_type);
             Err(Error::new(ErrorKind::Internal, detail))
         })
     }
@@ -197,59 +218,59 @@ pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until built"]
 pub struct ClientBuilder {
-    cmm: Arc<dyn Cmm>,
-    settings: Settings,
+    /// Its settings are not yet known to go together.
+    client: Client,
 }
 
 impl ClientBuilder {
     /// The suite to write. By default that of the commitment policy.
     pub fn suite(mut self, suite: AlgorithmSuite) -> Self {
-        self.settings.suite = Some(suite);
+        self.client.settings.suite = Some(suite);
         self
     }
 
     /// Which suites may be written and read. By default those with key commitment alone.
     pub fn commitment_policy(mut self, policy: CommitmentPolicy) -> Self {
-        self.settings.commitment_policy = policy;
+        self.client.settings.commitment_policy = policy;
         self
     }
 
     /// Plaintext bytes in a frame, 4096 by default. Larger frames make large messages faster and need as much more
     /// memory in streams.
     pub fn frame_length(mut self, bytes: u32) -> Self {
-        self.settings.frame_length = bytes;
+        self.client.settings.frame_length = bytes;
         self
     }
 
     /// The most encrypted data keys to write or read, 64 by default. Each can cost the reader a call to a KMS.
     pub fn max_encrypted_data_keys(mut self, count: u16) -> Self {
-        self.settings.header_limits.max_encrypted_data_keys = count;
+        self.client.settings.header_limits.max_encrypted_data_keys = count;
         self
     }
 
     /// The longest header to write or read in bytes, 1 MiB by default.
     pub fn max_header_length(mut self, bytes: usize) -> Self {
-        self.settings.header_limits.max_length = bytes;
+        self.client.settings.header_limits.max_length = bytes;
         self
     }
 
     /// The longest frame to read in bytes of plaintext, 64 MiB by default. A stream holds one frame in memory.
     pub fn max_frame_length(mut self, bytes: u32) -> Self {
-        self.settings.max_frame_length = bytes;
+        self.client.settings.max_frame_length = bytes;
         self
     }
 
     /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in
     /// memory.
     pub fn max_unframed_length(mut self, bytes: u64) -> Self {
-        self.settings.max_unframed_length = bytes;
+        self.client.settings.max_unframed_length = bytes;
         self
     }
 
     /// Refuses signed messages before any key is asked for, so that a stream releases nothing that a signature at
-    /// its end could still disown. Off by default.
+    /// its end could still disown; what this client writes is then unsigned by default too. Off by default.
     pub fn unsigned_only(mut self, only: bool) -> Self {
-        self.settings.unsigned_only = only;
+        self.client.settings.unsigned_only = only;
         self
     }
 
@@ -257,12 +278,19 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::PolicyViolation`] if the policy does not allow the suite, [`ErrorKind::InvalidInput`] if the
-    /// frame length is 0 or over what this client reads, or if no data key is allowed.
+    /// frame length is 0 or over what this client reads, if it would write signed messages and not read them, or if
+    /// no data key is allowed.
     pub fn build(self) -> Result<Client> {
-        let settings = self.settings;
+        let mut settings = self.client.settings;
         let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
         if let Some(suite) = settings.suite {
             settings.commitment_policy.check_encrypt(suite)?;
+        }
+        if settings.unsigned_only {
+            let suite = settings.suite.get_or_insert(settings.commitment_policy.default_unsigned_suite());
+            if suite.is_signed() {
+                return invalid("the client could not read its own messages: choose a suite that does not sign");
+            }
         }
         if settings.frame_length == 0 {
             return invalid("a frame length of 0 cannot hold anything: set frame_length to 1 or more");
@@ -273,6 +301,6 @@ impl ClientBuilder {
         if settings.header_limits.max_encrypted_data_keys == 0 {
             return invalid("a message has at least one data key: set max_encrypted_data_keys to 1 or more");
         }
-        Ok(Client { cmm: self.cmm, settings })
+        Ok(Client { settings, ..self.client })
     }
 }

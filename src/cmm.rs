@@ -1,5 +1,8 @@
 //! Cryptographic materials managers: they stand between a client and its keyrings.
 
+pub(crate) mod required_context;
+
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -21,26 +24,39 @@ pub trait Cmm: Send + Sync + Debug {
     /// The data key of a message.
     fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials>;
 
-    /// A promise that the futures never return `Pending`, so that plain calls can use this manager.
+    /// A promise that the futures never return `Pending`, so that plain calls can use this manager. False unless
+    /// said otherwise.
     fn is_local(&self) -> bool {
         false
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl<C: Cmm + ?Sized> Cmm for Arc<C> {
-    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
-        (**self).encryption_materials(request)
-    }
+macro_rules! forward_cmm {
+    ($($pointer:ty),*) => {$(
+        #[deny(clippy::missing_trait_methods)]
+        impl<C: Cmm + ?Sized> Cmm for $pointer {
+            fn encryption_materials<'a>(
+                &'a self,
+                request: &'a EncryptionRequest,
+            ) -> KeyFuture<'a, EncryptionMaterials> {
+                (**self).encryption_materials(request)
+            }
 
-    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
-        (**self).decryption_materials(request)
-    }
+            fn decryption_materials<'a>(
+                &'a self,
+                request: &'a DecryptionRequest,
+            ) -> KeyFuture<'a, DecryptionMaterials> {
+                (**self).decryption_materials(request)
+            }
 
-    fn is_local(&self) -> bool {
-        (**self).is_local()
-    }
+            fn is_local(&self) -> bool {
+                (**self).is_local()
+            }
+        }
+    )*};
 }
+
+forward_cmm!(Arc<C>, Box<C>);
 
 /// What a client asks for before it encrypts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +68,8 @@ pub struct EncryptionRequest {
     pub suite: Option<AlgorithmSuite>,
     /// The client's commitment policy.
     pub commitment_policy: CommitmentPolicy,
+    /// Keys of the context whose pairs are authenticated but left out of the header.
+    pub required_context_keys: BTreeSet<String>,
     /// Length of the plaintext in bytes, where it is known beforehand.
     pub plaintext_len: Option<u64>,
 }
@@ -74,6 +92,7 @@ impl<K: Keyring> DefaultCmm<K> {
         let suite = request.suite.unwrap_or(request.commitment_policy.default_suite());
         request.commitment_policy.check_encrypt(suite)?;
         let mut materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
+        materials.require_context_keys(&request.required_context_keys)?;
         let wrapped = self.keyring.on_encrypt(&materials).await?;
         materials.add(wrapped)?;
         Ok(materials)
@@ -81,7 +100,7 @@ impl<K: Keyring> DefaultCmm<K> {
 
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
         let unwrapped = self.keyring.on_decrypt(request).await?;
-        match unwrapped.data_key {
+        match unwrapped.data_key.or(unwrapped.decoy) {
             Some(data_key) => Ok(DecryptionMaterials { data_key }),
             None => Err(not_opened(request.encrypted_data_keys(), unwrapped.causes)),
         }
@@ -102,15 +121,25 @@ impl<K: Keyring> Cmm for DefaultCmm<K> {
     }
 }
 
-/// Why no data key opened: a KMS that may answer later weighs more than one that refused, and that more than a
-/// key that is the wrong one.
+/// Kinds of causes, the weightiest first; all others count as a wrong key.
+const WEIGHTS: [ErrorKind; 6] = [
+    ErrorKind::Unavailable,
+    ErrorKind::Storage,
+    ErrorKind::Io,
+    ErrorKind::Internal,
+    ErrorKind::KeyRefused,
+    ErrorKind::InvalidInput,
+];
+
+/// Why no data key opened. What may change weighs more than what was refused, and that more than a wrong key: a
+/// program that acts on the kind must not give up a message because a store was damaged.
 fn not_opened(keys: &[EncryptedDataKey], causes: Vec<Error>) -> Error {
     if causes.is_empty() {
         let detail =
             format!("none of the message's encrypted data keys is for the keys at hand; it has {}", list(keys));
         return Error::new(ErrorKind::WrongKey, detail);
     }
-    let kind = [ErrorKind::Unavailable, ErrorKind::KeyRefused]
+    let kind = WEIGHTS
         .into_iter()
         .find(|kind| causes.iter().any(|cause| cause.kind() == *kind))
         .unwrap_or(ErrorKind::WrongKey);
@@ -120,10 +149,7 @@ fn not_opened(keys: &[EncryptedDataKey], causes: Vec<Error>) -> Error {
 /// The first few data keys, for people.
 fn list(keys: &[EncryptedDataKey]) -> String {
     const SHOWN: usize = 4;
-    let name = |key: &EncryptedDataKey| {
-        let info = String::from_utf8_lossy(&key.provider_info);
-        format!("{} of {}", quoted(&info), quoted(&key.provider_id))
-    };
+    let name = |key: &EncryptedDataKey| format!("{} of {}", quoted(&key.key_name()), quoted(&key.provider_id));
     let mut names: Vec<_> = keys.iter().take(SHOWN).map(name).collect();
     if keys.len() > SHOWN {
         names.push(format!("{} more", keys.len() - SHOWN));

@@ -36,13 +36,7 @@ impl EncryptionContext {
         let mut context = Self::default();
         for (key, value) in pairs {
             let key = key.into();
-            if key.starts_with(RESERVED_PREFIX) {
-                let detail = format!(
-                    "encryption context key {} begins with {RESERVED_PREFIX}, which is reserved: choose another",
-                    quoted(&key)
-                );
-                return Err(Error::new(ErrorKind::InvalidInput, detail));
-            }
+            check_key(&key)?;
             context.insert(ErrorKind::InvalidInput, key, value.into())?;
         }
         context.to_bytes()?;
@@ -106,14 +100,31 @@ impl EncryptionContext {
         merged
     }
 
+    /// The pairs without those that the format keeps to itself: what to seal a new message with when the context
+    /// comes from an opened one.
+    #[must_use]
+    pub fn without_reserved(&self) -> Self {
+        self.filtered(|key| !key.starts_with(RESERVED_PREFIX))
+    }
+
+    /// Fails if there is a pair that the format keeps to itself, as in the context of an opened message.
+    pub(crate) fn check_unreserved(&self) -> Result<()> {
+        self.pairs.keys().try_for_each(|key| check_key(key))
+    }
+
     /// The pairs whose keys satisfy `keep`.
     pub(crate) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         let pairs = self.pairs.iter().filter(|(key, _)| keep(key));
         Self { pairs: pairs.map(|(key, value)| (key.clone(), value.clone())).collect() }
     }
 
-    /// The serialisation that headers, keyrings and tags use: a count and the pairs; nothing when empty.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// The serialisation that headers, keyrings and tags use: a count and the pairs, each behind its length; nothing
+    /// when empty. No two contexts share one, so it is what a keyring binds data keys to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header, as only those of several contexts together
+    /// may.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let too_large = |_| {
             let detail =
                 "the encryption context does not fit: keys, values and all pairs together take at most 65,535 bytes";
@@ -157,6 +168,18 @@ impl EncryptionContext {
         }
         Ok(context)
     }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    if !key.starts_with(RESERVED_PREFIX) {
+        return Ok(());
+    }
+    let detail = format!(
+        "encryption context key {} begins with {RESERVED_PREFIX}, which is reserved: choose another, or take \
+         without_reserved() of the context of an opened message",
+        quoted(key)
+    );
+    Err(Error::new(ErrorKind::InvalidInput, detail))
 }
 
 impl<'a> IntoIterator for &'a EncryptionContext {
@@ -205,6 +228,12 @@ impl ExpectedContext {
         Self { pairs: pairs.clone(), exactly: true }
     }
 
+    /// The pairs that must be there.
+    #[must_use]
+    pub fn pairs(&self) -> &EncryptionContext {
+        &self.pairs
+    }
+
     /// Holds the context of a header against what is expected.
     ///
     /// Returns the pairs that the header lacks: they are to be authenticated with it.
@@ -231,6 +260,12 @@ impl ExpectedContext {
 impl From<&EncryptionContext> for ExpectedContext {
     fn from(pairs: &EncryptionContext) -> Self {
         Self { pairs: pairs.clone(), exactly: false }
+    }
+}
+
+impl From<EncryptionContext> for ExpectedContext {
+    fn from(pairs: EncryptionContext) -> Self {
+        Self { pairs, exactly: false }
     }
 }
 

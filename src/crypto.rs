@@ -18,6 +18,8 @@ use rustcrypto as backend;
 mod kdf;
 #[cfg(feature = "local-kms")]
 mod passphrase;
+#[cfg(feature = "aws-lc")]
+pub(crate) mod rsa;
 
 #[cfg(all(test, feature = "aws-lc"))]
 mod differential_tests;

@@ -39,7 +39,7 @@ impl Unopened {
         if let Some(verifier) = &mut verifier {
             verifier.update(header.as_bytes());
         }
-        let request = DecryptionRequest::new(&header, expected)?;
+        let request = DecryptionRequest::new(&header, expected, settings.commitment_policy)?;
         let shape = BodyShape { content: header.content(), max_unframed_length: settings.max_unframed_length };
         Ok(Self { header, verifier, request, shape })
     }
@@ -67,17 +67,23 @@ impl Unopened {
         Ok(Decryptor { header, key, shape: self.shape, verifier: self.verifier })
     }
 
-    /// Adds to a failure to open which expected pairs the header lacks, since they may be why.
+    /// What a failure to open means where the reader gave pairs that the header lacks: they may be why.
     pub(crate) fn explain(given: &EncryptionContext, error: Error) -> Error {
-        use ErrorKind::{AuthenticationFailed, KeyRefused, WrongKey};
-        if given.is_empty() || !matches!(error.kind(), AuthenticationFailed | KeyRefused | WrongKey) {
+        let was_tried = match error.kind() {
+            ErrorKind::AuthenticationFailed => true,
+            ErrorKind::WrongKey | ErrorKind::KeyRefused => !error.causes().is_empty(),
+            _ => false,
+        };
+        if given.is_empty() || !was_tried {
             return error;
         }
         let keys: Vec<_> = given.iter().map(|(key, _)| quoted(key)).collect();
-        error.explained(&format!(
-            "the header lacks the expected encryption context keys {}, and with them the message does not open",
+        let detail = format!(
+            "the message's header lacks the expected encryption context keys {}: it was sealed without them, with \
+             other values, or under another key",
             keys.join(", ")
-        ))
+        );
+        Error::other(ErrorKind::ContextMismatch, detail, error)
     }
 }
 
@@ -110,6 +116,7 @@ pub(crate) fn verifier(header: &HeaderFields) -> Result<Option<Verifier>> {
 /// Everything that opens one message, its header verified.
 ///
 /// Made by [`Client::decryptor`](crate::Client::decryptor); [`reader`](Self::reader) is what to do with it.
+#[must_use = "a decryptor does nothing until read from"]
 pub struct Decryptor {
     header: Header,
     key: AeadKey,

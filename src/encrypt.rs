@@ -19,6 +19,7 @@ const HEADER_IV: [u8; IV_LEN] = [0; IV_LEN];
 /// Everything that seals one message. Its key seals this message and no other.
 ///
 /// Made by [`Client::encryptor`](crate::Client::encryptor); [`writer`](Self::writer) is what to do with it.
+#[must_use = "an encryptor does nothing until written to"]
 pub struct Encryptor {
     suite: AlgorithmSuite,
     message_id: Vec<u8>,

@@ -39,7 +39,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The commitment policy, or `unsigned_only`, does not allow the algorithm suite.
     PolicyViolation,
-    /// The encryption context is not the one that the reader expects.
+    /// The encryption context is not the one that the reader expects, or the message does not open with pairs that
+    /// the reader expects and its header lacks.
     ContextMismatch,
     /// None of the message's encrypted data keys could be opened with the keys at hand.
     WrongKey,
@@ -66,13 +67,14 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// An error of a keyring, materials manager or KMS made elsewhere.
+    ///
+    /// `detail` is shown to people: say what failed and what to do, and put no secret into it.
+    pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::build(kind, detail.into(), Vec::new(), None)
     }
 
-    /// An error of a keyring, materials manager or KMS made elsewhere, with its cause.
-    ///
-    /// `detail` is shown to people: say what failed and what to do, and put no secret into it.
+    /// As [`new`](Self::new), with the error that caused it.
     pub fn other(
         kind: ErrorKind,
         detail: impl Into<Cow<'static, str>>,
@@ -83,12 +85,6 @@ impl Error {
 
     pub(crate) fn with_causes(kind: ErrorKind, detail: impl Into<Cow<'static, str>>, causes: Vec<Error>) -> Self {
         Self::build(kind, detail.into(), causes, None)
-    }
-
-    /// The same failure, with `explanation` before its text.
-    pub(crate) fn explained(self, explanation: &str) -> Self {
-        let detail = format!("{explanation}: {}", self.0.detail);
-        Self::build(self.0.kind, detail.into(), self.0.causes.clone(), Some(Box::new(self)))
     }
 
     fn build(

@@ -15,8 +15,17 @@ pub(crate) const PROVIDER_ID: &str = "aws-kms";
 
 /// The three calls of AWS KMS that envelope encryption needs, with AWS's meaning.
 ///
-/// Any implementation must bind ciphertexts to the encryption context exactly and answer with the ARN of the key
-/// that it used.
+/// # Writing one
+///
+/// - Bind ciphertexts to the encryption context exactly:
+///   [`EncryptionContext::to_bytes`] is unambiguous, a concatenation of keys and values is not.
+/// - Answer with the ARN of the key that was used, in the form of [`KeyArn`]. A KMS that has no ARNs makes one up, such
+///   as `arn:vault:kms:eu-1:team-a:key/app`, and takes it as a key id. On `decrypt`, answer with the ARN asked for.
+/// - Fail with [`ErrorKind::Unavailable`] where trying again may help, with [`ErrorKind::KeyRefused`] where the key or
+///   the ciphertext is at fault, with [`ErrorKind::InvalidInput`] where the request is, and put a [`KmsError`] beneath
+///   ([`Error::other`]).
+/// - Say [`is_local`](Self::is_local) if no call ever waits.
+/// - Hold the result against `manila::testing::check_kms` (feature `testing`).
 pub trait Kms: Send + Sync + Debug {
     /// Makes a data key of `length` bytes, and encrypts it under the key.
     fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey>;
@@ -27,30 +36,41 @@ pub trait Kms: Send + Sync + Debug {
     /// Decrypts what was encrypted under the key and the same encryption context.
     fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext>;
 
-    /// A promise that the futures never return `Pending`, so that plain calls can use this KMS.
+    /// A promise that the futures never return `Pending`, so that plain calls can use this KMS. False unless said
+    /// otherwise.
     fn is_local(&self) -> bool {
         false
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl<K: Kms + ?Sized> Kms for Arc<K> {
-    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
-        (**self).generate_data_key(request, length)
-    }
+macro_rules! forward_kms {
+    ($($pointer:ty),*) => {$(
+        #[deny(clippy::missing_trait_methods)]
+        impl<K: Kms + ?Sized> Kms for $pointer {
+            fn generate_data_key<'a>(
+                &'a self,
+                request: KmsRequest<'a>,
+                length: usize,
+            ) -> KeyFuture<'a, GeneratedDataKey> {
+                (**self).generate_data_key(request, length)
+            }
 
-    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
-        (**self).encrypt(request, plaintext)
-    }
+            fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
+                (**self).encrypt(request, plaintext)
+            }
 
-    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
-        (**self).decrypt(request, ciphertext)
-    }
+            fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
+                (**self).decrypt(request, ciphertext)
+            }
 
-    fn is_local(&self) -> bool {
-        (**self).is_local()
-    }
+            fn is_local(&self) -> bool {
+                (**self).is_local()
+            }
+        }
+    )*};
 }
+
+forward_kms!(Arc<K>, Box<K>);
 
 /// What every call to a KMS says.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +80,13 @@ pub struct KmsRequest<'a> {
     pub key_id: &'a str,
     /// The pairs that the ciphertext is bound to.
     pub encryption_context: &'a EncryptionContext,
+}
+
+impl KmsError {
+    /// An answer of a KMS: AWS's name for the error, and what the KMS said.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
 }
 
 impl<'a> KmsRequest<'a> {
@@ -137,9 +164,9 @@ impl<'a> KeyArn<'a> {
         }
     }
 
-    /// The parts of the ARN of a key or an alias.
-    pub(crate) fn parse_any(arn: &'a str) -> Result<Self> {
-        Self::split(arn).map(|(parts, _)| parts).ok_or_else(|| not_an_arn(arn))
+    /// The parts of the ARN of a key or an alias, and which of the two it is: `key` or `alias`.
+    pub(crate) fn parse_any(arn: &'a str) -> Result<(Self, &'a str)> {
+        Self::split(arn).ok_or_else(|| not_an_arn(arn))
     }
 
     fn split(arn: &'a str) -> Option<(Self, &'a str)> {

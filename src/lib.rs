@@ -42,7 +42,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that stand in without it |
+//! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that stand in without it; raw RSA keyrings |
 //! | `local-kms` | yes | [`LocalKms`], the embedded KMS |
 //! | `testing` | | the module `testing`: contracts for keyrings and KMSs, a keyring of a fixed key |
 //!
@@ -81,8 +81,11 @@ mod suite;
 pub mod testing;
 
 pub use client::{Client, ClientBuilder, Decrypted};
+pub use cmm::required_context::RequiredContextCmm;
 pub use cmm::{Cmm, DefaultCmm, EncryptionRequest};
 pub use context::{EncryptionContext, ExpectedContext, Iter as EncryptionContextIter};
+#[cfg(feature = "aws-lc")]
+pub use crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
 pub use decrypt::Decryptor;
 pub use encrypt::Encryptor;
 pub use error::{Error, ErrorKind, Result};
@@ -90,6 +93,8 @@ pub use keyring::Keyring;
 pub use keyring::kms::KmsKeyring;
 pub use keyring::multi::MultiKeyring;
 pub use keyring::raw_aes::RawAesKeyring;
+#[cfg(feature = "aws-lc")]
+pub use keyring::raw_rsa::RawRsaKeyring;
 #[cfg(feature = "local-kms")]
 pub use kms::local::{CreateKey, KeyMetadata, LocalKms, RootKey};
 pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};

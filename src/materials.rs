@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::crypto;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::message::header::{EncryptedDataKey, HeaderFields};
+use crate::policy::CommitmentPolicy;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
 
 /// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
@@ -108,9 +109,11 @@ impl EncryptionMaterials {
     /// context.
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] if the context with the public key does not fit into a header, and
+    /// [`ErrorKind::InvalidInput`] if the context has keys that the format keeps to itself,
+    /// [`ErrorKind::LimitExceeded`] if it does not fit into a header with the public key, and
     /// [`ErrorKind::Internal`] if there is no randomness.
     pub fn new(suite: AlgorithmSuite, encryption_context: &EncryptionContext) -> Result<Self> {
+        encryption_context.check_unreserved()?;
         let mut materials = Self {
             suite,
             encryption_context: encryption_context.clone(),
@@ -157,6 +160,19 @@ impl EncryptionMaterials {
     #[must_use]
     pub fn required_context_keys(&self) -> &BTreeSet<String> {
         &self.required_context_keys
+    }
+
+    /// Leaves the pairs of these keys out of the header; they stay authenticated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ContextMismatch`] if the context lacks one of them.
+    pub fn require_context_keys(&mut self, keys: &BTreeSet<String>) -> Result<()> {
+        if let Some(missing) = keys.iter().find(|key| self.encryption_context.get(key).is_none()) {
+            let detail = format!("the required encryption context key {} is not in the context", quoted(missing));
+            return Err(Error::new(ErrorKind::ContextMismatch, detail));
+        }
+        self.required_context_keys.extend(keys.iter().cloned());
+        Ok(())
     }
 
     /// Adds what a keyring returned. No keyring can change or drop what another one added.
@@ -239,11 +255,12 @@ pub struct Wrapped {
 
 /// What is known of a message when its data key is asked for.
 ///
-/// Made only once the header is well formed, the context is what the reader expects, and signed suites have their
-/// public key: whoever holds a request need not check these again.
+/// Made only once the header is well formed, the commitment policy allows its suite, the context is what the reader
+/// expects, and signed suites have their public key: whoever holds a request need not check these again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DecryptionRequest {
     suite: AlgorithmSuite,
+    commitment_policy: CommitmentPolicy,
     encrypted_data_keys: Vec<EncryptedDataKey>,
     header_context: EncryptionContext,
     expected_context: ExpectedContext,
@@ -252,13 +269,15 @@ pub struct DecryptionRequest {
 }
 
 impl DecryptionRequest {
-    pub(crate) fn new(header: &HeaderFields, expected: ExpectedContext) -> Result<Self> {
+    pub(crate) fn new(header: &HeaderFields, expected: ExpectedContext, policy: CommitmentPolicy) -> Result<Self> {
+        policy.check_decrypt(header.suite)?;
         let header_context = header.encryption_context.clone();
         let given_context = expected.check(&header_context)?;
         let full_context = header_context.merged(&given_context);
         full_context.to_bytes()?;
         Ok(Self {
             suite: header.suite,
+            commitment_policy: policy,
             encrypted_data_keys: header.encrypted_data_keys.clone(),
             header_context,
             expected_context: expected,
@@ -276,6 +295,7 @@ impl DecryptionRequest {
     ) -> Self {
         Self {
             suite,
+            commitment_policy: CommitmentPolicy::ForbidEncryptAllowDecrypt,
             encrypted_data_keys,
             header_context: context.clone(),
             expected_context: ExpectedContext::any(),
@@ -284,10 +304,22 @@ impl DecryptionRequest {
         }
     }
 
-    /// The message's algorithm suite.
+    /// The same request for other data keys, as for a keyring that shows an inner one some of them or another order.
+    #[must_use]
+    pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
+        Self { encrypted_data_keys, ..self.clone() }
+    }
+
+    /// The message's algorithm suite. The reader's commitment policy allows it.
     #[must_use]
     pub fn suite(&self) -> AlgorithmSuite {
         self.suite
+    }
+
+    /// The reader's commitment policy.
+    #[must_use]
+    pub fn commitment_policy(&self) -> CommitmentPolicy {
+        self.commitment_policy
     }
 
     /// The message's encrypted data keys, in its order.
@@ -330,6 +362,9 @@ pub struct Unwrapped {
     pub data_key: Option<DataKey>,
     /// Why those that are this keyring's did not open.
     pub causes: Vec<Error>,
+    /// A random key to go on with if no other data key opens, where telling that one is broken would help an
+    /// attacker (PKCS #1 v1.5). The message then fails as one with a wrong key does.
+    pub decoy: Option<DataKey>,
 }
 
 /// What a message is decrypted with.

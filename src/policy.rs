@@ -33,6 +33,16 @@ impl CommitmentPolicy {
         }
     }
 
+    /// The suite to write where none is asked for and signed ones are not taken.
+    pub(crate) const fn default_unsigned_suite(self) -> AlgorithmSuite {
+        match self {
+            Self::ForbidEncryptAllowDecrypt => AlgorithmSuite::Aes256GcmHkdfSha256,
+            Self::RequireEncryptAllowDecrypt | Self::RequireEncryptRequireDecrypt => {
+                AlgorithmSuite::Aes256GcmHkdfSha512CommitKey
+            }
+        }
+    }
+
     /// Fails unless messages of `suite` may be written.
     ///
     /// # Errors

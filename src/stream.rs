@@ -8,7 +8,7 @@
 //!   seen. A stream that merely ends is truncated, never complete.
 //! - Plaintext leaves only when its frame's tag has verified; that of the final frame only when all the rest has.
 //! - The first error is kept, and every later call fails the same way. `Interrupted` is retried; `WouldBlock` is
-//!   passed on, loses nothing, and the call can be repeated.
+//!   passed on, loses nothing, and the call can be repeated (but for `finish` and the reading of a header).
 //! - Dropping a writer seals nothing: the final frame is written by `finish` alone.
 
 pub(crate) mod open;

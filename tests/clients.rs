@@ -94,8 +94,38 @@ fn what_the_reader_expects_of_the_context_is_held_to() {
     assert_eq!(refused(&client, &sealed, ExpectedContext::exactly(&context(&[]))).0, ErrorKind::ContextMismatch);
     // A key that the header lacks is authenticated with it, and was not when the message was sealed.
     let (kind, text) = refused(&client, &sealed, &context(&[("tenant", "acme"), ("stage", "prod")]));
-    assert_eq!(kind, ErrorKind::WrongKey);
+    assert_eq!(kind, ErrorKind::ContextMismatch);
     assert!(text.contains("lacks") && text.contains("stage") && !text.contains("\"tenant\""), "{text}");
+}
+
+#[test]
+fn the_context_of_an_opened_message_is_not_sealed_into_another_by_mistake() {
+    let signed = message(Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
+    let opened = Client::new(keyring()).decrypt(&signed, ExpectedContext::any()).unwrap();
+    let context = opened.header.encryption_context().clone();
+    for suite in [Suite::Aes256GcmHkdfSha512CommitKey, Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
+        let client = client_for(suite, keyring()).unwrap();
+        let error = client.encrypt(b"again", &context).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("without_reserved"), "{error}");
+        let again = client.encrypt(b"again", &context.without_reserved()).unwrap();
+        assert_eq!(client.decrypt(&again, context.without_reserved()).unwrap().plaintext, b"again");
+    }
+}
+
+#[test]
+fn a_client_that_takes_unsigned_messages_alone_writes_them() {
+    let policies = [
+        (CommitmentPolicy::ForbidEncryptAllowDecrypt, Suite::Aes256GcmHkdfSha256),
+        (CommitmentPolicy::RequireEncryptRequireDecrypt, Suite::Aes256GcmHkdfSha512CommitKey),
+    ];
+    for (policy, suite) in policies {
+        let client = builder().commitment_policy(policy).unsigned_only(true).build().unwrap();
+        let sealed = client.encrypt(b"x", &context(&[])).unwrap();
+        assert_eq!(client.decrypt(&sealed, ExpectedContext::any()).unwrap().header.suite(), suite);
+    }
+    let signed = builder().unsigned_only(true).suite(Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
+    assert_eq!(signed.build().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]

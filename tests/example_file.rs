@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// The example, which `cargo test` builds beside the tests.
+/// The example, which `cargo test` builds beside the tests (`cargo test --test example_file` alone does not).
 fn program() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let program = this.parent().unwrap().parent().unwrap().join("examples").join("file");
@@ -246,7 +246,8 @@ fn inspect_needs_no_key_and_escapes_what_it_shows() {
     desk.succeed(&["encrypt", "plain", "--sign", "--context", nasty]);
     fs::remove_dir_all(desk.path("data")).unwrap();
     let text = String::from_utf8(desk.succeed(&["inspect", "plain.manila"]).output).unwrap();
-    for part in ["0x0578", "\"k\\u{1b}[2J", "of \"aws-kms\"", "2 of 65536 bytes", "100000 bytes", "105 bytes"] {
+    for part in ["0x0578", "\"k\\u{1b}[2J", "of \"aws-kms\"", "65536 bytes", "in 2 frames", "100000 bytes", "105 bytes"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
     let json = String::from_utf8(desk.succeed(&["inspect", "--json", "plain.manila"]).output).unwrap();
@@ -258,6 +259,75 @@ fn inspect_needs_no_key_and_escapes_what_it_shows() {
     assert_eq!(json["plaintext_bytes"], 100_000);
     assert_eq!(json["encrypted_data_keys"][0]["provider_id"], "aws-kms");
     assert_eq!(desk.run(&["inspect", "plain"]).code, 1);
+    // A file that was cut still shows its header.
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    fs::write(desk.path("cut"), &sealed[..sealed.len() / 2]).unwrap();
+    let cut = desk.run(&["inspect", "cut"]);
+    assert!(cut.code == 1 && cut.errors.contains("ends before"), "{}", cut.errors);
+    assert!(String::from_utf8(cut.output).unwrap().contains("0x0578"));
+}
+
+#[test]
+fn a_key_store_that_lost_half_of_it_is_not_replaced() {
+    for lost in ["root.key", "keys.redb"] {
+        let desk = Desk::new(b"x");
+        desk.succeed(&["encrypt", "plain", "--store", "keys"]);
+        fs::remove_file(desk.path("keys").join(lost)).unwrap();
+        for args in [["encrypt", "plain", "-o"], ["decrypt", "plain.manila", "-o"]] {
+            let ran = desk.run(&[&args[..], &["out", "--store", "keys"]].concat());
+            assert!(ran.code == 1 && ran.errors.contains(lost) && ran.errors.contains("restore"), "{}", ran.errors);
+        }
+        assert_eq!(fs::read_dir(desk.path("keys")).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn first_runs_at_the_same_time_agree_on_one_key_store() {
+    let desk = Desk::new(b"x");
+    let names: Vec<_> = (0..8).map(|n| format!("out{n}")).collect();
+    let running: Vec<_> =
+        names.iter().map(|name| desk.command(&["encrypt", "plain", "-o", name]).spawn().unwrap()).collect();
+    let made = running.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap()));
+    let made =
+        made.inspect(|ran| assert_eq!(ran.code, 0, "{}", ran.errors)).filter(|ran| !ran.errors.is_empty()).count();
+    assert_eq!(made, 1, "one of them made it and said so");
+    for name in &names {
+        desk.succeed(&["decrypt", name, "-o", "back", "--force"]);
+    }
+    assert_eq!(fs::read_dir(desk.path("data")).unwrap().count(), 1, "nothing else is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listening_is_no_reason_to_fail_otherwise() {
+    let desk = Desk::new(&pattern(1000));
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let code = |command: &mut Command| command.status().unwrap().code();
+    assert_eq!(code(desk.command(&["encrypt", "plain"]).stderr(closed())), Some(0));
+    assert_eq!(code(desk.command(&["decrypt", "plain"]).stderr(closed())), Some(2));
+    assert_eq!(code(desk.command(&["decrypt", "plain", "-o", "x"]).stderr(closed())), Some(1));
+    assert_eq!(code(desk.command(&["decrypt", "plain.manila", "-o", "-"]).stdout(closed())), Some(1));
+}
+
+#[test]
+fn a_stream_is_printed_frame_by_frame() {
+    let desk = Desk::new(&pattern(50_000));
+    desk.succeed(&["encrypt", "plain", "--frame-length", "1000"]);
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    let mut child = desk.command(&["decrypt", "-", "--stream"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&sealed[..sealed.len() / 2]).unwrap();
+    // The input stays open: what has verified must come out all the same.
+    let mut printed = vec![0; 20_000];
+    child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
+    assert_eq!(printed, pattern(50_000)[..20_000]);
+    stdin.write_all(&sealed[sealed.len() / 2..]).unwrap();
+    drop(stdin);
+    assert!(child.wait_with_output().unwrap().status.success());
 }
 
 #[cfg(unix)]

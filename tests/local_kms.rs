@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use redb::ReadableTable as _;
+
 use manila::testing::{check_keyring, check_kms, open_both_ways, ready};
 use manila::{
     Client, CreateKey, EncryptionContext, Error, ErrorKind, ExpectedContext, KeyArn, Kms, KmsError, KmsKeyring,
@@ -110,6 +112,11 @@ fn keys_go_by_four_names() {
         &key.arn().replace("local", "eu-west-1"),
         &key.arn().replace("000000000000", "111122223333"),
         &key.arn().replace("aws:", "aws-cn:"),
+        // A key's ARN names a key and an alias's an alias, and nothing more.
+        "arn:aws:kms:local:000000000000:key/alias/a/b",
+        &format!("arn:aws:kms:local:000000000000:key/x:{}", key.key_id()),
+        &format!("arn:aws:kms:local:000000000000:alias/none:{}", key.key_id()),
+        &format!("arn:aws:kms:local:000000000000:alias/{}", key.key_id()),
     ] {
         let error = kms.describe_key(name).unwrap_err();
         assert_eq!((error.kind(), code(&error)), (ErrorKind::KeyRefused, "NotFoundException"), "{name}");
@@ -144,6 +151,10 @@ fn ciphertexts_open_with_their_own_key_and_context_alone() {
         assert!(decrypt(&kms, key.arn(), &ciphertext[..at]).is_err(), "{at} bytes");
     }
     assert!(decrypt(&kms, key.arn(), &[&ciphertext[..], b"\0"].concat()).is_err());
+    let mut loose = ciphertext.clone();
+    loose.splice(11..12, [0xbf]);
+    loose.push(0xff);
+    assert!(decrypt(&kms, key.arn(), &loose).is_err(), "the same blob in another encoding");
     let bomb = [b"manila-kms\x01".as_slice(), &[0x9f; 6000]].concat();
     assert_eq!(code(&decrypt(&kms, key.arn(), &bomb).unwrap_err()), "InvalidCiphertextException");
     let foreign = decrypt(&kms, key.arn(), b"\x01\x02\x02\x00x\xb7 a blob of AWS").unwrap_err();
@@ -176,6 +187,11 @@ fn a_store_outlives_its_process_and_serves_several() {
         let ciphertext = encrypt(&kms, key.arn(), b"kept").unwrap();
         (key, ciphertext)
     };
+    // Neither the handle that made the store nor another one is closed meanwhile.
+    let fresh = Folder::new();
+    let maker = fresh.create();
+    let made = fresh.open().unwrap().create_key(CreateKey::default()).unwrap();
+    assert_eq!(maker.describe_key(made.arn()).unwrap(), made);
     let (one, two) = (folder.open().unwrap(), folder.open().unwrap());
     assert_eq!(decrypt(&one, key.arn(), &ciphertext).unwrap(), b"kept");
     let made_by_two = two.create_key(CreateKey::default()).unwrap();
@@ -239,7 +255,9 @@ fn nothing_is_overwritten_and_what_is_missing_is_said() {
     assert!(folder.open().is_ok());
     assert_eq!(RootKey::open_file("no/such/file").unwrap_err().kind(), ErrorKind::Io);
     let error = LocalKms::open("no/such/file", RootKey::from_bytes(&[0; 32])).unwrap_err();
-    assert!(error.to_string().contains("no/such/file"), "{error}");
+    assert!(error.kind() == ErrorKind::Io && error.to_string().contains("no/such/file"), "{error:?}");
+    let left: Vec<_> = std::fs::read_dir(folder.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
     for len in [0, 31, 33] {
         let path = folder.0.path().join("other.key");
         std::fs::write(&path, vec![0; len]).unwrap();
@@ -320,17 +338,48 @@ fn records_cannot_be_swapped() {
 }
 
 fn swap_records(store: &Path, one: &str, other: &str) {
-    use redb::{Database, ReadableTable, TableDefinition};
-    let database = Database::open(store).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        let mut table = transaction.open_table(TableDefinition::<&str, &[u8]>::new("keys")).unwrap();
-        let read = |table: &redb::Table<'_, &str, &[u8]>, id| table.get(id).unwrap().unwrap().value().to_vec();
-        let (first, second) = (read(&table, one), read(&table, other));
+    with_keys(store, |table| {
+        let [first, second] = [one, other].map(|id| table.get(id).unwrap().unwrap().value().to_vec());
         table.insert(one, second.as_slice()).unwrap();
         table.insert(other, first.as_slice()).unwrap();
-    }
+    });
+}
+
+#[test]
+fn records_of_another_store_are_refused() {
+    // Two stores under one root key: a record carried from one to the other must not count there.
+    let folder = tempfile::tempdir().unwrap();
+    let root = || RootKey::from_bytes(&[7; 32]);
+    let paths = [folder.path().join("a"), folder.path().join("b")];
+    let [a, b] = paths.each_ref().map(|path| LocalKms::create(path, root()).unwrap());
+    let key = a.create_key(CreateKey::default()).unwrap();
+    b.create_key(CreateKey::default()).unwrap();
+    drop((a, b));
+    let record = with_keys(&paths[0], |table| table.get(key.key_id()).unwrap().unwrap().value().to_vec());
+    with_keys(&paths[1], |table| drop(table.insert(key.key_id(), record.as_slice()).unwrap()));
+    let b = LocalKms::open(&paths[1], root()).unwrap();
+    assert_eq!(b.describe_key(key.key_id()).unwrap_err().kind(), ErrorKind::Storage);
+}
+
+#[test]
+fn damage_is_told_from_a_wrong_key() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let sealed = Client::new(KmsKeyring::new(kms, key.arn()).unwrap()).encrypt(b"", &context(&[])).unwrap();
+    with_keys(&folder.store(), |table| drop(table.insert(key.key_id(), [0; 200].as_slice()).unwrap()));
+    let client = Client::new(KmsKeyring::new(folder.open().unwrap(), key.arn()).unwrap());
+    let error = client.decrypt(&sealed, ExpectedContext::any()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+}
+
+/// Does something to the table of keys with redb's own tools.
+fn with_keys<T>(store: &Path, work: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> T) -> T {
+    let database = redb::Database::open(store).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let done = work(&mut transaction.open_table(redb::TableDefinition::new("keys")).unwrap());
     transaction.commit().unwrap();
+    done
 }
 
 #[test]

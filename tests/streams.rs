@@ -288,6 +288,26 @@ fn the_final_frame_is_held_back_until_all_has_verified() {
 }
 
 #[test]
+fn frames_before_a_broken_one_are_released_however_they_come() {
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16);
+    let mut message = client.encrypt(&pattern(200), &EncryptionContext::empty()).unwrap();
+    let header = UnverifiedHeader::parse(&message).unwrap();
+    let sixth = header.len() + 5 * (16 + 32);
+    for at in [sixth, sixth + 20] {
+        message[at] ^= 1;
+        let body = &message[header.len()..];
+        for step in [1, 7, 10_000] {
+            let source = io::BufReader::with_capacity(step, body);
+            let mut reader = client.decryptor(header.clone(), any()).unwrap().reader(source);
+            let mut released = Vec::new();
+            reader.read_to_end(&mut released).unwrap_err();
+            assert_eq!(released, pattern(200)[..80], "in pieces of {step}");
+        }
+        message[at] ^= 1;
+    }
+}
+
+#[test]
 fn a_reader_asks_for_no_more_than_it_was_promised() {
     // One frame, then a source that would block for ever: what has come must be released first.
     struct OneFrameThenSilence<'a>(&'a [u8]);

@@ -2,6 +2,8 @@
 //!
 //! Source: the ESDK specification, `framework/aws-kms/aws-kms-keyring.md`.
 
+use std::borrow::Cow;
+
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::Keyring;
@@ -55,7 +57,7 @@ impl<K: Kms> KmsKeyring<K> {
                 (None, encrypted.ciphertext, encrypted.key_arn)
             }
         };
-        KeyArn::parse(&key_arn).map_err(|_| broken_reply("the KMS answered with a key ARN that is none"))?;
+        KeyArn::parse(&key_arn).map_err(|error| broken_reply(format!("the KMS answered with no ARN: {error}")))?;
         let encrypted =
             EncryptedDataKey { provider_id: PROVIDER_ID.to_owned(), provider_info: key_arn.into_bytes(), ciphertext };
         Ok(Wrapped { data_key, encrypted_data_keys: vec![encrypted] })
@@ -63,22 +65,22 @@ impl<K: Kms> KmsKeyring<K> {
 
     async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
         let mut unwrapped = Unwrapped::default();
-        let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID);
-        for key in of_kms {
-            let arn = str::from_utf8(&key.provider_info).unwrap_or_default();
-            if KeyArn::parse(arn).is_err() {
-                // The specification lets one malformed ARN end the keyring, though not one around it.
-                let detail = format!("the message names {} as a KMS key, which is no key ARN", quoted(arn));
+        let mut of_kms = Vec::new();
+        for key in request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID) {
+            let arn = String::from_utf8_lossy(&key.provider_info);
+            if KeyArn::parse(&arn).is_err() {
+                // The specification lets one malformed ARN fail the keyring, wherever it stands.
+                let detail = format!("the message names {} as a KMS key, which is no key ARN", quoted(&arn));
                 unwrapped.causes.push(Error::new(ErrorKind::Malformed, detail));
-                break;
+                return Ok(unwrapped);
             }
-            if KeyArn::parse(&self.key_id).is_err() {
-                unwrapped.causes.push(self.cannot_match());
-                break;
-            }
-            if arn != self.key_id {
-                continue;
-            }
+            of_kms.push(key);
+        }
+        if !of_kms.is_empty() && KeyArn::parse(&self.key_id).is_err() {
+            unwrapped.causes.push(self.cannot_match());
+            return Ok(unwrapped);
+        }
+        for key in of_kms.into_iter().filter(|key| key.provider_info == self.key_id.as_bytes()) {
             match self.unwrap_one(request, key).await {
                 Ok(data_key) => {
                     unwrapped.data_key = Some(data_key);
@@ -109,7 +111,7 @@ impl<K: Kms> KmsKeyring<K> {
     }
 }
 
-fn broken_reply(detail: &'static str) -> Error {
+fn broken_reply(detail: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Internal, detail)
 }
 

@@ -82,11 +82,15 @@ impl MultiKeyring {
         let mut all = Unwrapped::default();
         for member in self.members() {
             match member.on_decrypt(request).await {
-                Ok(Unwrapped { data_key: Some(data_key), .. }) => {
-                    return Ok(Unwrapped { data_key: Some(data_key), causes: all.causes });
+                Ok(unwrapped) => {
+                    all.causes.extend(unwrapped.causes);
+                    all.decoy = all.decoy.or(unwrapped.decoy);
+                    all.data_key = unwrapped.data_key;
                 }
-                Ok(Unwrapped { data_key: None, causes }) => all.causes.extend(causes),
                 Err(cause) => all.causes.push(cause),
+            }
+            if all.data_key.is_some() {
+                break;
             }
         }
         Ok(all)

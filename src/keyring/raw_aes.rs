@@ -6,8 +6,7 @@ use std::fmt;
 
 use crate::crypto::{self, AeadKey, Refused};
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::Keyring;
-use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
+use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
 use crate::suite::IV_LEN;
@@ -30,31 +29,20 @@ impl RawAesKeyring {
     /// AWS KMS, or if namespace or name do not fit into a header.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, key: &[u8]) -> Result<Self> {
         let (namespace, name) = (namespace.into(), name.into());
-        if namespace == KMS_PROVIDER_ID {
-            let detail = "the namespace aws-kms belongs to AWS KMS: choose another for a raw key";
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
-        let longest = usize::from(u16::MAX);
-        if namespace.len() > longest || name.len() > longest - INFO_SUFFIX_LEN {
-            let detail = "namespace or name of a raw key are longer than a header can hold";
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
+        raw::check_names(&namespace, &name, INFO_SUFFIX_LEN)?;
         Ok(Self { namespace, name, key: AeadKey::new(key)? })
     }
 
     fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
-        let made = match materials.data_key() {
-            Some(_) => None,
-            None => Some(DataKey::generate(materials.suite().data_key_len())?),
-        };
-        let data_key = made.as_ref().or(materials.data_key());
-        let data_key = data_key.ok_or_else(|| Error::new(ErrorKind::Internal, "no data key to wrap"))?;
         let iv = crypto::random_array()?;
         let aad = materials.encryption_context().to_bytes()?;
-        let ciphertext = self.key.seal_to_vec(iv, &aad, data_key.expose_secret())?;
-        let encrypted =
-            EncryptedDataKey { provider_id: self.namespace.clone(), provider_info: self.provider_info(iv), ciphertext };
-        Ok(Wrapped { data_key: made, encrypted_data_keys: vec![encrypted] })
+        raw::wrap(materials, |data_key| {
+            Ok(EncryptedDataKey {
+                provider_id: self.namespace.clone(),
+                provider_info: self.provider_info(iv),
+                ciphertext: self.key.seal_to_vec(iv, &aad, data_key)?,
+            })
+        })
     }
 
     /// Name, tag length in bits, IV length in bytes, IV.

@@ -1,15 +1,4 @@
 //! `LocalKms`: the embedded KMS, in memory or in one file.
-//!
-//! It answers in AWS's forms (ARNs, aliases, error names), so that a program moves to AWS by changing the line that
-//! makes the KMS. Keys live in a `redb` file, each record sealed under a key derived from a root key that is kept
-//! elsewhere: a file of its own, or a passphrase. Several processes may share the file. There is no background
-//! thread.
-//!
-//! # What it protects against
-//!
-//! Without the root key the file tells the number of keys, their ids and the names of aliases, and nothing else; a
-//! changed or swapped record is refused. It cannot tell an older copy of the whole file from the current one, and
-//! who holds both file and root key holds every key.
 
 mod blob;
 mod key;
@@ -39,6 +28,16 @@ const PLAINTEXT_LEN: std::ops::RangeInclusive<usize> = 1..=4096;
 const DATA_KEY_LEN: std::ops::RangeInclusive<usize> = 1..=1024;
 
 /// An AWS KMS in a file, or in memory. Cheap to clone: clones share the store.
+///
+/// It answers in AWS's forms (ARNs, aliases, error names), so that a program moves to AWS by changing the line that
+/// makes the KMS. Keys live in a `redb` file, each record sealed under a key derived from a [`RootKey`] that is kept
+/// elsewhere. Several processes may share the file. There is no background thread.
+///
+/// # What it protects against
+///
+/// Without the root key the file tells the number of keys, their ids and the names of aliases, and nothing else; a
+/// changed or moved record is refused, also one from another store. It cannot tell an older copy of the whole file from
+/// the current one, and who holds both file and root key holds every key. Opening a file needs leave to write it.
 ///
 /// ```
 /// use manila::{CreateKey, LocalKms};
@@ -145,19 +144,29 @@ impl LocalKms {
     /// The key that an id, ARN, alias or alias ARN names.
     fn find(&self, tables: &impl Tables, name: &str) -> Result<KeyRecord> {
         let not_found = || refused("NotFoundException", format!("there is no key {}", quoted(name)));
-        let resource = if name.starts_with("arn:") { self.resource(name).ok_or_else(not_found)? } else { name };
-        let alias: Option<AliasRecord> =
-            if resource.starts_with(key::ALIAS_PREFIX) { tables.get(Table::Aliases, resource)? } else { None };
-        let id = alias.as_ref().map_or(resource, |alias| &alias.key_id);
-        tables.get(Table::Keys, id)?.ok_or_else(not_found)
+        let id = match self.resource(name).ok_or_else(not_found)? {
+            Resource::Key(id) => id.to_owned(),
+            Resource::Alias(alias) => {
+                let record: Option<AliasRecord> = tables.get(Table::Aliases, &alias)?;
+                record.ok_or_else(not_found)?.key_id
+            }
+        };
+        tables.get(Table::Keys, &id)?.ok_or_else(not_found)
     }
 
-    /// The key id or the alias of an ARN, if it is one of this KMS.
-    fn resource<'a>(&self, arn: &'a str) -> Option<&'a str> {
-        let parts = KeyArn::parse_any(arn).ok()?;
+    /// What a name stands for, unless it is an ARN of another KMS.
+    fn resource<'a>(&self, name: &'a str) -> Option<Resource<'a>> {
+        if !name.starts_with("arn:") {
+            let is_alias = name.starts_with(key::ALIAS_PREFIX);
+            return Some(if is_alias { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });
+        }
+        let (parts, kind) = KeyArn::parse_any(name).ok()?;
         let ours = (parts.partition, parts.region, parts.account) == ("aws", self.store.region(), self.store.account());
-        let resource = arn.rsplit(':').next().filter(|_| ours)?;
-        Some(resource.strip_prefix("key/").unwrap_or(resource))
+        match kind {
+            _ if !ours => None,
+            "alias" => Some(Resource::Alias(format!("{}{}", key::ALIAS_PREFIX, parts.key_id))),
+            _ => Some(Resource::Key(parts.key_id)),
+        }
     }
 
     fn seal(&self, request: KmsRequest<'_>, plaintext: &[u8]) -> Result<KmsCiphertext> {
@@ -179,6 +188,12 @@ impl LocalKms {
         let plaintext = DataKey::new(&blob.open(&record, context)?);
         Ok(KmsPlaintext { plaintext, key_arn: self.arn(&record.id) })
     }
+}
+
+/// What the name of a key can be.
+enum Resource<'a> {
+    Key(&'a str),
+    Alias(String),
 }
 
 fn put_alias(tables: &mut Writing<'_>, alias: &str, key_id: &str) -> Result<()> {
@@ -208,7 +223,7 @@ fn invalid(code: &'static str, message: String) -> Error {
 }
 
 fn answer(kind: ErrorKind, code: &str, message: String) -> Error {
-    let error = KmsError { code: code.to_owned(), message };
+    let error = KmsError::new(code, message);
     Error::other(kind, format!("the embedded KMS refused: {error}"), error)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Source: the ESDK specification, `data-format/message-header.md`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -68,6 +69,17 @@ pub struct EncryptedDataKey {
     pub provider_info: Vec<u8>,
     /// The encrypted data key itself.
     pub ciphertext: Vec<u8>,
+}
+
+impl EncryptedDataKey {
+    /// The name of the key for people: the provider information, without what raw AES keyrings put behind the name.
+    #[must_use]
+    pub fn key_name(&self) -> Cow<'_, str> {
+        // Tag length in bits and IV length in bytes, then the IV.
+        const RAW_AES: [u8; 8] = [0, 0, 0, 128, 0, 0, 0, 12];
+        let raw_aes = self.provider_info.split_last_chunk::<20>().filter(|(_, suffix)| suffix.starts_with(&RAW_AES));
+        String::from_utf8_lossy(raw_aes.map_or(&self.provider_info, |(name, _)| name))
+    }
 }
 
 /// The fields of a header, shared by [`UnverifiedHeader`] and [`Header`].

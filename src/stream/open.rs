@@ -94,8 +94,10 @@ impl OpenStream {
     /// Opens the frames that have arrived, up to a batch of them. False: more bytes are needed for the next one.
     fn open_frames(&mut self) -> Result<bool> {
         while self.phase == Phase::Body && self.plain.bytes().len() < BATCH {
-            let NextFrame::Head(head) = self.decryptor.shape().read_head(self.sequence, self.wire.bytes())? else {
-                break;
+            let head = match self.decryptor.shape().read_head(self.sequence, self.wire.bytes()) {
+                Ok(NextFrame::Head(head)) => head,
+                Err(error) if self.plain.bytes().is_empty() => return Err(error),
+                Ok(NextFrame::Needs(_)) | Err(_) => break,
             };
             let Some(frame) = head.frame_len().and_then(|len| self.wire.bytes().get(..len)) else {
                 break;
@@ -105,7 +107,13 @@ impl OpenStream {
                 break;
             }
             let len = frame.len();
-            open_frame(&mut self.decryptor, &head, frame, &mut self.plain)?;
+            if let Err(error) = open_frame(&mut self.decryptor, &head, frame, &mut self.plain) {
+                // What was opened before it leaves first; then this frame comes up again, and fails again.
+                if self.plain.bytes().is_empty() {
+                    return Err(error);
+                }
+                break;
+            }
             self.wire.taken(len);
             self.sequence = self.sequence.saturating_add(1);
             if head.kind != FrameKind::Regular {

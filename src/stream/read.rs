@@ -15,6 +15,29 @@ impl Decryptor {
     /// the frames before the last are therefore released **before the signature is known**: do nothing with them
     /// that cannot be undone until the reader has returned its end. Set
     /// [`unsigned_only`](crate::ClientBuilder::unsigned_only) to refuse such messages.
+    ///
+    /// The message must end where `body` does: where more follows, give it `body.take(length)`.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// # use manila::{Client, EncryptionContext, Error, ErrorKind, ExpectedContext, RawAesKeyring};
+    /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
+    /// # let sealed = client.encrypt(b"piece by piece", &EncryptionContext::empty())?;
+    /// let mut source = sealed.as_slice(); // or a `BufReader` of a file
+    /// let header = client.read_header(&mut source)?;
+    /// let mut reader = client.decryptor(header, ExpectedContext::any())?.reader(source);
+    /// let mut plaintext = Vec::new();
+    /// reader.read_to_end(&mut plaintext)?;
+    /// assert_eq!(plaintext, b"piece by piece");
+    ///
+    /// // An error on the way tells its kind through `std::io`.
+    /// let mut cut = &sealed[..sealed.len() - 1];
+    /// let header = client.read_header(&mut cut)?;
+    /// let mut reader = client.decryptor(header, ExpectedContext::any())?.reader(cut);
+    /// let error = Error::from(reader.read_to_end(&mut plaintext).unwrap_err());
+    /// assert_eq!(error.kind(), ErrorKind::Truncated);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reader<R: Read>(self, body: R) -> DecryptReader<R> {
         DecryptReader::new(self, body)
     }
@@ -28,6 +51,7 @@ impl Decryptor {
 /// [`Decryptor::reader`].
 ///
 /// After an error every later read fails the same way.
+#[must_use = "a reader does nothing until read"]
 pub struct DecryptReader<R> {
     engine: OpenStream,
     body: R,

@@ -12,6 +12,17 @@ impl Encryptor {
     ///
     /// The message is complete once [`EncryptWriter::finish`] has returned; a writer dropped before that leaves
     /// bytes that never open.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
+    /// let mut writer = client.encryptor(&EncryptionContext::empty())?.writer(Vec::new());
+    /// writer.write_all(b"piece by piece")?;
+    /// let sealed = writer.finish()?;
+    /// # assert_eq!(client.decrypt(&sealed, ExpectedContext::any())?.plaintext, b"piece by piece");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn writer<W: Write>(self, sink: W) -> EncryptWriter<W> {
         EncryptWriter::new(self, sink)
     }
@@ -24,6 +35,7 @@ impl Encryptor {
 /// that is longer; [`flush`](Write::flush) passes on those that are whole.
 ///
 /// After an error every later call fails the same way.
+#[must_use = "a message is not complete before `finish`"]
 pub struct EncryptWriter<W> {
     engine: SealStream,
     sink: W,
@@ -35,7 +47,8 @@ impl<W: Write> EncryptWriter<W> {
         Self { engine: SealStream::new(encryptor), sink, failed: None }
     }
 
-    /// Writes the final frame, and the signature of signed suites, flushes, and gives the sink back.
+    /// Writes the final frame, and the signature of signed suites, flushes, and gives the sink back. The sink must not
+    /// answer `WouldBlock` any more: the writer is taken along.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the sink fails, or the error of an earlier call.
@@ -44,7 +57,12 @@ impl<W: Write> EncryptWriter<W> {
         self.drain()?;
         self.engine.finish()?;
         self.drain()?;
-        self.sink.flush()?;
+        loop {
+            match self.sink.flush() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                flushed => break flushed?,
+            }
+        }
         Ok(self.sink)
     }
 

@@ -29,10 +29,7 @@ pub(super) struct Blob {
 pub(super) fn seal(record: &KeyRecord, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
     let material = record.materials.last().ok_or_else(store::damaged)?;
     let sealed = sealed::seal(&material.secret, PURPOSE, &aad(record, material, context)?, plaintext)?;
-    let blob = Blob { key: record.id.clone(), material: material.id, sealed };
-    let mut out = MAGIC.to_vec();
-    ciborium::into_writer(&blob, &mut out).map_err(|_| store::damaged())?;
-    Ok(out)
+    Blob { key: record.id.clone(), material: material.id, sealed }.to_bytes()
 }
 
 /// The fields of a blob, or AWS's error for what is none.
@@ -44,10 +41,21 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Blob> {
     if bytes.len() > MAX_LEN {
         return Err(invalid_ciphertext());
     }
-    store::from_cbor(cbor).ok_or_else(invalid_ciphertext)
+    let blob: Blob = store::from_cbor(cbor).ok_or_else(invalid_ciphertext)?;
+    // One ciphertext, one encoding: CBOR alone would let others through.
+    if blob.to_bytes()? != bytes {
+        return Err(invalid_ciphertext());
+    }
+    Ok(blob)
 }
 
 impl Blob {
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut out = MAGIC.to_vec();
+        ciborium::into_writer(self, &mut out).map_err(|_| store::damaged())?;
+        Ok(out)
+    }
+
     /// Decrypts with the material that encrypted, if the key is the one asked for.
     pub(super) fn open(&self, record: &KeyRecord, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
         if self.key != record.id {

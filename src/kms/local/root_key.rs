@@ -1,10 +1,11 @@
 //! The root key: what seals the file of an embedded KMS.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::crypto;
@@ -32,8 +33,8 @@ impl RootKey {
         let key = Zeroizing::new(crypto::random_array::<LEN>()?);
         let failed = |error| io_error("make", path, error);
         let mut file = new_private_file(path).map_err(failed)?;
-        file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(failed)?;
-        sync_parent(path).map_err(failed)?;
+        file.write_all(key.as_slice()).map_err(failed)?;
+        put_in_place(file, path).map_err(failed)?;
         Ok(Self(Source::Key(key)))
     }
 
@@ -47,7 +48,7 @@ impl RootKey {
         (File::open(path).and_then(|file| file.take(LEN as u64 + 1).read_to_end(&mut bytes)))
             .map_err(|error| io_error("read", path, error))?;
         let key = bytes.as_slice().try_into().map_err(|_| {
-            let detail = format!("{} does not hold a root key of {LEN} bytes", path.display());
+            let detail = format!("{path:?} does not hold a root key of {LEN} bytes");
             Error::new(ErrorKind::Storage, detail)
         })?;
         Ok(Self(Source::Key(Zeroizing::new(key))))
@@ -73,27 +74,25 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// A file that did not exist, for its owner alone.
-pub(super) fn new_private_file(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// A temporary file beside `path`, for its owner alone.
+pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
 }
 
-/// Makes a new file's name durable, where directories can be synced.
-pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
+/// Gives a written file its name, durably, unless the name is taken.
+pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|failed| failed.error)?;
+    // Where a folder cannot be synced the file is in place all the same.
     #[cfg(unix)]
-    {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()?;
-    }
-    #[cfg(not(unix))]
-    let _ = path;
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
-pub(super) fn io_error(what: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::other(ErrorKind::Io, format!("cannot {what} {}: {error}", path.display()), error)
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::other(ErrorKind::Io, format!("cannot {what} {path:?}: {error}"), error)
 }

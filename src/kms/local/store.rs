@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ciborium::de::from_reader_with_recursion_limit;
 use redb::{
-    Builder, ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-    WriteTransaction,
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{self, PassphraseCost, Refused, key_from_passphrase};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::local::root_key::{RootKey, Source, io_error, new_private_file, sync_parent};
+use crate::kms::local::root_key::{RootKey, Source, io_error, new_private_file, put_in_place};
 use crate::kms::local::sealed;
 
 const HEADER_TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("manila");
@@ -55,14 +55,23 @@ impl Table {
 /// An open database and the key of its records.
 pub(super) struct Store {
     database: Database,
-    root: Zeroizing<[u8; 32]>,
+    seal: Seal,
     header: Header,
+}
+
+/// What records are sealed with: the root key, and the store that they belong to.
+pub(super) struct Seal {
+    root: Zeroizing<[u8; 32]>,
+    store_id: Vec<u8>,
 }
 
 /// What the database says of itself, in the clear but authenticated.
 #[derive(Clone, Serialize, Deserialize)]
 struct Header {
     format: u32,
+    /// Random: what is sealed in one store is of no use in another.
+    #[serde(with = "serde_bytes")]
+    id: Vec<u8>,
     region: String,
     account: String,
     passphrase: Option<Passphrase>,
@@ -96,23 +105,30 @@ impl Store {
         Self::initialise(database, root)
     }
 
+    /// Makes the store in a temporary file beside `path` and then gives it its name, so that a store is there whole
+    /// or not at all.
     pub(super) fn create(path: &Path, root: RootKey) -> Result<Self> {
         let failed = |error| io_error("make", path, error);
+        if path.try_exists().map_err(failed)? {
+            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        }
         let file = new_private_file(path).map_err(failed)?;
-        let database = builder(ConcurrencyMode::MultiWriter)
-            .create_with_backend(FileBackend::new(file).map_err(storage_error)?)
-            .map_err(storage_error)?;
+        let backend = FileBackend::new(file.reopen().map_err(failed)?).map_err(storage_error)?;
+        let database = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
         let store = Self::initialise(database, root)?;
-        sync_parent(path).map_err(failed)?;
+        put_in_place(file, path).map_err(failed)?;
         Ok(store)
     }
 
     pub(super) fn open(path: &Path, root: RootKey) -> Result<Self> {
-        let database =
-            builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).open(path).map_err(|error| {
-                let detail = format!("cannot open the key store {}: {error}", path.display());
+        let opened = builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).open(path);
+        let database = opened.map_err(|error| match error {
+            DatabaseError::Storage(StorageError::Io(error)) if !is_damage(&error) => io_error("open", path, error),
+            error => {
+                let detail = format!("cannot open the key store {path:?}, restore it from a copy: {error}");
                 Error::other(ErrorKind::Storage, detail, error)
-            })?;
+            }
+        })?;
         let stored = read_header(&database)?;
         let header: Header = from_cbor(&stored.header).ok_or_else(damaged)?;
         if header.format != FORMAT {
@@ -123,7 +139,8 @@ impl Store {
         sealed::open(root.as_slice(), CHECK_PURPOSE, &stored.header, &stored.check).map_err(|Refused| {
             Error::new(ErrorKind::Storage, "the root key or passphrase is not the one of this key store")
         })?;
-        Ok(Self { database, root, header })
+        let seal = Seal { root, store_id: header.id.clone() };
+        Ok(Self { database, seal, header })
     }
 
     fn initialise(database: Database, root: RootKey) -> Result<Self> {
@@ -136,7 +153,8 @@ impl Store {
         };
         let root = root_bytes(root, passphrase.as_ref())?;
         let (region, account) = (DEFAULT_REGION.to_owned(), DEFAULT_ACCOUNT.to_owned());
-        let header = Header { format: FORMAT, region, account, passphrase };
+        let id = crypto::random_array::<16>()?.to_vec();
+        let header = Header { format: FORMAT, id, region, account, passphrase };
         let bytes = to_cbor(&header)?;
         let check = sealed::seal(root.as_slice(), CHECK_PURPOSE, &bytes, &[])?;
         let stored = to_cbor(&StoredHeader { header: bytes.to_vec(), check })?;
@@ -146,7 +164,8 @@ impl Store {
             table.insert(HEADER, stored.as_slice()).map_err(storage_error)?;
         }
         transaction.commit().map_err(storage_error)?;
-        Ok(Self { database, root, header })
+        let seal = Seal { root, store_id: header.id.clone() };
+        Ok(Self { database, seal, header })
     }
 
     pub(super) fn region(&self) -> &str {
@@ -160,13 +179,13 @@ impl Store {
     /// Reads at one moment in time.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Reading<'_>) -> Result<T>) -> Result<T> {
         let transaction = self.database.begin_read().map_err(storage_error)?;
-        work(&Reading { transaction, root: &self.root })
+        work(&Reading { transaction, seal: &self.seal })
     }
 
     /// Does all of `work`, durably, or nothing of it.
     pub(super) fn write<T>(&self, work: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
         let transaction = self.database.begin_write().map_err(storage_error)?;
-        let mut writing = Writing { transaction, root: &self.root };
+        let mut writing = Writing { transaction, seal: &self.seal };
         let done = work(&mut writing)?;
         writing.transaction.commit().map_err(storage_error)?;
         Ok(done)
@@ -178,19 +197,19 @@ pub(super) trait Tables {
     /// The sealed record of `id`.
     fn sealed(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>>;
 
-    /// The key that records are sealed under.
-    fn root(&self) -> &[u8; 32];
+    /// What records are sealed with.
+    fn seal(&self) -> &Seal;
 
     /// The record of `id`.
     fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>> {
-        self.sealed(table, id)?.map(|sealed| open_record(self.root(), table, id, &sealed)).transpose()
+        self.sealed(table, id)?.map(|sealed| self.seal().open(table, id, &sealed)).transpose()
     }
 }
 
 /// A read transaction.
 pub(super) struct Reading<'a> {
     transaction: ReadTransaction,
-    root: &'a [u8; 32],
+    seal: &'a Seal,
 }
 
 impl Reading<'_> {
@@ -203,7 +222,7 @@ impl Reading<'_> {
         let mut records = Vec::new();
         for row in opened.iter().map_err(storage_error)? {
             let (id, sealed) = row.map_err(storage_error)?;
-            let record = open_record(self.root, table, id.value(), sealed.value())?;
+            let record = self.seal.open(table, id.value(), sealed.value())?;
             records.push((id.value().to_owned(), record));
         }
         Ok(records)
@@ -218,15 +237,15 @@ impl Tables for Reading<'_> {
         }
     }
 
-    fn root(&self) -> &[u8; 32] {
-        self.root
+    fn seal(&self) -> &Seal {
+        self.seal
     }
 }
 
 /// A write transaction.
 pub(super) struct Writing<'a> {
     transaction: WriteTransaction,
-    root: &'a [u8; 32],
+    seal: &'a Seal,
 }
 
 impl Tables for Writing<'_> {
@@ -234,15 +253,15 @@ impl Tables for Writing<'_> {
         sealed_in(&self.transaction.open_table(table.definition()).map_err(storage_error)?, id)
     }
 
-    fn root(&self) -> &[u8; 32] {
-        self.root
+    fn seal(&self) -> &Seal {
+        self.seal
     }
 }
 
 impl Writing<'_> {
     /// Stores a record, over an older one of the same id.
     pub(super) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
-        let sealed = sealed::seal(self.root, RECORD_PURPOSE, &record_aad(table, id), &to_cbor(record)?)?;
+        let sealed = self.seal.seal(table, id, record)?;
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
         opened.insert(id, sealed.as_slice()).map_err(storage_error)?;
         Ok(())
@@ -250,27 +269,42 @@ impl Writing<'_> {
 }
 
 fn sealed_in(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
-    let found = table.get(id).map_err(storage_error)?;
-    Ok(found.map(|sealed| sealed.value().to_vec()))
+    let Some(found) = table.get(id).map_err(storage_error)? else { return Ok(None) };
+    bounded(found.value()).map(|sealed| Some(sealed.to_vec()))
 }
 
-fn open_record<T: DeserializeOwned>(root: &[u8; 32], table: Table, id: &str, sealed: &[u8]) -> Result<T> {
-    if sealed.len() > MAX_RECORD_LEN {
-        return Err(damaged());
+/// The bytes, if they are few enough to be a record.
+fn bounded(stored: &[u8]) -> Result<&[u8]> {
+    if stored.len() > MAX_RECORD_LEN { Err(damaged()) } else { Ok(stored) }
+}
+
+impl Seal {
+    fn seal(&self, table: Table, id: &str, record: &impl Serialize) -> Result<Vec<u8>> {
+        sealed::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id), &to_cbor(record)?)
     }
-    let opened = sealed::open(root, RECORD_PURPOSE, &record_aad(table, id), sealed).map_err(|Refused| damaged())?;
-    from_cbor(&opened).ok_or_else(damaged)
-}
 
-/// Binds a record to its place. No table's name begins another's with a zero byte.
-fn record_aad(table: Table, id: &str) -> Vec<u8> {
-    [table.name().as_bytes(), &[0], id.as_bytes()].concat()
+    fn open<T: DeserializeOwned>(&self, table: Table, id: &str, sealed: &[u8]) -> Result<T> {
+        let sealed = bounded(sealed)?;
+        let opened = sealed::open(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id), sealed);
+        from_cbor(&opened.map_err(|Refused| damaged())?).ok_or_else(damaged)
+    }
+
+    /// Binds a record to its place. The store's id has one length, and no table's name begins another's with a zero
+    /// byte.
+    fn place(&self, table: Table, id: &str) -> Vec<u8> {
+        [&self.store_id, table.name().as_bytes(), &[0], id.as_bytes()].concat()
+    }
 }
 
 fn builder(mode: ConcurrencyMode) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_SIZE).set_concurrency_mode(mode);
     builder
+}
+
+/// Whether the file was read, and found not to be a database.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 fn read_header(database: &Database) -> Result<StoredHeader> {
@@ -281,7 +315,7 @@ fn read_header(database: &Database) -> Result<StoredHeader> {
     };
     let table = transaction.open_table(HEADER_TABLE).map_err(|_| none())?;
     let stored = table.get(HEADER).map_err(storage_error)?.ok_or_else(none)?;
-    from_cbor(stored.value()).ok_or_else(damaged)
+    from_cbor(bounded(stored.value())?).ok_or_else(damaged)
 }
 
 fn root_bytes(root: RootKey, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32]>> {

@@ -1,0 +1,103 @@
+//! Pairs of the context that must be given on both sides and are not stored in the message.
+//!
+//! Source: the ESDK specification, `framework/required-encryption-context-cmm.md`.
+
+use std::collections::BTreeSet;
+
+use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::keyring::Keyring;
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+
+/// Demands that certain keys are in the encryption context, and leaves their pairs out of the message.
+///
+/// The pairs are authenticated all the same, so the reader must know them: it gives them as part of what it
+/// expects. Use it where a value should not be readable in the message, or where each reader must say whose data
+/// it opens.
+///
+/// ```
+/// use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring, RequiredContextCmm};
+///
+/// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
+/// let client = Client::with_cmm(RequiredContextCmm::new(keyring, ["tenant"])?);
+///
+/// let context = EncryptionContext::new([("tenant", "acme"), ("kind", "invoice")])?;
+/// let sealed = client.encrypt(b"hello", &context)?;
+/// let opened = client.decrypt(&sealed, &EncryptionContext::new([("tenant", "acme")])?)?;
+/// assert_eq!(opened.header.encryption_context().get("tenant"), None);
+/// assert!(client.decrypt(&sealed, ExpectedContext::any()).is_err());
+/// # Ok::<(), manila::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RequiredContextCmm<C> {
+    inner: C,
+    keys: BTreeSet<String>,
+}
+
+impl<K: Keyring> RequiredContextCmm<DefaultCmm<K>> {
+    /// Over a keyring.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no key, or one that the format keeps to itself.
+    pub fn new(keyring: K, keys: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
+        Self::over(DefaultCmm::new(keyring), keys)
+    }
+}
+
+impl<C: Cmm> RequiredContextCmm<C> {
+    /// Over another materials manager.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn over(inner: C, keys: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
+        let keys: BTreeSet<String> = keys.into_iter().map(Into::into).collect();
+        if keys.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "name at least one key that the context must hold"));
+        }
+        // What may be a key of a context may be a required one.
+        EncryptionContext::new(keys.iter().map(|key| (key, "")))?;
+        Ok(Self { inner, keys })
+    }
+
+    fn check(&self, context: &EncryptionContext) -> Result<()> {
+        match self.keys.iter().find(|key| context.get(key).is_none()) {
+            None => Ok(()),
+            Some(missing) => {
+                let detail = format!("the encryption context must be given with the key {}", quoted(missing));
+                Err(Error::new(ErrorKind::ContextMismatch, detail))
+            }
+        }
+    }
+
+    async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
+        self.check(&request.encryption_context)?;
+        let mut request = request.clone();
+        request.required_context_keys.extend(self.keys.iter().cloned());
+        let materials = self.inner.encryption_materials(&request).await?;
+        if !materials.required_context_keys().is_superset(&self.keys) {
+            let detail = "the inner materials manager dropped required encryption context keys";
+            return Err(Error::new(ErrorKind::Internal, detail));
+        }
+        Ok(materials)
+    }
+
+    async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
+        self.check(request.expected_context().pairs())?;
+        self.inner.decryption_materials(request).await
+    }
+}
+
+impl<C: Cmm> Cmm for RequiredContextCmm<C> {
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+        Box::pin(self.encrypt(request))
+    }
+
+    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        Box::pin(self.decrypt(request))
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+}

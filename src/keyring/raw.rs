@@ -1,0 +1,35 @@
+//! What raw keyrings have in common: names, and data keys that they make themselves.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
+use crate::materials::{DataKey, EncryptionMaterials, Wrapped};
+use crate::message::header::EncryptedDataKey;
+
+/// Fails for names that are not a raw keyring's to use, or that do not fit into a header with `suffix_len` bytes of
+/// provider information behind the name.
+pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Result<()> {
+    let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
+    if namespace == KMS_PROVIDER_ID {
+        return invalid("the namespace aws-kms belongs to AWS KMS: choose another for a raw key");
+    }
+    let longest = usize::from(u16::MAX);
+    if namespace.len() > longest || name.len().saturating_add(suffix_len) > longest {
+        return invalid("namespace or name of a raw key are longer than a header can hold");
+    }
+    Ok(())
+}
+
+/// Wraps the data key of the materials, or a fresh one if they have none.
+pub(super) fn wrap(
+    materials: &EncryptionMaterials,
+    wrap_key: impl FnOnce(&[u8]) -> Result<EncryptedDataKey>,
+) -> Result<Wrapped> {
+    let made = match materials.data_key() {
+        Some(_) => None,
+        None => Some(DataKey::generate(materials.suite().data_key_len())?),
+    };
+    let data_key = made.as_ref().or(materials.data_key());
+    let data_key = data_key.ok_or_else(|| Error::new(ErrorKind::Internal, "no data key to wrap"))?;
+    let wrapped = wrap_key(data_key.expose_secret())?;
+    Ok(Wrapped { data_key: made, encrypted_data_keys: vec![wrapped] })
+}

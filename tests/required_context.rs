@@ -1,0 +1,73 @@
+//! Pairs that are authenticated but not stored.
+
+use manila::testing::open_both_ways;
+use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, RequiredContextCmm};
+
+fn keyring() -> RawAesKeyring {
+    RawAesKeyring::new("tests", "k", &[1; 32]).unwrap()
+}
+
+fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+    EncryptionContext::new(pairs.iter().copied()).unwrap()
+}
+
+fn client(keys: &[&str]) -> Client {
+    Client::with_cmm(RequiredContextCmm::new(keyring(), keys.iter().copied()).unwrap())
+}
+
+#[test]
+fn required_pairs_are_left_out_and_must_be_given_again() {
+    let client = client(&["tenant"]);
+    let message = client.encrypt(b"x", &context(&[("tenant", "acme"), ("kind", "note")])).unwrap();
+    assert!(!message.windows(4).any(|window| window == b"acme"), "the value is in the message");
+
+    let given = ExpectedContext::from(&context(&[("tenant", "acme")]));
+    let opened = open_both_ways(&client, &message, &given).unwrap();
+    assert_eq!(opened.header.encryption_context().get("tenant"), None);
+    assert_eq!(opened.header.encryption_context().get("kind"), Some("note"));
+    assert_eq!(opened.header.authenticated_context().get("tenant"), Some("acme"));
+    // A reader without the materials manager may give the pairs as well.
+    assert!(open_both_ways(&Client::new(keyring()), &message, &given).is_ok());
+
+    for wrong in [&[][..], &[("kind", "note")], &[("tenant", "emca")], &[("tenant", "acme"), ("more", "x")]] {
+        let error = open_both_ways(&client, &message, &(&context(wrong)).into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ContextMismatch, "{wrong:?}: {error}");
+    }
+    assert!(Client::new(keyring()).decrypt(&message, ExpectedContext::any()).is_err());
+}
+
+#[test]
+fn sealing_without_a_required_pair_is_refused() {
+    let error = client(&["tenant", "stage"]).encrypt(b"", &context(&[("tenant", "acme")])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextMismatch);
+    assert!(error.to_string().contains("stage"), "{error}");
+}
+
+#[test]
+fn all_pairs_may_be_required() {
+    let pairs = context(&[("a", "1"), ("b", "2")]);
+    let client = client(&["a", "b"]);
+    let message = client.encrypt(b"x", &pairs).unwrap();
+    let opened = open_both_ways(&client, &message, &ExpectedContext::exactly(&pairs)).unwrap();
+    assert_eq!(opened.plaintext, b"x");
+    // All that is stored is the format's own pair.
+    assert_eq!(opened.header.encryption_context().without_reserved().len(), 0);
+}
+
+#[test]
+fn managers_nest_and_their_keys_add_up() {
+    let inner = RequiredContextCmm::new(keyring(), ["a"]).unwrap();
+    let client = Client::with_cmm(RequiredContextCmm::over(inner, ["b"]).unwrap());
+    let message = client.encrypt(b"x", &context(&[("a", "1"), ("b", "2"), ("c", "3")])).unwrap();
+    let opened = client.decrypt(&message, &context(&[("a", "1"), ("b", "2")])).unwrap();
+    assert_eq!(opened.header.encryption_context().without_reserved().iter().collect::<Vec<_>>(), [("c", "3")]);
+    assert!(client.decrypt(&message, &context(&[("b", "2")])).is_err());
+}
+
+#[test]
+fn what_cannot_be_a_key_cannot_be_required() {
+    for keys in [&[][..], &["aws-crypto-public-key"]] {
+        let error = RequiredContextCmm::new(keyring(), keys.iter().copied()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
