@@ -87,7 +87,7 @@ impl Client {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub async fn encrypt_async(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
-        let encryptor = self.encryptor_for(context, Some(plaintext.len() as u64)).await?;
+        let encryptor = self.encryptor_up_to_async(context, plaintext.len() as u64).await?;
         encryptor.encrypt_all(plaintext)
     }
 
@@ -131,6 +131,28 @@ impl Client {
         self.encryptor_for(context, None).await
     }
 
+    /// As [`encryptor`](Self::encryptor), for a plaintext of at most `max_plaintext_len` bytes: more of it fails.
+    ///
+    /// A bound lets materials managers that count bytes, as caches do, serve a stream.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt); the writer fails with [`ErrorKind::LimitExceeded`] over the bound.
+    pub fn encryptor_up_to(&self, context: &EncryptionContext, max_plaintext_len: u64) -> Result<Encryptor> {
+        self.now(self.encryptor_up_to_async(context, max_plaintext_len))
+    }
+
+    /// As [`encryptor_up_to`](Self::encryptor_up_to), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`encryptor_up_to`](Self::encryptor_up_to).
+    pub async fn encryptor_up_to_async(
+        &self,
+        context: &EncryptionContext,
+        max_plaintext_len: u64,
+    ) -> Result<Encryptor> {
+        self.encryptor_for(context, Some(max_plaintext_len)).await
+    }
+
     /// Takes up a message that is read piece by piece, behind its header: see [`Decryptor::reader`].
     ///
     /// Read the header with [`read_header`](Self::read_header).
@@ -169,16 +191,16 @@ impl Client {
         UnverifiedHeader::read_within(reader, self.settings.header_limits)
     }
 
-    async fn encryptor_for(&self, context: &EncryptionContext, plaintext_len: Option<u64>) -> Result<Encryptor> {
+    async fn encryptor_for(&self, context: &EncryptionContext, max_plaintext_len: Option<u64>) -> Result<Encryptor> {
         let request = EncryptionRequest {
             encryption_context: context.clone(),
             suite: self.settings.suite,
             commitment_policy: self.settings.commitment_policy,
             required_context_keys: BTreeSet::new(),
-            plaintext_len,
+            max_plaintext_len,
         };
         let materials = self.cmm.encryption_materials(&request).await?;
-        Encryptor::new(materials, &self.settings)
+        Encryptor::new(materials, max_plaintext_len, &self.settings)
     }
 
     /// Polls a future once, which is enough where everything is local.

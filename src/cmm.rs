@@ -70,8 +70,8 @@ pub struct EncryptionRequest {
     pub commitment_policy: CommitmentPolicy,
     /// Keys of the context whose pairs are authenticated but left out of the header.
     pub required_context_keys: BTreeSet<String>,
-    /// Length of the plaintext in bytes, where it is known beforehand.
-    pub plaintext_len: Option<u64>,
+    /// The most bytes of plaintext that will be encrypted, where that is known beforehand.
+    pub max_plaintext_len: Option<u64>,
 }
 
 /// Asks its keyring once for each message. What a client uses unless told otherwise.

@@ -27,10 +27,15 @@ pub struct Encryptor {
     key: AeadKey,
     header: Vec<u8>,
     signer: Option<Signer>,
+    max_plaintext_len: Option<u64>,
 }
 
 impl Encryptor {
-    pub(crate) fn new(materials: EncryptionMaterials, settings: &Settings) -> Result<Self> {
+    pub(crate) fn new(
+        materials: EncryptionMaterials,
+        max_plaintext_len: Option<u64>,
+        settings: &Settings,
+    ) -> Result<Self> {
         let suite = materials.suite();
         settings.commitment_policy.check_encrypt(suite)?;
         let Some(data_key) = materials.data_key() else {
@@ -69,7 +74,15 @@ impl Encryptor {
         if let Some(signer) = &mut signer {
             signer.update(&header);
         }
-        Ok(Self { suite, message_id: fields.message_id, frame_length: settings.frame_length, key, header, signer })
+        Ok(Self {
+            suite,
+            message_id: fields.message_id,
+            frame_length: settings.frame_length,
+            key,
+            header,
+            signer,
+            max_plaintext_len,
+        })
     }
 
     /// Length in bytes of the whole message of `plaintext_len` bytes.
@@ -91,6 +104,17 @@ impl Encryptor {
     /// Plaintext bytes in every frame but the final one.
     pub(crate) fn frame_length(&self) -> usize {
         usize::try_from(self.frame_length).unwrap_or(usize::MAX)
+    }
+
+    /// Fails if a plaintext of `len` bytes is over the bound that was given.
+    pub(crate) fn check_plaintext_len(&self, len: u64) -> Result<()> {
+        match self.max_plaintext_len {
+            Some(max) if len > max => {
+                let detail = format!("the plaintext is longer than the bound of {max} bytes that was given for it");
+                Err(Error::new(ErrorKind::LimitExceeded, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Length in bytes of the footer.
@@ -132,6 +156,7 @@ impl Encryptor {
 
     /// The whole message of `plaintext`.
     pub(crate) fn encrypt_all(mut self, plaintext: &[u8]) -> Result<Vec<u8>> {
+        self.check_plaintext_len(plaintext.len() as u64)?;
         let len = usize::try_from(self.ciphertext_len(plaintext.len() as u64)?).map_err(|_| too_many_frames())?;
         let mut message = vec![0; len];
         let no_room = || Error::new(ErrorKind::Internal, "no room for the message");

@@ -52,6 +52,7 @@ fn raw_keyrings_refuse_what_is_not_theirs_to_use() {
         RawAesKeyring::new(namespace, name, &vec![0; len]).unwrap_err().kind()
     };
     assert_eq!(kind("aws-kms", "k", 32), ErrorKind::InvalidInput);
+    assert_eq!(kind("aws-kms-mine", "k", 32), ErrorKind::InvalidInput);
     assert_eq!(kind("tests", "k", 31), ErrorKind::InvalidInput);
     assert_eq!(kind("tests", &"k".repeat(65_536), 32), ErrorKind::InvalidInput);
 }

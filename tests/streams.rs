@@ -221,6 +221,21 @@ fn the_first_error_of_a_sink_is_the_last_word() {
 }
 
 #[test]
+fn a_bound_on_the_plaintext_is_enforced() {
+    let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, 16);
+    let bounded = || client.encryptor_up_to(&EncryptionContext::empty(), 40).unwrap().writer(Vec::new());
+    let mut writer = bounded();
+    writer.write_all(&pattern(40)).unwrap();
+    let message = writer.finish().unwrap();
+    assert_eq!(client.decrypt(&message, any()).unwrap().plaintext, pattern(40));
+    let mut writer = bounded();
+    writer.write_all(&pattern(39)).unwrap();
+    let error = Error::from(writer.write_all(&[0; 2]).unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert_eq!(writer.finish().unwrap_err().kind(), ErrorKind::LimitExceeded, "a message that was cut is not finished");
+}
+
+#[test]
 fn a_writer_that_is_dropped_leaves_nothing_that_opens() {
     for suite in SUITES {
         let client = client(suite, 16);

@@ -9,8 +9,8 @@ use crate::message::header::EncryptedDataKey;
 /// provider information behind the name.
 pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Result<()> {
     let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
-    if namespace == KMS_PROVIDER_ID {
-        return invalid("the namespace aws-kms belongs to AWS KMS: choose another for a raw key");
+    if namespace.starts_with(KMS_PROVIDER_ID) {
+        return invalid("namespaces that begin with aws-kms belong to AWS KMS: choose another for a raw key");
     }
     let longest = usize::from(u16::MAX);
     if namespace.len() > longest || name.len().saturating_add(suffix_len) > longest {

@@ -10,6 +10,8 @@ pub(crate) struct SealStream {
     encryptor: Encryptor,
     /// Plaintext that waits: at most one frame, since only the end of the input tells which frame is the last.
     waiting: Vec<u8>,
+    /// Length in bytes of the plaintext so far.
+    taken: u64,
     /// Sequence number of the next frame.
     sequence: u32,
     sealed: Vec<u8>,
@@ -24,7 +26,7 @@ impl SealStream {
         let end = sealed.len();
         let longest = encryptor.frame_length().saturating_add(FINAL_OVERHEAD).saturating_add(encryptor.footer_len());
         sealed.resize(end.max(longest).max(BATCH), 0);
-        Self { encryptor, waiting: Vec::new(), sequence: 1, sealed, start: 0, end }
+        Self { encryptor, waiting: Vec::new(), taken: 0, sequence: 1, sealed, start: 0, end }
     }
 
     /// Bytes of the message that are ready to be sent.
@@ -48,6 +50,7 @@ impl SealStream {
     /// Takes plaintext, sealing every frame that certainly is not the last one, and returns how much it took:
     /// something, if there is anything and [`has_room`](Self::has_room).
     pub(crate) fn take(&mut self, plaintext: &[u8]) -> Result<usize> {
+        self.encryptor.check_plaintext_len(self.taken.saturating_add(plaintext.len() as u64))?;
         let frame_length = self.encryptor.frame_length();
         let mut rest = plaintext;
         while !rest.is_empty() {
@@ -69,7 +72,9 @@ impl SealStream {
                 rest = behind;
             }
         }
-        Ok(plaintext.len() - rest.len())
+        let count = plaintext.len() - rest.len();
+        self.taken = self.taken.saturating_add(count as u64);
+        Ok(count)
     }
 
     /// Seals what waits as the final frame, and signs. Everything ready must have been sent.
