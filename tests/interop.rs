@@ -175,7 +175,7 @@ impl Case {
 
     /// Python writes frame lengths that are multiples of 128 alone.
     fn is_possible(&self) -> bool {
-        self.peer == Who::JavaScript || self.direction == Direction::WeSeal || self.frame_length % 128 == 0
+        self.peer == Who::JavaScript || self.direction == Direction::WeSeal || self.frame_length.is_multiple_of(128)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + '_ {
@@ -409,7 +409,7 @@ impl Drop for Peer {
     }
 }
 
-/// SplitMix64, so that a seed means the same cases everywhere.
+/// `SplitMix64`, so that a seed means the same cases everywhere.
 struct Random(u64);
 
 impl Random {

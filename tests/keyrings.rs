@@ -113,6 +113,29 @@ fn a_multi_keyring_without_generator_cannot_seal() {
     assert_eq!(Client::new(two_generators).encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
+#[test]
+fn a_data_key_that_nobody_wrapped_is_refused() {
+    /// Makes a data key and keeps it to itself.
+    #[derive(Debug)]
+    struct Selfish;
+    impl Keyring for Selfish {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+            let data_key = manila::DataKey::generate(materials.suite().data_key_len());
+            Box::pin(async { Ok(Wrapped { data_key: Some(data_key?), ..Wrapped::default() }) })
+        }
+
+        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+            Box::pin(async { Ok(Unwrapped::default()) })
+        }
+
+        fn is_local(&self) -> bool {
+            true
+        }
+    }
+    let error = Client::new(Selfish).encrypt(b"", &none()).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("nobody"), "{error:?}");
+}
+
 /// Keys that come over a network, as it were: every call waits once.
 #[derive(Debug)]
 struct Remote {

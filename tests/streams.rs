@@ -336,6 +336,7 @@ fn a_reader_asks_for_no_more_than_it_was_promised() {
     let header = UnverifiedHeader::parse(&message).unwrap();
     let one_frame = &message[header.len()..][..16 + 32];
     let mut reader = client.decryptor(header, any()).unwrap().reader(OneFrameThenSilence(one_frame));
+    assert_eq!(reader.header().suite(), AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, "verified, before any frame");
     let mut buf = [0; 100];
     assert_eq!(reader.read(&mut buf).unwrap(), 16);
     assert_eq!(reader.read(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);

@@ -31,13 +31,42 @@ const NOT_BUILT: &[&str] = &[
     "raw-rsa",
 ];
 
+/// Where the specification is silent or at odds with every peer: the end of a case's name, and whether it works here.
+/// `docs/conformance.md` says why.
+const DECIDED: &[(&str, bool)] = &[
+    ("context-unsorted", true),
+    ("context-utf16-order", true),
+    ("context-length-2-count-0", true),
+    ("edk-empty-fields-first", true),
+    ("edk-empty-fields-last", true),
+    ("frame-iv-random", true),
+    ("frame-iv-repeated", true),
+    ("block-iv-random", true),
+    ("frame-iv-ignored", false),
+    ("frame-length-0-with-empty-final", false),
+    ("frame-length-0x7fffffff", false),
+    ("frame-length-0x80000000", false),
+    ("frame-length-0xfffffffe", false),
+    ("frame-length-0xffffffff", false),
+    ("public-key-base64url", false),
+    ("public-key-der", false),
+    ("public-key-uncompressed", false),
+    ("public-key-with-spaces", false),
+    ("encrypt-reserved-prefix", false),
+    ("encrypt-frame-length-0", false),
+    ("encrypt-frame-length-2-31", true),
+    ("encrypt-frame-length-2-32-less-1", true),
+    ("encrypt-aes-name-empty", true),
+    ("encrypt-aes-namespace-empty", true),
+];
+
 /// What became of a case.
 enum Outcome {
     Passed,
     Failed(String),
     NotRun,
     /// The specification is silent: what this implementation does.
-    Unspecified(String),
+    Unspecified(Result<(), Error>),
 }
 
 #[derive(Default)]
@@ -78,9 +107,17 @@ impl Tally {
                 self.failed += 1;
                 println!("FAILED {id}: {why}");
             }
-            Outcome::Unspecified(what) => {
-                self.passed += 1;
+            Outcome::Unspecified(done) => {
+                let decided = DECIDED.iter().find(|(end, _)| id.ends_with(end)).map(|(_, works)| *works);
+                let what =
+                    done.as_ref().map_or_else(|error| format!("{:?}: {error}", error.kind()), |()| "ok".to_owned());
                 println!("unspecified {id}: {what}; peers: {}", case["peer_verdict"]);
+                if decided == Some(done.is_ok()) {
+                    self.passed += 1;
+                } else {
+                    self.failed += 1;
+                    println!("FAILED {id}: decided is {decided:?}");
+                }
             }
             Outcome::NotRun => {
                 let category = case["category"].as_str().unwrap_or("encrypt");
@@ -146,11 +183,11 @@ impl VectorSet {
             Some("error") => passed(check_refused(case, message, &client, &expected)),
             Some("unspecified") => match open_both_ways(&client, message, &expected) {
                 Ok(opened) if Some(opened.plaintext.as_slice()) == self.slice(&case["plaintext"]) => {
-                    Outcome::Unspecified("ok".to_owned())
+                    Outcome::Unspecified(Ok(()))
                 }
                 Ok(_) => Outcome::Failed("opens to something else".to_owned()),
                 Err(error) if error.kind() == ErrorKind::Internal => Outcome::Failed(format!("{error:?}")),
-                Err(error) => Outcome::Unspecified(format!("{:?}: {error}", error.kind())),
+                Err(error) => Outcome::Unspecified(Err(error)),
             },
             other => Outcome::Failed(format!("unknown expectation {other:?}")),
         }
@@ -267,9 +304,7 @@ impl VectorSet {
         match (case["expect"].as_str(), sealed) {
             (Some("ok"), Err(error)) => Outcome::Failed(format!("{error:?}")),
             (Some("error"), Ok(())) => Outcome::Failed("seals".to_owned()),
-            (Some("unspecified"), sealed) => {
-                Outcome::Unspecified(sealed.map_or_else(|error| error.to_string(), |()| "ok".to_owned()))
-            }
+            (Some("unspecified"), sealed) => Outcome::Unspecified(sealed),
             _ => Outcome::Passed,
         }
     }
