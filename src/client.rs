@@ -110,8 +110,9 @@ impl Client {
     pub async fn decrypt_async(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
         let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
         let body = message.get(header.len()..).unwrap_or_default();
-        let decryptor = self.decryptor_async(header, expected.into()).await?;
-        let (plaintext, header) = decryptor.decrypt_all(body)?;
+        let unopened = Unopened::new(header, expected.into(), &self.settings)?;
+        unopened.check_body(body)?;
+        let (plaintext, header) = self.open(unopened).await?.decrypt_all(body)?;
         Ok(Decrypted { plaintext, header })
     }
 
@@ -172,7 +173,10 @@ impl Client {
         header: UnverifiedHeader,
         expected: impl Into<ExpectedContext>,
     ) -> Result<Decryptor> {
-        let unopened = Unopened::new(header, expected.into(), &self.settings)?;
+        self.open(Unopened::new(header, expected.into(), &self.settings)?).await
+    }
+
+    async fn open(&self, unopened: Unopened) -> Result<Decryptor> {
         let given = unopened.request.given_context().clone();
         let opened = match self.cmm.decryption_materials(&unopened.request).await {
             Ok(materials) => unopened.open(&materials.data_key),

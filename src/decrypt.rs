@@ -44,6 +44,14 @@ impl Unopened {
         Ok(Self { header, verifier, request, shape })
     }
 
+    /// Refuses an unframed body over the limit, where the body is at hand before the key is.
+    pub(crate) fn check_body(&self, body: &[u8]) -> Result<()> {
+        match self.shape.content {
+            Content::Unframed => self.shape.read_head(1, body).map(|_| ()),
+            Content::Framed(_) => Ok(()),
+        }
+    }
+
     /// Verifies the header under the data key.
     pub(crate) fn open(self, data_key: &DataKey) -> Result<Decryptor> {
         let header = self.header;

@@ -14,8 +14,7 @@ use crate::keyring::Keyring;
 use crate::kms::{KeyArn, Kms, KmsRequest};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::footer::LENGTH_FIELD;
-use crate::message::header::EncryptedDataKey;
-use crate::message::header::UnverifiedHeader;
+use crate::message::header::{Content, EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
@@ -213,6 +212,9 @@ pub fn open_both_ways(client: &Client, message: &[u8], expected: &ExpectedContex
     let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
     let agree = match (&whole, &streamed) {
         (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
+        // The length of an unframed body is seen before the key is asked for in a whole message, after it in a stream.
+        (Err(whole), Err(_)) if is_unframed(message) && whole.kind() == ErrorKind::LimitExceeded => true,
+        (Err(whole), Err(_)) if is_unframed(message) && whole.kind() == ErrorKind::Malformed => true,
         (Err(whole), Err(streamed)) => whole.kind() == streamed.kind() && whole.to_string() == streamed.to_string(),
         _ => false,
     };
@@ -221,6 +223,10 @@ pub fn open_both_ways(client: &Client, message: &[u8], expected: &ExpectedContex
     }
     let detail = format!("whole and stream disagree: {whole:?} and {streamed:?}");
     Err(Error::new(ErrorKind::Internal, detail))
+}
+
+fn is_unframed(message: &[u8]) -> bool {
+    UnverifiedHeader::parse(message).is_ok_and(|header| header.content() == Content::Unframed)
 }
 
 /// Opens a message from a stream.

@@ -95,6 +95,9 @@ fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
     let error = Client::new(wrong).decrypt(&message, ExpectedContext::any()).unwrap_err();
     assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 2));
     assert!(error.to_string().contains("\"a\"") && error.to_string().contains("\"b\""), "{error}");
+    // A chain: the failure, its first cause, and for a KMS what it said.
+    use std::error::Error as _;
+    assert_eq!(error.source().unwrap().to_string(), error.causes()[0].to_string());
     let stranger = Client::new(raw_aes("z", 1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
     assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::WrongKey, 0));
     assert!(stranger.to_string().contains("tests"), "{stranger}");

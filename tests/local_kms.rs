@@ -389,6 +389,15 @@ fn an_expected_pair_that_was_never_bound_is_named() {
     let client = Client::new(KmsKeyring::new(kms, key.arn()).unwrap());
     let message = client.encrypt(b"", &context(&[])).unwrap();
     let error = client.decrypt(&message, &context(&[("stage", "prod")])).unwrap_err();
+    // Each cause says which key, and at the end of the chain stands what the KMS said.
+    let mut chain = vec![error.to_string()];
+    let mut next = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        chain.push(cause.to_string());
+        next = cause.source();
+    }
+    assert!(chain.iter().any(|text| text.contains(key.arn())), "{chain:?}");
+    assert!(chain.last().unwrap().starts_with("InvalidCiphertextException"), "{chain:?}");
     assert!(error.to_string().contains("\"stage\""), "{error}");
     assert!(client.decrypt(&message, ExpectedContext::any()).is_ok());
 }

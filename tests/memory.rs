@@ -122,11 +122,15 @@ fn an_unframed_body_that_does_not_come_costs_nothing() {
     let message = client.encrypt(b"", &none()).unwrap();
     let header = UnverifiedHeader::parse(&message).unwrap();
     let body = [&[0; 12][..], &(64 * MIB as u64).to_be_bytes(), &[0; 1000]].concat();
-    let unframed =
+    let mut unframed =
         [&header.as_bytes()[..header.len() - 28 - 10], &[1, 0, 0, 0, 0, 12, 0, 0, 0, 0], &[0; 28], &body].concat();
     assert_eq!(UnverifiedHeader::parse(&unframed).unwrap().content(), manila::Content::Unframed);
     let (_, held) = most_held(|| client.decrypt(&unframed, ExpectedContext::any()).unwrap_err());
     assert!(held < 64 * KIB, "{held}");
+    // Over the limit: seen before the header's tag is, which is wrong here.
+    let at = unframed.len() - 1000 - 8;
+    unframed[at..at + 8].copy_from_slice(&(64 * MIB as u64 + 1).to_be_bytes());
+    assert_eq!(client.decrypt(&unframed, ExpectedContext::any()).unwrap_err().kind(), ErrorKind::LimitExceeded);
 }
 
 #[test]

@@ -86,7 +86,10 @@ impl<K: Kms> KmsKeyring<K> {
                     unwrapped.data_key = Some(data_key);
                     break;
                 }
-                Err(cause) => unwrapped.causes.push(cause),
+                Err(cause) => {
+                    let detail = format!("KMS key {}: {cause}", quoted(&self.key_id));
+                    unwrapped.causes.push(Error::other(cause.kind(), detail, cause));
+                }
             }
         }
         Ok(unwrapped)

@@ -1,6 +1,6 @@
 //! What raw keyrings have in common: names, and data keys that they make themselves.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
 use crate::materials::{DataKey, EncryptionMaterials, Wrapped};
 use crate::message::header::EncryptedDataKey;
@@ -17,6 +17,12 @@ pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Res
         return invalid("namespace or name of a raw key are longer than a header can hold");
     }
     Ok(())
+}
+
+/// Why a data key that carries the key's name did not open.
+pub(super) fn refused(kind: &str, namespace: &str, name: &str, why: &str) -> Error {
+    let detail = format!("raw {kind} key {} of {} {why}", quoted(name), quoted(namespace));
+    Error::new(ErrorKind::WrongKey, detail)
 }
 
 /// Wraps the data key of the materials, or a fresh one if they have none.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::crypto::{self, AeadKey, Refused};
-use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::error::Result;
 use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
@@ -65,28 +65,31 @@ impl RawAesKeyring {
         let mut unwrapped = Unwrapped::default();
         for key in request.encrypted_data_keys() {
             let Some(iv) = self.iv_of_mine(key) else { continue };
-            let opened = self.key.open_to_vec(iv, &aad, &key.ciphertext).map_err(|Refused| {
-                let detail = format!(
-                    "raw AES key {} of {} does not open its data key: another key of that name, or another \
-                     encryption context",
-                    quoted(&self.name),
-                    quoted(&self.namespace)
-                );
-                Error::new(ErrorKind::WrongKey, detail)
-            });
-            let checked = opened.and_then(|bytes| {
-                let data_key = DataKey::new(&bytes);
-                data_key.check_len(request.suite()).map(|()| data_key)
-            });
-            match checked {
+            match self.unwrap_one(request, &aad, iv, key) {
                 Ok(data_key) => {
                     unwrapped.data_key = Some(data_key);
-                    return Ok(unwrapped);
+                    break;
                 }
                 Err(cause) => unwrapped.causes.push(cause),
             }
         }
         Ok(unwrapped)
+    }
+
+    fn unwrap_one(
+        &self,
+        request: &DecryptionRequest,
+        aad: &[u8],
+        iv: [u8; IV_LEN],
+        key: &EncryptedDataKey,
+    ) -> Result<DataKey> {
+        let refused = |why: &str| raw::refused("AES", &self.namespace, &self.name, why);
+        let opened = self.key.open_to_vec(iv, aad, &key.ciphertext).map_err(|Refused| {
+            refused("does not open its data key: another key of that name, or another encryption context")
+        })?;
+        let data_key = DataKey::new(&opened);
+        data_key.check_len(request.suite()).map_err(|error| refused(&format!("opens {error}")))?;
+        Ok(data_key)
     }
 }
 

@@ -120,10 +120,7 @@ impl RawRsaKeyring {
     }
 
     fn unwrap_one(&self, request: &DecryptionRequest, key: &EncryptedDataKey) -> Result<Opened> {
-        let refused = |why: &str| {
-            let detail = format!("raw RSA key {} of {} {why}", quoted(&self.name), quoted(&self.namespace));
-            Error::new(ErrorKind::WrongKey, detail)
-        };
+        let refused = |why: &str| raw::refused("RSA", &self.namespace, &self.name, why);
         let Some(private_key) = &self.private_key else {
             return Err(refused("cannot open: the keyring has no private key"));
         };
@@ -133,7 +130,7 @@ impl RawRsaKeyring {
                 refused("does not open its data key: another key of that name, or another padding")
             })?;
             let data_key = DataKey::new(&opened);
-            data_key.check_len(suite)?;
+            data_key.check_len(suite).map_err(|error| refused(&format!("opens {error}")))?;
             return Ok(Opened::DataKey(data_key));
         }
         if !self.pkcs1_decrypt {
