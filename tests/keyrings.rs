@@ -1,5 +1,6 @@
 //! Keyrings: contracts, the rules of each, and plain calls where keys are not at hand.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -96,7 +97,6 @@ fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
     assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 2));
     assert!(error.to_string().contains("\"a\"") && error.to_string().contains("\"b\""), "{error}");
     // A chain: the failure, its first cause, and for a KMS what it said.
-    use std::error::Error as _;
     assert_eq!(error.source().unwrap().to_string(), error.causes()[0].to_string());
     let stranger = Client::new(raw_aes("z", 1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
     assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::WrongKey, 0));
