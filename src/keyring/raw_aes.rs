@@ -25,8 +25,8 @@ impl RawAesKeyring {
     /// A keyring of a key of 16, 24 or 32 random bytes. The caller zeroizes its own copy.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the key has another length, if the namespace begins with `aws-kms`, which
-    /// belongs to AWS KMS, or if namespace or name do not fit into a header.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the key has another length, if the namespace
+    /// begins with `aws-kms`, which belongs to AWS KMS, or if namespace or name do not fit into a header.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, key: &[u8]) -> Result<Self> {
         let (namespace, name) = (namespace.into(), name.into());
         raw::check_names(&namespace, &name, INFO_SUFFIX_LEN)?;
