@@ -156,7 +156,6 @@ impl Encryptor {
 
     /// The whole message of `plaintext`.
     pub(crate) fn encrypt_all(mut self, plaintext: &[u8]) -> Result<Vec<u8>> {
-        self.check_plaintext_len(plaintext.len() as u64)?;
         let len = usize::try_from(self.ciphertext_len(plaintext.len() as u64)?).map_err(|_| too_many_frames())?;
         let mut message = vec![0; len];
         let no_room = || Error::new(ErrorKind::Internal, "no room for the message");

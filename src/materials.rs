@@ -270,7 +270,6 @@ pub struct DecryptionRequest {
 
 impl DecryptionRequest {
     pub(crate) fn new(header: &HeaderFields, expected: ExpectedContext, policy: CommitmentPolicy) -> Result<Self> {
-        policy.check_decrypt(header.suite)?;
         let header_context = header.encryption_context.clone();
         let given_context = expected.check(&header_context)?;
         let full_context = header_context.merged(&given_context);

@@ -27,8 +27,8 @@ impl RawRsaKeyring {
     /// A keyring that seals and cannot open.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the namespace begins with `aws-kms`, which belongs to AWS KMS, or if namespace or name
-    /// do not fit into a header.
+    /// [`ErrorKind::InvalidInput`] if the namespace begins with `aws-kms`, which belongs to AWS KMS, or if namespace
+    /// or name do not fit into a header.
     pub fn public(
         namespace: impl Into<String>,
         name: impl Into<String>,

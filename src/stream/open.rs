@@ -94,33 +94,37 @@ impl OpenStream {
     /// Opens the frames that have arrived, up to a batch of them. False: more bytes are needed for the next one.
     fn open_frames(&mut self) -> Result<bool> {
         while self.phase == Phase::Body && self.plain.bytes().len() < BATCH {
-            let head = match self.decryptor.shape().read_head(self.sequence, self.wire.bytes()) {
-                Ok(NextFrame::Head(head)) => head,
+            match self.open_next_frame() {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) if self.plain.bytes().is_empty() => return Err(error),
-                Ok(NextFrame::Needs(_)) | Err(_) => break,
-            };
-            let Some(frame) = head.frame_len().and_then(|len| self.wire.bytes().get(..len)) else {
-                break;
-            };
-            // Those before the final frame may leave at once, so it does not join them.
-            if head.kind != FrameKind::Regular && !self.plain.bytes().is_empty() {
-                break;
-            }
-            let len = frame.len();
-            if let Err(error) = open_frame(&mut self.decryptor, &head, frame, &mut self.plain) {
                 // What was opened before it leaves first; then this frame comes up again, and fails again.
-                if self.plain.bytes().is_empty() {
-                    return Err(error);
-                }
-                break;
-            }
-            self.wire.taken(len);
-            self.sequence = self.sequence.saturating_add(1);
-            if head.kind != FrameKind::Regular {
-                self.phase = if self.header().suite().is_signed() { Phase::Footer } else { Phase::End };
+                Err(_) => break,
             }
         }
         Ok(self.phase != Phase::Body || !self.plain.bytes().is_empty())
+    }
+
+    /// Opens the next frame. False: not now.
+    fn open_next_frame(&mut self) -> Result<bool> {
+        let NextFrame::Head(head) = self.decryptor.shape().read_head(self.sequence, self.wire.bytes())? else {
+            return Ok(false);
+        };
+        let Some(frame) = head.frame_len().and_then(|len| self.wire.bytes().get(..len)) else {
+            return Ok(false);
+        };
+        // Those before the final frame may leave at once, so it does not join them.
+        if head.kind != FrameKind::Regular && !self.plain.bytes().is_empty() {
+            return Ok(false);
+        }
+        let len = frame.len();
+        open_frame(&mut self.decryptor, &head, frame, &mut self.plain)?;
+        self.wire.taken(len);
+        self.sequence = self.sequence.saturating_add(1);
+        if head.kind != FrameKind::Regular {
+            self.phase = if self.header().suite().is_signed() { Phase::Footer } else { Phase::End };
+        }
+        Ok(true)
     }
 
     fn check_footer(&mut self) -> Result<bool> {
