@@ -17,6 +17,8 @@ use rustcrypto as backend;
 
 mod kdf;
 #[cfg(feature = "local-kms")]
+mod mac;
+#[cfg(feature = "local-kms")]
 mod passphrase;
 #[cfg(feature = "aws-lc")]
 pub(crate) mod rsa;
@@ -32,6 +34,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 pub(crate) use kdf::Hkdf;
+#[cfg(feature = "local-kms")]
+pub(crate) use mac::{MacHash, mac};
 #[cfg(feature = "local-kms")]
 pub(crate) use passphrase::{PassphraseCost, key_from_passphrase};
 

@@ -62,6 +62,10 @@ pub enum ErrorKind {
     Io,
     /// The file of an embedded KMS cannot be used: damaged, of a newer version, or of another root key.
     Storage,
+    /// The root key of an embedded KMS was changed by another handle: open the KMS again with the new one.
+    RootKeyChanged,
+    /// An embedded KMS could not write its audit log, and therefore did nothing.
+    AuditFailed,
     /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.
     Internal,
 }
