@@ -2,6 +2,8 @@
 //!
 //! Nothing here belongs into a program: [`FixedKeyKeyring`] has no secret worth the name.
 
+mod kms_contract;
+
 use std::fmt;
 use std::future::Future;
 use std::io::Read;
@@ -11,12 +13,13 @@ use crate::context::{EncryptionContext, ExpectedContext};
 use crate::decrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
-use crate::kms::{KeyArn, Kms, KmsRequest};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{Content, EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
+
+pub use kms_contract::{check_kms, check_two_keys};
 
 const PROVIDER: &str = "manila-testing";
 
@@ -151,40 +154,6 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials) ->
     }
     let refused = keyring.on_decrypt(&ask(&broken, context)).await?;
     require(refused.data_key.is_none() && !refused.causes.is_empty(), "it tells no cause for a broken data key")
-}
-
-/// Holds a KMS against the contract of [`Kms`]: `key_id` names a key that may generate, encrypt and decrypt.
-///
-/// # Errors
-/// [`ErrorKind::Internal`] with the part of the contract that is broken.
-pub async fn check_kms(kms: &dyn Kms, key_id: &str) -> Result<()> {
-    // Serialised carelessly, these two contexts look alike.
-    let context = EncryptionContext::new([("ab", "c")])?;
-    let similar = EncryptionContext::new([("a", "bc")])?;
-    let without = EncryptionContext::empty();
-    let with = |context| KmsRequest::new(key_id, context);
-    let made = kms.generate_data_key(with(&context), 32).await?;
-    require(made.plaintext.len() == 32, "its data key is not as long as was asked for")?;
-    require(KeyArn::parse(&made.key_arn).is_ok(), "it does not answer with the ARN of the key")?;
-    let again = kms.generate_data_key(with(&context), 32).await?;
-    require(made.plaintext.expose_secret() != again.plaintext.expose_secret(), "it made one data key twice")?;
-
-    let opened = kms.decrypt(with(&context), &made.ciphertext).await?;
-    let same = opened.plaintext.expose_secret() == made.plaintext.expose_secret() && opened.key_arn == made.key_arn;
-    require(same, "it does not open what it generated")?;
-    let encrypted = kms.encrypt(with(&context), b"plaintext").await?;
-    let opened = kms.decrypt(with(&context), &encrypted.ciphertext).await?;
-    require(opened.plaintext.expose_secret() == b"plaintext", "it does not open what it encrypted")?;
-
-    let other = kms.decrypt(with(&similar), &encrypted.ciphertext).await;
-    require(other.is_err(), "its ciphertexts are not bound to the encryption context")?;
-    let none = kms.decrypt(with(&without), &encrypted.ciphertext).await;
-    require(none.is_err(), "its ciphertexts open without their encryption context")?;
-    let mut changed = encrypted.ciphertext;
-    for byte in &mut changed {
-        *byte ^= 0x55;
-    }
-    require(kms.decrypt(with(&context), &changed).await.is_err(), "it opens a changed ciphertext")
 }
 
 fn require(kept: bool, broken: &'static str) -> Result<()> {

@@ -1,49 +1,151 @@
 //! Data keys wrapped by a KMS: the same rules for every [`Kms`].
 //!
-//! Source: the ESDK specification, `framework/aws-kms/aws-kms-keyring.md`.
+//! Source: the ESDK specification, `framework/aws-kms/aws-kms-keyring.md`, `aws-kms-mrk-keyring.md`,
+//! `aws-kms-discovery-keyring.md`, `aws-kms-mrk-discovery-keyring.md`.
+
+pub(crate) mod discovery_filter;
+mod form;
 
 use std::borrow::Cow;
 
-use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::Keyring;
+use crate::keyring::kms::discovery_filter::DiscoveryFilter;
+use crate::keyring::kms::form::Form;
 use crate::kms::{KeyArn, Kms, KmsRequest, PROVIDER_ID};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
 
-/// Wraps and opens data keys with one key of a KMS.
+/// Wraps and opens data keys with keys of a KMS.
 ///
-/// Strict: it opens only data keys that were wrapped under the very key ARN it was given. Given an alias or a bare
-/// key id it seals, since the KMS tells the key's ARN and that goes into the message; but no message names an
-/// alias, so it cannot open.
+/// | made with | seals with | asks the KMS to open data keys of |
+/// |---|---|---|
+/// | [`new`](Self::new) | its key | its key |
+/// | [`mrk_aware`](Self::mrk_aware) | its key | its key, and replicas of it if it is a multi-Region key |
+/// | [`discovery`](Self::discovery) | nothing | every key of the filter's accounts |
+/// | [`mrk_discovery`](Self::mrk_discovery) | nothing | the same, in one region, where replicas of multi-Region keys stand in for each other |
+///
+/// Take the first if you know the key, as you do nearly always. A data key that does not match is passed over without a
+/// call to the KMS. One that claims to be of a KMS and names no key ARN fails the keyring, as the specification wants it;
+/// other keyrings in a [`MultiKeyring`](crate::MultiKeyring) open the message all the same.
+///
+/// A keyring that was given an alias or a bare key id seals, since the KMS tells the key's ARN and that goes into the
+/// message; but no message names an alias, so it cannot open.
+///
+/// ```
+/// # #[cfg(feature = "local-kms")] {
+/// use manila::{Client, CreateKey, DiscoveryFilter, EncryptionContext, KmsKeyring, LocalKms};
+///
+/// let kms = LocalKms::in_memory()?;
+/// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let sealed = Client::new(KmsKeyring::new(kms.clone(), "alias/app")?).encrypt(b"hello", &context)?;
+///
+/// let strict = KmsKeyring::new(kms.clone(), key.arn())?;
+/// assert_eq!(Client::new(strict).decrypt(&sealed, &context)?.plaintext, b"hello");
+///
+/// let discovery = KmsKeyring::discovery(kms, DiscoveryFilter::new("aws", ["000000000000"])?);
+/// assert_eq!(Client::new(discovery).decrypt(&sealed, &context)?.plaintext, b"hello");
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct KmsKeyring<K> {
     kms: K,
-    key_id: String,
+    form: Form,
 }
 
 impl<K: Kms> KmsKeyring<K> {
     /// A keyring of the key `key_id` names: its ARN, or to seal only its id, an alias (`alias/app`) or alias ARN.
     ///
+    /// Strict: it opens only data keys that were wrapped under the very key ARN it was given.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has none of these forms.
     pub fn new(kms: K, key_id: impl Into<String>) -> Result<Self> {
-        let key_id = key_id.into();
-        if key_id.starts_with("arn:") {
-            KeyArn::parse_any(&key_id)?;
-        } else if key_id.is_empty() || key_id.contains(':') {
-            let detail = format!("{} is no KMS key: give a key ARN, a key id or an alias", quoted(&key_id));
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
-        Ok(Self { kms, key_id })
+        Ok(Self { kms, form: Form::strict(key_id.into())? })
     }
 
-    fn request<'a>(&'a self, context: &'a EncryptionContext) -> KmsRequest<'a> {
-        KmsRequest::new(&self.key_id, context)
+    /// As [`new`](Self::new), for a multi-Region key: it opens data keys of the key's replicas in other regions too,
+    /// and asks the KMS for its own key to do so.
+    ///
+    /// The id of such a key begins with `mrk-`, and the ARNs of its replicas differ in the region alone. With any other
+    /// key it is strict.
+    ///
+    /// ```
+    /// use manila::{Keyring, Kms, KmsKeyring};
+    ///
+    /// /// Opens in Ireland what was sealed in Ireland or Virginia.
+    /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
+    ///     KmsKeyring::mrk_aware(ireland, "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn mrk_aware(kms: K, key_id: impl Into<String>) -> Result<Self> {
+        Ok(Self { kms, form: Form::mrk_aware(key_id.into())? })
+    }
+
+    /// A keyring that opens with whichever key the message names, if the filter admits it. It cannot seal.
+    ///
+    /// What it opens may come from anyone who may encrypt under any key of these accounts: where you know the key, name
+    /// it instead ([`new`](Self::new)).
+    pub const fn discovery(kms: K, filter: DiscoveryFilter) -> Self {
+        Self { kms, form: Form::Discovery { filter: Some(filter) } }
+    }
+
+    /// As [`discovery`](Self::discovery), with keys of any account.
+    ///
+    /// That gives up knowing who sealed a message. Anyone can make a key of their own, allow you to decrypt with it, and
+    /// seal a message that this keyring opens. They also choose which keys your KMS is asked for, with your rights and
+    /// at your expense. Use it only where the KMS has no other keys than those you trust, as a
+    /// [`LocalKms`](crate::LocalKms) of your own.
+    ///
+    /// ```
+    /// # #[cfg(feature = "local-kms")] {
+    /// use manila::{Keyring, KmsKeyring, LocalKms};
+    ///
+    /// fn keyring(kms: LocalKms) -> impl Keyring {
+    ///     KmsKeyring::discovery_any_account(kms)
+    /// }
+    /// # }
+    /// ```
+    pub const fn discovery_any_account(kms: K) -> Self {
+        Self { kms, form: Form::Discovery { filter: None } }
+    }
+
+    /// As [`discovery`](Self::discovery), for a KMS in `region`: data keys of multi-Region keys are opened with the
+    /// replica there, whichever region they were sealed in; those of other keys only if their key is there.
+    ///
+    /// Give the region that `kms` is in. A [`Kms`] does not tell its region, so it cannot be checked; with another
+    /// region the KMS refuses.
+    ///
+    /// ```
+    /// use manila::{DiscoveryFilter, Keyring, Kms, KmsKeyring};
+    ///
+    /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
+    ///     KmsKeyring::mrk_discovery(ireland, "eu-west-1", DiscoveryFilter::new("aws", ["111122223333"])?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the region is empty or has other characters than `a` to `z`, `0` to `9` and `-`.
+    pub fn mrk_discovery(kms: K, region: impl Into<String>, filter: DiscoveryFilter) -> Result<Self> {
+        Ok(Self { kms, form: Form::mrk_discovery(region.into(), Some(filter))? })
+    }
+
+    /// As [`mrk_discovery`](Self::mrk_discovery), with keys of any account, which gives up what
+    /// [`discovery_any_account`](Self::discovery_any_account) does.
+    ///
+    /// # Errors
+    /// As [`mrk_discovery`](Self::mrk_discovery).
+    pub fn mrk_discovery_any_account(kms: K, region: impl Into<String>) -> Result<Self> {
+        Ok(Self { kms, form: Form::mrk_discovery(region.into(), None)? })
     }
 
     async fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
-        let request = self.request(materials.encryption_context());
+        let request = KmsRequest::new(self.form.key_to_seal()?, materials.encryption_context());
         let (data_key, ciphertext, key_arn) = match materials.data_key() {
             None => {
                 let made = self.kms.generate_data_key(request, materials.suite().data_key_len()).await?;
@@ -65,29 +167,21 @@ impl<K: Kms> KmsKeyring<K> {
 
     async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
         let mut unwrapped = Unwrapped::default();
-        let mut of_kms = Vec::new();
-        for key in request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID) {
-            let arn = String::from_utf8_lossy(&key.provider_info);
-            if KeyArn::parse(&arn).is_err() {
-                // The specification lets one malformed ARN fail the keyring, wherever it stands.
-                let detail = format!("the message names {} as a KMS key, which is no key ARN", quoted(&arn));
-                unwrapped.causes.push(Error::new(ErrorKind::Malformed, detail));
+        let matching = match self.matching(request) {
+            Ok(matching) => matching,
+            Err(cause) => {
+                unwrapped.causes.push(cause);
                 return Ok(unwrapped);
             }
-            of_kms.push(key);
-        }
-        if !of_kms.is_empty() && KeyArn::parse(&self.key_id).is_err() {
-            unwrapped.causes.push(self.cannot_match());
-            return Ok(unwrapped);
-        }
-        for key in of_kms.into_iter().filter(|key| key.provider_info == self.key_id.as_bytes()) {
-            match self.unwrap_one(request, key).await {
+        };
+        for (key_id, ciphertext) in matching {
+            match self.unwrap_one(request, &key_id, ciphertext).await {
                 Ok(data_key) => {
                     unwrapped.data_key = Some(data_key);
                     break;
                 }
                 Err(cause) => {
-                    let detail = format!("KMS key {}: {cause}", quoted(&self.key_id));
+                    let detail = format!("KMS key {}: {cause}", quoted(&key_id));
                     unwrapped.causes.push(Error::other(cause.kind(), detail, cause));
                 }
             }
@@ -95,23 +189,36 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(unwrapped)
     }
 
-    async fn unwrap_one(&self, request: &DecryptionRequest, key: &EncryptedDataKey) -> Result<DataKey> {
-        let opened = self.kms.decrypt(self.request(request.encryption_context()), &key.ciphertext).await?;
-        if opened.key_arn != self.key_id {
+    /// The data keys that match, in order, each with the key to ask the KMS for.
+    fn matching<'a>(&self, request: &'a DecryptionRequest) -> Result<Vec<(String, &'a [u8])>> {
+        let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID);
+        // The specification lets one malformed ARN fail the keyring, wherever it stands.
+        let of_kms = of_kms.map(|key| Ok((arn_of(key)?, key.ciphertext.as_slice()))).collect::<Result<Vec<_>>>()?;
+        if !of_kms.is_empty() {
+            self.form.check_opens()?;
+        }
+        let matching = |(arn, ciphertext)| Some((self.form.key_to_open(&arn)?, ciphertext));
+        Ok(of_kms.into_iter().filter_map(matching).collect())
+    }
+
+    async fn unwrap_one(&self, request: &DecryptionRequest, key_id: &str, ciphertext: &[u8]) -> Result<DataKey> {
+        let opened = self.kms.decrypt(KmsRequest::new(key_id, request.encryption_context()), ciphertext).await?;
+        if opened.key_arn != key_id {
             return Err(broken_reply("the KMS opened a data key with another key than was asked for"));
         }
         opened.plaintext.check_len(request.suite())?;
         Ok(opened.plaintext)
     }
+}
 
-    fn cannot_match(&self) -> Error {
-        let detail = format!(
-            "a KMS keyring for {} seals but cannot open, since messages name keys by ARN: give it the key's ARN \
-             to open",
-            quoted(&self.key_id)
-        );
-        Error::new(ErrorKind::InvalidInput, detail)
-    }
+/// The key that a data key of a KMS says it was wrapped under.
+fn arn_of(key: &EncryptedDataKey) -> Result<KeyArn<'_>> {
+    let arn = str::from_utf8(&key.provider_info).ok().and_then(|arn| KeyArn::parse(arn).ok());
+    arn.ok_or_else(|| {
+        let named = String::from_utf8_lossy(&key.provider_info);
+        let detail = format!("the message names {} as a KMS key, which is no key ARN", quoted(&named));
+        Error::new(ErrorKind::Malformed, detail)
+    })
 }
 
 fn broken_reply(detail: impl Into<Cow<'static, str>>) -> Error {

@@ -1,0 +1,64 @@
+//! Whose keys a discovery keyring may ask for.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::kms::KeyArn;
+
+/// The partition and the accounts whose keys a discovery keyring may use, whatever else a message names.
+///
+/// Partitions and accounts are lower-case letters, digits and hyphens. Those of AWS are, and accounts of AWS are 12
+/// digits. A [`Kms`](crate::Kms) that makes up its ARNs keeps to these characters too, in the region as well, if its
+/// keys are to be discovered.
+///
+/// ```
+/// use manila::DiscoveryFilter;
+///
+/// let filter = DiscoveryFilter::new("aws", ["111122223333", "444455556666"])?;
+/// assert!(DiscoveryFilter::new("aws", [""; 0]).is_err(), "a filter that lets nothing through is a mistake");
+/// # Ok::<(), manila::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DiscoveryFilter {
+    partition: String,
+    accounts: BTreeSet<String>,
+}
+
+impl DiscoveryFilter {
+    /// A filter of a partition (`aws`, `aws-cn`, `aws-us-gov`) and the accounts in it whose keys are trusted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no account, or if one of them or the partition is empty or has other
+    /// characters than `a` to `z`, `0` to `9` and `-`.
+    pub fn new<A: Into<String>>(partition: impl Into<String>, accounts: impl IntoIterator<Item = A>) -> Result<Self> {
+        let partition = partition.into();
+        let accounts: BTreeSet<String> = accounts.into_iter().map(Into::into).collect();
+        check_part("a partition", &partition)?;
+        accounts.iter().try_for_each(|account| check_part("an account", account))?;
+        if accounts.is_empty() {
+            let detail = "a discovery filter without accounts lets no key through: name those whose keys to use";
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+        Ok(Self { partition, accounts })
+    }
+
+    pub(super) fn admits(&self, arn: &KeyArn<'_>) -> bool {
+        arn.partition == self.partition && self.accounts.contains(arn.account)
+    }
+}
+
+/// Fails unless `text` can be a part of an ARN.
+pub(super) fn check_part(what: &str, text: &str) -> Result<()> {
+    if is_part(text) {
+        return Ok(());
+    }
+    let detail = format!("{} is not {what}: it has lower-case letters, digits and hyphens", quoted(text));
+    Err(Error::new(ErrorKind::InvalidInput, detail))
+}
+
+/// Whether `text` can be a partition, a region or an account. ARNs come from messages that nobody has verified yet,
+/// and a KMS may make the name of a host from a region.
+pub(super) fn is_part(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(plain)
+}

@@ -1,0 +1,142 @@
+//! The four forms of a KMS keyring: which data keys match, and which key the KMS is asked for.
+//!
+//! Source: the ESDK specification, `framework/aws-kms`, the pages on the four keyrings, `aws-kms-key-arn.md` and
+//! `aws-kms-mrk-match-for-decrypt.md`.
+
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part, is_part};
+use crate::kms::KeyArn;
+
+/// How the id of a multi-Region key begins. An alias may begin so too and is none.
+const MULTI_REGION_PREFIX: &str = "mrk-";
+
+/// Which keys a keyring uses.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// One key.
+    Strict { key_id: String },
+    /// One key, under which data keys of its replicas in other regions open too.
+    MrkAware { key_id: String },
+    /// Every key that the message names and the filter admits.
+    Discovery { filter: Option<DiscoveryFilter> },
+    /// The same, but in one region: that is where replicas of multi-Region keys are looked for.
+    MrkDiscovery { region: String, filter: Option<DiscoveryFilter> },
+}
+
+impl Form {
+    pub(super) fn strict(key_id: String) -> Result<Self> {
+        check_key_id(&key_id)?;
+        Ok(Self::Strict { key_id })
+    }
+
+    pub(super) fn mrk_aware(key_id: String) -> Result<Self> {
+        check_key_id(&key_id)?;
+        Ok(Self::MrkAware { key_id })
+    }
+
+    pub(super) fn mrk_discovery(region: String, filter: Option<DiscoveryFilter>) -> Result<Self> {
+        check_part("a region", &region)?;
+        Ok(Self::MrkDiscovery { region, filter })
+    }
+
+    /// The key to seal with.
+    pub(super) fn key_to_seal(&self) -> Result<&str> {
+        match self {
+            Self::Strict { key_id } | Self::MrkAware { key_id } => Ok(key_id),
+            Self::Discovery { .. } | Self::MrkDiscovery { .. } => {
+                let detail = "a discovery keyring opens but cannot seal, since it knows no key: seal with \
+                              KmsKeyring::new and the ARN of a key";
+                Err(Error::new(ErrorKind::InvalidInput, detail))
+            }
+        }
+    }
+
+    /// Fails if no data key of any message can match.
+    pub(super) fn check_opens(&self) -> Result<()> {
+        match self {
+            Self::Strict { key_id } | Self::MrkAware { key_id } if KeyArn::parse(key_id).is_err() => {
+                let detail = format!(
+                    "a KMS keyring for {} seals but cannot open, since messages name keys by ARN: give it the key's \
+                     ARN to open",
+                    quoted(key_id)
+                );
+                Err(Error::new(ErrorKind::InvalidInput, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The key to ask the KMS for, to open a data key that was wrapped under `wrapped_under`; none if it does not
+    /// match.
+    pub(super) fn key_to_open(&self, wrapped_under: &KeyArn<'_>) -> Option<String> {
+        match self {
+            Self::Strict { key_id } => (KeyArn::parse(key_id).ok()? == *wrapped_under).then(|| key_id.clone()),
+            Self::MrkAware { key_id } => {
+                let own = KeyArn::parse(key_id).ok()?;
+                (own == *wrapped_under || are_replicas(&own, wrapped_under)).then(|| key_id.clone())
+            }
+            Self::Discovery { filter } => admits(filter.as_ref(), wrapped_under).then(|| to_text(wrapped_under)),
+            Self::MrkDiscovery { region, filter } => {
+                let in_region = KeyArn { region, ..wrapped_under.clone() };
+                let is_there = in_region == *wrapped_under || is_multi_region(wrapped_under);
+                (is_there && admits(filter.as_ref(), wrapped_under)).then(|| to_text(&in_region))
+            }
+        }
+    }
+}
+
+/// Fails unless `key_id` is an ARN, the id of a key, or an alias.
+fn check_key_id(key_id: &str) -> Result<()> {
+    if key_id.starts_with("arn:") {
+        KeyArn::parse_any(key_id)?;
+    } else if key_id.is_empty() || key_id.contains(':') {
+        let detail = format!("{} is no KMS key: give a key ARN, a key id or an alias", quoted(key_id));
+        return Err(Error::new(ErrorKind::InvalidInput, detail));
+    }
+    Ok(())
+}
+
+/// Whether a discovery keyring may ask for a key. What is no part of an ARN for any filter is none without one.
+fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
+    let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_part);
+    well_formed && filter.is_none_or(|filter| filter.admits(arn))
+}
+
+fn is_multi_region(arn: &KeyArn<'_>) -> bool {
+    arn.key_id.starts_with(MULTI_REGION_PREFIX)
+}
+
+/// Whether two ARNs are of one multi-Region key, in whichever regions.
+fn are_replicas(one: &KeyArn<'_>, other: &KeyArn<'_>) -> bool {
+    is_multi_region(one) && KeyArn { region: one.region, ..other.clone() } == *one
+}
+
+fn to_text(arn: &KeyArn<'_>) -> String {
+    format!("arn:{}:kms:{}:{}:key/{}", arn.partition, arn.region, arn.account, arn.key_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_differ_in_the_region_alone() {
+        let own = "arn:aws:kms:us-east-1:111122223333:key/mrk-1";
+        let are = |one, other| are_replicas(&KeyArn::parse(one).unwrap(), &KeyArn::parse(other).unwrap());
+        assert!(are(own, own));
+        assert!(are(own, "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"));
+        assert!(!are(own, "arn:aws-cn:kms:us-east-1:111122223333:key/mrk-1"));
+        assert!(!are(own, "arn:aws:kms:us-east-1:444455556666:key/mrk-1"));
+        assert!(!are(own, "arn:aws:kms:us-east-1:111122223333:key/mrk-2"));
+        assert!(!are(own, "arn:aws:kms:us-east-1:111122223333:key/1"));
+        assert!(!are("arn:aws:kms:us-east-1:1:key/1", "arn:aws:kms:eu-west-1:1:key/1"));
+        assert!(!are("arn:aws:kms:us-east-1:1:key/MRK-1", "arn:aws:kms:eu-west-1:1:key/MRK-1"));
+    }
+
+    #[test]
+    fn an_arn_is_written_as_it_was_read() {
+        for arn in ["arn:aws:kms:us-east-1:111122223333:key/mrk-1", "arn:vault:kms:eu-1:team-a:key/a/b:c"] {
+            assert_eq!(to_text(&KeyArn::parse(arn).unwrap()), arn);
+        }
+    }
+}

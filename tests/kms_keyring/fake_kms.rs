@@ -1,0 +1,176 @@
+//! A KMS that tells what it was asked, and may break its contract.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use manila::{
+    DataKey, EncryptionContext, Error, ErrorKind, GeneratedDataKey, KeyFuture, Kms, KmsCiphertext, KmsPlaintext,
+    KmsRequest,
+};
+
+pub const VIRGINIA: &str = "arn:aws:kms:us-east-1:111122223333:key/1111";
+pub const VIRGINIA_2: &str = "arn:aws:kms:us-east-1:111122223333:key/2222";
+pub const VIRGINIA_OF_OTHERS: &str = "arn:aws:kms:us-east-1:444455556666:key/3333";
+pub const IRELAND: &str = "arn:aws:kms:eu-west-1:111122223333:key/1111";
+pub const MRK_VIRGINIA: &str = "arn:aws:kms:us-east-1:111122223333:key/mrk-7777";
+pub const MRK_IRELAND: &str = "arn:aws:kms:eu-west-1:111122223333:key/mrk-7777";
+pub const CHINA: &str = "arn:aws-cn:kms:us-east-1:111122223333:key/5555";
+
+/// What is wrong with a KMS.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Opens with any context.
+    IgnoresContext,
+    /// Takes context text that is not ASCII for question marks.
+    FoldsContext,
+    /// Opens with any key.
+    IgnoresKey,
+    /// Encrypts nothing as well, and more than 4096 bytes.
+    TakesAnyLength,
+    /// Makes data keys of 32 bytes, whatever is asked for.
+    MakesLongDataKeys,
+    /// Answers Decrypt with another ARN.
+    TellsOtherArn,
+    /// Answers `GenerateDataKey` and Encrypt with the id of the key.
+    TellsNoArn,
+    /// Forgets the last byte of what it opens.
+    CutsPlaintext,
+    /// Says that it is not there where a key is not.
+    UnknownKeyIsUnavailable,
+    /// Says that it is broken where a ciphertext is.
+    BadCiphertextIsInternal,
+}
+
+/// What stands for the text of a ciphertext: which key material, which context, what was encrypted.
+#[derive(Clone)]
+struct Sealed {
+    material: &'static str,
+    context: EncryptionContext,
+    plaintext: Vec<u8>,
+}
+
+/// The KMS of one region of a world; regions share the material of multi-Region keys. Ciphertexts are mere numbers.
+#[derive(Clone)]
+pub struct FakeKms {
+    region: &'static str,
+    sealed: Arc<Mutex<HashMap<Vec<u8>, Sealed>>>,
+    calls: Arc<Mutex<Vec<String>>>,
+    fault: Option<Fault>,
+}
+
+impl std::fmt::Debug for FakeKms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeKms")
+    }
+}
+
+impl FakeKms {
+    /// ARNs and material. The same material twice: a multi-Region key.
+    const KEYS: [(&str, &str); 7] = [
+        (VIRGINIA, "a"),
+        (VIRGINIA_2, "b"),
+        (VIRGINIA_OF_OTHERS, "c"),
+        (IRELAND, "d"),
+        (MRK_VIRGINIA, "e"),
+        (MRK_IRELAND, "e"),
+        (CHINA, "f"),
+    ];
+
+    pub fn new(region: &'static str) -> Self {
+        Self { region, sealed: Arc::default(), calls: Arc::default(), fault: None }
+    }
+
+    /// The KMS of another region of the same world. Counts its own calls.
+    pub fn elsewhere(&self, region: &'static str) -> Self {
+        Self { region, calls: Arc::default(), ..self.clone() }
+    }
+
+    /// The same KMS with something wrong. Counts its own calls.
+    pub fn with(&self, fault: Fault) -> Self {
+        Self { fault: Some(fault), calls: Arc::default(), ..self.clone() }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// What was asked since the last time: the call and the key.
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    fn called(&self, call: &str, key_id: &str) {
+        self.calls.lock().unwrap().push(format!("{call} {key_id}"));
+    }
+
+    /// The ARN and the material of a key of this region, named by ARN or id.
+    fn find(&self, name: &str) -> Result<(&'static str, &'static str), Error> {
+        let here = Self::KEYS.into_iter().filter(|(arn, _)| arn.split(':').nth(3) == Some(self.region));
+        let found = here.into_iter().find(|(arn, _)| *arn == name || arn.rsplit('/').next() == Some(name));
+        let kind =
+            if self.has(Fault::UnknownKeyIsUnavailable) { ErrorKind::Unavailable } else { ErrorKind::KeyRefused };
+        found.ok_or_else(|| Error::new(kind, "no such key"))
+    }
+
+    fn seal(&self, request: KmsRequest<'_>, plaintext: &[u8]) -> Result<KmsCiphertext, Error> {
+        let (arn, material) = self.find(request.key_id)?;
+        if !(1..=4096).contains(&plaintext.len()) && !self.has(Fault::TakesAnyLength) {
+            return Err(Error::new(ErrorKind::InvalidInput, "length"));
+        }
+        let mut all = self.sealed.lock().unwrap();
+        let ciphertext = format!("ciphertext {:08}", all.len()).into_bytes();
+        let context = request.encryption_context.clone();
+        all.insert(ciphertext.clone(), Sealed { material, context, plaintext: plaintext.to_vec() });
+        let key_arn = if self.has(Fault::TellsNoArn) { arn.rsplit('/').next().unwrap() } else { arn };
+        Ok(KmsCiphertext { ciphertext, key_arn: key_arn.to_owned() })
+    }
+
+    fn open(&self, request: KmsRequest<'_>, ciphertext: &[u8]) -> Result<KmsPlaintext, Error> {
+        let (arn, material) = self.find(request.key_id)?;
+        let all = self.sealed.lock().unwrap();
+        let refused = |what: &'static str| {
+            let internal = self.has(Fault::BadCiphertextIsInternal);
+            Error::new(if internal { ErrorKind::Internal } else { ErrorKind::KeyRefused }, what)
+        };
+        let sealed = all.get(ciphertext).ok_or_else(|| refused("not a ciphertext"))?;
+        if sealed.material != material && !self.has(Fault::IgnoresKey) {
+            return Err(refused("the ciphertext of another key"));
+        }
+        let shown = |context: &EncryptionContext| match self.has(Fault::FoldsContext) {
+            true => format!("{context:?}").replace(|c: char| !c.is_ascii(), "?"),
+            false => format!("{context:?}"),
+        };
+        if shown(&sealed.context) != shown(request.encryption_context) && !self.has(Fault::IgnoresContext) {
+            return Err(refused("another context"));
+        }
+        let cut = usize::from(self.has(Fault::CutsPlaintext));
+        let plaintext = DataKey::new(&sealed.plaintext[..sealed.plaintext.len() - cut]);
+        let key_arn = if self.has(Fault::TellsOtherArn) { VIRGINIA_OF_OTHERS } else { arn };
+        Ok(KmsPlaintext { plaintext, key_arn: key_arn.to_owned() })
+    }
+}
+
+impl Kms for FakeKms {
+    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
+        self.called("generate", request.key_id);
+        Box::pin(async move {
+            let plaintext = DataKey::generate(if self.has(Fault::MakesLongDataKeys) { 32 } else { length })?;
+            let KmsCiphertext { ciphertext, key_arn } = self.seal(request, plaintext.expose_secret())?;
+            Ok(GeneratedDataKey { plaintext, ciphertext, key_arn })
+        })
+    }
+
+    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
+        self.called("encrypt", request.key_id);
+        Box::pin(async move { self.seal(request, plaintext) })
+    }
+
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
+        self.called("decrypt", request.key_id);
+        Box::pin(async move { self.open(request, ciphertext) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
