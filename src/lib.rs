@@ -97,7 +97,11 @@ pub use keyring::raw_aes::RawAesKeyring;
 #[cfg(feature = "aws-lc")]
 pub use keyring::raw_rsa::RawRsaKeyring;
 #[cfg(feature = "local-kms")]
-pub use kms::local::{CreateKey, KeyMetadata, LocalKms, RootKey};
+pub use kms::local::{
+    Alias, AuditFault, AuditFaultKind, AuditLog, AuditReport, Clock, CreateGrant, CreateKey, Grant, GrantConstraint,
+    GrantOperation, KeyMetadata, KeyOrigin, KeyRotation, KeySpec, KeyState, LocalKms, LocalKmsBuilder, RootKey,
+    RotationStatus, SystemClock,
+};
 pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
 pub use materials::{
     DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped,

@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use crate::context::EncryptionContext;
 use crate::crypto::Refused;
 use crate::error::{Error, Result};
-use crate::kms::local::key::{KeyMaterial, KeyRecord};
-use crate::kms::local::{refused, sealed, store};
+use crate::kms::local::answer::refused;
+use crate::kms::local::key::{Key, KeyMaterial};
+use crate::kms::local::{sealed, store};
 
 /// Tells these blobs from AWS's, and version 1 from those to come.
 const MAGIC: &[u8] = b"manila-kms\x01";
@@ -26,10 +27,10 @@ pub(super) struct Blob {
 }
 
 /// Encrypts under the newest material of a key.
-pub(super) fn seal(record: &KeyRecord, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
-    let material = record.materials.last().ok_or_else(store::damaged)?;
-    let sealed = sealed::seal(&material.secret, PURPOSE, &aad(record, material, context)?, plaintext)?;
-    Blob { key: record.id.clone(), material: material.id, sealed }.to_bytes()
+pub(super) fn seal(key: &Key, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
+    let material = key.material.materials.last().ok_or_else(store::damaged)?;
+    let sealed = sealed::seal(&material.secret, PURPOSE, &aad(key, material, context)?, plaintext)?;
+    Blob { key: key.id.clone(), material: material.id, sealed }.to_bytes()
 }
 
 /// The fields of a blob, or AWS's error for what is none.
@@ -57,22 +58,22 @@ impl Blob {
     }
 
     /// Decrypts with the material that encrypted, if the key is the one asked for.
-    pub(super) fn open(&self, record: &KeyRecord, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
-        if self.key != record.id {
+    pub(super) fn open(&self, key: &Key, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
+        if self.key != key.id {
             let message = "the ciphertext was encrypted under another key".to_owned();
             return Err(refused("IncorrectKeyException", message));
         }
-        let material = record.materials.iter().find(|material| material.id == self.material);
+        let material = key.material.materials.iter().find(|material| material.id == self.material);
         let material = material.ok_or_else(invalid_ciphertext)?;
-        sealed::open(&material.secret, PURPOSE, &aad(record, material, context)?, &self.sealed)
+        sealed::open(&material.secret, PURPOSE, &aad(key, material, context)?, &self.sealed)
             .map_err(|Refused| invalid_ciphertext())
     }
 }
 
-fn aad(record: &KeyRecord, material: &KeyMaterial, context: &EncryptionContext) -> Result<Vec<u8>> {
-    let id_len = u32::try_from(record.id.len()).map_err(|_| store::damaged())?;
+fn aad(key: &Key, material: &KeyMaterial, context: &EncryptionContext) -> Result<Vec<u8>> {
+    let id_len = u32::try_from(key.id.len()).map_err(|_| store::damaged())?;
     let context = context.to_bytes()?;
-    Ok([&id_len.to_be_bytes(), record.id.as_bytes(), &material.id.to_be_bytes(), &context].concat())
+    Ok([&id_len.to_be_bytes(), key.id.as_bytes(), &material.id.to_be_bytes(), &context].concat())
 }
 
 fn invalid_ciphertext() -> Error {

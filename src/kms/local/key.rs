@@ -1,22 +1,70 @@
-//! Keys of the embedded KMS, and what is stored of them.
+//! Keys of the embedded KMS: how one is asked for, what is stored of it, and what is told of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use uuid::Builder;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::crypto;
-use crate::error::{Result, quoted};
-use crate::kms::local::invalid;
+use crate::crypto::{self, MacHash};
+use crate::error::Result;
+use crate::kms::local::clock::{days_after, from_millis};
+use crate::kms::local::operation::KeyState;
 
-/// What the names of aliases begin with.
-pub(super) const ALIAS_PREFIX: &str = "alias/";
-/// Reserved for AWS's own keys.
-const AWS_ALIAS_PREFIX: &str = "alias/aws/";
-const MAX_ALIAS_LEN: usize = 256;
-const MAX_DESCRIPTION_CHARS: usize = 8192;
+/// What multi-Region keys' ids begin with.
+pub(super) const MULTI_REGION_PREFIX: &str = "mrk-";
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum KeySpec {
+    /// Encrypting: AES-256-GCM.
+    #[default]
+    SymmetricDefault,
+    /// Message authentication codes: HMAC-SHA-224.
+    Hmac224,
+    /// Message authentication codes: HMAC-SHA-256.
+    Hmac256,
+    /// Message authentication codes: HMAC-SHA-384.
+    Hmac384,
+    /// Message authentication codes: HMAC-SHA-512.
+    Hmac512,
+}
+
+impl KeySpec {
+    /// The hash of an HMAC key.
+    pub(super) fn mac_hash(self) -> Option<MacHash> {
+        match self {
+            Self::SymmetricDefault => None,
+            Self::Hmac224 => Some(MacHash::Sha224),
+            Self::Hmac256 => Some(MacHash::Sha256),
+            Self::Hmac384 => Some(MacHash::Sha384),
+            Self::Hmac512 => Some(MacHash::Sha512),
+        }
+    }
+
+    /// Length of the key material in bytes: that of the hash, 32 for AES-256.
+    pub(super) fn material_len(self) -> usize {
+        match self {
+            Self::Hmac224 => 28,
+            Self::SymmetricDefault | Self::Hmac256 => 32,
+            Self::Hmac384 => 48,
+            Self::Hmac512 => 64,
+        }
+    }
+}
+
+/// Where key material comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum KeyOrigin {
+    /// Made by the KMS.
+    #[default]
+    Generated,
+    /// Imported; AWS calls this origin `EXTERNAL`.
+    External,
+}
 
 /// What a new key is to be like.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +72,13 @@ const MAX_DESCRIPTION_CHARS: usize = 8192;
 pub struct CreateKey {
     pub(super) alias: Option<String>,
     pub(super) description: String,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) spec: KeySpec,
+    pub(super) origin: KeyOrigin,
+    pub(super) multi_region: bool,
+    pub(super) rotation_days: Option<u32>,
+    pub(super) policy: Option<String>,
+    pub(super) may_lock_out: bool,
 }
 
 impl CreateKey {
@@ -38,6 +93,48 @@ impl CreateKey {
         self.description = description.into();
         self
     }
+
+    /// A tag; at most 50 in all, keys of 1 to 128 characters, values of at most 256.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(key.into(), value.into());
+        self
+    }
+
+    /// What the key does; it encrypts unless said otherwise.
+    pub fn spec(mut self, spec: KeySpec) -> Self {
+        self.spec = spec;
+        self
+    }
+
+    /// The key starts without material, to be given by `LocalKms::import_key_material`.
+    pub fn imported(mut self) -> Self {
+        self.origin = KeyOrigin::External;
+        self
+    }
+
+    /// The key can be replicated into other regions; its id begins with `mrk-`.
+    pub fn multi_region(mut self) -> Self {
+        self.multi_region = true;
+        self
+    }
+
+    /// Rotates the key by itself, every 90 to 2560 days.
+    pub fn rotate_every_days(mut self, days: u32) -> Self {
+        self.rotation_days = Some(days);
+        self
+    }
+
+    /// The key's policy, in AWS's JSON. Without one the owner may do everything, and nobody else anything.
+    pub fn policy(mut self, json: impl Into<String>) -> Self {
+        self.policy = Some(json.into());
+        self
+    }
+
+    /// Takes a policy that keeps even the owner from changing it again.
+    pub fn policy_may_lock_out_owner(mut self) -> Self {
+        self.may_lock_out = true;
+        self
+    }
 }
 
 /// What is known of a key. It holds no secret.
@@ -45,21 +142,19 @@ impl CreateKey {
 pub struct KeyMetadata {
     key_id: String,
     arn: String,
+    region: String,
     description: String,
     created: SystemTime,
+    state: KeyState,
+    spec: KeySpec,
+    origin: KeyOrigin,
+    deletion: Option<SystemTime>,
+    expiry: Option<SystemTime>,
+    regions: Vec<String>,
 }
 
 impl KeyMetadata {
-    pub(super) fn new(record: &KeyRecord, arn: String) -> Self {
-        Self {
-            key_id: record.id.clone(),
-            arn,
-            description: record.description.clone(),
-            created: UNIX_EPOCH.checked_add(Duration::from_secs(record.created)).unwrap_or(UNIX_EPOCH),
-        }
-    }
-
-    /// The key's id, a UUID.
+    /// The key's id: a UUID, or `mrk-` and 32 hexadecimal digits.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
@@ -77,22 +172,91 @@ impl KeyMetadata {
         &self.description
     }
 
-    /// When the key was made, to the second.
+    /// When the key was made, to the millisecond.
     #[must_use]
     pub fn created(&self) -> SystemTime {
         self.created
     }
+
+    /// What the key can be used for at the moment.
+    #[must_use]
+    pub fn state(&self) -> KeyState {
+        self.state
+    }
+
+    /// What the key does.
+    #[must_use]
+    pub fn spec(&self) -> KeySpec {
+        self.spec
+    }
+
+    /// Where its material comes from.
+    #[must_use]
+    pub fn origin(&self) -> KeyOrigin {
+        self.origin
+    }
+
+    /// When the key will be deleted, if that is scheduled.
+    #[must_use]
+    pub fn deletion_date(&self) -> Option<SystemTime> {
+        self.deletion
+    }
+
+    /// When imported material expires, if it does.
+    #[must_use]
+    pub fn material_expiry(&self) -> Option<SystemTime> {
+        self.expiry
+    }
+
+    /// Whether the key is a multi-Region key.
+    #[must_use]
+    pub fn is_multi_region(&self) -> bool {
+        self.key_id.starts_with(MULTI_REGION_PREFIX)
+    }
+
+    /// The region of the primary key: this key's own, unless it is a replica.
+    #[must_use]
+    pub fn primary_region(&self) -> &str {
+        self.regions.first().unwrap_or(&self.region)
+    }
+
+    /// The regions of the replicas.
+    #[must_use]
+    pub fn replica_regions(&self) -> &[String] {
+        self.regions.get(1..).unwrap_or_default()
+    }
 }
 
-/// A key as it is stored.
-#[derive(Serialize, Deserialize)]
+/// What is stored of a key in one region.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct KeyRecord {
-    pub(super) id: String,
     pub(super) description: String,
-    /// Seconds since 1970.
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) created: u64,
-    /// Oldest first. The last one encrypts, all of them decrypt. Never empty.
+    pub(super) enabled: bool,
+    /// From when on the key is deleted.
+    pub(super) deletion: Option<u64>,
+    /// AWS's JSON; without it the owner may do everything.
+    pub(super) policy: Option<String>,
+}
+
+/// What is stored of a key once for all its regions.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MaterialRecord {
+    pub(super) spec: KeySpec,
+    pub(super) origin: KeyOrigin,
+    /// Where the key is; the primary's region first.
+    pub(super) regions: Vec<String>,
+    /// Oldest first. The last one encrypts, all of them decrypt. Empty while an import is awaited.
     pub(super) materials: Vec<KeyMaterial>,
+    /// When imported material expires.
+    pub(super) expiry: Option<u64>,
+    /// Tells imported material again without being it.
+    #[serde(with = "serde_bytes")]
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) rotation_days: Option<u32>,
+    /// What the time to the next rotation is counted from.
+    pub(super) rotation_base: u64,
 }
 
 /// One secret of a key.
@@ -100,56 +264,91 @@ pub(super) struct KeyRecord {
 pub(super) struct KeyMaterial {
     #[zeroize(skip)]
     pub(super) id: u32,
+    #[zeroize(skip)]
+    pub(super) created: u64,
+    #[zeroize(skip)]
+    pub(super) on_demand: bool,
     #[serde(with = "serde_bytes")]
     pub(super) secret: Vec<u8>,
 }
 
-impl KeyRecord {
-    pub(super) fn generate(request: &CreateKey, now: SystemTime) -> Result<Self> {
-        if request.description.chars().count() > MAX_DESCRIPTION_CHARS {
-            let message = format!("a description has at most {MAX_DESCRIPTION_CHARS} characters");
-            return Err(invalid("ValidationException", message));
-        }
-        let mut material = KeyMaterial { id: 1, secret: vec![0; 32] };
+impl KeyMaterial {
+    pub(super) fn generate(id: u32, spec: KeySpec, created: u64, on_demand: bool) -> Result<Self> {
+        let mut material = Self { id, created, on_demand, secret: vec![0; spec.material_len()] };
         crypto::random(&mut material.secret)?;
-        Ok(Self {
-            id: Builder::from_random_bytes(crypto::random_array()?).into_uuid().to_string(),
-            description: request.description.clone(),
-            created: now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            materials: vec![material],
-        })
+        Ok(material)
     }
 }
 
-impl fmt::Debug for KeyRecord {
+impl fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRecord").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("KeyMaterial").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// An alias as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct AliasRecord {
-    pub(super) key_id: String,
+impl MaterialRecord {
+    /// Imported material that has expired is as good as gone.
+    pub(super) fn is_expired(&self, now: u64) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// When the key is to be rotated next.
+    pub(super) fn next_rotation(&self) -> Option<u64> {
+        self.rotation_days.map(|days| days_after(self.rotation_base, days))
+    }
 }
 
-/// AWS's rules for the names of aliases.
-pub(super) fn check_alias(alias: &str) -> Result<()> {
-    let name = alias.strip_prefix(ALIAS_PREFIX).unwrap_or_default();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
-    let valid = !name.is_empty()
-        && name.chars().all(allowed)
-        && alias.len() <= MAX_ALIAS_LEN
-        && !alias.starts_with(AWS_ALIAS_PREFIX);
-    if valid {
-        return Ok(());
+/// A key in one region, whole.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) arn: String,
+    pub(super) region: String,
+    pub(super) record: KeyRecord,
+    pub(super) material: MaterialRecord,
+}
+
+impl Key {
+    /// Whether its deadline has passed: then it is as if it were not there.
+    pub(super) fn is_deleted(&self, now: u64) -> bool {
+        self.record.deletion.is_some_and(|deadline| deadline <= now)
     }
-    let message = format!(
-        "{} is no name for an alias: it begins with alias/, not with alias/aws/, and goes on with letters, digits, \
-         / _ and -, {MAX_ALIAS_LEN} characters at most",
-        quoted(alias)
-    );
-    Err(invalid("InvalidAliasNameException", message))
+
+    pub(super) fn state(&self, now: u64) -> KeyState {
+        if self.record.deletion.is_some() {
+            KeyState::PendingDeletion
+        } else if self.material.materials.is_empty() || self.material.is_expired(now) {
+            KeyState::PendingImport
+        } else if self.record.enabled {
+            KeyState::Enabled
+        } else {
+            KeyState::Disabled
+        }
+    }
+
+    pub(super) fn is_multi_region(&self) -> bool {
+        self.id.starts_with(MULTI_REGION_PREFIX)
+    }
+
+    pub(super) fn is_primary(&self) -> bool {
+        self.material.regions.first() == Some(&self.region)
+    }
+
+    pub(super) fn metadata(&self, now: u64) -> KeyMetadata {
+        KeyMetadata {
+            key_id: self.id.clone(),
+            arn: self.arn.clone(),
+            region: self.region.clone(),
+            description: self.record.description.clone(),
+            created: from_millis(self.record.created),
+            state: self.state(now),
+            spec: self.material.spec,
+            origin: self.material.origin,
+            deletion: self.record.deletion.map(from_millis),
+            expiry: self.material.expiry.filter(|expiry| *expiry > now).map(from_millis),
+            regions: self.material.regions.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -157,22 +356,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alias_names_follow_the_rules_of_aws() {
-        for good in ["alias/a", "alias/App_1/x-y"] {
-            assert!(check_alias(good).is_ok(), "{good}");
-        }
-        let long = format!("alias/{}", "a".repeat(251));
-        for bad in ["", "alias/", "app", "alias/a b", "alias/é", "alias/aws/s3", &long] {
-            assert!(check_alias(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn debug_shows_no_key_material() {
-        let record = KeyRecord::generate(&CreateKey::default(), SystemTime::now()).unwrap();
-        let shown = format!("{record:?}");
-        let secret = format!("{:?}", record.materials.first().unwrap().secret);
-        assert!(!shown.contains(secret.trim_matches(['[', ']'])));
-        assert!(shown.contains(&record.id));
+        let material = KeyMaterial::generate(1, KeySpec::Hmac512, 0, false).unwrap();
+        let secret = format!("{:?}", material.secret);
+        assert!(!format!("{material:?}").contains(secret.trim_matches(['[', ']'])));
+        assert_eq!(material.secret.len(), 64);
     }
 }

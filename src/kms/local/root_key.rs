@@ -16,8 +16,10 @@ const LEN: usize = 32;
 
 /// The key that seals an embedded KMS's file. Keep it apart from the file, and keep a copy: without it every key
 /// in the file is lost. Zeroized on drop.
+#[derive(Clone)]
 pub struct RootKey(pub(super) Source);
 
+#[derive(Clone)]
 pub(super) enum Source {
     Key(Zeroizing<[u8; LEN]>),
     Passphrase(Zeroizing<Vec<u8>>),
@@ -38,15 +40,18 @@ impl RootKey {
         Ok(Self(Source::Key(key)))
     }
 
-    /// Reads a root key that [`create_file`](Self::create_file) wrote.
+    /// Reads a root key that [`create_file`](Self::create_file) wrote. It never makes one.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Storage`] if it does not hold 32 bytes.
+    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if others than its owner have any access to it;
+    /// [`ErrorKind::Storage`] if it does not hold 32 bytes.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
-        (File::open(path).and_then(|file| file.take(LEN as u64 + 1).read_to_end(&mut bytes)))
-            .map_err(|error| io_error("read", path, error))?;
+        let failed = |error| io_error("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        check_private(&file).map_err(failed)?;
+        file.take(LEN as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         let key = bytes.as_slice().try_into().map_err(|_| {
             let detail = format!("{path:?} does not hold a root key of {LEN} bytes");
             Error::new(ErrorKind::Storage, detail)
@@ -72,6 +77,22 @@ impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RootKey(redacted)")
     }
+}
+
+/// Fails if others than its owner may read or write a file.
+#[cfg(unix)]
+fn check_private(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if file.metadata()?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let detail = "others than its owner have access to it: chmod 600";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, detail))
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// A temporary file beside `path`, for its owner alone.

@@ -1,49 +1,63 @@
-//! The store: sealed records in a `redb` database.
+//! The store: sealed records in a `redb` database, under a manifest of what there is.
 
-use std::path::Path;
+mod codec;
+mod header;
+mod manifest;
+mod purge;
+mod seal;
 
-use ciborium::de::from_reader_with_recursion_limit;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableError, WriteTransaction,
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageBackend, StorageError, TableDefinition, TableError, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
-use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, PassphraseCost, Refused, key_from_passphrase};
+use crate::crypto;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::local::root_key::{RootKey, Source, io_error, new_private_file, put_in_place};
-use crate::kms::local::sealed;
+use crate::kms::local::root_key::{RootKey, io_error, new_private_file, put_in_place};
+
+use codec::{bounded, storage_error, to_cbor};
+use header::Header;
+use manifest::{Edit, Manifest};
+
+pub(super) use codec::{damaged, from_cbor};
+pub(super) use seal::Seal;
 
 const HEADER_TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("manila");
 const HEADER: &str = "store";
-const FORMAT: u32 = 1;
-const DEFAULT_REGION: &str = "local";
-const DEFAULT_ACCOUNT: &str = "000000000000";
-const CHECK_PURPOSE: &[u8] = b"manila local-kms store 1";
-const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
+const MANIFEST_TABLE: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("manifest");
 /// What the database may keep in memory, in bytes.
-const CACHE_SIZE: usize = 1 << 20;
-/// The largest record that is believed, in bytes.
-const MAX_RECORD_LEN: usize = 1 << 20;
-/// How deep a record may nest.
-const MAX_DEPTH: usize = 16;
+const CACHE_SIZE: usize = 8 << 20;
 
 /// The tables of records.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Table {
     Keys,
+    Materials,
     Aliases,
+    Grants,
+    Deadlines,
+    Audit,
 }
 
 impl Table {
+    const ALL: [Self; 6] = [Self::Keys, Self::Materials, Self::Aliases, Self::Grants, Self::Deadlines, Self::Audit];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",
+            Self::Materials => "materials",
             Self::Aliases => "aliases",
+            Self::Grants => "grants",
+            Self::Deadlines => "deadlines",
+            Self::Audit => "audit",
         }
     }
 
@@ -52,157 +66,218 @@ impl Table {
     }
 }
 
-/// An open database and the key of its records.
+/// An open store.
 pub(super) struct Store {
+    /// Written only to change the root key and to compact.
+    state: RwLock<State>,
+    /// The highest commit that was seen: the store never goes back behind it while it is open.
+    latest: AtomicU64,
+    path: Option<PathBuf>,
+}
+
+struct State {
     database: Database,
-    seal: Seal,
     header: Header,
-}
-
-/// What records are sealed with: the root key, and the store that they belong to.
-pub(super) struct Seal {
-    root: Zeroizing<[u8; 32]>,
-    store_id: Vec<u8>,
-}
-
-/// What the database says of itself, in the clear but authenticated.
-#[derive(Clone, Serialize, Deserialize)]
-struct Header {
-    format: u32,
-    /// Random: what is sealed in one store is of no use in another.
-    #[serde(with = "serde_bytes")]
-    id: Vec<u8>,
-    region: String,
-    account: String,
-    passphrase: Option<Passphrase>,
-}
-
-/// How a passphrase becomes the root key.
-#[derive(Clone, Serialize, Deserialize)]
-struct Passphrase {
-    #[serde(with = "serde_bytes")]
-    salt: Vec<u8>,
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-/// The header as stored: behind its CBOR, an empty plaintext sealed under the root key and bound to it.
-#[derive(Serialize, Deserialize)]
-struct StoredHeader {
-    #[serde(with = "serde_bytes")]
-    header: Vec<u8>,
-    #[serde(with = "serde_bytes")]
-    check: Vec<u8>,
+    seal: Seal,
 }
 
 impl Store {
-    pub(super) fn in_memory() -> Result<Self> {
-        let database = builder(ConcurrencyMode::ExclusiveWriter)
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(storage_error)?;
+    pub(super) fn in_memory(region: String, account: String) -> Result<Self> {
+        let backend = InMemoryBackend::new();
         let root = RootKey::from_bytes(&crypto::random_array()?);
-        Self::initialise(database, root)
+        Self::initialise(backend, ConcurrencyMode::ExclusiveWriter, region, account, root)
     }
 
     /// Makes the store in a temporary file beside `path` and then gives it its name, so that a store is there whole
     /// or not at all.
-    pub(super) fn create(path: &Path, root: RootKey) -> Result<Self> {
-        let failed = |error| io_error("make", path, error);
-        if path.try_exists().map_err(failed)? {
-            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
-        }
-        let file = new_private_file(path).map_err(failed)?;
-        let backend = FileBackend::new(file.reopen().map_err(failed)?).map_err(storage_error)?;
-        let database = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
-        let store = Self::initialise(database, root)?;
-        put_in_place(file, path).map_err(failed)?;
+    pub(super) fn create(path: &Path, region: String, account: String, root: RootKey) -> Result<Self> {
+        let mut made = None;
+        in_new_file(path, |backend| {
+            made = Some(Self::initialise(backend, ConcurrencyMode::MultiWriter, region, account, root)?);
+            Ok(())
+        })?;
+        let store = made.ok_or_else(damaged)?;
+        Ok(Self { path: Some(path.to_owned()), ..store })
+    }
+
+    /// Opens the store and verifies all of it.
+    pub(super) fn open(path: &Path, root: RootKey) -> Result<Self> {
+        let opened = builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).open(path);
+        let database = opened.map_err(|error| open_error(path, error))?;
+        let store = Self::of_database(database, root)?;
+        Ok(Self { path: Some(path.to_owned()), ..store })
+    }
+
+    /// Makes a copy of the store at `backup` the store at `path`.
+    pub(super) fn restore(backup: &Path, path: &Path, root: RootKey) -> Result<Self> {
+        let again = root.clone();
+        Self::open(backup, root)?.copy_to(path)?;
+        Self::open(path, again)
+    }
+
+    fn of_database(database: Database, root: RootKey) -> Result<Self> {
+        let (header, seal) = Header::open(&read_header(&database)?, root)?;
+        let store =
+            Self { state: RwLock::new(State { database, header, seal }), latest: AtomicU64::new(0), path: None };
+        store.read(|tables| tables.verify())?;
         Ok(store)
     }
 
-    pub(super) fn open(path: &Path, root: RootKey) -> Result<Self> {
-        let opened = builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).open(path);
-        let database = opened.map_err(|error| match error {
-            DatabaseError::Storage(StorageError::Io(error)) if !is_damage(&error) => io_error("open", path, error),
-            error => {
-                let detail = format!("cannot open the key store {path:?}, restore it from a copy: {error}");
-                Error::other(ErrorKind::Storage, detail, error)
-            }
-        })?;
-        let stored = read_header(&database)?;
-        let header: Header = from_cbor(&stored.header).ok_or_else(damaged)?;
-        if header.format != FORMAT {
-            let detail = format!("the key store is of format {}, this library reads {FORMAT}", header.format);
-            return Err(Error::new(ErrorKind::Storage, detail));
-        }
-        let root = root_bytes(root, header.passphrase.as_ref())?;
-        sealed::open(root.as_slice(), CHECK_PURPOSE, &stored.header, &stored.check).map_err(|Refused| {
-            Error::new(ErrorKind::Storage, "the root key or passphrase is not the one of this key store")
-        })?;
-        let seal = Seal { root, store_id: header.id.clone() };
-        Ok(Self { database, seal, header })
-    }
-
-    fn initialise(database: Database, root: RootKey) -> Result<Self> {
-        let passphrase = match root.0 {
-            Source::Key(_) => None,
-            Source::Passphrase(_) => {
-                let PassphraseCost { memory_kib, passes, lanes } = PassphraseCost::RECOMMENDED;
-                Some(Passphrase { salt: crypto::random_array::<16>()?.to_vec(), memory_kib, passes, lanes })
-            }
-        };
-        let root = root_bytes(root, passphrase.as_ref())?;
-        let (region, account) = (DEFAULT_REGION.to_owned(), DEFAULT_ACCOUNT.to_owned());
-        let id = crypto::random_array::<16>()?.to_vec();
-        let header = Header { format: FORMAT, id, region, account, passphrase };
-        let bytes = to_cbor(&header)?;
-        let check = sealed::seal(root.as_slice(), CHECK_PURPOSE, &bytes, &[])?;
-        let stored = to_cbor(&StoredHeader { header: bytes.to_vec(), check })?;
+    fn initialise(
+        backend: impl StorageBackend,
+        mode: ConcurrencyMode,
+        region: String,
+        account: String,
+        root: RootKey,
+    ) -> Result<Self> {
+        let database = builder(mode).create_with_backend(backend).map_err(storage_error)?;
+        let (header, seal) = Header::create(region, account, root)?;
         let transaction = database.begin_write().map_err(storage_error)?;
-        {
-            let mut table = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
-            table.insert(HEADER, stored.as_slice()).map_err(storage_error)?;
-        }
+        put_header(&transaction, &header, &seal)?;
+        put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
         transaction.commit().map_err(storage_error)?;
-        let seal = Seal { root, store_id: header.id.clone() };
-        Ok(Self { database, seal, header })
+        Ok(Self { state: RwLock::new(State { database, header, seal }), latest: AtomicU64::new(0), path: None })
     }
 
-    pub(super) fn region(&self) -> &str {
-        &self.header.region
+    pub(super) fn region(&self) -> String {
+        self.with(|state| state.header.region.clone())
     }
 
-    pub(super) fn account(&self) -> &str {
-        &self.header.account
+    pub(super) fn account(&self) -> String {
+        self.with(|state| state.header.account.clone())
+    }
+
+    pub(super) fn with_seal<T>(&self, work: impl FnOnce(&Seal) -> T) -> T {
+        self.with(|state| work(&state.seal))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&State) -> T) -> T {
+        work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads at one moment in time.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Reading<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_read().map_err(storage_error)?;
-        work(&Reading { transaction, seal: &self.seal })
+        self.with(|state| {
+            let latest = self.latest.load(Ordering::Acquire);
+            let transaction = state.database.begin_read().map_err(storage_error)?;
+            let manifest = Manifest::load(&state.seal, &|row| match transaction.open_table(MANIFEST_TABLE) {
+                Ok(table) => manifest_row(&table, row),
+                Err(error) => Err(storage_error(error)),
+            })?;
+            self.check(latest, &manifest)?;
+            work(&Reading { transaction, seal: &state.seal, manifest })
+        })
     }
 
     /// Does all of `work`, durably, or nothing of it.
     pub(super) fn write<T>(&self, work: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_write().map_err(storage_error)?;
-        let mut writing = Writing { transaction, seal: &self.seal };
-        let done = work(&mut writing)?;
-        writing.transaction.commit().map_err(storage_error)?;
-        Ok(done)
+        self.with(|state| {
+            let mut writing = self.begin(state)?;
+            let done = work(&mut writing)?;
+            let commit = writing.commit()?;
+            self.latest.fetch_max(commit, Ordering::AcqRel);
+            Ok(done)
+        })
+    }
+
+    fn begin<'a>(&self, state: &'a State) -> Result<Writing<'a>> {
+        let latest = self.latest.load(Ordering::Acquire);
+        let transaction = state.database.begin_write().map_err(storage_error)?;
+        let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
+        self.check(latest, &manifest)?;
+        Ok(Writing { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
+    }
+
+    fn check(&self, latest: u64, manifest: &Manifest) -> Result<()> {
+        if manifest.commit < latest {
+            let detail = "the key store was set back to an earlier state while it was open";
+            return Err(Error::new(ErrorKind::Storage, detail));
+        }
+        self.latest.fetch_max(manifest.commit, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Seals every record anew under another root key. `work` may write more, told what the old seal was.
+    pub(super) fn change_root_key(
+        &self,
+        root: RootKey,
+        work: impl FnOnce(&mut Writing<'_>, &Seal) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let (header, seal) = state.header.next(root)?;
+        let old = self.begin(&state)?;
+        let mut edit = old.edit.emptied();
+        for table in Table::ALL {
+            for id in old.ids(table, "")? {
+                let record = old.record(table, &id)?.ok_or_else(damaged)?;
+                let sealed = seal.seal_bytes(table, &id, edit.commit(), &record)?;
+                edit.note(&seal, &|_| Ok(None), table, &id, true)?;
+                old.put_row(table, &id, &sealed)?;
+            }
+        }
+        let transaction = old.transaction;
+        transaction.delete_table(MANIFEST_TABLE).map_err(storage_error)?;
+        put_header(&transaction, &header, &seal)?;
+        let mut new = Writing { transaction, seal: &seal, edit };
+        work(&mut new, &state.seal)?;
+        let commit = new.commit()?;
+        self.latest.fetch_max(commit, Ordering::AcqRel);
+        (state.header, state.seal) = (header, seal);
+        Ok(())
+    }
+
+    /// Writes a copy of the store as it is now to a new file.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<()> {
+        self.read(|reading| {
+            in_new_file(path, |backend| {
+                let copy = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
+                let to = copy.begin_write().map_err(storage_error)?;
+                copy_table(&reading.transaction, &to, HEADER_TABLE)?;
+                copy_table(&reading.transaction, &to, MANIFEST_TABLE)?;
+                for table in Table::ALL {
+                    copy_table(&reading.transaction, &to, table.definition())?;
+                }
+                to.commit().map_err(storage_error)
+            })
+        })
     }
 }
 
 /// Records to read.
 pub(super) trait Tables {
     /// The sealed record of `id`.
-    fn sealed(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>>;
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>>;
+
+    /// The number of the commit that wrote the record of `id`, as the manifest has it.
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>>;
+
+    /// The ids of a table that begin with `prefix`, in order; at most `most` of them.
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>>;
+
+    /// The latest time that any commit saw, in milliseconds since 1970.
+    fn time(&self) -> u64;
 
     /// What records are sealed with.
     fn seal(&self) -> &Seal;
 
+    /// All ids of a table that begin with `prefix`, in order.
+    fn ids(&self, table: Table, prefix: &str) -> Result<Vec<String>> {
+        self.first_ids(table, prefix, usize::MAX)
+    }
+
+    /// The bytes of the record of `id`, if the manifest and the table agree on it.
+    fn record(&self, table: Table, id: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        match (self.counter(table, id)?, self.row(table, id)?) {
+            (None, None) => Ok(None),
+            (Some(counter), Some(sealed)) => self.seal().open_bytes(table, id, counter, &sealed).map(Some),
+            _ => Err(damaged()),
+        }
+    }
+
     /// The record of `id`.
     fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>> {
-        self.sealed(table, id)?.map(|sealed| self.seal().open(table, id, &sealed)).transpose()
+        let record = self.record(table, id)?;
+        record.map(|record| from_cbor(&record).ok_or_else(damaged)).transpose()
     }
 }
 
@@ -210,31 +285,49 @@ pub(super) trait Tables {
 pub(super) struct Reading<'a> {
     transaction: ReadTransaction,
     seal: &'a Seal,
+    manifest: Manifest,
 }
 
 impl Reading<'_> {
-    /// All records of a table, in the order of their ids.
-    pub(super) fn all<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(String, T)>> {
-        let opened = match self.transaction.open_table(table.definition()) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            opened => opened.map_err(storage_error)?,
-        };
-        let mut records = Vec::new();
-        for row in opened.iter().map_err(storage_error)? {
-            let (id, sealed) = row.map_err(storage_error)?;
-            let record = self.seal.open(table, id.value(), sealed.value())?;
-            records.push((id.value().to_owned(), record));
+    /// Opens every record, and fails if one is missing or there is one too many.
+    fn verify(&self) -> Result<()> {
+        let mut found = 0_usize;
+        for table in Table::ALL {
+            for id in self.ids(table, "")? {
+                self.record(table, &id)?.ok_or_else(damaged)?;
+                found = found.saturating_add(1);
+            }
         }
-        Ok(records)
+        let expected = self.manifest.count(self.seal, &|row| self.manifest_row(row))?;
+        if found == expected { Ok(()) } else { Err(damaged()) }
+    }
+
+    fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
+        manifest_row(&self.transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
     }
 }
 
 impl Tables for Reading<'_> {
-    fn sealed(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
         match self.transaction.open_table(table.definition()) {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            opened => sealed_in(&opened.map_err(storage_error)?, id),
+            opened => row_of(&opened.map_err(storage_error)?, id),
         }
+    }
+
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>> {
+        self.manifest.counter(self.seal, &|row| self.manifest_row(row), table, id)
+    }
+
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
+        match self.transaction.open_table(table.definition()) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            opened => ids_of(&opened.map_err(storage_error)?, prefix, most),
+        }
+    }
+
+    fn time(&self) -> u64 {
+        self.manifest.time
     }
 
     fn seal(&self) -> &Seal {
@@ -246,11 +339,24 @@ impl Tables for Reading<'_> {
 pub(super) struct Writing<'a> {
     transaction: WriteTransaction,
     seal: &'a Seal,
+    edit: Edit,
 }
 
 impl Tables for Writing<'_> {
-    fn sealed(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
-        sealed_in(&self.transaction.open_table(table.definition()).map_err(storage_error)?, id)
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
+        row_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, id)
+    }
+
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>> {
+        self.edit.counter(self.seal, &|row| self.manifest_row(row), table, id)
+    }
+
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
+        ids_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, prefix, most)
+    }
+
+    fn time(&self) -> u64 {
+        self.edit.time()
     }
 
     fn seal(&self) -> &Seal {
@@ -261,39 +367,117 @@ impl Tables for Writing<'_> {
 impl Writing<'_> {
     /// Stores a record, over an older one of the same id.
     pub(super) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
-        let sealed = self.seal.seal(table, id, record)?;
+        let sealed = self.seal.seal_bytes(table, id, self.edit.commit(), &to_cbor(record)?)?;
+        self.note(table, id, true)?;
+        self.put_row(table, id, &sealed)
+    }
+
+    /// Removes a record, if there is one.
+    pub(super) fn remove(&mut self, table: Table, id: &str) -> Result<()> {
+        self.note(table, id, false)?;
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
-        opened.insert(id, sealed.as_slice()).map_err(storage_error)?;
+        opened.remove(id).map_err(storage_error)?;
         Ok(())
+    }
+
+    /// Notes the time, in milliseconds since 1970, so that no later commit is earlier.
+    pub(super) fn saw(&mut self, time: u64) {
+        self.edit.saw(time);
+    }
+
+    fn note(&mut self, table: Table, id: &str, kept: bool) -> Result<()> {
+        let Self { transaction, seal, edit } = self;
+        edit.note(seal, &|row| manifest_row_in(transaction, row), table, id, kept)
+    }
+
+    fn put_row(&self, table: Table, id: &str, sealed: &[u8]) -> Result<()> {
+        let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
+        opened.insert(id, sealed).map_err(storage_error)?;
+        Ok(())
+    }
+
+    fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
+        manifest_row_in(&self.transaction, row)
+    }
+
+    /// Commits, and tells the number of the commit.
+    fn commit(self) -> Result<u64> {
+        let commit = self.edit.commit();
+        put_manifest(&self.transaction, self.edit, self.seal)?;
+        self.transaction.commit().map_err(storage_error)?;
+        Ok(commit)
     }
 }
 
-fn sealed_in(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
+/// Lets `work` make a database in a temporary file, and then gives the file its name.
+fn in_new_file(path: &Path, work: impl FnOnce(FileBackend) -> Result<()>) -> Result<()> {
+    let failed = |error| io_error("make", path, error);
+    if path.try_exists().map_err(failed)? {
+        return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let file = new_private_file(path).map_err(failed)?;
+    work(FileBackend::new(file.reopen().map_err(failed)?).map_err(storage_error)?)?;
+    put_in_place(file, path).map_err(failed)
+}
+
+fn row_of(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
     let Some(found) = table.get(id).map_err(storage_error)? else { return Ok(None) };
     bounded(found.value()).map(|sealed| Some(sealed.to_vec()))
 }
 
-/// The bytes, if they are few enough to be a record.
-fn bounded(stored: &[u8]) -> Result<&[u8]> {
-    if stored.len() > MAX_RECORD_LEN { Err(damaged()) } else { Ok(stored) }
+fn manifest_row(table: &impl ReadableTable<u16, &'static [u8]>, row: u16) -> Result<Option<Vec<u8>>> {
+    let Some(found) = table.get(row).map_err(storage_error)? else { return Ok(None) };
+    bounded(found.value()).map(|row| Some(row.to_vec()))
 }
 
-impl Seal {
-    fn seal(&self, table: Table, id: &str, record: &impl Serialize) -> Result<Vec<u8>> {
-        sealed::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id), &to_cbor(record)?)
-    }
+fn manifest_row_in(transaction: &WriteTransaction, row: u16) -> Result<Option<Vec<u8>>> {
+    manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
+}
 
-    fn open<T: DeserializeOwned>(&self, table: Table, id: &str, sealed: &[u8]) -> Result<T> {
-        let sealed = bounded(sealed)?;
-        let opened = sealed::open(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id), sealed);
-        from_cbor(&opened.map_err(|Refused| damaged())?).ok_or_else(damaged)
+fn ids_of(table: &impl ReadableTable<&'static str, &'static [u8]>, prefix: &str, most: usize) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for row in table.range(prefix..).map_err(storage_error)?.take(most) {
+        let (id, _) = row.map_err(storage_error)?;
+        if !id.value().starts_with(prefix) {
+            break;
+        }
+        ids.push(id.value().to_owned());
     }
+    Ok(ids)
+}
 
-    /// Binds a record to its place. The store's id has one length, and no table's name begins another's with a zero
-    /// byte.
-    fn place(&self, table: Table, id: &str) -> Vec<u8> {
-        [&self.store_id, table.name().as_bytes(), &[0], id.as_bytes()].concat()
+fn put_header(transaction: &WriteTransaction, header: &Header, seal: &Seal) -> Result<()> {
+    let mut table = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+    table.insert(HEADER, header.to_row(seal)?.as_slice()).map_err(storage_error)?;
+    Ok(())
+}
+
+fn put_manifest(transaction: &WriteTransaction, edit: Edit, seal: &Seal) -> Result<()> {
+    let mut table = transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?;
+    for (row, bytes) in edit.finish(seal)? {
+        match bytes {
+            Some(bytes) => table.insert(row, bytes.as_slice()).map_err(storage_error)?,
+            None => table.remove(row).map_err(storage_error)?,
+        };
     }
+    Ok(())
+}
+
+fn copy_table<K: redb::Key + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    definition: TableDefinition<'_, K, &'static [u8]>,
+) -> Result<()> {
+    let from = match from.open_table(definition) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        opened => opened.map_err(storage_error)?,
+    };
+    let mut to = to.open_table(definition).map_err(storage_error)?;
+    for row in from.iter().map_err(storage_error)? {
+        let (key, value) = row.map_err(storage_error)?;
+        to.insert(key.value(), value.value()).map_err(storage_error)?;
+    }
+    Ok(())
 }
 
 fn builder(mode: ConcurrencyMode) -> Builder {
@@ -302,12 +486,22 @@ fn builder(mode: ConcurrencyMode) -> Builder {
     builder
 }
 
+fn open_error(path: &Path, error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::Storage(StorageError::Io(error)) if !is_damage(&error) => io_error("open", path, error),
+        error => {
+            let detail = format!("cannot open the key store {path:?}, restore it from a copy: {error}");
+            Error::other(ErrorKind::Storage, detail, error)
+        }
+    }
+}
+
 /// Whether the file was read, and found not to be a database.
 fn is_damage(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
-fn read_header(database: &Database) -> Result<StoredHeader> {
+fn read_header(database: &Database) -> Result<Vec<u8>> {
     let transaction = database.begin_read().map_err(storage_error)?;
     let none = || {
         let detail = "the file holds no key store: its making was interrupted, or it is another program's";
@@ -315,44 +509,5 @@ fn read_header(database: &Database) -> Result<StoredHeader> {
     };
     let table = transaction.open_table(HEADER_TABLE).map_err(|_| none())?;
     let stored = table.get(HEADER).map_err(storage_error)?.ok_or_else(none)?;
-    from_cbor(bounded(stored.value())?).ok_or_else(damaged)
-}
-
-fn root_bytes(root: RootKey, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32]>> {
-    match (root.0, passphrase) {
-        (Source::Key(key), None) => Ok(key),
-        (Source::Passphrase(text), Some(stored)) => {
-            let Passphrase { ref salt, memory_kib, passes, lanes } = *stored;
-            key_from_passphrase(&text, salt, PassphraseCost { memory_kib, passes, lanes })
-        }
-        (Source::Key(_), Some(_)) => {
-            Err(Error::new(ErrorKind::Storage, "the key store is sealed with a passphrase, not with a root key"))
-        }
-        (Source::Passphrase(_), None) => {
-            Err(Error::new(ErrorKind::Storage, "the key store is sealed with a root key, not with a passphrase"))
-        }
-    }
-}
-
-fn to_cbor(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
-    // Room for any record of ours, so that growing leaves no copies of secrets behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
-    ciborium::into_writer(value, &mut *bytes).map_err(|_| damaged())?;
-    Ok(bytes)
-}
-
-/// The value, if the bytes are CBOR of it and nothing else.
-pub(super) fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let mut rest = bytes;
-    let value = from_reader_with_recursion_limit(&mut rest, MAX_DEPTH).ok()?;
-    rest.is_empty().then_some(value)
-}
-
-pub(super) fn damaged() -> Error {
-    Error::new(ErrorKind::Storage, "the key store is damaged or was tampered with: restore a copy")
-}
-
-fn storage_error(error: impl Into<redb::Error>) -> Error {
-    let error = error.into();
-    Error::other(ErrorKind::Storage, format!("the key store failed: {error}"), error)
+    Ok(bounded(stored.value())?.to_vec())
 }

@@ -1,0 +1,305 @@
+//! The audit log: each call to the embedded KMS, refusals too, as one event.
+//!
+//! An event goes to `tracing`, always, and to a file of JSON lines, if one is configured. A line names the line before
+//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line, `chain` how lines follow each
+//! other, `file` appends, `verify` checks.
+
+mod chain;
+mod file;
+mod line;
+mod verify;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+use crate::context::EncryptionContext;
+use crate::error::Result;
+
+pub(super) use file::Log;
+pub(super) use verify::verify;
+
+/// Length of a line's MAC in bytes, HMAC-SHA-256.
+const MAC_LEN: usize = 32;
+
+/// Where and how an embedded KMS keeps its audit log.
+///
+/// The file gets one line of JSON for each call, refused calls too: number, time, principal, operation, key, encryption
+/// context and outcome, never a secret. It is only ever appended to, and several processes may share it. Each line
+/// names the one before it and carries a MAC under a key that comes from the root key, so a line that was changed,
+/// removed, moved or added shows when the log is verified.
+///
+/// ```json
+/// {"seq":1,"epoch":0,"time":"2026-11-22T04:36:41.123Z","principal":"arn:aws:iam::000000000000:root",
+///  "operation":"GenerateDataKey","key":"arn:aws:kms:local:000000000000:key/...","context":{"tenant":"acme"},
+///  "outcome":"ok","prev":"5c0e...","mac":"d27a..."}
+/// ```
+///
+/// An operation whose line cannot be written fails, and does nothing. That includes a file that was moved, deleted or
+/// cut short while the KMS was open: open the KMS again after such a change.
+///
+/// Events also go to `tracing`, to the target `manila::audit`, with a log or without.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AuditLog {
+    path: PathBuf,
+    sync_each_call: bool,
+    best_effort: bool,
+    context_keys_only: bool,
+}
+
+impl AuditLog {
+    /// A log in the file at `path`, which is made if there is none, readable by its owner alone.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), sync_each_call: false, best_effort: false, context_keys_only: false }
+    }
+
+    /// Waits for each line to reach the disk: a power failure then loses no line, and each call takes as long as the
+    /// disk does. Without it a crash of the program loses none either, one of the machine may.
+    pub fn sync_each_call(mut self) -> Self {
+        self.sync_each_call = true;
+        self
+    }
+
+    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so.
+    pub fn best_effort(mut self) -> Self {
+        self.best_effort = true;
+        self
+    }
+
+    /// Writes the keys of encryption contexts without their values, to `tracing` too.
+    pub fn context_keys_only(mut self) -> Self {
+        self.context_keys_only = true;
+        self
+    }
+}
+
+/// What verifying an audit log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// Lines that are whole and genuine and come after those before them; repeated and moved lines do not count.
+    pub events: u64,
+    /// What is wrong, in the order of the lines: the first thousand, and whether the end is missing.
+    pub faults: Vec<AuditFault>,
+}
+
+impl AuditReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// Something wrong in an audit log. Its text is one line for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct AuditFault {
+    /// The line in the file, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub kind: AuditFaultKind,
+}
+
+/// The ways in which a line of an audit log can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuditFaultKind {
+    /// It was begun and not finished, as a crash in the middle of writing leaves it; that call was never answered.
+    /// Cutting a line short looks the same, but leaves the next line [`OutOfSequence`](Self::OutOfSequence).
+    Torn,
+    /// It was changed, or not written by this KMS.
+    Changed,
+    /// It is genuine but does not follow the line before it: lines were removed here, or moved, or repeated.
+    OutOfSequence,
+    /// It is no line of an audit log at all.
+    Malformed,
+    /// The log was cut off here: the store knows of later lines, or of another one in this place.
+    CutShort,
+}
+
+impl fmt::Display for AuditFaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Torn => "begun and not finished",
+            Self::Changed => "changed, or not written by this KMS",
+            Self::OutOfSequence => "does not follow the line before it: lines were removed, moved or repeated",
+            Self::Malformed => "no line of an audit log",
+            Self::CutShort => "the log was cut off here",
+        })
+    }
+}
+
+impl fmt::Display for AuditFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.kind)
+    }
+}
+
+/// A call to the KMS.
+pub(super) struct Event<'a> {
+    pub(super) time: SystemTime,
+    pub(super) principal: &'a str,
+    pub(super) operation: &'a str,
+    /// Of the key, if there is one.
+    pub(super) key_arn: Option<&'a str>,
+    pub(super) encryption_context: Option<&'a EncryptionContext>,
+    /// `ok`, or AWS's name of the error.
+    pub(super) outcome: &'a str,
+}
+
+/// The key of the lines' MACs, one for each root key that the store has had.
+#[derive(Clone)]
+pub(super) struct LineKey {
+    /// Counts the root keys, and stands in each line.
+    pub(super) epoch: u64,
+    pub(super) secret: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for LineKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineKey").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// The end of a log, for the store to remember: how many lines there are, and the MAC of the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) lines: u64,
+    pub(super) mac: [u8; MAC_LEN],
+}
+
+/// Tells `tracing` of an event, and writes it to the log if there is one.
+///
+/// `keys` are those of all root keys so far; the line is written under the newest.
+pub(super) fn record(log: Option<&Log>, event: &Event<'_>, keys: &[LineKey], store_id: &[u8]) -> Result<()> {
+    trace(event, log.is_some_and(Log::keeps_context_keys_only));
+    log.map_or(Ok(()), |log| log.append(event, keys, store_id))
+}
+
+fn trace(event: &Event<'_>, context_keys_only: bool) {
+    if !tracing::enabled!(target: "manila::audit", tracing::Level::INFO) {
+        return;
+    }
+    tracing::info!(
+        target: "manila::audit",
+        time = line::rfc3339(event.time),
+        principal = event.principal,
+        operation = event.operation,
+        key = event.key_arn,
+        context = event.encryption_context.and_then(|context| line::context_json(context, context_keys_only)),
+        outcome = event.outcome,
+        "call to the KMS"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Metadata, Subscriber};
+
+    use super::*;
+
+    pub(super) const STORE: &[u8; 16] = b"a store of sixty";
+
+    /// The key of epoch `n` is 32 times the byte `n`.
+    pub(super) fn keys(epochs: impl IntoIterator<Item = u8>) -> Vec<LineKey> {
+        let key = |epoch: u8| LineKey { epoch: epoch.into(), secret: Zeroizing::new([epoch; 32]) };
+        epochs.into_iter().map(key).collect()
+    }
+
+    pub(super) fn event<'a>(operation: &'a str, context: &'a EncryptionContext) -> Event<'a> {
+        Event {
+            time: UNIX_EPOCH + Duration::from_millis(1_795_322_201_123),
+            principal: "arn:aws:iam::000000000000:root",
+            operation,
+            key_arn: Some("arn:aws:kms:local:000000000000:key/1"),
+            encryption_context: Some(context),
+            outcome: "ok",
+        }
+    }
+
+    pub(super) fn tenant() -> EncryptionContext {
+        EncryptionContext::new([("tenant", "acme")]).unwrap()
+    }
+
+    /// Keeps what `tracing` is told, each event as one text.
+    #[derive(Clone, Default)]
+    pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl Heard {
+        pub(super) fn texts(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl Subscriber for Heard {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Text(String);
+            impl Visit for Text {
+                fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                    self.0 += &format!(" {field}={value:?}");
+                }
+            }
+            let mut text = Text(format!("{} {}", event.metadata().target(), event.metadata().level()));
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn tracing_hears_of_each_event_with_a_log_or_without() {
+        let (heard, context) = (Heard::default(), tenant());
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(AuditLog::file(dir.path().join("log")).context_keys_only()).unwrap();
+        tracing::subscriber::with_default(heard.clone(), || {
+            record(None, &event("Decrypt", &context), &keys([1]), STORE).unwrap();
+            record(Some(&log), &event("Encrypt", &context), &keys([1]), STORE).unwrap();
+            let refused =
+                Event { key_arn: None, encryption_context: None, outcome: "NotFoundException", ..event("", &context) };
+            record(None, &refused, &keys([1]), STORE).unwrap();
+        });
+        let [decrypt, encrypt, refused] = heard.texts().try_into().unwrap();
+        assert_eq!(
+            decrypt,
+            "manila::audit INFO message=call to the KMS time=\"2026-11-22T04:36:41.123Z\" \
+             principal=\"arn:aws:iam::000000000000:root\" operation=\"Decrypt\" \
+             key=\"arn:aws:kms:local:000000000000:key/1\" context=\"{\\\"tenant\\\":\\\"acme\\\"}\" outcome=\"ok\""
+        );
+        assert!(
+            encrypt.contains("operation=\"Encrypt\"") && encrypt.contains("context=\"[\\\"tenant\\\"]\""),
+            "{encrypt}"
+        );
+        assert!(refused.ends_with("operation=\"\" outcome=\"NotFoundException\""), "{refused}");
+        assert!(verify(&dir.path().join("log"), &keys([1]), STORE, None).unwrap().is_intact());
+    }
+
+    #[test]
+    fn debug_shows_no_line_key() {
+        assert_eq!(format!("{:?}", keys([9])), "[LineKey { epoch: 9, .. }]");
+    }
+
+    #[test]
+    fn a_fault_says_where_and_what() {
+        let fault = AuditFault { line: 7, kind: AuditFaultKind::Torn };
+        assert_eq!(fault.to_string(), "line 7: begun and not finished");
+    }
+}

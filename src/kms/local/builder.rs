@@ -1,0 +1,145 @@
+//! How an embedded KMS is made and opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Result, quoted};
+use crate::kms::local::answer::invalid;
+use crate::kms::local::audit::AuditLog;
+use crate::kms::local::clock::{Clock, SystemClock};
+use crate::kms::local::root_key::RootKey;
+use crate::kms::local::store::Store;
+use crate::kms::local::{LocalKms, Shared};
+
+const DEFAULT_REGION: &str = "local";
+const DEFAULT_ACCOUNT: &str = "000000000000";
+const MAX_REGION_LEN: usize = 64;
+const ACCOUNT_LEN: usize = 12;
+
+/// Settings of an embedded KMS, to be made or opened with them.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LocalKmsBuilder {
+    region: String,
+    account: String,
+    clock: Arc<dyn Clock>,
+    audit: Option<AuditLog>,
+}
+
+impl Default for LocalKmsBuilder {
+    fn default() -> Self {
+        Self {
+            region: DEFAULT_REGION.to_owned(),
+            account: DEFAULT_ACCOUNT.to_owned(),
+            clock: Arc::new(SystemClock),
+            audit: None,
+        }
+    }
+}
+
+impl LocalKmsBuilder {
+    /// The region of a new store, `local` unless said otherwise. A store that is opened has its own.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The account of a new store, 12 digits, `000000000000` unless said otherwise. A store that is opened has its own.
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// Where the time is from; the operating system unless said otherwise.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Keeps an audit log. Each program that uses the store says so for itself.
+    pub fn audit(mut self, log: AuditLog) -> Self {
+        self.audit = Some(log);
+        self
+    }
+
+    /// A KMS that forgets its keys when the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if region or account cannot be,
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness,
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the audit log cannot be opened.
+    pub fn in_memory(self) -> Result<LocalKms> {
+        self.check()?;
+        let store = Store::in_memory(self.region.clone(), self.account.clone())?;
+        self.finish(store)
+    }
+
+    /// A new KMS in a new file at `path`, readable by its owner alone.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory); [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it
+    /// cannot be made, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
+        self.check()?;
+        let store = Store::create(path.as_ref(), self.region.clone(), self.account.clone(), root_key)?;
+        self.finish(store)
+    }
+
+    /// The KMS in the file at `path`. Other processes may have it open too.
+    ///
+    /// The whole file is verified first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no such file or the audit log cannot be opened,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
+    /// another root key.
+    pub fn open(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
+        let store = Store::open(path.as_ref(), root_key)?;
+        self.finish(store)
+    }
+
+    /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
+    /// second result is their number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
+    pub fn restore(
+        self,
+        backup: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+        root_key: RootKey,
+    ) -> Result<(LocalKms, usize)> {
+        let store = Store::restore(backup.as_ref(), path.as_ref(), root_key)?;
+        let kms = self.finish(store)?;
+        let dropped = kms.settle_restored()?;
+        Ok((kms, dropped))
+    }
+
+    fn check(&self) -> Result<()> {
+        check_region(&self.region)?;
+        if self.account.len() == ACCOUNT_LEN && self.account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(());
+        }
+        let message = format!("{} is no account: it has {ACCOUNT_LEN} digits", quoted(&self.account));
+        Err(invalid("ValidationException", message))
+    }
+
+    fn finish(self, store: Store) -> Result<LocalKms> {
+        let region = store.region();
+        Ok(LocalKms {
+            shared: Arc::new(Shared::new(store, self.clock, self.audit)?),
+            region: region.into(),
+            principal: None,
+        })
+    }
+}
+
+/// What regions are called, so that their names fit into ARNs.
+pub(super) fn check_region(region: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=MAX_REGION_LEN).contains(&region.len()) && region.bytes().all(allowed) {
+        return Ok(());
+    }
+    let message = format!("{} is no region: it has lowercase letters, digits and hyphens", quoted(region));
+    Err(invalid("ValidationException", message))
+}

@@ -1,0 +1,192 @@
+//! One call to the embedded KMS, from its time and caller to its line in the audit log.
+//!
+//! Every operation goes through [`LocalKms::read`] or [`LocalKms::write`], and meets its keys through [`Call::key`]:
+//! there the key is found, the caller's permission and the key's state are checked, and what is overdue is noticed.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kms::local::LocalKms;
+use crate::kms::local::access;
+use crate::kms::local::answer::{code_of, refused};
+use crate::kms::local::audit::Event;
+use crate::kms::local::clock::{from_millis, to_millis};
+use crate::kms::local::key::Key;
+use crate::kms::local::lookup;
+use crate::kms::local::operation::Operation;
+use crate::kms::local::overdue;
+use crate::kms::local::store::{Reading, Tables, Writing};
+
+/// The principal of what nobody asked for.
+const ITSELF: &str = "manila";
+
+/// The latest time that any handle's call saw, in milliseconds: a clock set back changes nothing.
+#[derive(Debug, Default)]
+pub(super) struct HighWater(AtomicU64);
+
+impl HighWater {
+    fn raise(&self, time: u64) -> u64 {
+        self.0.fetch_max(time, Ordering::AcqRel).max(time)
+    }
+}
+
+/// A call that is under way.
+pub(super) struct Call<'a> {
+    kms: &'a LocalKms,
+    operation: Operation,
+    context: Option<&'a EncryptionContext>,
+    /// Milliseconds since 1970.
+    pub(super) now: u64,
+    key_arn: RefCell<Option<String>>,
+    /// Keys that something is overdue for.
+    overdue: RefCell<Vec<String>>,
+    /// Keys that were removed on the way.
+    pub(super) swept: usize,
+}
+
+impl LocalKms {
+    /// A call that changes nothing, unless it finds that something is overdue: then that is done first, and the call
+    /// anew.
+    pub(super) fn read<T>(
+        &self,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        work: impl Fn(&Reading<'_>, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut call = self.call(operation, context);
+        let mut done = self.pass(&mut call, &work);
+        let overdue = call.overdue.take();
+        if !overdue.is_empty() {
+            match self.settle(call.now, &overdue) {
+                Ok(()) => done = self.pass(&mut call, &work),
+                // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
+                Err(error) => done = done.and(Err(error)),
+            }
+        }
+        self.record(&call, done.as_ref().err())?;
+        done
+    }
+
+    fn pass<T>(&self, call: &mut Call<'_>, work: impl Fn(&Reading<'_>, &Call<'_>) -> Result<T>) -> Result<T> {
+        self.shared.store.read(|tables| {
+            call.now = call.now.max(tables.time());
+            work(tables, call)
+        })
+    }
+
+    /// A call that changes the store, whole and durably, or not at all.
+    pub(super) fn write<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&mut Writing<'_>, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut call = self.call(operation, None);
+        let mut recorded = false;
+        let done = self.shared.store.write(|tables| {
+            call.now = call.now.max(tables.time());
+            call.swept = overdue::sweep(self, tables, call.now)?;
+            let done = work(tables, &call)?;
+            // Before the commit: what the log does not tell of does not happen.
+            self.record(&call, None)?;
+            recorded = true;
+            Ok(done)
+        });
+        match done {
+            Ok(done) => Ok(done),
+            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
+            Err(error) => {
+                self.record(&call, Some(&error))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what is overdue: removes what is past its deadline, and rotates these keys.
+    fn settle(&self, now: u64, key_ids: &[String]) -> Result<()> {
+        self.shared.store.write(|tables| {
+            overdue::sweep(self, tables, now)?;
+            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))
+        })
+    }
+
+    fn call<'a>(&'a self, operation: Operation, context: Option<&'a EncryptionContext>) -> Call<'a> {
+        let now = self.shared.high_water.raise(to_millis(self.shared.clock.now()));
+        Call { kms: self, operation, context, now, key_arn: RefCell::default(), overdue: RefCell::default(), swept: 0 }
+    }
+
+    fn record(&self, call: &Call<'_>, error: Option<&Error>) -> Result<()> {
+        let outcome = error.map_or_else(|| "ok".to_owned(), code_of);
+        self.shared.audit(&Event {
+            time: from_millis(call.now),
+            principal: self.principal(),
+            operation: call.operation.name(),
+            key_arn: call.key_arn.borrow().as_deref(),
+            encryption_context: call.context,
+            outcome: &outcome,
+        })
+    }
+
+    /// The line of what the KMS does to a key by itself.
+    pub(super) fn record_own(&self, operation: Operation, key_arn: &str, now: u64) -> Result<()> {
+        self.shared.audit(&Event {
+            time: from_millis(now),
+            principal: ITSELF,
+            operation: operation.name(),
+            key_arn: Some(key_arn),
+            encryption_context: None,
+            outcome: "ok",
+        })
+    }
+}
+
+impl Call<'_> {
+    /// The key that a name stands for, for the operation of this call.
+    pub(super) fn key(&self, tables: &impl Tables, name: &str) -> Result<Key> {
+        self.key_for(self.operation, self.context, tables, name)
+    }
+
+    /// The same for one of the two halves of `ReEncrypt`, each with its own context.
+    pub(super) fn key_for(
+        &self,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        tables: &impl Tables,
+        name: &str,
+    ) -> Result<Key> {
+        let key = self.find(tables, name)?;
+        self.names(&key);
+        access::permission(self.kms, tables, &key, operation, context)?;
+        operation.check_state(key.state(self.now))?;
+        let due = key.material.next_rotation().is_some_and(|due| due <= self.now);
+        if due && operation.uses_newest_material() {
+            self.overdue.borrow_mut().push(key.id.clone());
+        }
+        Ok(key)
+    }
+
+    /// The key that a name stands for, whoever may use it.
+    pub(super) fn find(&self, tables: &impl Tables, name: &str) -> Result<Key> {
+        let key = lookup::find(tables, &self.kms.place(), name)?;
+        if key.is_deleted(self.now) {
+            self.overdue.borrow_mut().push(key.id);
+            return Err(lookup::not_found(name));
+        }
+        Ok(key)
+    }
+
+    /// Notes the key that the call is about, for its line.
+    pub(super) fn names(&self, key: &Key) {
+        *self.key_arn.borrow_mut() = Some(key.arn.clone());
+    }
+
+    /// Fails unless the owner calls: what concerns no one key is up to IAM policies on AWS, and to the owner here.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        if self.kms.is_owner() {
+            return Ok(());
+        }
+        let message = format!("only the owner of the account may call {}", self.operation.name());
+        Err(refused("AccessDeniedException", message))
+    }
+}

@@ -1,0 +1,383 @@
+//! Grants: leave for one principal to use one key, given without touching its policy.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::EncryptionContext;
+use crate::crypto;
+use crate::error::{Result, quoted};
+use crate::kms::local::LocalKms;
+use crate::kms::local::access::{self, Permission};
+use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::clock::from_millis;
+use crate::kms::local::key::{Key, KeySpec};
+use crate::kms::local::lookup::{Place, row};
+use crate::kms::local::operation::Operation;
+use crate::kms::local::policy::check_principal;
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
+
+/// What a grant can allow, under AWS's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum GrantOperation {
+    /// To pass on some of the grant.
+    CreateGrant,
+    /// To decrypt.
+    Decrypt,
+    /// To learn what is known of the key.
+    DescribeKey,
+    /// To encrypt.
+    Encrypt,
+    /// To have data keys made.
+    GenerateDataKey,
+    /// To have data keys made, encrypted alone.
+    GenerateDataKeyWithoutPlaintext,
+    /// To make message authentication codes.
+    GenerateMac,
+    /// To decrypt what is encrypted under another key at once.
+    ReEncryptFrom,
+    /// To encrypt what is decrypted under another key at once.
+    ReEncryptTo,
+    /// To give the grant up.
+    RetireGrant,
+    /// To check message authentication codes.
+    VerifyMac,
+}
+
+impl GrantOperation {
+    const fn operation(self) -> Operation {
+        match self {
+            Self::CreateGrant => Operation::CreateGrant,
+            Self::Decrypt => Operation::Decrypt,
+            Self::DescribeKey => Operation::DescribeKey,
+            Self::Encrypt => Operation::Encrypt,
+            Self::GenerateDataKey => Operation::GenerateDataKey,
+            Self::GenerateDataKeyWithoutPlaintext => Operation::GenerateDataKeyWithoutPlaintext,
+            Self::GenerateMac => Operation::GenerateMac,
+            Self::ReEncryptFrom => Operation::ReEncryptFrom,
+            Self::ReEncryptTo => Operation::ReEncryptTo,
+            Self::RetireGrant => Operation::RetireGrant,
+            Self::VerifyMac => Operation::VerifyMac,
+        }
+    }
+}
+
+/// What the encryption context of a call must be for a grant to allow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrantConstraint {
+    /// Exactly these pairs.
+    Equals(EncryptionContext),
+    /// These pairs, and maybe others.
+    Subset(EncryptionContext),
+}
+
+impl GrantConstraint {
+    fn allows(&self, context: &EncryptionContext) -> bool {
+        match self {
+            Self::Equals(pairs) => pairs == context,
+            Self::Subset(pairs) => is_within(pairs, context),
+        }
+    }
+
+    /// Whether all that `self` allows `other` allows too.
+    fn is_as_strict_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Equals(mine), other) => other.allows(mine),
+            (Self::Subset(mine), Self::Subset(pairs)) => is_within(pairs, mine),
+            (Self::Subset(_), Self::Equals(_)) => false,
+        }
+    }
+}
+
+fn is_within(pairs: &EncryptionContext, context: &EncryptionContext) -> bool {
+    pairs.iter().all(|(key, value)| context.get(key) == Some(value))
+}
+
+/// What a new grant is to allow, and to whom.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CreateGrant {
+    grantee: String,
+    retiring: Option<String>,
+    operations: BTreeSet<GrantOperation>,
+    constraint: Option<GrantConstraint>,
+}
+
+impl CreateGrant {
+    /// A grant for the principal of this ARN, which allows nothing yet.
+    pub fn to(grantee: impl Into<String>) -> Self {
+        Self { grantee: grantee.into(), retiring: None, operations: BTreeSet::new(), constraint: None }
+    }
+
+    /// Allows an operation.
+    pub fn operation(mut self, operation: GrantOperation) -> Self {
+        self.operations.insert(operation);
+        self
+    }
+
+    /// Lets another principal [retire](LocalKms::retire_grant) the grant.
+    pub fn retiring_principal(mut self, arn: impl Into<String>) -> Self {
+        self.retiring = Some(arn.into());
+        self
+    }
+
+    /// Allows calls with such an encryption context only.
+    pub fn constraint(mut self, constraint: GrantConstraint) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+}
+
+/// A grant on a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// The grant's id.
+    pub id: String,
+    /// ARN of the principal that it is for.
+    pub grantee: String,
+    /// ARN of another principal that may retire it.
+    pub retiring_principal: Option<String>,
+    /// What it allows.
+    pub operations: Vec<GrantOperation>,
+    /// With which encryption contexts.
+    pub constraint: Option<GrantConstraint>,
+    /// ARN of the principal that made it.
+    pub issuer: String,
+    /// When it was made.
+    pub created: SystemTime,
+}
+
+/// A grant as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct GrantRecord {
+    grantee: String,
+    retiring: Option<String>,
+    operations: BTreeSet<GrantOperation>,
+    constraint: Option<ConstraintRecord>,
+    issuer: String,
+    created: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ConstraintRecord {
+    exactly: bool,
+    pairs: Vec<(String, String)>,
+}
+
+impl GrantRecord {
+    fn constraint(&self) -> Result<Option<GrantConstraint>> {
+        let Some(stored) = &self.constraint else { return Ok(None) };
+        let pairs = EncryptionContext::new(stored.pairs.iter().cloned())?;
+        Ok(Some(if stored.exactly { GrantConstraint::Equals(pairs) } else { GrantConstraint::Subset(pairs) }))
+    }
+
+    /// Whether the grant allows an operation. Its constraint is on calls that have an encryption context.
+    fn allows(&self, principal: &str, operation: Operation, context: Option<&EncryptionContext>) -> Result<bool> {
+        if self.grantee != principal || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
+            return Ok(false);
+        }
+        Ok(match (self.constraint()?, context) {
+            (Some(constraint), Some(context)) => constraint.allows(context),
+            _ => true,
+        })
+    }
+
+    /// Whether `other` may be made by one who has this grant alone: it allows no more, under no looser constraint.
+    fn covers(&self, other: &Self) -> Result<bool> {
+        let as_strict = match (self.constraint()?, other.constraint()?) {
+            (None, _) => true,
+            (Some(mine), Some(others)) => others.is_as_strict_as(&mine),
+            (Some(_), None) => false,
+        };
+        Ok(as_strict && other.operations.is_subset(&self.operations))
+    }
+
+    fn to_grant(&self, id: String) -> Result<Grant> {
+        Ok(Grant {
+            id,
+            grantee: self.grantee.clone(),
+            retiring_principal: self.retiring.clone(),
+            operations: self.operations.iter().copied().collect(),
+            constraint: self.constraint()?,
+            issuer: self.issuer.clone(),
+            created: from_millis(self.created),
+        })
+    }
+}
+
+impl LocalKms {
+    /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
+    ///
+    /// Who may create grants by a grant of his own can pass on no more than that one allows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is no ARN, nothing is
+    /// allowed, or the key does not do what is.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
+    pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
+        self.write(Operation::CreateGrant, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            let grant = GrantRecord {
+                grantee: request.grantee.clone(),
+                retiring: request.retiring.clone(),
+                operations: request.operations.clone(),
+                constraint: request.constraint.as_ref().map(ConstraintRecord::from),
+                issuer: self.principal().to_owned(),
+                created: call.now,
+            };
+            check(&grant, &key)?;
+            if let Permission::Grant(own) = access::permission(self, tables, &key, Operation::CreateGrant, None)?
+                && !own.covers(&grant)?
+            {
+                let message = "a grant that is passed on allows no more than one's own";
+                return Err(refused("AccessDeniedException", message));
+            }
+            let id = hex(&crypto::random_array::<32>()?);
+            tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
+            Ok(id)
+        })
+    }
+
+    /// The grants on a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    pub fn list_grants(&self, key_id: &str) -> Result<Vec<Grant>> {
+        self.read(Operation::ListGrants, None, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            of_key(tables, &key)?.into_iter().map(|(id, grant)| grant.to_grant(id)).collect()
+        })
+    }
+
+    /// Takes a grant back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
+    pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
+        self.write(Operation::RevokeGrant, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            load(tables, &key, grant_id)?;
+            tables.remove(Table::Grants, &grant_row(&key, grant_id))
+        })
+    }
+
+    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
+    /// of these.
+    pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
+        self.write(Operation::RetireGrant, |tables, call| {
+            let key = call.find(tables, key_id)?;
+            call.names(&key);
+            let may = match load(tables, &key, grant_id) {
+                Ok(grant) => {
+                    self.is_owner()
+                        || grant.retiring.as_deref() == Some(self.principal())
+                        || grant.allows(self.principal(), Operation::RetireGrant, None)?
+                }
+                Err(missing) if self.is_owner() => return Err(missing),
+                Err(_) => false,
+            };
+            if !may {
+                return Err(refused(
+                    "AccessDeniedException",
+                    "neither the grant nor the account lets the caller retire it",
+                ));
+            }
+            tables.remove(Table::Grants, &grant_row(&key, grant_id))
+        })
+    }
+}
+
+/// The grant that allows a principal an operation on a key.
+pub(super) fn find(
+    tables: &impl Tables,
+    key: &Key,
+    principal: &str,
+    operation: Operation,
+    context: Option<&EncryptionContext>,
+) -> Result<Option<GrantRecord>> {
+    for (_, grant) in of_key(tables, key)? {
+        if grant.allows(principal, operation, context)? {
+            return Ok(Some(grant));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes all grants on a key.
+pub(super) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
+    for row in tables.ids(Table::Grants, &format!("{}/", place.row(key_id)))? {
+        tables.remove(Table::Grants, &row)?;
+    }
+    Ok(())
+}
+
+fn grant_row(key: &Key, grant_id: &str) -> String {
+    format!("{}/{grant_id}", row(&key.region, &key.id))
+}
+
+fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
+    let prefix = grant_row(key, "");
+    let mut grants = Vec::new();
+    for row in tables.ids(Table::Grants, &prefix)? {
+        let grant = tables.get(Table::Grants, &row)?.ok_or_else(damaged)?;
+        grants.push((row.strip_prefix(&prefix).unwrap_or_default().to_owned(), grant));
+    }
+    Ok(grants)
+}
+
+fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
+    let found = tables.get(Table::Grants, &grant_row(key, grant_id))?;
+    found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
+}
+
+fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
+    check_principal(&grant.grantee)?;
+    grant.retiring.as_deref().map_or(Ok(()), check_principal)?;
+    if grant.operations.is_empty() {
+        return Err(invalid("ValidationException", "a grant allows at least one operation"));
+    }
+    let encrypts = key.material.spec == KeySpec::SymmetricDefault;
+    let unfit = |operation: &&GrantOperation| match operation {
+        GrantOperation::GenerateMac | GrantOperation::VerifyMac => encrypts,
+        GrantOperation::CreateGrant | GrantOperation::DescribeKey | GrantOperation::RetireGrant => false,
+        _ => !encrypts,
+    };
+    if let Some(operation) = grant.operations.iter().find(unfit) {
+        return Err(invalid(
+            "ValidationException",
+            format!("this kind of key does not {}", operation.operation().name()),
+        ));
+    }
+    if grant.constraint.is_some() && !encrypts {
+        let message = "HMAC keys take no encryption context, so a grant on one takes no constraint";
+        return Err(invalid("ValidationException", message));
+    }
+    Ok(())
+}
+
+impl From<&GrantConstraint> for ConstraintRecord {
+    fn from(constraint: &GrantConstraint) -> Self {
+        let (exactly, pairs) = match constraint {
+            GrantConstraint::Equals(pairs) => (true, pairs),
+            GrantConstraint::Subset(pairs) => (false, pairs),
+        };
+        let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { exactly, pairs }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

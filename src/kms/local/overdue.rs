@@ -1,0 +1,126 @@
+//! What time does to keys: deletion, expiry and rotation.
+//!
+//! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
+//! after it, or the first call that meets it, does the work for good.
+
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::alias;
+use crate::kms::local::clock::days_after;
+use crate::kms::local::grant;
+use crate::kms::local::key::{KeyMaterial, KeyRecord, MaterialRecord};
+use crate::kms::local::lookup::{Place, row};
+use crate::kms::local::operation::Operation;
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
+
+/// What happens at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// A key of a region is deleted.
+    Deletion,
+    /// Imported material is removed.
+    Expiry,
+}
+
+impl Deadline {
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::Deletion => "d",
+            Self::Expiry => "e",
+        }
+    }
+
+    /// Where the deadline is stored, so that the earliest one comes first. `of` is what meets it: the row of a key in
+    /// its region for a deletion, the id of a key for an expiry, which meets all its regions.
+    fn row(self, time: u64, of: &str) -> String {
+        format!("{time:020}/{}/{of}", self.letter())
+    }
+
+    pub(super) fn set(self, tables: &mut Writing<'_>, time: u64, of: &str) -> Result<()> {
+        tables.put(Table::Deadlines, &self.row(time, of), &())
+    }
+
+    pub(super) fn unset(self, tables: &mut Writing<'_>, time: u64, of: &str) -> Result<()> {
+        tables.remove(Table::Deadlines, &self.row(time, of))
+    }
+}
+
+/// Removes all that is past its deadline, and notes the time. Returns the number of deleted keys.
+pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<usize> {
+    let mut deleted = 0_usize;
+    tables.saw(now);
+    while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
+        let (time, rest) = first.split_once('/').ok_or_else(damaged)?;
+        let (what, of) = rest.split_once('/').ok_or_else(damaged)?;
+        if time.parse::<u64>().map_err(|_| damaged())? > now {
+            break;
+        }
+        if what == Deadline::Deletion.letter() {
+            let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
+            let place = Place { region, account: kms.account() };
+            delete(tables, &place, key_id)?;
+            kms.record_own(Operation::DeleteKey, &place.key_arn(key_id), now)?;
+            deleted = deleted.saturating_add(1);
+        } else {
+            forget_material(tables, of)?;
+        }
+        tables.remove(Table::Deadlines, &first)?;
+    }
+    Ok(deleted)
+}
+
+/// Removes a key of a region, and its material with the last region.
+fn delete(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
+    tables.remove(Table::Keys, &place.row(key_id))?;
+    alias::remove_all(tables, place, key_id)?;
+    grant::remove_all(tables, place, key_id)?;
+    let mut material: MaterialRecord = tables.get(Table::Materials, key_id)?.ok_or_else(damaged)?;
+    material.regions.retain(|region| region != place.region);
+    if !material.regions.is_empty() {
+        return tables.put(Table::Materials, key_id, &material);
+    }
+    if let Some(expiry) = material.expiry {
+        Deadline::Expiry.unset(tables, expiry, key_id)?;
+    }
+    tables.remove(Table::Materials, key_id)
+}
+
+/// Removes imported material that has expired.
+fn forget_material(tables: &mut Writing<'_>, key_id: &str) -> Result<()> {
+    if let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? {
+        material.materials.clear();
+        material.expiry = None;
+        tables.put(Table::Materials, key_id, &material)?;
+    }
+    Ok(())
+}
+
+/// Rotates a key if that is due and its primary is enabled. Looked at again here, inside the write transaction, so
+/// that two processes rotate once.
+pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now: u64) -> Result<()> {
+    let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
+    let Some(days) = material.rotation_days else { return Ok(()) };
+    let primary = material.regions.first().ok_or_else(damaged)?.clone();
+    let record: Option<KeyRecord> = tables.get(Table::Keys, &row(&primary, key_id))?;
+    let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
+    let period = days_after(0, days);
+    let periods = now.saturating_sub(material.rotation_base).checked_div(period).unwrap_or(0);
+    if periods == 0 || !usable {
+        return Ok(());
+    }
+    // Of several that were missed only the last one matters: nothing was encrypted in between.
+    let due = material.rotation_base.saturating_add(periods.saturating_mul(period));
+    material.rotation_base = due;
+    add_material(&mut material, due, false)?;
+    tables.put(Table::Materials, key_id, &material)?;
+    let place = Place { region: &primary, account: kms.account() };
+    kms.record_own(Operation::RotateKey, &place.key_arn(key_id), now)
+}
+
+/// Gives a key new material, which encrypts from now on.
+pub(super) fn add_material(material: &mut MaterialRecord, time: u64, on_demand: bool) -> Result<()> {
+    let newest = material.materials.last().map_or(0, |newest| newest.id);
+    let id = newest.checked_add(1).ok_or_else(damaged)?;
+    material.materials.push(KeyMaterial::generate(id, material.spec, time, on_demand)?);
+    Ok(())
+}

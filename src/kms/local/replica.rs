@@ -1,0 +1,72 @@
+//! Multi-Region keys: one material in several regions.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::builder::check_region;
+use crate::kms::local::key::{Key, KeyMetadata, KeyRecord};
+use crate::kms::local::lifecycle::put;
+use crate::kms::local::lookup::{self, Place};
+use crate::kms::local::operation::Operation;
+
+impl LocalKms {
+    /// Makes a replica of a multi-Region primary key in another region: the same id and material, and what one
+    /// encrypts the other decrypts. State, description, tags, policy, grants and aliases are the replica's own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no primary multi-Region key
+    /// (`UnsupportedOperationException`) or is in that region already (`AlreadyExistsException`).
+    pub fn replicate_key(&self, key_id: &str, region: &str) -> Result<KeyMetadata> {
+        self.write(Operation::ReplicateKey, |tables, call| {
+            check_region(region)?;
+            let mut key = call.key(tables, key_id)?;
+            check_primary(&key)?;
+            if key.material.regions.iter().any(|there| there == region) {
+                let message = format!("the key is in {region} already");
+                return Err(invalid("AlreadyExistsException", message));
+            }
+            key.material.regions.push(region.to_owned());
+            let arn = Place { region, account: self.account() }.key_arn(&key.id);
+            let record = KeyRecord {
+                description: String::new(),
+                tags: BTreeMap::new(),
+                created: call.now,
+                enabled: true,
+                deletion: None,
+                policy: None,
+            };
+            let replica = Key { arn, region: region.to_owned(), record, ..key };
+            put(tables, &replica)?;
+            Ok(replica.metadata(call.now))
+        })
+    }
+
+    /// Makes the replica in another region the primary key, and the primary a replica.
+    ///
+    /// # Errors
+    /// As [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there
+    /// is no enabled replica in that region.
+    pub fn update_primary_region(&self, key_id: &str, region: &str) -> Result<()> {
+        self.write(Operation::UpdatePrimaryRegion, |tables, call| {
+            let mut key = call.key(tables, key_id)?;
+            check_primary(&key)?;
+            let there = lookup::load(tables, &Place { region, account: self.account() }, &key.id)?;
+            let replica = there.filter(|there| !there.is_deleted(call.now)).ok_or_else(|| lookup::not_found(key_id))?;
+            Operation::UpdatePrimaryRegion.check_state(replica.state(call.now))?;
+            key.material.regions.retain(|other| other != region);
+            key.material.regions.insert(0, region.to_owned());
+            put(tables, &key)
+        })
+    }
+}
+
+fn check_primary(key: &Key) -> Result<()> {
+    if key.is_multi_region() && key.is_primary() {
+        return Ok(());
+    }
+    let message = "the key is no multi-Region primary key: make one with CreateKey::multi_region".to_owned();
+    Err(refused("UnsupportedOperationException", message))
+}

@@ -1,0 +1,152 @@
+//! Rotation: new key material under the same id and ARN.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::clock::from_millis;
+use crate::kms::local::key::{Key, KeyOrigin, KeySpec};
+use crate::kms::local::operation::Operation;
+use crate::kms::local::overdue;
+
+/// Days between automatic rotations, as on AWS.
+const ROTATION_DAYS: std::ops::RangeInclusive<u32> = 90..=2560;
+const DEFAULT_ROTATION_DAYS: u32 = 365;
+/// On-demand rotations of one key, as on AWS.
+///
+/// Source: AWS KMS Developer Guide, "Quotas", on-demand rotation.
+const MAX_ON_DEMAND: usize = 25;
+
+/// How a key is rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RotationStatus {
+    /// The time between automatic rotations, a whole number of days; none if they are off.
+    pub period: Option<Duration>,
+    /// When the key will be rotated next.
+    pub next: Option<SystemTime>,
+}
+
+/// A rotation that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyRotation {
+    /// When the new material took over.
+    pub date: SystemTime,
+    /// Whether it was asked for; otherwise it was due.
+    pub on_demand: bool,
+}
+
+impl LocalKms {
+    /// Rotates a key by itself every 365 days, counted from now.
+    ///
+    /// Id and ARN stay; the newest material encrypts, every older one still decrypts. A rotation takes place with the
+    /// first use of the key after it is due; if several were missed, once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if
+    /// it is an HMAC key, has imported material, or is a multi-Region replica.
+    pub fn enable_key_rotation(&self, key_id: &str) -> Result<()> {
+        self.enable_key_rotation_every(key_id, DEFAULT_ROTATION_DAYS)
+    }
+
+    /// [`enable_key_rotation`](Self::enable_key_rotation) every 90 to 2560 days. Where rotation is enabled already the
+    /// new period counts from the last rotation.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
+    pub fn enable_key_rotation_every(&self, key_id: &str, days: u32) -> Result<()> {
+        self.change(Operation::EnableKeyRotation, key_id, |key, call| {
+            check_days(days)?;
+            check_primary(key)?;
+            if key.material.rotation_days.replace(days).is_none() {
+                key.material.rotation_base = call.now;
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends automatic rotation. Older material still decrypts.
+    ///
+    /// # Errors
+    /// As [`enable_key_rotation`](Self::enable_key_rotation).
+    pub fn disable_key_rotation(&self, key_id: &str) -> Result<()> {
+        self.change(Operation::DisableKeyRotation, key_id, |key, _| {
+            check_primary(key)?;
+            key.material.rotation_days = None;
+            Ok(())
+        })
+    }
+
+    /// Rotates a key now. The schedule of automatic rotations stays as it is.
+    ///
+    /// # Errors
+    /// As [`enable_key_rotation`](Self::enable_key_rotation), and
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times.
+    pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
+        self.change(Operation::RotateKeyOnDemand, key_id, |key, call| {
+            check_primary(key)?;
+            let so_far = key.material.materials.iter().filter(|material| material.on_demand).count();
+            if so_far >= MAX_ON_DEMAND {
+                let message = format!("a key is rotated on demand {MAX_ON_DEMAND} times at most");
+                return Err(invalid("LimitExceededException", message));
+            }
+            overdue::add_material(&mut key.material, call.now, true)
+        })
+    }
+
+    /// How a key is rotated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    pub fn key_rotation_status(&self, key_id: &str) -> Result<RotationStatus> {
+        self.read(Operation::GetKeyRotationStatus, None, |tables, call| {
+            let material = call.key(tables, key_id)?.material;
+            let period = material.rotation_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+            Ok(RotationStatus { period, next: material.next_rotation().map(from_millis) })
+        })
+    }
+
+    /// The rotations of a key, oldest first.
+    ///
+    /// # Errors
+    /// As [`key_rotation_status`](Self::key_rotation_status).
+    pub fn list_key_rotations(&self, key_id: &str) -> Result<Vec<KeyRotation>> {
+        self.read(Operation::ListKeyRotations, None, |tables, call| {
+            let materials = call.key(tables, key_id)?.material.materials;
+            let rotations = materials
+                .iter()
+                .skip(1)
+                .map(|material| KeyRotation { date: from_millis(material.created), on_demand: material.on_demand });
+            Ok(rotations.collect())
+        })
+    }
+}
+
+pub(super) fn check_days(days: u32) -> Result<()> {
+    if ROTATION_DAYS.contains(&days) {
+        return Ok(());
+    }
+    let message = format!("a key rotates every {} to {} days, not {days}", ROTATION_DAYS.start(), ROTATION_DAYS.end());
+    Err(invalid("ValidationException", message))
+}
+
+/// Only material of the KMS's own making rotates, and only that of keys that encrypt.
+pub(super) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
+    if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
+        return Ok(());
+    }
+    let message = "HMAC keys and keys with imported material do not rotate".to_owned();
+    Err(invalid("UnsupportedOperationException", message))
+}
+
+fn check_primary(key: &Key) -> Result<()> {
+    check_can_rotate(key.material.spec, key.material.origin)?;
+    if key.is_primary() {
+        return Ok(());
+    }
+    let message = "a replica rotates with its primary key: ask in the primary's region".to_owned();
+    Err(refused("UnsupportedOperationException", message))
+}

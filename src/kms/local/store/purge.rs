@@ -1,0 +1,59 @@
+//! Leaving nothing behind of what was removed.
+
+use std::sync::PoisonError;
+
+use redb::{CompactionError, Database, TableDefinition};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kms::local::root_key::io_error;
+use crate::kms::local::store::Store;
+use crate::kms::local::store::codec::storage_error;
+
+/// Takes up free pages for a moment, so that they are written over.
+const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
+/// Fills most of a page of 4096 bytes, alone.
+const FILLER_ROW: [u8; 3000] = [0; 3000];
+
+impl Store {
+    /// Gives back the space of what was removed, and writes over what is left of it.
+    pub(in crate::kms::local) fn purge(&self) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        compact(&mut state.database)?;
+        if let Some(path) = &self.path {
+            let len = || path.metadata().map(|file| file.len()).map_err(|error| io_error("read", path, error));
+            overwrite_free_pages(&state.database, len)?;
+            compact(&mut state.database)?;
+        }
+        Ok(())
+    }
+}
+
+fn compact(database: &mut Database) -> Result<()> {
+    match database.compact() {
+        Ok(_) => Ok(()),
+        Err(CompactionError::TransactionInProgress) => {
+            let detail = "the key store cannot be compacted while another process uses it: try again";
+            Err(Error::new(ErrorKind::Storage, detail))
+        }
+        Err(error) => Err(storage_error(error)),
+    }
+}
+
+/// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
+fn overwrite_free_pages(database: &Database, len: impl Fn() -> Result<u64>) -> Result<()> {
+    let before = len()?;
+    let filling = database.begin_write().map_err(storage_error)?;
+    {
+        let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
+        for row in 0.. {
+            filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
+            if len()? > before {
+                break;
+            }
+        }
+    }
+    filling.commit().map_err(storage_error)?;
+    let emptying = database.begin_write().map_err(storage_error)?;
+    emptying.delete_table(FILLER).map_err(storage_error)?;
+    emptying.commit().map_err(storage_error)
+}

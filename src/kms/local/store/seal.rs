@@ -1,0 +1,86 @@
+//! What a store is sealed with: keys derived from the root key.
+
+use zeroize::Zeroizing;
+
+use crate::crypto::{self, Hkdf, MacHash, Refused};
+use crate::error::Result;
+use crate::kms::local::sealed;
+use crate::kms::local::store::Table;
+use crate::kms::local::store::codec::{bounded, damaged};
+use crate::suite::Hash;
+
+const CHECK_PURPOSE: &[u8] = b"manila local-kms store 1";
+const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
+const MANIFEST_PURPOSE: &[u8] = b"manila local-kms manifest 1";
+const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
+
+/// Length of a tag of the manifest.
+pub(super) const MAC_LEN: usize = 32;
+
+/// The root key, and what is derived from it for one store.
+pub(in crate::kms::local) struct Seal {
+    root: Zeroizing<[u8; 32]>,
+    store_id: Vec<u8>,
+    /// Counts the root keys that the store has had.
+    epoch: u64,
+    manifest: Zeroizing<[u8; 32]>,
+}
+
+impl Seal {
+    pub(super) fn new(root: Zeroizing<[u8; 32]>, store_id: Vec<u8>, epoch: u64) -> Result<Self> {
+        let manifest = derive(&root, &store_id, MANIFEST_PURPOSE)?;
+        Ok(Self { root, store_id, epoch, manifest })
+    }
+
+    pub(in crate::kms::local) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(in crate::kms::local) fn store_id(&self) -> &[u8] {
+        &self.store_id
+    }
+
+    /// The key of the audit log's lines in this epoch.
+    pub(in crate::kms::local) fn audit_key(&self) -> Result<Zeroizing<[u8; 32]>> {
+        derive(&self.root, &self.store_id, AUDIT_PURPOSE)
+    }
+
+    /// Seals nothing, bound to the header: who opens it has the root key.
+    pub(super) fn seal_header(&self, header: &[u8]) -> Result<Vec<u8>> {
+        sealed::seal(self.root.as_slice(), CHECK_PURPOSE, header, &[])
+    }
+
+    pub(super) fn check_header(&self, header: &[u8], check: &[u8]) -> Result<(), Refused> {
+        sealed::open(self.root.as_slice(), CHECK_PURPOSE, header, check).map(|_| ())
+    }
+
+    /// Seals the record of `id` that `counter` stands for in the manifest.
+    pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
+        let sealed = sealed::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id, counter), record)?;
+        bounded(&sealed)?;
+        Ok(sealed)
+    }
+
+    pub(super) fn open_bytes(&self, table: Table, id: &str, counter: u64, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let place = self.place(table, id, counter);
+        sealed::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
+    }
+
+    /// Binds a record to its place and its moment. Store ids and counters have one length, and no table's name holds
+    /// a zero byte.
+    fn place(&self, table: Table, id: &str, counter: u64) -> Vec<u8> {
+        [self.store_id.as_slice(), &counter.to_be_bytes(), table.name().as_bytes(), &[0], id.as_bytes()].concat()
+    }
+
+    /// The tag of a part of the manifest.
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
+        let mac = crypto::mac(MacHash::Sha256, self.manifest.as_slice(), parts)?;
+        mac.try_into().map_err(|_| damaged())
+    }
+}
+
+fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::extract(Hash::Sha512, store_id, root).expand(&[purpose], key.as_mut_slice())?;
+    Ok(key)
+}

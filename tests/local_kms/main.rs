@@ -1,0 +1,96 @@
+//! The embedded KMS: AWS's meaning, kept in a file that shows nothing and takes no tampering.
+
+#![cfg(feature = "local-kms")]
+
+mod basics;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use manila::testing::ready;
+use manila::{Clock, EncryptionContext, Error, Kms, KmsError, KmsRequest, LocalKms, RootKey};
+
+pub fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+    EncryptionContext::new(pairs.iter().copied()).unwrap()
+}
+
+/// The name AWS gives an error.
+pub fn code(error: &Error) -> &str {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<KmsError>());
+    source.map_or("", |error| &error.code)
+}
+
+pub fn encrypt(kms: &LocalKms, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+    let context = context(&[("a", "b")]);
+    ready(kms.encrypt(KmsRequest::new(key, &context), plaintext)).map(|answer| answer.ciphertext)
+}
+
+pub fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Vec<u8>, Error> {
+    let context = context(&[("a", "b")]);
+    let answer = ready(kms.decrypt(KmsRequest::new(key, &context), ciphertext))?;
+    Ok(answer.plaintext.expose_secret().to_vec())
+}
+
+pub struct Folder(pub tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.0.path().join("keys.redb")
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.0.path().join("root.key")
+    }
+
+    pub fn create(&self) -> LocalKms {
+        LocalKms::create(self.store(), RootKey::create_file(self.root()).unwrap()).unwrap()
+    }
+
+    pub fn open(&self) -> Result<LocalKms, Error> {
+        LocalKms::open(self.store(), RootKey::open_file(self.root())?)
+    }
+}
+
+/// A clock that stands still until it is moved. It starts on the first of January 2026.
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_767_225_600)))
+    }
+
+    pub fn advance_days(&self, days: u64) {
+        self.advance_secs(days * 24 * 60 * 60);
+    }
+
+    pub fn advance_secs(&self, secs: u64) {
+        self.0.fetch_add(secs, Ordering::SeqCst);
+    }
+
+    pub fn set_back_days(&self, days: u64) {
+        self.0.fetch_sub(days * 24 * 60 * 60, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A KMS in memory and one in a file, each with a clock to move: what holds for the one holds for the other.
+pub fn both() -> [(LocalKms, TestClock, Folder); 2] {
+    let (memory, file) = (TestClock::new(), TestClock::new());
+    let folder = Folder::new();
+    let in_file =
+        LocalKms::builder().clock(file.clone()).create(folder.store(), RootKey::create_file(folder.root()).unwrap());
+    let in_memory = LocalKms::builder().clock(memory.clone()).in_memory();
+    [(in_memory.unwrap(), memory, Folder::new()), (in_file.unwrap(), file, folder)]
+}
