@@ -3,6 +3,7 @@
 #![cfg(feature = "local-kms")]
 
 mod basics;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
