@@ -21,6 +21,9 @@ use crate::suite::AlgorithmSuite;
 
 pub use kms_contract::{check_kms, check_two_keys};
 
+#[cfg(feature = "local-kms")]
+pub use crate::kms::local::probe::{open_store, read_ciphertext, read_policy, read_record};
+
 const PROVIDER: &str = "manila-testing";
 
 /// Has one data key for every message: what it seals anyone can open, and it opens what was sealed with that key

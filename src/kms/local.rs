@@ -23,6 +23,8 @@ mod maintenance;
 mod operation;
 mod overdue;
 mod policy;
+#[cfg(feature = "testing")]
+pub(crate) mod probe;
 mod replica;
 mod root_key;
 mod rotation;

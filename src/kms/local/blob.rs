@@ -51,7 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Blob> {
 }
 
 impl Blob {
-    fn to_bytes(&self) -> Result<Vec<u8>> {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut out = MAGIC.to_vec();
         ciborium::into_writer(self, &mut out).map_err(|_| store::damaged())?;
         Ok(out)

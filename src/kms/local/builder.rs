@@ -71,7 +71,7 @@ impl LocalKmsBuilder {
     pub fn in_memory(self) -> Result<LocalKms> {
         self.check()?;
         let store = Store::in_memory(self.region.clone(), self.account.clone())?;
-        self.finish(store)
+        self.of_store(store)
     }
 
     /// A new KMS in a new file at `path`, readable by its owner alone.
@@ -82,7 +82,7 @@ impl LocalKmsBuilder {
     pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.check()?;
         let store = Store::create(path.as_ref(), self.region.clone(), self.account.clone(), root_key)?;
-        self.finish(store)
+        self.of_store(store)
     }
 
     /// The KMS in the file at `path`. Other processes may have it open too.
@@ -95,7 +95,7 @@ impl LocalKmsBuilder {
     /// another root key.
     pub fn open(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         let store = Store::open(path.as_ref(), root_key)?;
-        self.finish(store)
+        self.of_store(store)
     }
 
     /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
@@ -110,7 +110,7 @@ impl LocalKmsBuilder {
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
         let store = Store::restore(backup.as_ref(), path.as_ref(), root_key)?;
-        let kms = self.finish(store)?;
+        let kms = self.of_store(store)?;
         let dropped = kms.settle_restored()?;
         Ok((kms, dropped))
     }
@@ -124,7 +124,7 @@ impl LocalKmsBuilder {
         Err(invalid("ValidationException", message))
     }
 
-    fn finish(self, store: Store) -> Result<LocalKms> {
+    pub(super) fn of_store(self, store: Store) -> Result<LocalKms> {
         let region = store.region();
         Ok(LocalKms {
             shared: Arc::new(Shared::new(store, self.clock, self.audit)?),

@@ -20,7 +20,7 @@ const AUDIT: &str = "log";
 
 /// What the store remembers of its audit log.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct AuditRecord {
+pub(super) struct AuditRecord {
     /// Keys of lines that were written under earlier root keys.
     past: Vec<PastKey>,
     /// At the last checkpoint: the number of lines, and the MAC of the last one.

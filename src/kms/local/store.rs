@@ -115,6 +115,18 @@ impl Store {
         Self::open(path, again)
     }
 
+    /// Opens the bytes of a store's file, for fuzzers.
+    #[cfg(feature = "testing")]
+    pub(super) fn of_bytes(file: &[u8], root: RootKey) -> Result<Self> {
+        let backend = InMemoryBackend::new();
+        let len = u64::try_from(file.len()).map_err(|_| damaged())?;
+        let preloaded = backend.set_len(len).and_then(|()| backend.write(0, file));
+        preloaded.map_err(|error| io_error("read", Path::new("memory"), error))?;
+        let mut builder = builder(ConcurrencyMode::ExclusiveWriter);
+        let opened = builder.set_check_integrity_on_open(true).create_with_backend(backend);
+        Self::of_database(opened.map_err(|error| open_error(Path::new("memory"), error))?, root)
+    }
+
     fn of_database(database: Database, root: RootKey) -> Result<Self> {
         let (header, seal) = Header::open(&read_header(&database)?, root)?;
         let store =

@@ -1,0 +1,61 @@
+//! Ways in for fuzzers: arbitrary bytes as each thing that the embedded KMS decodes (feature `testing`).
+
+use crate::context::EncryptionContext;
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::alias::AliasRecord;
+use crate::kms::local::blob;
+use crate::kms::local::builder::LocalKmsBuilder;
+use crate::kms::local::grant::GrantRecord;
+use crate::kms::local::key::{KeyRecord, MaterialRecord};
+use crate::kms::local::maintenance::AuditRecord;
+use crate::kms::local::policy::{AccessRequest, Policy};
+use crate::kms::local::root_key::RootKey;
+use crate::kms::local::store::{Store, damaged, from_cbor};
+
+/// Opens bytes as the file of an embedded KMS.
+///
+/// # Errors
+/// As [`LocalKms::open`].
+pub fn open_store(file: &[u8], root_key: RootKey) -> Result<LocalKms> {
+    LocalKmsBuilder::default().of_store(Store::of_bytes(file, root_key)?)
+}
+
+/// Reads bytes as each kind of record, and says of how many kinds they are.
+#[must_use]
+pub fn read_record(bytes: &[u8]) -> usize {
+    let kinds = [
+        from_cbor::<KeyRecord>(bytes).is_some(),
+        from_cbor::<MaterialRecord>(bytes).is_some(),
+        from_cbor::<AliasRecord>(bytes).is_some(),
+        from_cbor::<GrantRecord>(bytes).is_some(),
+        from_cbor::<AuditRecord>(bytes).is_some(),
+        from_cbor::<()>(bytes).is_some(),
+    ];
+    kinds.into_iter().filter(|read| *read).count()
+}
+
+/// Reads bytes as a ciphertext of the embedded KMS. What is read is written back to the same bytes.
+///
+/// # Errors
+/// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if they are none.
+pub fn read_ciphertext(bytes: &[u8]) -> Result<()> {
+    let read = blob::parse(bytes)?;
+    if read.to_bytes()? == bytes { Ok(()) } else { Err(damaged()) }
+}
+
+/// Reads a key policy and puts a request to it.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is none.
+pub fn read_policy(json: &str, context: &EncryptionContext) -> Result<()> {
+    let policy = Policy::parse(json)?;
+    let request = AccessRequest {
+        principal: "arn:aws:sts::000000000000:assumed-role/app/session",
+        action: "kms:Decrypt",
+        key_arn: "arn:aws:kms:local:000000000000:key/1",
+        encryption_context: Some(context),
+    };
+    let _ = policy.decide(&request);
+    Ok(())
+}
