@@ -144,6 +144,16 @@ impl EncryptionContext {
         Ok(out)
     }
 
+    /// A context of any pairs, those that the format keeps to itself too: as a KMS is asked with.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_reserved(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let mut context = Self::default();
+        for (key, value) in pairs {
+            context.insert(ErrorKind::InvalidInput, key, value)?;
+        }
+        Ok(context)
+    }
+
     /// Reads the pairs of a header; takes them in any order, as every implementation does, but no key twice.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut context = Self::default();

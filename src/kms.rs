@@ -1,9 +1,11 @@
 //! Key management services: who guards the keys that data keys are wrapped under.
 
+#[cfg(feature = "aws-kms")]
+mod aws;
 #[cfg(feature = "local-kms")]
 pub(crate) mod local;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use crate::context::EncryptionContext;
@@ -41,6 +43,12 @@ pub trait Kms: Send + Sync + Debug {
     fn is_local(&self) -> bool {
         false
     }
+
+    /// The region that the KMS is in, if it is in one: data keys of that region are opened first. None unless said
+    /// otherwise.
+    fn region(&self) -> Option<&str> {
+        None
+    }
 }
 
 macro_rules! forward_kms {
@@ -66,6 +74,10 @@ macro_rules! forward_kms {
             fn is_local(&self) -> bool {
                 (**self).is_local()
             }
+
+            fn region(&self) -> Option<&str> {
+                (**self).region()
+            }
         }
     )*};
 }
@@ -80,12 +92,22 @@ pub struct KmsRequest<'a> {
     pub key_id: &'a str,
     /// The pairs that the ciphertext is bound to.
     pub encryption_context: &'a EncryptionContext,
+    /// Tokens of grants that are new: AWS KMS takes some minutes to know a grant without its token. None unless they
+    /// are set; a KMS that has no grants passes over them.
+    pub grant_tokens: &'a [String],
 }
 
 impl KmsError {
     /// An answer of a KMS: AWS's name for the error, and what the KMS said.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into() }
+        Self { code: code.into(), message: message.into(), request_id: None }
+    }
+
+    /// The answer with the id that the service gave the request, for its support to look up.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
     }
 }
 
@@ -93,7 +115,7 @@ impl<'a> KmsRequest<'a> {
     /// A request for a key, bound to a context.
     #[must_use]
     pub const fn new(key_id: &'a str, encryption_context: &'a EncryptionContext) -> Self {
-        Self { key_id, encryption_context }
+        Self { key_id, encryption_context, grant_tokens: &[] }
     }
 }
 
@@ -127,14 +149,24 @@ pub struct KmsPlaintext {
 }
 
 /// Why a KMS refused, in AWS's words: the source of an [`Error`] that a KMS made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KmsError {
     /// AWS's name for it, such as `NotFoundException`.
     pub code: String,
     /// What the KMS said.
     pub message: String,
+    /// The id that the service gave the request, if it gave one.
+    pub request_id: Option<String>,
+}
+
+impl std::error::Error for KmsError {}
+
+impl fmt::Display for KmsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        self.request_id.as_ref().map_or(Ok(()), |id| write!(f, " (request {id})"))
+    }
 }
 
 /// A key's Amazon Resource Name: `arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...`.
@@ -169,6 +201,13 @@ impl<'a> KeyArn<'a> {
         Self::split(arn).ok_or_else(|| not_an_arn(arn))
     }
 
+    /// Whether the key is a multi-Region key.
+    #[must_use]
+    pub fn is_multi_region(&self) -> bool {
+        // An alias may begin so too and is none.
+        self.key_id.starts_with("mrk-")
+    }
+
     fn split(arn: &'a str) -> Option<(Self, &'a str)> {
         let parts: Vec<_> = arn.splitn(6, ':').collect();
         let ["arn", partition, "kms", region, account, resource] = *parts.as_slice() else {
@@ -180,6 +219,13 @@ impl<'a> KeyArn<'a> {
         let parts = Self { partition, region, account, key_id };
         let whole = [partition, region, account, key_id].iter().all(|part| !part.is_empty());
         whole.then_some((parts, kind))
+    }
+}
+
+impl fmt::Display for KeyArn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, region, account, key_id } = self;
+        write!(f, "arn:{partition}:kms:{region}:{account}:key/{key_id}")
     }
 }
 

@@ -92,6 +92,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use keyring::Keyring;
 pub use keyring::kms::KmsKeyring;
 pub use keyring::kms::discovery_filter::DiscoveryFilter;
+pub use keyring::kms::regional::RegionalClients;
 pub use keyring::multi::MultiKeyring;
 pub use keyring::raw_aes::RawAesKeyring;
 #[cfg(feature = "aws-lc")]

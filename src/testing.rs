@@ -76,6 +76,15 @@ pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> 
     Ok((derived.key.to_vec(), derived.commitment))
 }
 
+/// A context of any pairs, those that the format keeps to itself too: for those who play a KMS, which is asked with the
+/// public keys of signed messages.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if a key occurs twice.
+pub fn context_with_reserved(pairs: impl IntoIterator<Item = (String, String)>) -> Result<EncryptionContext> {
+    EncryptionContext::with_reserved(pairs)
+}
+
 /// Verifies the signature of a message without its data key.
 ///
 /// # Errors

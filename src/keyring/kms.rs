@@ -5,9 +5,11 @@
 
 pub(crate) mod discovery_filter;
 mod form;
+pub(crate) mod regional;
 
 use std::borrow::Cow;
 
+use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::Keyring;
 use crate::keyring::kms::discovery_filter::DiscoveryFilter;
@@ -53,6 +55,7 @@ use crate::message::header::EncryptedDataKey;
 pub struct KmsKeyring<K> {
     kms: K,
     form: Form,
+    grant_tokens: Vec<String>,
 }
 
 impl<K: Kms> KmsKeyring<K> {
@@ -63,7 +66,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has none of these forms.
     pub fn new(kms: K, key_id: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::strict(key_id.into())? })
+        Ok(Self { kms, form: Form::strict(key_id.into())?, grant_tokens: Vec::new() })
     }
 
     /// As [`new`](Self::new), for a multi-Region key: it opens data keys of the key's replicas in other regions too,
@@ -84,7 +87,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn mrk_aware(kms: K, key_id: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_aware(key_id.into())? })
+        Ok(Self { kms, form: Form::mrk_aware(key_id.into())?, grant_tokens: Vec::new() })
     }
 
     /// A keyring that opens with whichever key the message names, if the filter admits it. It cannot seal.
@@ -92,7 +95,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// What it opens may come from anyone who may encrypt under any key of these accounts: where you know the key, name
     /// it instead ([`new`](Self::new)).
     pub const fn discovery(kms: K, filter: DiscoveryFilter) -> Self {
-        Self { kms, form: Form::Discovery { filter: Some(filter) } }
+        Self { kms, form: Form::Discovery { filter: Some(filter) }, grant_tokens: Vec::new() }
     }
 
     /// As [`discovery`](Self::discovery), with keys of any account.
@@ -112,7 +115,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// # }
     /// ```
     pub const fn discovery_any_account(kms: K) -> Self {
-        Self { kms, form: Form::Discovery { filter: None } }
+        Self { kms, form: Form::Discovery { filter: None }, grant_tokens: Vec::new() }
     }
 
     /// As [`discovery`](Self::discovery), for a KMS in `region`: data keys of multi-Region keys are opened with the
@@ -132,7 +135,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the region is empty or has other characters than `a` to `z`, `0` to `9` and `-`.
     pub fn mrk_discovery(kms: K, region: impl Into<String>, filter: DiscoveryFilter) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_discovery(region.into(), Some(filter))? })
+        Ok(Self { kms, form: Form::mrk_discovery(region.into(), Some(filter))?, grant_tokens: Vec::new() })
     }
 
     /// As [`mrk_discovery`](Self::mrk_discovery), with keys of any account, which gives up what
@@ -141,11 +144,23 @@ impl<K: Kms> KmsKeyring<K> {
     /// # Errors
     /// As [`mrk_discovery`](Self::mrk_discovery).
     pub fn mrk_discovery_any_account(kms: K, region: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_discovery(region.into(), None)? })
+        Ok(Self { kms, form: Form::mrk_discovery(region.into(), None)?, grant_tokens: Vec::new() })
+    }
+
+    /// Gives each call tokens of grants, which AWS KMS needs for the first minutes of a grant's life.
+    #[must_use]
+    pub fn grant_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.grant_tokens = tokens.into_iter().map(Into::into).collect();
+        self
+    }
+
+    fn request<'a>(&'a self, key_id: &'a str, context: &'a EncryptionContext) -> KmsRequest<'a> {
+        KmsRequest { grant_tokens: &self.grant_tokens, ..KmsRequest::new(key_id, context) }
     }
 
     async fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
-        let request = KmsRequest::new(self.form.key_to_seal()?, materials.encryption_context());
+        let key_id = self.form.key_to_seal()?;
+        let request = self.request(key_id, materials.encryption_context());
         let (data_key, ciphertext, key_arn) = match materials.data_key() {
             None => {
                 let made = self.kms.generate_data_key(request, materials.suite().data_key_len()).await?;
@@ -160,6 +175,9 @@ impl<K: Kms> KmsKeyring<K> {
             }
         };
         KeyArn::parse(&key_arn).map_err(|error| broken_reply(format!("the KMS answered with no ARN: {error}")))?;
+        if KeyArn::parse(key_id).is_ok() && key_arn != key_id {
+            return Err(broken_reply("the KMS sealed a data key with another key than was asked for"));
+        }
         let encrypted =
             EncryptedDataKey { provider_id: PROVIDER_ID.to_owned(), provider_info: key_arn.into_bytes(), ciphertext };
         Ok(Wrapped { data_key, encrypted_data_keys: vec![encrypted] })
@@ -189,7 +207,8 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(unwrapped)
     }
 
-    /// The data keys that match, in order, each with the key to ask the KMS for.
+    /// The data keys that match, each with the key to ask the KMS for: those of the KMS's own region first, otherwise in
+    /// the order of the message.
     fn matching<'a>(&self, request: &'a DecryptionRequest) -> Result<Vec<(String, &'a [u8])>> {
         let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID);
         // The specification lets one malformed ARN fail the keyring, wherever it stands.
@@ -197,12 +216,14 @@ impl<K: Kms> KmsKeyring<K> {
         if !of_kms.is_empty() {
             self.form.check_opens()?;
         }
+        let (near, far): (Vec<_>, Vec<_>) =
+            of_kms.into_iter().partition(|(arn, _)| self.kms.region().is_some_and(|region| arn.region == region));
         let matching = |(arn, ciphertext)| Some((self.form.key_to_open(&arn)?, ciphertext));
-        Ok(of_kms.into_iter().filter_map(matching).collect())
+        Ok(near.into_iter().chain(far).filter_map(matching).collect())
     }
 
     async fn unwrap_one(&self, request: &DecryptionRequest, key_id: &str, ciphertext: &[u8]) -> Result<DataKey> {
-        let opened = self.kms.decrypt(KmsRequest::new(key_id, request.encryption_context()), ciphertext).await?;
+        let opened = self.kms.decrypt(self.request(key_id, request.encryption_context()), ciphertext).await?;
         if opened.key_arn != key_id {
             return Err(broken_reply("the KMS opened a data key with another key than was asked for"));
         }

@@ -2,12 +2,15 @@
 //!
 //! Source: the ESDK specification, `framework/multi-keyring.md`.
 
+use futures_util::future::try_join_all;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
 
-/// A generator that makes the data key, and children that wrap it too.
+/// A generator that makes the data key, and children that wrap it too, all at once; the order of their data keys in the
+/// message is theirs here.
 ///
 /// Whoever holds one of them opens the message: as strong as the weakest. On decryption the generator is asked
 /// first, then the children in order, until one opens a data key.
@@ -67,15 +70,11 @@ impl MultiKeyring {
     }
 
     async fn wrap_under_children(&self, materials: &EncryptionMaterials) -> Result<Vec<EncryptedDataKey>> {
-        let mut keys = Vec::new();
-        for child in &self.children {
-            let wrapped = child.on_encrypt(materials).await?;
-            if wrapped.data_key.is_some() {
-                return Err(Error::new(ErrorKind::Internal, "a keyring made a data key where there is one"));
-            }
-            keys.extend(wrapped.encrypted_data_keys);
+        let wrapped = try_join_all(self.children.iter().map(|child| child.on_encrypt(materials))).await?;
+        if wrapped.iter().any(|wrapped| wrapped.data_key.is_some()) {
+            return Err(Error::new(ErrorKind::Internal, "a keyring made a data key where there is one"));
         }
-        Ok(keys)
+        Ok(wrapped.into_iter().flat_map(|wrapped| wrapped.encrypted_data_keys).collect())
     }
 
     async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {

@@ -7,9 +7,6 @@ use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part, is_part};
 use crate::kms::KeyArn;
 
-/// How the id of a multi-Region key begins. An alias may begin so too and is none.
-const MULTI_REGION_PREFIX: &str = "mrk-";
-
 /// Which keys a keyring uses.
 #[derive(Debug)]
 pub(super) enum Form {
@@ -75,11 +72,11 @@ impl Form {
                 let own = KeyArn::parse(key_id).ok()?;
                 (own == *wrapped_under || are_replicas(&own, wrapped_under)).then(|| key_id.clone())
             }
-            Self::Discovery { filter } => admits(filter.as_ref(), wrapped_under).then(|| to_text(wrapped_under)),
+            Self::Discovery { filter } => admits(filter.as_ref(), wrapped_under).then(|| wrapped_under.to_string()),
             Self::MrkDiscovery { region, filter } => {
                 let in_region = KeyArn { region, ..wrapped_under.clone() };
-                let is_there = in_region == *wrapped_under || is_multi_region(wrapped_under);
-                (is_there && admits(filter.as_ref(), wrapped_under)).then(|| to_text(&in_region))
+                let is_there = in_region == *wrapped_under || wrapped_under.is_multi_region();
+                (is_there && admits(filter.as_ref(), wrapped_under)).then(|| in_region.to_string())
             }
         }
     }
@@ -102,17 +99,9 @@ fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
     well_formed && filter.is_none_or(|filter| filter.admits(arn))
 }
 
-fn is_multi_region(arn: &KeyArn<'_>) -> bool {
-    arn.key_id.starts_with(MULTI_REGION_PREFIX)
-}
-
 /// Whether two ARNs are of one multi-Region key, in whichever regions.
 fn are_replicas(one: &KeyArn<'_>, other: &KeyArn<'_>) -> bool {
-    is_multi_region(one) && KeyArn { region: one.region, ..other.clone() } == *one
-}
-
-fn to_text(arn: &KeyArn<'_>) -> String {
-    format!("arn:{}:kms:{}:{}:key/{}", arn.partition, arn.region, arn.account, arn.key_id)
+    one.is_multi_region() && KeyArn { region: one.region, ..other.clone() } == *one
 }
 
 #[cfg(test)]
@@ -136,7 +125,7 @@ mod tests {
     #[test]
     fn an_arn_is_written_as_it_was_read() {
         for arn in ["arn:aws:kms:us-east-1:111122223333:key/mrk-1", "arn:vault:kms:eu-1:team-a:key/a/b:c"] {
-            assert_eq!(to_text(&KeyArn::parse(arn).unwrap()), arn);
+            assert_eq!(KeyArn::parse(arn).unwrap().to_string(), arn);
         }
     }
 }

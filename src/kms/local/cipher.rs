@@ -51,6 +51,10 @@ impl Kms for LocalKms {
     fn is_local(&self) -> bool {
         true
     }
+
+    fn region(&self) -> Option<&str> {
+        Some(self.region_name())
+    }
 }
 
 impl LocalKms {

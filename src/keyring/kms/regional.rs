@@ -1,0 +1,155 @@
+//! Keys of several regions: a client for each, and multi-keyrings over them.
+//!
+//! Source: the ESDK specification, `framework/aws-kms/aws-kms-multi-keyrings.md`, `aws-kms-mrk-multi-keyrings.md`,
+//! `aws-kms-mrk-are-unique.md`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::keyring::kms::KmsKeyring;
+use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
+use crate::keyring::multi::MultiKeyring;
+use crate::kms::{KeyArn, Kms};
+
+/// Makes a client of a KMS for a region.
+type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
+
+/// A client of a KMS for each region, made when it is first asked for and then kept.
+///
+/// ```
+/// # #[cfg(feature = "local-kms")] {
+/// use manila::{Client, CreateKey, EncryptionContext, LocalKms, MultiKeyring, RegionalClients};
+///
+/// let kms = LocalKms::in_memory()?;
+/// let ireland = kms.region("eu-west-1")?.create_key(CreateKey::default())?;
+/// let virginia = kms.region("us-east-1")?.create_key(CreateKey::default())?;
+///
+/// // For AWS: |region| Ok(aws_sdk_kms::Client::from_conf(config.to_builder().region(Region::new(region.to_owned())).build()))
+/// let clients = RegionalClients::new(move |region| kms.region(region));
+/// let keyring = MultiKeyring::kms(&clients, ireland.arn(), [virginia.arn()])?;
+/// let message = Client::new(keyring).encrypt(b"hello", &EncryptionContext::empty())?;
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
+pub struct RegionalClients<K> {
+    make: Box<Make<K>>,
+    made: Mutex<HashMap<String, Arc<K>>>,
+}
+
+impl<K> RegionalClients<K> {
+    /// Clients that `make` makes.
+    pub fn new(make: impl Fn(&str) -> Result<K> + Send + Sync + 'static) -> Self {
+        Self { make: Box::new(make), made: Mutex::default() }
+    }
+
+    /// The client of a region.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is no name of a region, and that of making the client.
+    pub fn get(&self, region: &str) -> Result<Arc<K>> {
+        check_part("a region", region)?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = made.get(region) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new((self.make)(region)?);
+        made.insert(region.to_owned(), client.clone());
+        Ok(client)
+    }
+}
+
+impl<K> fmt::Debug for RegionalClients<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegionalClients").finish_non_exhaustive()
+    }
+}
+
+impl MultiKeyring {
+    /// Keys of a KMS, each by its ARN (or an alias's, to seal only), with the client of its region: `generator` makes the
+    /// data key, the others wrap it too. Each opens what any keyring of that key sealed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if one of them is no ARN, and that of making a client.
+    pub fn kms<K: Kms + 'static, I: Into<String>>(
+        clients: &RegionalClients<K>,
+        generator: impl Into<String>,
+        others: impl IntoIterator<Item = I>,
+    ) -> Result<Self> {
+        let keyring = |arn: String| KmsKeyring::new(clients.get(&region_of(&arn)?)?, arn);
+        let others = others.into_iter().map(|arn| keyring(arn.into())).collect::<Result<Vec<_>>>()?;
+        Ok(others.into_iter().fold(Self::new(keyring(generator.into())?), Self::child))
+    }
+
+    /// The same, multi-Region aware ([`KmsKeyring::mrk_aware`]).
+    ///
+    /// # Errors
+    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if two of them are replicas of one key: each would open what
+    /// the other does.
+    pub fn kms_mrk_aware<K: Kms + 'static, I: Into<String>>(
+        clients: &RegionalClients<K>,
+        generator: impl Into<String>,
+        others: impl IntoIterator<Item = I>,
+    ) -> Result<Self> {
+        let (generator, others) = (generator.into(), others.into_iter().map(Into::into).collect::<Vec<String>>());
+        check_unique([&generator].into_iter().chain(&others))?;
+        let keyring = |arn: String| KmsKeyring::mrk_aware(clients.get(&region_of(&arn)?)?, arn);
+        let others = others.into_iter().map(keyring).collect::<Result<Vec<_>>>()?;
+        Ok(others.into_iter().fold(Self::new(keyring(generator)?), Self::child))
+    }
+
+    /// Opens with whichever key the message names, if the filter admits it, asking the regions in this order
+    /// ([`KmsKeyring::discovery`]). It cannot seal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if there is no region or one has no name of a region, and that of making a client.
+    pub fn kms_discovery<K: Kms + 'static, R: AsRef<str>>(
+        clients: &RegionalClients<K>,
+        regions: impl IntoIterator<Item = R>,
+        filter: &DiscoveryFilter,
+    ) -> Result<Self> {
+        let keyring = |region: R| Ok(KmsKeyring::discovery(clients.get(region.as_ref())?, filter.clone()));
+        of_regions(regions.into_iter().map(keyring))
+    }
+
+    /// The same, multi-Region aware ([`KmsKeyring::mrk_discovery`]).
+    ///
+    /// # Errors
+    /// As [`kms_discovery`](Self::kms_discovery).
+    pub fn kms_mrk_discovery<K: Kms + 'static, R: AsRef<str>>(
+        clients: &RegionalClients<K>,
+        regions: impl IntoIterator<Item = R>,
+        filter: &DiscoveryFilter,
+    ) -> Result<Self> {
+        let keyring = |region: R| {
+            let region = region.as_ref();
+            KmsKeyring::mrk_discovery(clients.get(region)?, region, filter.clone())
+        };
+        of_regions(regions.into_iter().map(keyring))
+    }
+}
+
+fn of_regions<K: Kms + 'static>(mut keyrings: impl Iterator<Item = Result<KmsKeyring<K>>>) -> Result<MultiKeyring> {
+    let none = || Error::new(ErrorKind::InvalidInput, "a discovery keyring without regions opens nothing: name some");
+    let first = MultiKeyring::without_generator(keyrings.next().ok_or_else(none)??);
+    keyrings.try_fold(first, |all, keyring| Ok(all.child(keyring?)))
+}
+
+fn region_of(arn: &str) -> Result<String> {
+    Ok(KeyArn::parse_any(arn)?.0.region.to_owned())
+}
+
+/// Fails if two ARNs are of one multi-Region key.
+fn check_unique<'a>(arns: impl IntoIterator<Item = &'a String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for arn in arns {
+        // Aliases may name replicas of one key too; the KMS alone knows.
+        let Ok(key) = KeyArn::parse(arn) else { continue };
+        if key.is_multi_region() && !seen.insert(key.key_id) {
+            let detail = format!("{} is in the keyring already, by a replica of it", quoted(arn));
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What becomes of each way in which the service can misbehave: the right kind of error, in bounded time, and nothing
+//! used that came of it.
+
+use std::time::{Duration, Instant};
+
+use manila::{Client, CreateKey, Error, ErrorKind, KmsError, KmsKeyring, LocalKms, MultiKeyring};
+
+use crate::server::{Fault, Server};
+use crate::{client, context};
+
+/// What the service said, at the end of an error's chain.
+fn answer(error: &Error) -> Option<KmsError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(answer) = cause.downcast_ref::<KmsError>() {
+            return Some(answer.clone());
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// Each fault, with the kind of error that sealing and opening end in.
+const FAULTS: [(Fault, ErrorKind, ErrorKind); 32] = {
+    use ErrorKind::{Internal, InvalidInput, KeyRefused, Unavailable, WrongKey};
+    [
+        (Fault::Refuse(400, "ThrottlingException"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "Throttling"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "TooManyRequestsException"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "RequestLimitExceeded"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "SlowDown"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "LimitExceededException"), Unavailable, Unavailable),
+        (Fault::Refuse(500, "DependencyTimeoutException"), Unavailable, Unavailable),
+        (Fault::Refuse(500, "KMSInternalException"), Unavailable, Unavailable),
+        (Fault::Refuse(500, "KeyUnavailableException"), Unavailable, Unavailable),
+        (Fault::Refuse(500, "SomethingNew"), Unavailable, Unavailable),
+        (Fault::Refuse(400, "DisabledException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "KMSInvalidStateException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "NotFoundException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "IncorrectKeyException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "InvalidCiphertextException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "AccessDeniedException"), KeyRefused, KeyRefused),
+        (Fault::Refuse(400, "InvalidGrantTokenException"), InvalidInput, InvalidInput),
+        (Fault::Refuse(400, "InvalidKeyUsageException"), InvalidInput, InvalidInput),
+        (Fault::Refuse(400, "ValidationException"), InvalidInput, InvalidInput),
+        (Fault::Refuse(400, "DryRunOperationException"), InvalidInput, InvalidInput),
+        (Fault::Refuse(400, "SomethingNew"), InvalidInput, InvalidInput),
+        (Fault::Status(500), Unavailable, Unavailable),
+        (Fault::Status(503), Unavailable, Unavailable),
+        (Fault::Delay(Duration::from_secs(2)), Unavailable, Unavailable),
+        (Fault::Cut, Unavailable, Unavailable),
+        (Fault::HangUp, Unavailable, Unavailable),
+        (Fault::OtherKey, Internal, Internal),
+        (Fault::PlaintextLen(16), Internal, WrongKey),
+        (Fault::PlaintextLen(0), Internal, Internal),
+        (Fault::PlaintextLen(4096), Internal, WrongKey),
+        (Fault::Garbage, Internal, Internal),
+        (Fault::Empty, Internal, Internal),
+    ]
+};
+
+#[tokio::test]
+async fn every_fault_ends_in_its_kind_of_error_and_in_time() {
+    let kms = LocalKms::in_memory().unwrap();
+    let server = Server::new(kms.clone());
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
+    let message = user.encrypt_async(b"hello", &context()).await.unwrap();
+    for (fault, sealing, opening) in FAULTS {
+        server.misbehave(fault);
+        let start = Instant::now();
+        let sealed = user.encrypt_async(b"hello", &context()).await;
+        let opened = user.decrypt_async(&message, context()).await;
+        assert!(start.elapsed() < Duration::from_secs(8), "{fault:?} took {:?}", start.elapsed());
+        // An answer to GenerateDataKey may name another key than the alias that was asked for; it must not name another
+        // key than the ARN.
+        let sealed = sealed.map(|_| ()).unwrap_err();
+        assert_eq!(sealed.kind(), sealing, "sealing, {fault:?}: {sealed:?}");
+        let opened = opened.unwrap_err();
+        assert_eq!(opened.kind(), opening, "opening, {fault:?}: {opened:?}");
+        if let Fault::Refuse(_, code) = fault {
+            for error in [sealed, opened] {
+                let answer = answer(&error).unwrap();
+                assert_eq!((answer.code.as_str(), answer.message.as_str()), (code, "so the test wants it"));
+                assert_eq!(answer.request_id.as_deref(), Some("request-of-the-test"));
+                assert!(error.to_string().contains(code), "{error}");
+            }
+        }
+        // And nothing is lost: with the service back, the same client goes on.
+        server.misbehave(Fault::None);
+        assert_eq!(user.decrypt_async(&message, context()).await.unwrap().plaintext, b"hello", "after {fault:?}");
+        user.encrypt_async(b"again", &context()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_users_own_retries_are_respected() {
+    let kms = LocalKms::in_memory().unwrap();
+    let server = Server::new(kms.clone());
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
+    server.misbehave_times(Fault::Refuse(400, "ThrottlingException"), 1);
+    user.encrypt_async(b"hello", &context()).await.unwrap();
+    assert_eq!(server.calls().len(), 2, "one throttled, one answered");
+    server.misbehave(Fault::Refuse(400, "ThrottlingException"));
+    user.encrypt_async(b"hello", &context()).await.unwrap_err();
+    assert_eq!(server.calls().len(), 2, "as many as the client was made for");
+    server.misbehave(Fault::Refuse(400, "AccessDeniedException"));
+    user.encrypt_async(b"hello", &context()).await.unwrap_err();
+    assert_eq!(server.calls().len(), 1, "what will not change is not asked again");
+}
+
+#[tokio::test]
+async fn on_opening_every_failure_goes_on_to_the_next_data_key() {
+    let (up, down) = (LocalKms::in_memory().unwrap(), LocalKms::in_memory().unwrap());
+    let (good, bad) = (Server::new(up.clone()), Server::new(down.clone()));
+    let [one, other] = [&down, &up].map(|kms| kms.create_key(CreateKey::default()).unwrap());
+    let both = || {
+        MultiKeyring::new(KmsKeyring::new(client(&bad), one.arn()).unwrap())
+            .child(KmsKeyring::new(client(&good), other.arn()).unwrap())
+    };
+    let user = Client::new(both());
+    let message = user.encrypt_async(b"hello", &context()).await.unwrap();
+    for (fault, _, opening) in FAULTS {
+        bad.misbehave(fault);
+        let opened = user.decrypt_async(&message, context()).await.unwrap();
+        assert_eq!(opened.plaintext, b"hello", "{fault:?}");
+        // With nothing left to go on to, what may change weighs most.
+        good.misbehave(Fault::Refuse(400, "AccessDeniedException"));
+        let error = user.decrypt_async(&message, context()).await.unwrap_err();
+        assert_eq!(error.causes().len(), 2);
+        let weightier = matches!(opening, ErrorKind::Unavailable | ErrorKind::Internal);
+        assert_eq!(error.kind(), if weightier { opening } else { ErrorKind::KeyRefused }, "{fault:?}");
+        good.misbehave(Fault::None);
+    }
+}
+
+#[tokio::test]
+async fn on_sealing_the_first_failure_ends_it() {
+    let kms = LocalKms::in_memory().unwrap();
+    let (good, bad) = (Server::new(kms.clone()), Server::new(kms.clone()));
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let keyring = |server| KmsKeyring::new(client(server), key.arn()).unwrap();
+    bad.misbehave(Fault::Refuse(400, "DisabledException"));
+    for multi in [
+        MultiKeyring::new(keyring(&bad)).child(keyring(&good)),
+        MultiKeyring::new(keyring(&good)).child(keyring(&bad)).child(keyring(&good)),
+    ] {
+        let error = Client::new(multi).encrypt_async(b"hello", &context()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KeyRefused, "{error}");
+        assert_eq!(answer(&error).unwrap().code, "DisabledException");
+    }
+}
+
+#[tokio::test]
+async fn no_error_shows_a_byte_of_the_answer() {
+    // The plaintext is in the answer: an error about the answer must not show it.
+    let kms = LocalKms::in_memory().unwrap();
+    let server = Server::new(kms.clone());
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
+    server.misbehave(Fault::PlaintextLen(31));
+    let error = user.encrypt_async(b"hello", &context()).await.unwrap_err();
+    // 31 bytes of 7 are "BwcH..." in Base64, and "7, 7" or "\x07" as bytes.
+    for shown in [format!("{error:?}"), format!("{error:#?}"), error.to_string()] {
+        for secret in ["BwcH", "7, 7", "\\x07\\x07", "0707"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
