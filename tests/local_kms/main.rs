@@ -2,7 +2,13 @@
 
 #![cfg(feature = "local-kms")]
 
+mod aliases;
 mod basics;
+mod import;
+mod lifecycle;
+mod operations;
+mod replicas;
+mod rotation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
