@@ -2,15 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use manila::{Clock, CreateKey, Error, ErrorKind, KeyMetadata, KeyOrigin, KeySpec, KeyState, LocalKms};
+use manila::{Clock, CreateKey, ErrorKind, KeyMetadata, KeyOrigin, KeySpec, KeyState, LocalKms};
 
-use crate::lifecycle::{open_at, rows};
+use crate::lifecycle::{Asked, open_at, rows};
 use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 
 const MATERIAL: [u8; 32] = [7; 32];
 
-fn in_days(clock: &TestClock, days: u64) -> Option<SystemTime> {
-    Some(clock.now() + Duration::from_secs(days * 24 * 60 * 60))
+fn in_days(clock: &TestClock, days: u64) -> SystemTime {
+    clock.now() + Duration::from_hours(days * 24)
 }
 
 fn state(kms: &LocalKms, key: &KeyMetadata) -> KeyState {
@@ -95,12 +95,12 @@ fn material_expires_in_the_future_and_within_365_days() {
     for (kms, clock, _folder) in both() {
         let key = kms.create_key(CreateKey::default().imported()).unwrap();
         let second = Duration::from_secs(1);
-        let wrong = [SystemTime::UNIX_EPOCH, clock.now() - second, clock.now(), in_days(&clock, 365).unwrap() + second];
+        let wrong = [SystemTime::UNIX_EPOCH, clock.now() - second, clock.now(), in_days(&clock, 365) + second];
         for expiry in wrong {
             let error = kms.import_key_material(key.arn(), &MATERIAL, Some(expiry)).unwrap_err();
             assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"), "{expiry:?}");
         }
-        for expiry in [clock.now() + second, in_days(&clock, 365).unwrap()] {
+        for expiry in [clock.now() + second, in_days(&clock, 365)] {
             kms.import_key_material(key.arn(), &MATERIAL, Some(expiry)).unwrap();
             assert_eq!(kms.describe_key(key.arn()).unwrap().material_expiry(), Some(expiry));
         }
@@ -110,7 +110,7 @@ fn material_expires_in_the_future_and_within_365_days() {
 #[test]
 fn expired_material_is_gone_until_it_is_imported_again() {
     for (kms, clock, _folder) in both() {
-        let key = imported(&kms, in_days(&clock, 10));
+        let key = imported(&kms, Some(in_days(&clock, 10)));
         let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
         clock.advance_secs(10 * 24 * 60 * 60 - 1);
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
@@ -131,10 +131,10 @@ fn expired_material_is_gone_until_it_is_imported_again() {
 #[test]
 fn an_import_replaces_the_expiry_before_it() {
     for (kms, clock, _folder) in both() {
-        let [kept, longer, shorter] = [10, 10, 100].map(|days| imported(&kms, in_days(&clock, days)));
+        let [kept, longer, shorter] = [10, 10, 100].map(|days| imported(&kms, Some(in_days(&clock, days))));
         kms.import_key_material(kept.arn(), &MATERIAL, None).unwrap();
-        kms.import_key_material(longer.arn(), &MATERIAL, in_days(&clock, 20)).unwrap();
-        kms.import_key_material(shorter.arn(), &MATERIAL, in_days(&clock, 5)).unwrap();
+        kms.import_key_material(longer.arn(), &MATERIAL, Some(in_days(&clock, 20))).unwrap();
+        kms.import_key_material(shorter.arn(), &MATERIAL, Some(in_days(&clock, 5))).unwrap();
         let states = || [&kept, &longer, &shorter].map(|key| state(&kms, key));
         let after = |days| {
             clock.advance_days(days);
@@ -142,16 +142,15 @@ fn an_import_replaces_the_expiry_before_it() {
             kms.create_key(CreateKey::default()).unwrap();
             states()
         };
-        use KeyState::{Enabled, PendingImport};
-        assert_eq!(after(5), [Enabled, Enabled, PendingImport]);
-        assert_eq!(after(5), [Enabled, Enabled, PendingImport]);
-        assert_eq!(after(10), [Enabled, PendingImport, PendingImport]);
-        assert_eq!(after(1000), [Enabled, PendingImport, PendingImport]);
+        assert_eq!(after(5), [KeyState::Enabled, KeyState::Enabled, KeyState::PendingImport]);
+        assert_eq!(after(5), [KeyState::Enabled, KeyState::Enabled, KeyState::PendingImport]);
+        assert_eq!(after(10), [KeyState::Enabled, KeyState::PendingImport, KeyState::PendingImport]);
+        assert_eq!(after(1000), [KeyState::Enabled, KeyState::PendingImport, KeyState::PendingImport]);
     }
 }
 
 /// What can be the only thing that was asked of the KMS while the material was expired.
-const WITNESSES: [fn(&LocalKms, &str) -> Result<(), Error>; 4] = [
+const WITNESSES: [Asked; 4] = [
     |kms, key| encrypt(kms, key, b"x").map(drop),
     |kms, key| kms.describe_key(key).map(drop),
     |kms, _| kms.list_keys().map(drop),
@@ -162,7 +161,7 @@ const WITNESSES: [fn(&LocalKms, &str) -> Result<(), Error>; 4] = [
 fn a_clock_set_back_never_revives_expired_material() {
     for witness in WITNESSES {
         for (kms, clock, folder) in both() {
-            let key = imported(&kms, in_days(&clock, 10));
+            let key = imported(&kms, Some(in_days(&clock, 10)));
             clock.advance_days(10);
             let _ = witness(&kms, key.arn());
             clock.set_back_days(10);
@@ -181,7 +180,7 @@ fn the_next_call_removes_expired_material_from_the_file() {
     for witness in WITNESSES {
         let (folder, clock) = (Folder::new(), TestClock::new());
         let kms = folder.create_at(&clock);
-        let key = imported(&kms, in_days(&clock, 10));
+        let key = imported(&kms, Some(in_days(&clock, 10)));
         let sealed = |secs: u64| {
             clock.advance_secs(secs);
             let _ = witness(&kms, key.arn());
@@ -226,7 +225,8 @@ fn an_import_does_not_enable_a_key_that_was_disabled() {
 #[test]
 fn deletion_and_expiry_do_not_meet() {
     for (kms, clock, _folder) in both() {
-        let (deleted, cancelled) = (imported(&kms, in_days(&clock, 20)), imported(&kms, in_days(&clock, 5)));
+        let (deleted, cancelled) =
+            (imported(&kms, Some(in_days(&clock, 20))), imported(&kms, Some(in_days(&clock, 5))));
         // Deleted before the material expires: nothing is left to expire.
         kms.schedule_key_deletion_in(deleted.arn(), 7).unwrap();
         // The material expires while the deletion is pending: it stays expired when that is cancelled.

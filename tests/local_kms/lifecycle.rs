@@ -395,7 +395,7 @@ fn a_cancelled_deletion_leaves_the_key_disabled_and_never_takes_place() {
 }
 
 /// A thing that a program asks the KMS.
-type Asked = fn(&LocalKms, &str) -> Result<(), Error>;
+pub(crate) type Asked = fn(&LocalKms, &str) -> Result<(), Error>;
 
 /// What can be the only thing that was asked of the KMS while the key was past its deadline.
 const WITNESSES: [(&str, Asked); 5] = [
@@ -430,6 +430,19 @@ fn a_clock_set_back_never_revives() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn time_does_not_run_backwards_while_a_store_is_open() {
+    for (kms, clock, _folder) in both() {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        clock.advance_days(5);
+        let latest = clock.now();
+        kms.describe_key(key.arn()).unwrap();
+        clock.set_back_days(5);
+        assert_eq!(kms.schedule_key_deletion_in(key.arn(), 7).unwrap(), latest + days(7));
+        assert_eq!(kms.create_key(CreateKey::default()).unwrap().created(), latest);
     }
 }
 
@@ -479,11 +492,17 @@ fn after_a_purge_no_sealed_byte_is_left_in_the_file() {
         kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
         secrets.extend(rows(&folder, key.key_id()));
     }
+    let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+    kms.import_key_material(imported.arn(), &MATERIAL, Some(clock.now() + days(1))).unwrap();
+    let with_material = rows(&folder, imported.key_id());
     assert!(secrets.iter().any(|secret| holds(&folder, secret)), "or the test looks for the wrong bytes");
     assert_eq!(kms.purge().unwrap(), 0);
     assert!(secrets.iter().any(|secret| holds(&folder, secret)), "keys before their deadline stay");
     clock.advance_days(7);
     assert_eq!(kms.purge().unwrap(), 20);
+    let without_material = rows(&folder, imported.key_id());
+    secrets.extend(with_material.into_iter().filter(|row| !without_material.contains(row)));
+    assert_eq!(without_material.len(), 2, "a key that awaits its material");
     for secret in &secrets {
         for part in secret.chunks(16).filter(|part| part.len() == 16) {
             assert!(!holds(&folder, part), "{part:?}");
@@ -521,18 +540,18 @@ fn a_restored_backup_drops_keys_past_their_deadline_and_says_how_many() {
 }
 
 fn days(count: u64) -> Duration {
-    Duration::from_secs(count * 24 * 60 * 60)
+    Duration::from_hours(count * 24)
 }
 
 impl Folder {
-    pub fn create_at(&self, clock: &TestClock) -> LocalKms {
+    pub(crate) fn create_at(&self, clock: &TestClock) -> LocalKms {
         let root = RootKey::create_file(self.root()).unwrap();
         LocalKms::builder().clock(clock.clone()).create(self.store(), root).unwrap()
     }
 }
 
 /// Another handle of the store in a folder, with a clock of its own that shows the same; none if there is no store.
-pub fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
+pub(crate) fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
     #[derive(Debug)]
     struct Still(SystemTime);
     impl Clock for Still {
@@ -545,7 +564,7 @@ pub fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
 }
 
 /// The sealed records in the file whose id holds `part`.
-pub fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
+pub(crate) fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
     let database = Builder::new().set_concurrency_mode(ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
     let transaction = database.begin_read().unwrap();
     let mut found = Vec::new();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use manila::testing::ready;
-use manila::{Clock, CreateKey, Error, ErrorKind, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey};
+use manila::{Clock, CreateKey, ErrorKind, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey};
 
+use crate::lifecycle::{Asked, open_at};
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
 /// The number of the material that a ciphertext is encrypted under: a small integer of CBOR after its name.
@@ -20,7 +21,7 @@ fn newest(kms: &LocalKms, key: &str) -> u8 {
 }
 
 fn days(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 24 * 60 * 60)
+    Duration::from_hours(u64::from(count) * 24)
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn id_and_arn_stay_and_every_older_material_still_decrypts() {
         }
         assert_eq!(kms.describe_key("alias/a").unwrap(), key);
         let mut handles = vec![kms];
-        handles.extend(crate::lifecycle::open_at(&folder, &clock));
+        handles.extend(open_at(&folder, &clock));
         for kms in handles {
             for name in [key.arn(), key.key_id(), "alias/a"] {
                 assert!(ciphertexts.iter().all(|ciphertext| decrypt(&kms, name, ciphertext).unwrap() == b"x"));
@@ -159,7 +160,7 @@ fn on_demand_leaves_the_schedule_and_works_25_times() {
 
 #[test]
 fn no_change_of_the_schedule_loses_a_rotation_that_is_due() {
-    let changes: [fn(&LocalKms, &str) -> Result<(), Error>; 3] = [
+    let changes: [Asked; 3] = [
         |kms, key| kms.disable_key_rotation(key),
         |kms, key| kms.enable_key_rotation_every(key, 2560),
         |kms, key| kms.enable_key_rotation(key),
@@ -310,7 +311,7 @@ fn a_clock_set_back_never_takes_a_rotation_back() {
         let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
         clock.set_back_days(90);
         let mut handles = vec![kms];
-        handles.extend(crate::lifecycle::open_at(&folder, &clock));
+        handles.extend(open_at(&folder, &clock));
         for kms in handles {
             assert_eq!(newest(&kms, key.arn()), 2);
             assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
