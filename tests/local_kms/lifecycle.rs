@@ -235,7 +235,9 @@ fn from_the_deadline_on_every_operation_behaves_as_deleted() {
         |_| "arn:aws:kms:local:000000000000:alias/subject".to_owned(),
     ];
     for row in TABLE {
-        for (at, (kms, clock, _folder)) in names.iter().flat_map(|name| both().map(|case| (name, case))) {
+        let memory = names.iter().skip(1).map(|name| (name, in_memory()));
+        let all = both().into_iter().map(|case| (&names[0], case)).chain(memory);
+        for (at, (kms, clock, _folder)) in all {
             let (key, subject) = prepare(&kms, row.kind, false);
             kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
             clock.advance_days(7);
@@ -538,6 +540,11 @@ fn a_restored_backup_drops_keys_past_their_deadline_and_says_how_many() {
         let kms = early.open(&path, RootKey::open_file(folder.root()).unwrap()).unwrap();
         assert_eq!(kms.list_keys().unwrap().len(), 3 - expected, "day {day}");
     }
+}
+
+fn in_memory() -> (LocalKms, TestClock, Folder) {
+    let clock = TestClock::new();
+    (LocalKms::builder().clock(clock.clone()).in_memory().unwrap(), clock, Folder::new())
 }
 
 fn days(count: u64) -> Duration {
