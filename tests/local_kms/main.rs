@@ -2,8 +2,14 @@
 
 #![cfg(feature = "local-kms")]
 
+mod aliases;
 mod basics;
 mod store;
+mod import;
+mod lifecycle;
+mod operations;
+mod replicas;
+mod rotation;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -61,8 +61,9 @@ impl LocalKms {
             let old = call.find(tables, alias)?;
             access::permission(self, tables, &old, Operation::UpdateAlias, None)?;
             let new = call.key(tables, target)?;
-            if old.material.spec != new.material.spec {
-                let message = "an alias goes to a key of the same spec only".to_owned();
+            if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
+                let message =
+                    "an alias goes from a key that encrypts to another such, from an HMAC key to another".to_owned();
                 return Err(invalid("ValidationException", message));
             }
             tables.put(Table::Aliases, &self.place().row(alias), &AliasRecord { key_id: new.id })

@@ -40,8 +40,10 @@ pub(super) struct Call<'a> {
     /// Milliseconds since 1970.
     pub(super) now: u64,
     key_arn: RefCell<Option<String>>,
-    /// Keys that something is overdue for.
-    overdue: RefCell<Vec<String>>,
+    /// Whether something is past its deadline and not removed yet.
+    late: bool,
+    /// Keys that are due to be rotated.
+    due: RefCell<Vec<String>>,
     /// Keys that were removed on the way.
     pub(super) swept: usize,
 }
@@ -57,12 +59,13 @@ impl LocalKms {
     ) -> Result<T> {
         let mut call = self.call(operation, context);
         let mut done = self.pass(&mut call, &work);
-        let overdue = call.overdue.take();
-        if !overdue.is_empty() {
-            match self.settle(call.now, &overdue) {
-                Ok(()) => done = self.pass(&mut call, &work),
+        let due = call.due.take();
+        if call.late || !due.is_empty() {
+            match self.settle(call.now, &due) {
+                Ok(_) => done = self.pass(&mut call, &work),
                 // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
-                Err(error) => done = done.and(Err(error)),
+                Err(error) if !due.is_empty() => done = done.and(Err(error)),
+                Err(_) => {}
             }
         }
         self.record(&call, done.as_ref().err())?;
@@ -72,6 +75,7 @@ impl LocalKms {
     fn pass<T>(&self, call: &mut Call<'_>, work: impl Fn(&Reading<'_>, &Call<'_>) -> Result<T>) -> Result<T> {
         self.shared.store.read(|tables| {
             call.now = call.now.max(tables.time());
+            call.late = overdue::is_any(tables, call.now)?;
             work(tables, call)
         })
     }
@@ -83,15 +87,16 @@ impl LocalKms {
         work: impl FnOnce(&mut Writing<'_>, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut call = self.call(operation, None);
-        let mut recorded = false;
-        let done = self.shared.store.write(|tables| {
-            call.now = call.now.max(tables.time());
-            call.swept = overdue::sweep(self, tables, call.now)?;
-            let done = work(tables, &call)?;
-            // Before the commit: what the log does not tell of does not happen.
-            self.record(&call, None)?;
-            recorded = true;
-            Ok(done)
+        let swept = self.sweep(&mut call);
+        let done = swept.and_then(|()| {
+            self.shared.store.write(|tables| {
+                call.now = call.now.max(tables.time());
+                call.swept = call.swept.saturating_add(overdue::sweep(self, tables, call.now)?);
+                let done = work(tables, &call)?;
+                // Before the commit: what the log does not tell of does not happen.
+                self.record(&call, None)?;
+                Ok(done)
+            })
         });
         match done {
             Ok(done) => Ok(done),
@@ -103,17 +108,29 @@ impl LocalKms {
         }
     }
 
-    /// Does what is overdue: removes what is past its deadline, and rotates these keys.
-    fn settle(&self, now: u64, key_ids: &[String]) -> Result<()> {
+    /// Removes what is past its deadline, in a transaction of its own: it is gone even if the call is refused.
+    fn sweep(&self, call: &mut Call<'_>) -> Result<()> {
+        self.pass(call, |_, _| Ok(()))?;
+        if call.late {
+            call.swept = self.settle(call.now, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
+    /// keys.
+    fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
         self.shared.store.write(|tables| {
-            overdue::sweep(self, tables, now)?;
-            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))
+            let deleted = overdue::sweep(self, tables, now)?;
+            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))?;
+            Ok(deleted)
         })
     }
 
     fn call<'a>(&'a self, operation: Operation, context: Option<&'a EncryptionContext>) -> Call<'a> {
         let now = self.shared.high_water.raise(to_millis(self.shared.clock.now()));
-        Call { kms: self, operation, context, now, key_arn: RefCell::default(), overdue: RefCell::default(), swept: 0 }
+        let (key_arn, due) = (RefCell::default(), RefCell::default());
+        Call { kms: self, operation, context, now, key_arn, late: false, due, swept: 0 }
     }
 
     fn record(&self, call: &Call<'_>, error: Option<&Error>) -> Result<()> {
@@ -159,9 +176,10 @@ impl Call<'_> {
         self.names(&key);
         access::permission(self.kms, tables, &key, operation, context)?;
         operation.check_state(key.state(self.now))?;
-        let due = key.material.next_rotation().is_some_and(|due| due <= self.now);
-        if due && operation.uses_newest_material() {
-            self.overdue.borrow_mut().push(key.id.clone());
+        if operation.uses_newest_material()
+            && overdue::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
+        {
+            self.due.borrow_mut().push(key.id.clone());
         }
         Ok(key)
     }
@@ -170,7 +188,6 @@ impl Call<'_> {
     pub(super) fn find(&self, tables: &impl Tables, name: &str) -> Result<Key> {
         let key = lookup::find(tables, &self.kms.place(), name)?;
         if key.is_deleted(self.now) {
-            self.overdue.borrow_mut().push(key.id);
             return Err(lookup::not_found(name));
         }
         Ok(key)

@@ -54,6 +54,8 @@ impl Operation {
         let allowed: &[KeyState] = match self {
             Self::CancelKeyDeletion => &[PendingDeletion],
             Self::EnableKey | Self::DisableKey => &[Enabled, Disabled],
+            // A key that awaits material takes imported material, which does not rotate: these tell that themselves.
+            Self::DisableKeyRotation | Self::EnableKeyRotation | Self::RotateKeyOnDemand => &[Enabled, PendingImport],
             Self::CreateAlias
             | Self::ImportKeyMaterial
             | Self::ScheduleKeyDeletion
@@ -79,7 +81,9 @@ impl Operation {
         }
         let name = self.name();
         Err(match state {
-            Disabled => refused("DisabledException", format!("the key is disabled, so {name} is refused")),
+            Disabled if self != Self::CancelKeyDeletion => {
+                refused("DisabledException", format!("the key is disabled, so {name} is refused"))
+            }
             _ => refused("KMSInvalidStateException", format!("the key is {state:?}, and {name} is refused then")),
         })
     }

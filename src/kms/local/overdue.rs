@@ -45,14 +45,21 @@ impl Deadline {
     }
 }
 
+/// Whether something is past its deadline that [`sweep`] would remove.
+pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
+    match tables.first_ids(Table::Deadlines, "", 1)?.first() {
+        Some(first) => Ok(parse(first)?.0 <= now),
+        None => Ok(false),
+    }
+}
+
 /// Removes all that is past its deadline, and notes the time. Returns the number of deleted keys.
 pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<usize> {
     let mut deleted = 0_usize;
     tables.saw(now);
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
-        let (time, rest) = first.split_once('/').ok_or_else(damaged)?;
-        let (what, of) = rest.split_once('/').ok_or_else(damaged)?;
-        if time.parse::<u64>().map_err(|_| damaged())? > now {
+        let (time, what, of) = parse(&first)?;
+        if time > now {
             break;
         }
         if what == Deadline::Deletion.letter() {
@@ -67,6 +74,13 @@ pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Resul
         tables.remove(Table::Deadlines, &first)?;
     }
     Ok(deleted)
+}
+
+/// The time, the letter and the rest of the row of a deadline.
+fn parse(row: &str) -> Result<(u64, &str, &str)> {
+    let (time, rest) = row.split_once('/').ok_or_else(damaged)?;
+    let (what, of) = rest.split_once('/').ok_or_else(damaged)?;
+    Ok((time.parse().map_err(|_| damaged())?, what, of))
 }
 
 /// Removes a key of a region, and its material with the last region.
@@ -95,25 +109,35 @@ fn forget_material(tables: &mut Writing<'_>, key_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rotates a key if that is due and its primary is enabled. Looked at again here, inside the write transaction, so
-/// that two processes rotate once.
-pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now: u64) -> Result<()> {
-    let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
-    let Some(days) = material.rotation_days else { return Ok(()) };
-    let primary = material.regions.first().ok_or_else(damaged)?.clone();
-    let record: Option<KeyRecord> = tables.get(Table::Keys, &row(&primary, key_id))?;
-    let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
+/// When a key was due to be rotated last, if it was not and its primary is enabled.
+pub(super) fn due_rotation(
+    tables: &impl Tables,
+    key_id: &str,
+    material: &MaterialRecord,
+    now: u64,
+) -> Result<Option<u64>> {
+    let Some(days) = material.rotation_days else { return Ok(None) };
     let period = days_after(0, days);
     let periods = now.saturating_sub(material.rotation_base).checked_div(period).unwrap_or(0);
-    if periods == 0 || !usable {
-        return Ok(());
+    if periods == 0 {
+        return Ok(None);
     }
+    let primary = material.regions.first().ok_or_else(damaged)?;
+    let record: Option<KeyRecord> = tables.get(Table::Keys, &row(primary, key_id))?;
+    let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
     // Of several that were missed only the last one matters: nothing was encrypted in between.
-    let due = material.rotation_base.saturating_add(periods.saturating_mul(period));
+    Ok(usable.then(|| material.rotation_base.saturating_add(periods.saturating_mul(period))))
+}
+
+/// Rotates a key if that is due. Looked at again here, inside the write transaction, so that two processes rotate once.
+pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now: u64) -> Result<()> {
+    let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
+    let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
     material.rotation_base = due;
     add_material(&mut material, due, false)?;
     tables.put(Table::Materials, key_id, &material)?;
-    let place = Place { region: &primary, account: kms.account() };
+    let primary = material.regions.first().ok_or_else(damaged)?;
+    let place = Place { region: primary, account: kms.account() };
     kms.record_own(Operation::RotateKey, &place.key_arn(key_id), now)
 }
 

@@ -4,9 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::answer::invalid;
+use crate::kms::local::call::Call;
 use crate::kms::local::clock::from_millis;
 use crate::kms::local::key::{Key, KeyOrigin, KeySpec};
+use crate::kms::local::lifecycle::put;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue;
 
@@ -58,14 +60,17 @@ impl LocalKms {
     /// # Errors
     /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn enable_key_rotation_every(&self, key_id: &str, days: u32) -> Result<()> {
-        self.change(Operation::EnableKeyRotation, key_id, |key, call| {
-            check_days(days)?;
-            check_primary(key)?;
-            if key.material.rotation_days.replace(days).is_none() {
-                key.material.rotation_base = call.now;
-            }
-            Ok(())
-        })
+        self.change_rotation(
+            Operation::EnableKeyRotation,
+            key_id,
+            |_| check_days(days),
+            |key, call| {
+                if key.material.rotation_days.replace(days).is_none() {
+                    key.material.rotation_base = call.now;
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Ends automatic rotation. Older material still decrypts.
@@ -73,11 +78,15 @@ impl LocalKms {
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation).
     pub fn disable_key_rotation(&self, key_id: &str) -> Result<()> {
-        self.change(Operation::DisableKeyRotation, key_id, |key, _| {
-            check_primary(key)?;
-            key.material.rotation_days = None;
-            Ok(())
-        })
+        self.change_rotation(
+            Operation::DisableKeyRotation,
+            key_id,
+            |_| Ok(()),
+            |key, _| {
+                key.material.rotation_days = None;
+                Ok(())
+            },
+        )
     }
 
     /// Rotates a key now. The schedule of automatic rotations stays as it is.
@@ -86,24 +95,39 @@ impl LocalKms {
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
-        self.change(Operation::RotateKeyOnDemand, key_id, |key, call| {
-            check_primary(key)?;
-            let so_far = key.material.materials.iter().filter(|material| material.on_demand).count();
-            if so_far >= MAX_ON_DEMAND {
-                let message = format!("a key is rotated on demand {MAX_ON_DEMAND} times at most");
-                return Err(invalid("LimitExceededException", message));
-            }
-            overdue::add_material(&mut key.material, call.now, true)
+        let add = |key: &mut Key, call: &Call<'_>| overdue::add_material(&mut key.material, call.now, true);
+        self.change_rotation(Operation::RotateKeyOnDemand, key_id, check_on_demand, add)
+    }
+
+    /// Changes how a key rotates, after the rotation that is due already if one is: no change makes up for it.
+    fn change_rotation(
+        &self,
+        operation: Operation,
+        key_id: &str,
+        check: impl FnOnce(&Key) -> Result<()>,
+        work: impl FnOnce(&mut Key, &Call<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.write(operation, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            check_primary(&key)?;
+            check(&key)?;
+            overdue::rotate(self, tables, &key.id, call.now)?;
+            let mut key = call.key(tables, key_id)?;
+            work(&mut key, call)?;
+            put(tables, &key)
         })
     }
 
-    /// How a key is rotated.
+    /// How a key is rotated. While its deletion is pending it is not.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn key_rotation_status(&self, key_id: &str) -> Result<RotationStatus> {
         self.read(Operation::GetKeyRotationStatus, None, |tables, call| {
-            let material = call.key(tables, key_id)?.material;
+            let Key { record, material, .. } = call.key(tables, key_id)?;
+            if record.deletion.is_some() {
+                return Ok(RotationStatus { period: None, next: None });
+            }
             let period = material.rotation_days.map(|days| Duration::from_hours(24 * u64::from(days)));
             Ok(RotationStatus { period, next: material.next_rotation().map(from_millis) })
         })
@@ -148,5 +172,14 @@ fn check_primary(key: &Key) -> Result<()> {
         return Ok(());
     }
     let message = "a replica rotates with its primary key: ask in the primary's region".to_owned();
-    Err(refused("UnsupportedOperationException", message))
+    Err(invalid("UnsupportedOperationException", message))
+}
+
+fn check_on_demand(key: &Key) -> Result<()> {
+    let so_far = key.material.materials.iter().filter(|material| material.on_demand).count();
+    if so_far < MAX_ON_DEMAND {
+        return Ok(());
+    }
+    let message = format!("a key is rotated on demand {MAX_ON_DEMAND} times at most");
+    Err(invalid("LimitExceededException", message))
 }
