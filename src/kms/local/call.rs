@@ -3,7 +3,7 @@
 //! Every operation goes through [`LocalKms::read`] or [`LocalKms::write`], and meets its keys through [`Call::key`]:
 //! there the key is found, the caller's permission and the key's state are checked, and what is overdue is noticed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::EncryptionContext;
@@ -42,8 +42,10 @@ pub(super) struct Call<'a> {
     key_arn: RefCell<Option<String>>,
     /// Keys that something is overdue for.
     overdue: RefCell<Vec<String>>,
-    /// Keys that were removed on the way.
-    pub(super) swept: usize,
+    /// ARNs of keys that were removed on the way.
+    pub(super) swept: Vec<String>,
+    /// Whether the log has the call's line.
+    recorded: Cell<bool>,
 }
 
 impl LocalKms {
@@ -60,13 +62,12 @@ impl LocalKms {
         let overdue = call.overdue.take();
         if !overdue.is_empty() {
             match self.settle(call.now, &overdue) {
-                Ok(()) => done = self.pass(&mut call, &work),
+                Ok(_) => done = self.pass(&mut call, &work),
                 // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
                 Err(error) => done = done.and(Err(error)),
             }
         }
-        self.record(&call, done.as_ref().err())?;
-        done
+        call.conclude(done)
     }
 
     fn pass<T>(&self, call: &mut Call<'_>, work: impl Fn(&Reading<'_>, &Call<'_>) -> Result<T>) -> Result<T> {
@@ -83,37 +84,53 @@ impl LocalKms {
         work: impl FnOnce(&mut Writing<'_>, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut call = self.call(operation, None);
-        let mut recorded = false;
         let done = self.shared.store.write(|tables| {
             call.now = call.now.max(tables.time());
             call.swept = overdue::sweep(self, tables, call.now)?;
             let done = work(tables, &call)?;
-            // Before the commit: what the log does not tell of does not happen.
-            self.record(&call, None)?;
-            recorded = true;
+            self.record_swept(&call.swept, call.now)?;
+            call.succeeds()?;
             Ok(done)
         });
-        match done {
-            Ok(done) => Ok(done),
-            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
-            Err(error) => {
-                self.record(&call, Some(&error))?;
-                Err(error)
-            }
-        }
+        call.conclude(done)
     }
 
-    /// Does what is overdue: removes what is past its deadline, and rotates these keys.
-    fn settle(&self, now: u64, key_ids: &[String]) -> Result<()> {
+    /// A call for the owner alone, whose work is more than a transaction. Before its effect can be seen the work says
+    /// that the call [succeeds](Call::succeeds).
+    pub(super) fn maintain<T>(&self, operation: Operation, work: impl FnOnce(&Call<'_>) -> Result<T>) -> Result<T> {
+        let call = self.call(operation, None);
+        let done = call.check_owner().and_then(|()| work(&call));
+        call.conclude(done)
+    }
+
+    /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
+    /// keys.
+    pub(super) fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
         self.shared.store.write(|tables| {
-            overdue::sweep(self, tables, now)?;
-            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))
+            let now = now.max(tables.time());
+            let swept = overdue::sweep(self, tables, now)?;
+            self.record_swept(&swept, now)?;
+            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))?;
+            Ok(swept.len())
         })
+    }
+
+    fn record_swept(&self, key_arns: &[String], now: u64) -> Result<()> {
+        key_arns.iter().try_for_each(|key_arn| self.record_own(Operation::DeleteKey, key_arn, now))
     }
 
     fn call<'a>(&'a self, operation: Operation, context: Option<&'a EncryptionContext>) -> Call<'a> {
         let now = self.shared.high_water.raise(to_millis(self.shared.clock.now()));
-        Call { kms: self, operation, context, now, key_arn: RefCell::default(), overdue: RefCell::default(), swept: 0 }
+        Call {
+            kms: self,
+            operation,
+            context,
+            now,
+            key_arn: RefCell::default(),
+            overdue: RefCell::default(),
+            swept: Vec::new(),
+            recorded: Cell::default(),
+        }
     }
 
     fn record(&self, call: &Call<'_>, error: Option<&Error>) -> Result<()> {
@@ -179,6 +196,25 @@ impl Call<'_> {
     /// Notes the key that the call is about, for its line.
     pub(super) fn names(&self, key: &Key) {
         *self.key_arn.borrow_mut() = Some(key.arn.clone());
+    }
+
+    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen.
+    pub(super) fn succeeds(&self) -> Result<()> {
+        self.kms.record(self, None)?;
+        self.recorded.set(true);
+        Ok(())
+    }
+
+    /// Writes the line, unless the log has it. If what was to succeed did not, as when the disk is full, it gets
+    /// another.
+    fn conclude<T>(&self, done: Result<T>) -> Result<T> {
+        match &done {
+            Ok(_) if self.recorded.get() => {}
+            Ok(_) => self.succeeds()?,
+            Err(error) if error.kind() == ErrorKind::AuditFailed => {}
+            Err(error) => self.kms.record(self, Some(error))?,
+        }
+        done
     }
 
     /// Fails unless the owner calls: what concerns no one key is up to IAM policies on AWS, and to the owner here.

@@ -50,8 +50,7 @@ impl LocalKms {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the
     /// owner asks.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.as_owner(Operation::Backup)?;
-        self.shared.store.copy_to(path.as_ref())
+        self.maintain(Operation::Backup, |call| self.shared.store.copy_to(path.as_ref(), || call.succeeds()))
     }
 
     /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
@@ -72,9 +71,12 @@ impl LocalKms {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process is using the store at the moment, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another
     /// than the owner asks.
     pub fn purge(&self) -> Result<usize> {
-        let deleted = self.write(Operation::Purge, |_, call| call.check_owner().map(|()| call.swept))?;
-        self.shared.store.purge()?;
-        Ok(deleted)
+        self.maintain(Operation::Purge, |call| {
+            let deleted = self.settle(call.now, &[])?;
+            // Nobody sees the rest, so its line can say how it went.
+            self.shared.store.purge()?;
+            Ok(deleted)
+        })
     }
 
     /// Seals everything under another root key, in one transaction. For the owner alone.
@@ -86,22 +88,30 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<()> {
-        self.as_owner(Operation::ChangeRootKey)?;
-        self.shared.store.change_root_key(root_key, remember_audit_key)?;
-        self.shared.load_line_keys()
+        self.maintain(Operation::ChangeRootKey, |call| {
+            self.shared.store.change_root_key(root_key, |tables, old| {
+                remember_audit_key(tables, old)?;
+                call.succeeds()
+            })?;
+            self.shared.load_line_keys()
+        })
     }
 
     /// Keeps the number of lines of the audit log and the MAC of the last one in the store, so that a log that is cut
-    /// off later shows. This also happens when the last clone of a handle is dropped.
+    /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if no audit log is kept, [`ErrorKind::AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
-        if self.shared.log.is_none() {
-            return Err(no_log());
-        }
-        self.shared.checkpoint()
+        self.maintain(Operation::Checkpoint, |call| {
+            if self.shared.log.is_none() {
+                return Err(no_log());
+            }
+            call.succeeds()?;
+            self.shared.checkpoint()
+        })
     }
 
     /// Verifies an audit log of this store: the file that is being written, or a copy of it.
@@ -109,20 +119,15 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file cannot be read, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
-        self.as_owner(Operation::VerifyAuditLog)?;
-        let (store_id, head) = self.shared.store.read(|tables| {
+        self.read(Operation::VerifyAuditLog, None, |tables, call| {
+            call.check_owner()?;
             let record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-            Ok((tables.seal().store_id().to_vec(), record.head()?))
-        })?;
-        audit::verify(path.as_ref(), &self.shared.line_keys(), &store_id, head.as_ref())
+            audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), record.head()?.as_ref())
+        })
     }
 
     pub(super) fn settle_restored(&self) -> Result<usize> {
-        self.write(Operation::Restore, |_, call| Ok(call.swept))
-    }
-
-    fn as_owner(&self, operation: Operation) -> Result<()> {
-        self.read(operation, None, |_, call| call.check_owner())
+        self.write(Operation::Restore, |_, call| Ok(call.swept.len()))
     }
 }
 

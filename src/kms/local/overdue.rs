@@ -45,9 +45,10 @@ impl Deadline {
     }
 }
 
-/// Removes all that is past its deadline, and notes the time. Returns the number of deleted keys.
-pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<usize> {
-    let mut deleted = 0_usize;
+/// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
+/// told of them only once nothing else can undo this.
+pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<Vec<String>> {
+    let mut deleted = Vec::new();
     tables.saw(now);
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
         let (time, rest) = first.split_once('/').ok_or_else(damaged)?;
@@ -59,8 +60,7 @@ pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Resul
             let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
             let place = Place { region, account: kms.account() };
             delete(tables, &place, key_id)?;
-            kms.record_own(Operation::DeleteKey, &place.key_arn(key_id), now)?;
-            deleted = deleted.saturating_add(1);
+            deleted.push(place.key_arn(key_id));
         } else {
             forget_material(tables, of)?;
         }

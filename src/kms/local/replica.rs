@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
+use crate::kms::local::access;
 use crate::kms::local::answer::{invalid, refused};
 use crate::kms::local::builder::check_region;
 use crate::kms::local::key::{Key, KeyMetadata, KeyRecord};
@@ -46,6 +47,8 @@ impl LocalKms {
 
     /// Makes the replica in another region the primary key, and the primary a replica.
     ///
+    /// The caller needs `kms:UpdatePrimaryRegion` on both keys.
+    ///
     /// # Errors
     /// As [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there
     /// is no enabled replica in that region.
@@ -55,6 +58,7 @@ impl LocalKms {
             check_primary(&key)?;
             let there = lookup::load(tables, &Place { region, account: self.account() }, &key.id)?;
             let replica = there.filter(|there| !there.is_deleted(call.now)).ok_or_else(|| lookup::not_found(key_id))?;
+            access::permission(self, tables, &replica, Operation::UpdatePrimaryRegion, None)?;
             Operation::UpdatePrimaryRegion.check_state(replica.state(call.now))?;
             key.material.regions.retain(|other| other != region);
             key.material.regions.insert(0, region.to_owned());
