@@ -195,7 +195,7 @@ impl Shared {
     }
 
     fn audit(&self, event: &Event<'_>) -> Result<()> {
-        audit::record(self.log.as_ref(), event, &self.line_keys(), &self.store_id)
+        audit::record(self.log.as_ref(), event, || self.line_keys(), &self.store_id)
     }
 
     fn line_keys(&self) -> Arc<[LineKey]> {

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::{self, AuditReport, Head, LineKey};
+use crate::kms::local::audit::{self, AuditReport, Checkpoint, Head, LineKey};
 use crate::kms::local::builder::LocalKmsBuilder;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::root_key::RootKey;
@@ -23,8 +23,17 @@ const AUDIT: &str = "log";
 struct AuditRecord {
     /// Keys of lines that were written under earlier root keys.
     past: Vec<PastKey>,
-    /// At the last checkpoint: the number of lines, and the MAC of the last one.
-    head: Option<(u64, serde_bytes::ByteBuf)>,
+    checkpoint: Option<CheckpointRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CheckpointRecord {
+    lines: u64,
+    /// Of the last line.
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+    /// Of the file, in bytes.
+    len: u64,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -122,7 +131,8 @@ impl LocalKms {
         self.read(Operation::VerifyAuditLog, None, |tables, call| {
             call.check_owner()?;
             let record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-            audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), record.head()?.as_ref())
+            let head = record.checkpoint()?.map(|checkpoint| checkpoint.head);
+            audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), head.as_ref())
         })
     }
 
@@ -132,9 +142,10 @@ impl LocalKms {
 }
 
 impl AuditRecord {
-    fn head(&self) -> Result<Option<Head>> {
-        let Some((lines, mac)) = &self.head else { return Ok(None) };
-        Ok(Some(Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? }))
+    fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
+        let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
+        Ok(Some(Checkpoint { head, len: *len }))
     }
 }
 
@@ -150,9 +161,10 @@ impl Shared {
         let Some(log) = &self.log else { return Ok(()) };
         let keys = self.line_keys();
         self.store.write(|tables| {
-            let Some(head) = log.head(&keys, tables.seal().store_id())? else { return Ok(()) };
             let mut record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-            record.head = Some((head.lines, head.mac.to_vec().into()));
+            let end = log.end(&keys, tables.seal().store_id(), record.checkpoint()?.as_ref())?;
+            let Some(Checkpoint { head, len }) = end else { return Ok(()) };
+            record.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
             tables.put(Table::Audit, AUDIT, &record)
         })
     }
