@@ -2,7 +2,9 @@
 
 #![cfg(feature = "local-kms")]
 
+mod access;
 mod basics;
+mod grants;
 
 use std::path::PathBuf;
 use std::sync::Arc;
