@@ -56,15 +56,9 @@ fn each_operation_that_a_grant_names_is_the_one_it_allows() {
         Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac,
     };
     let empty = context(&[]);
-    for granted in [
-        Decrypt,
-        DescribeKey,
-        Encrypt,
-        GenerateDataKey,
-        GenerateDataKeyWithoutPlaintext,
-        GenerateMac,
-        VerifyMac,
-    ] {
+    for granted in
+        [Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac]
+    {
         let kms = LocalKms::in_memory().unwrap();
         let of_macs = matches!(granted, GenerateMac | VerifyMac);
         let spec = if of_macs { KeySpec::Hmac256 } else { KeySpec::SymmetricDefault };

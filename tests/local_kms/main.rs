@@ -3,6 +3,7 @@
 #![cfg(feature = "local-kms")]
 
 mod access;
+mod audit;
 mod basics;
 mod grants;
 
