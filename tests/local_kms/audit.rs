@@ -109,8 +109,7 @@ fn heard(work: impl FnOnce()) -> Vec<String> {
     let keep = texts.clone();
     let subscriber = Heard(move |text: &str| keep.lock().unwrap().push(text.to_owned()));
     tracing::subscriber::with_default(subscriber, work);
-    let texts = texts.lock().unwrap().clone();
-    texts
+    std::mem::take(&mut *texts.lock().unwrap())
 }
 
 #[test]
@@ -345,7 +344,10 @@ fn at_best_effort_calls_go_on_without_their_lines() {
 
 /// The forms in which a secret could stand in a text.
 fn forms(secret: &[u8]) -> [String; 4] {
-    let hex = secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut hex = String::new();
+    for byte in secret {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     let list = format!("{secret:?}");
     let escaped = secret.escape_ascii().to_string();
     [hex, BASE64_STANDARD.encode(secret), list.trim_matches(['[', ']']).to_owned(), escaped]
@@ -436,21 +438,21 @@ fn lines_that_were_changed_removed_swapped_or_torn_are_found() {
         assert_eq!(report.is_intact(), report.faults.is_empty());
         report.faults.iter().map(|fault| (fault.line, fault.kind)).collect::<Vec<_>>()
     };
-    let [a, b, c, d, e] = *lines.as_slice() else { panic!("{lines:?}") };
-    assert_eq!(found(&[a, b, c, d, e]), []);
+    let [one, two, three, four, five] = *lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(found(&[one, two, three, four, five]), []);
     for (from, to) in
         [(":root", ":toor"), ("Encrypt", "Decrypt"), ("\"ok\"", "\"no\""), ("\"b\"", "\"c\""), ("Z\"", "z\"")]
     {
-        assert_eq!(found(&[a, b, &c.replacen(from, to, 1), d, e]), [(3, Changed)], "{from}");
+        assert_eq!(found(&[one, two, &three.replacen(from, to, 1), four, five]), [(3, Changed)], "{from}");
     }
-    assert_eq!(found(&[a, b, d, e]), [(3, OutOfSequence)]);
-    assert_eq!(found(&[a, c, b, d, e]), [(2, OutOfSequence), (3, OutOfSequence)]);
-    assert_eq!(found(&[a, b, b, c, d, e]), [(3, OutOfSequence)]);
-    assert_eq!(found(&[a, b, c, d, &e[..e.len() / 2]]), [(5, Torn)]);
+    assert_eq!(found(&[one, two, four, five]), [(3, OutOfSequence)]);
+    assert_eq!(found(&[one, three, two, four, five]), [(2, OutOfSequence), (3, OutOfSequence)]);
+    assert_eq!(found(&[one, two, two, three, four, five]), [(3, OutOfSequence)]);
+    assert_eq!(found(&[one, two, three, four, &five[..five.len() / 2]]), [(5, Torn)]);
     // The lines of another store are no lines of this one.
     let other = Logged::new();
     other.create(|log| log).create_key(CreateKey::default()).unwrap();
-    assert_eq!(found(&[&other.text(), b, c, d, e]), [(1, Changed)]);
+    assert_eq!(found(&[&other.text(), two, three, four, five]), [(1, Changed)]);
 }
 
 #[test]

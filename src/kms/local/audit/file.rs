@@ -369,6 +369,40 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_those_of_the_moment_when_the_line_is_written() {
+        let folder = Folder::new();
+        let log = folder.open();
+        let in_turn = || {
+            assert!(log.known.try_lock().is_err(), "another thread could write before this one");
+            keys([1])
+        };
+        log.append(&event("Decrypt", &tenant()), in_turn, STORE).unwrap();
+        assert_eq!(folder.verify(), (1, vec![]));
+    }
+
+    #[test]
+    fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
+        let folder = Folder::new();
+        let end = |before: Option<&Checkpoint>| folder.open().end(&keys([1]), STORE, before).unwrap();
+        calls(&folder.open(), 3);
+        let third = end(None).unwrap();
+        assert_eq!((third.head.lines, third.len), (3, fs::metadata(folder.path()).unwrap().len()));
+        // Behind the last line, at the checkpoint and after it, may be anything.
+        folder.append_raw("x".repeat(3 << 20).as_bytes());
+        let with_filler = end(Some(&third)).unwrap();
+        calls(&folder.open(), 2);
+        assert_eq!(end(Some(&with_filler)).unwrap().head.lines, 5);
+        let fifth = end(Some(&third)).unwrap();
+        let text = fs::read_to_string(folder.path()).unwrap();
+        fs::write(folder.path(), text.split_inclusive('\n').take(2).collect::<String>()).unwrap();
+        assert_eq!(end(Some(&third)), None);
+        let cut = folder.open();
+        (0..9).for_each(|_| cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE).unwrap());
+        assert_eq!((end(Some(&third)), end(Some(&fifth))), (None, None));
+        assert_eq!(end(None).unwrap().head.lines, 11);
+    }
+
+    #[test]
     fn a_log_goes_on_behind_a_torn_line() {
         let folder = Folder::new();
         let log = folder.open();
