@@ -1,18 +1,14 @@
-//! The audit log: one line for each call, before its effect, without a secret, and a chain that shows what was done to
-//! it.
+//! The audit log: one line for each call, before its effect, and without a secret.
 
-use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use manila::testing::ready;
-use manila::{
-    AuditFaultKind, AuditLog, CreateKey, Error, ErrorKind, KeySpec, Kms, KmsRequest, LocalKms, LocalKmsBuilder, RootKey,
-};
+use manila::{AuditLog, CreateKey, ErrorKind, KeySpec, Kms, KmsRequest, LocalKms, LocalKmsBuilder, RootKey};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -22,20 +18,20 @@ use crate::access::{ALICE, MATERIAL, OWNER, Scene, methods};
 use crate::{Folder, TestClock, code, context, decrypt, encrypt};
 
 /// A store in a file, its root key, and its log.
-struct Logged(Folder);
+pub struct Logged(pub Folder);
 
 impl Logged {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = Folder::new();
         fs::create_dir(folder.0.path().join("logs")).unwrap();
         Self(folder)
     }
 
-    fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.0.0.path().join("logs/audit.jsonl")
     }
 
-    fn create(&self, options: impl FnOnce(AuditLog) -> AuditLog) -> LocalKms {
+    pub fn create(&self, options: impl FnOnce(AuditLog) -> AuditLog) -> LocalKms {
         self.create_with(LocalKms::builder(), options)
     }
 
@@ -45,16 +41,16 @@ impl Logged {
     }
 
     /// Another handle that writes to the log too.
-    fn open(&self) -> LocalKms {
+    pub fn open(&self) -> LocalKms {
         let root = RootKey::open_file(self.0.root()).unwrap();
         LocalKms::builder().audit(AuditLog::file(self.log())).open(self.0.store(), root).unwrap()
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -64,16 +60,6 @@ impl Logged {
         work();
         self.lines().split_off(before)
     }
-}
-
-fn faults(kms: &LocalKms, log: &Path) -> Vec<(u64, AuditFaultKind)> {
-    let report = kms.verify_audit_log(log).unwrap();
-    report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()
-}
-
-fn cut_to(log: &Path, lines: usize) {
-    let text = fs::read_to_string(log).unwrap();
-    fs::write(log, text.split_inclusive('\n').take(lines).collect::<String>()).unwrap();
 }
 
 /// Tells of each event of the audit as one text, while it happens.
@@ -423,188 +409,6 @@ fn waiting_for_the_disk_is_a_choice_that_changes_no_line() {
 }
 
 #[test]
-fn lines_that_were_changed_removed_swapped_or_torn_are_found() {
-    use AuditFaultKind::{Changed, OutOfSequence, Torn};
-    let logged = Logged::new();
-    let kms = logged.create(|log| log);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    (0..4).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
-    let text = logged.text();
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let copy = logged.0.0.path().join("copy");
-    let found = |lines: &[&str]| {
-        fs::write(&copy, lines.concat()).unwrap();
-        let report = kms.verify_audit_log(&copy).unwrap();
-        assert_eq!(report.is_intact(), report.faults.is_empty());
-        report.faults.iter().map(|fault| (fault.line, fault.kind)).collect::<Vec<_>>()
-    };
-    let [one, two, three, four, five] = *lines.as_slice() else { panic!("{lines:?}") };
-    assert_eq!(found(&[one, two, three, four, five]), []);
-    for (from, to) in
-        [(":root", ":toor"), ("Encrypt", "Decrypt"), ("\"ok\"", "\"no\""), ("\"b\"", "\"c\""), ("Z\"", "z\"")]
-    {
-        assert_eq!(found(&[one, two, &three.replacen(from, to, 1), four, five]), [(3, Changed)], "{from}");
-    }
-    assert_eq!(found(&[one, two, four, five]), [(3, OutOfSequence)]);
-    assert_eq!(found(&[one, three, two, four, five]), [(2, OutOfSequence), (3, OutOfSequence)]);
-    assert_eq!(found(&[one, two, two, three, four, five]), [(3, OutOfSequence)]);
-    assert_eq!(found(&[one, two, three, four, &five[..five.len() / 2]]), [(5, Torn)]);
-    // The lines of another store are no lines of this one.
-    let other = Logged::new();
-    other.create(|log| log).create_key(CreateKey::default()).unwrap();
-    assert_eq!(found(&[&other.text(), two, three, four, five]), [(1, Changed)]);
-}
-
-#[test]
-fn a_torn_end_is_named_and_gone_on_from() {
-    let logged = Logged::new();
-    drop(logged.create(|log| log).create_key(CreateKey::default()).unwrap());
-    let text = logged.text();
-    fs::write(logged.log(), text.clone() + &text[..text.len() / 2]).unwrap();
-    let kms = logged.open();
-    kms.create_key(CreateKey::default()).unwrap();
-    assert_eq!(faults(&kms, &logged.log()), [(2, AuditFaultKind::Torn)]);
-}
-
-#[test]
-fn the_log_verifies_after_the_root_key_changed_more_than_once() {
-    let logged = Logged::new();
-    let kms = logged.create(|log| log);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    for n in 1..=3 {
-        kms.change_root_key(RootKey::from_bytes(&[n; 32])).unwrap();
-        encrypt(&kms, key.arn(), b"x").unwrap();
-        assert_eq!(faults(&kms, &logged.log()), []);
-    }
-    drop(kms);
-    let root = || RootKey::from_bytes(&[3; 32]);
-    let kms = LocalKms::builder().audit(AuditLog::file(logged.log())).open(logged.0.store(), root()).unwrap();
-    encrypt(&kms, key.arn(), b"x").unwrap();
-    assert_eq!(faults(&kms, &logged.log()), []);
-    let epochs: BTreeSet<_> = logged.lines().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
-    assert_eq!(epochs.len(), 4);
-    // Old lines are held against old keys, not passed over.
-    let text = logged.text();
-    fs::write(logged.log(), text.replacen("CreateKey", "DeleteKey", 1)).unwrap();
-    assert_eq!(faults(&kms, &logged.log()), [(1, AuditFaultKind::Changed)]);
-}
-
-#[test]
-fn handles_and_threads_write_one_log() {
-    let logged = Logged::new();
-    let first = logged.create(|log| log);
-    let key = first.create_key(CreateKey::default()).unwrap();
-    let second = logged.open();
-    std::thread::scope(|scope| {
-        for kms in [&first, &second, &first, &second] {
-            let key = &key;
-            scope.spawn(move || {
-                for round in 0..20 {
-                    encrypt(kms, key.arn(), b"x").unwrap();
-                    kms.as_principal(ALICE).unwrap().describe_key(key.arn()).unwrap_err();
-                    kms.tag_key(key.arn(), [("round", round.to_string())]).unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(logged.lines().len(), 1 + 4 * 60);
-    let report = second.verify_audit_log(logged.log()).unwrap();
-    assert!(report.is_intact() && report.events == 241, "{report:?}");
-    drop((first, second));
-    assert_eq!(faults(&logged.open(), &logged.log()), []);
-}
-
-#[test]
-fn threads_may_call_while_a_clone_changes_the_root_key() {
-    let logged = Logged::new();
-    let kms = logged.create(|log| log);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            let (kms, key) = (kms.clone(), &key);
-            scope.spawn(move || (0..300).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap())));
-        }
-        for n in 0..10 {
-            kms.change_root_key(RootKey::from_bytes(&[n; 32])).unwrap();
-        }
-    });
-    let report = kms.verify_audit_log(logged.log()).unwrap();
-    assert!(report.is_intact() && report.events == 911, "{report:?}");
-}
-
-#[test]
-fn a_checkpoint_shows_that_the_end_was_cut_off() {
-    let logged = Logged::new();
-    let kms = logged.create(|log| log);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    (0..4).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
-    let copy = logged.0.0.path().join("copy");
-    let cut = |lines| {
-        fs::copy(logged.log(), &copy).unwrap();
-        cut_to(&copy, lines);
-        faults(&kms, &copy)
-    };
-    assert_eq!(cut(3), [], "what no checkpoint knows of is not missed");
-    kms.checkpoint().unwrap();
-    // The checkpoint's own line, the last, is known too; the line of the verification above is before it.
-    let known = logged.lines().len();
-    encrypt(&kms, key.arn(), b"x").unwrap();
-    assert_eq!(cut(known), []);
-    for lines in [0, 3, known - 1] {
-        assert_eq!(cut(lines), [(lines as u64 + 1, AuditFaultKind::CutShort)]);
-    }
-    let without = LocalKms::in_memory().unwrap();
-    let error = without.checkpoint().unwrap_err();
-    assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"));
-}
-
-#[test]
-fn closing_is_a_checkpoint_and_later_ones_do_not_hide_a_cut() {
-    let logged = Logged::new();
-    let kms = logged.create(|log| log);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    (0..4).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
-    let clone = kms.clone();
-    drop(kms);
-    encrypt(&clone, key.arn(), b"x").unwrap();
-    drop(clone);
-    cut_to(&logged.log(), 3);
-    // By a handle that writes nothing to the log.
-    assert_eq!(faults(&logged.0.open().unwrap(), &logged.log()), [(4, AuditFaultKind::CutShort)]);
-    // Gone on with, past the number that the store remembers, and closed again and again.
-    for round in 0..3 {
-        let kms = logged.open();
-        (0..2).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
-        kms.checkpoint().unwrap();
-        let silent = logged.0.open().unwrap();
-        assert_eq!(faults(&silent, &logged.log()), [(6, AuditFaultKind::CutShort)], "round {round}");
-    }
-    // A new log in its place is one that was cut off whole.
-    fs::remove_file(logged.log()).unwrap();
-    let kms = logged.open();
-    encrypt(&kms, key.arn(), b"x").unwrap();
-    drop(kms);
-    assert_eq!(faults(&logged.0.open().unwrap(), &logged.log()), [(2, AuditFaultKind::CutShort)]);
-}
-
-#[test]
-fn checkpoints_follow_a_log_with_torn_lines() -> Result<(), Error> {
-    let logged = Logged::new();
-    let key = logged.create(|log| log).create_key(CreateKey::default())?;
-    for _ in 0..3 {
-        let kms = logged.open();
-        encrypt(&kms, key.arn(), b"x")?;
-        fs::write(logged.log(), logged.text() + "{\"seq\":")?;
-        drop(kms);
-    }
-    let lines = logged.text().lines().count();
-    cut_to(&logged.log(), lines - 2);
-    let silent = logged.0.open()?;
-    assert_eq!(faults(&silent, &logged.log()).last(), Some(&(lines as u64 - 1, AuditFaultKind::CutShort)));
-    Ok(())
-}
-
-#[test]
 fn a_store_in_memory_keeps_a_log_too() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
@@ -612,7 +416,7 @@ fn a_store_in_memory_keeps_a_log_too() {
     let key = kms.create_key(CreateKey::default()).unwrap();
     kms.as_principal(ALICE).unwrap().describe_key(key.arn()).unwrap_err();
     kms.checkpoint().unwrap();
-    assert_eq!(faults(&kms, &log), []);
+    assert!(kms.verify_audit_log(&log).unwrap().is_intact());
     fs::write(&log, "").unwrap();
     assert_eq!(kms.describe_key(key.arn()).unwrap_err().kind(), ErrorKind::AuditFailed);
 }
