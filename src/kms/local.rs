@@ -150,6 +150,8 @@ impl LocalKms {
 
     /// The same KMS for another caller, by his ARN: `arn:aws:iam::111122223333:role/app`.
     ///
+    /// The last caller named counts: a view can be made the owner's again.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no ARN of a principal.
     pub fn as_principal(&self, arn: &str) -> Result<Self> {
