@@ -152,6 +152,8 @@ impl LocalKms {
 
     /// The same KMS for another caller, by his ARN: `arn:aws:iam::111122223333:role/app`.
     ///
+    /// The last caller named counts: a view can be made the owner's again.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no ARN of a principal.
     pub fn as_principal(&self, arn: &str) -> Result<Self> {
@@ -197,7 +199,7 @@ impl Shared {
     }
 
     fn audit(&self, event: &Event<'_>) -> Result<()> {
-        audit::record(self.log.as_ref(), event, &self.line_keys(), &self.store_id)
+        audit::record(self.log.as_ref(), event, || self.line_keys(), &self.store_id)
     }
 
     fn line_keys(&self) -> Arc<[LineKey]> {

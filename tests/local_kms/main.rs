@@ -2,14 +2,18 @@
 
 #![cfg(feature = "local-kms")]
 
+mod access;
 mod aliases;
+mod audit;
+mod audit_chain;
 mod basics;
-mod store;
+mod grants;
 mod import;
 mod lifecycle;
 mod operations;
 mod replicas;
 mod rotation;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;

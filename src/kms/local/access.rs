@@ -4,7 +4,7 @@ use crate::context::EncryptionContext;
 use crate::error::{Error, Result, quoted};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{invalid, refused};
-use crate::kms::local::grant::{self, GrantRecord};
+use crate::kms::local::grant;
 use crate::kms::local::key::Key;
 use crate::kms::local::lifecycle::put;
 use crate::kms::local::operation::Operation;
@@ -12,9 +12,10 @@ use crate::kms::local::policy::{AccessRequest, Decision, Policy, owner};
 use crate::kms::local::store::Tables;
 
 /// What lets a caller do what he does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Policy,
-    Grant(GrantRecord),
+    Grant,
 }
 
 /// What permits an operation on a key: its policy, unless that denies; where it is silent, a grant.
@@ -28,10 +29,10 @@ pub(super) fn permission(
     match decide(key.record.policy.as_deref(), kms.account(), kms.principal(), &key.arn, operation, context)? {
         Decision::Allowed => Ok(Permission::Policy),
         Decision::Denied => Err(denied(kms.principal(), operation, "its policy denies it")),
-        Decision::Silent => match grant::find(tables, key, kms.principal(), operation, context)? {
-            Some(grant) => Ok(Permission::Grant(grant)),
-            None => Err(denied(kms.principal(), operation, "neither its policy nor a grant allows it")),
-        },
+        Decision::Silent if grant::any_allows(tables, key, kms.principal(), operation, context)? => {
+            Ok(Permission::Grant)
+        }
+        Decision::Silent => Err(denied(kms.principal(), operation, "neither its policy nor a grant allows it")),
     }
 }
 

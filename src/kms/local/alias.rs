@@ -59,6 +59,7 @@ impl LocalKms {
         self.write(Operation::UpdateAlias, |tables, call| {
             check_alias(alias)?;
             let old = call.find(tables, alias)?;
+            call.names(&old);
             access::permission(self, tables, &old, Operation::UpdateAlias, None)?;
             let new = call.key(tables, target)?;
             if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {

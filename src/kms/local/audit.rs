@@ -10,6 +10,7 @@ mod line;
 mod verify;
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -38,7 +39,11 @@ const MAC_LEN: usize = 32;
 /// ```
 ///
 /// An operation whose line cannot be written fails, and does nothing. That includes a file that was moved, deleted or
-/// cut short while the KMS was open: open the KMS again after such a change.
+/// cut short while the KMS was open: open the KMS again after such a change. An operation that fails after its line was
+/// written, as when the disk is full, has a second line that says so.
+///
+/// The store remembers the end of one log. A log that was cut off, or was put in the place of another, is reported as
+/// [`CutShort`](AuditFaultKind::CutShort) from then on.
 ///
 /// Events also go to `tracing`, to the target `manila::audit`, with a log or without.
 #[derive(Clone, Debug)]
@@ -172,10 +177,22 @@ pub(super) struct Head {
     pub(super) mac: [u8; MAC_LEN],
 }
 
+/// The end of a log as the store remembers it, and the length of the file then, by which the line is found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    pub(super) head: Head,
+    pub(super) len: u64,
+}
+
 /// Tells `tracing` of an event, and writes it to the log if there is one.
 ///
-/// `keys` are those of all root keys so far; the line is written under the newest.
-pub(super) fn record(log: Option<&Log>, event: &Event<'_>, keys: &[LineKey], store_id: &[u8]) -> Result<()> {
+/// `keys` tells those of all root keys so far; the line is written under the newest.
+pub(super) fn record<K: Deref<Target = [LineKey]>>(
+    log: Option<&Log>,
+    event: &Event<'_>,
+    keys: impl Fn() -> K,
+    store_id: &[u8],
+) -> Result<()> {
     trace(event, log.is_some_and(Log::keeps_context_keys_only));
     log.map_or(Ok(()), |log| log.append(event, keys, store_id))
 }
@@ -271,11 +288,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(AuditLog::file(dir.path().join("log")).context_keys_only()).unwrap();
         tracing::subscriber::with_default(heard.clone(), || {
-            record(None, &event("Decrypt", &context), &keys([1]), STORE).unwrap();
-            record(Some(&log), &event("Encrypt", &context), &keys([1]), STORE).unwrap();
+            record(None, &event("Decrypt", &context), || keys([1]), STORE).unwrap();
+            record(Some(&log), &event("Encrypt", &context), || keys([1]), STORE).unwrap();
             let refused =
                 Event { key_arn: None, encryption_context: None, outcome: "NotFoundException", ..event("", &context) };
-            record(None, &refused, &keys([1]), STORE).unwrap();
+            record(None, &refused, || keys([1]), STORE).unwrap();
         });
         let [decrypt, encrypt, refused] = heard.texts().try_into().unwrap();
         assert_eq!(

@@ -3,7 +3,7 @@
 //! Every operation goes through [`LocalKms::read`] or [`LocalKms::write`], and meets its keys through [`Call::key`]:
 //! there the key is found, the caller's permission and the key's state are checked, and what is overdue is noticed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::EncryptionContext;
@@ -44,8 +44,10 @@ pub(super) struct Call<'a> {
     late: bool,
     /// Keys that are due to be rotated.
     due: RefCell<Vec<String>>,
-    /// Keys that were removed on the way.
+    /// How many keys were removed on the way.
     pub(super) swept: usize,
+    /// Whether the log has the call's line.
+    recorded: Cell<bool>,
 }
 
 impl LocalKms {
@@ -68,8 +70,7 @@ impl LocalKms {
                 Err(_) => {}
             }
         }
-        self.record(&call, done.as_ref().err())?;
-        done
+        call.conclude(done)
     }
 
     fn pass<T>(&self, call: &mut Call<'_>, work: impl Fn(&Reading<'_>, &Call<'_>) -> Result<T>) -> Result<T> {
@@ -87,25 +88,16 @@ impl LocalKms {
         work: impl FnOnce(&mut Writing<'_>, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut call = self.call(operation, None);
-        let swept = self.sweep(&mut call);
-        let done = swept.and_then(|()| {
+        let done = self.sweep(&mut call).and_then(|()| {
             self.shared.store.write(|tables| {
                 call.now = call.now.max(tables.time());
-                call.swept = call.swept.saturating_add(overdue::sweep(self, tables, call.now)?);
+                tables.saw(call.now);
                 let done = work(tables, &call)?;
-                // Before the commit: what the log does not tell of does not happen.
-                self.record(&call, None)?;
+                call.succeeds()?;
                 Ok(done)
             })
         });
-        match done {
-            Ok(done) => Ok(done),
-            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
-            Err(error) => {
-                self.record(&call, Some(&error))?;
-                Err(error)
-            }
-        }
+        call.conclude(done)
     }
 
     /// Removes what is past its deadline, in a transaction of its own: it is gone even if the call is refused.
@@ -117,20 +109,39 @@ impl LocalKms {
         Ok(())
     }
 
+    /// A call for the owner alone, whose work is more than a transaction. Before its effect can be seen the work says
+    /// that the call [succeeds](Call::succeeds).
+    pub(super) fn maintain<T>(&self, operation: Operation, work: impl FnOnce(&Call<'_>) -> Result<T>) -> Result<T> {
+        let call = self.call(operation, None);
+        let done = call.check_owner().and_then(|()| work(&call));
+        call.conclude(done)
+    }
+
     /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
     /// keys.
-    fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
+    pub(super) fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
         self.shared.store.write(|tables| {
-            let deleted = overdue::sweep(self, tables, now)?;
+            let now = now.max(tables.time());
+            let swept = overdue::sweep(self, tables, now)?;
             key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, id, now))?;
-            Ok(deleted)
+            swept.iter().try_for_each(|key_arn| self.record_own(Operation::DeleteKey, key_arn, now))?;
+            Ok(swept.len())
         })
     }
 
     fn call<'a>(&'a self, operation: Operation, context: Option<&'a EncryptionContext>) -> Call<'a> {
         let now = self.shared.high_water.raise(to_millis(self.shared.clock.now()));
-        let (key_arn, due) = (RefCell::default(), RefCell::default());
-        Call { kms: self, operation, context, now, key_arn, late: false, due, swept: 0 }
+        Call {
+            kms: self,
+            operation,
+            context,
+            now,
+            key_arn: RefCell::default(),
+            late: false,
+            due: RefCell::default(),
+            swept: 0,
+            recorded: Cell::default(),
+        }
     }
 
     fn record(&self, call: &Call<'_>, error: Option<&Error>) -> Result<()> {
@@ -196,6 +207,25 @@ impl Call<'_> {
     /// Notes the key that the call is about, for its line.
     pub(super) fn names(&self, key: &Key) {
         *self.key_arn.borrow_mut() = Some(key.arn.clone());
+    }
+
+    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen.
+    pub(super) fn succeeds(&self) -> Result<()> {
+        self.kms.record(self, None)?;
+        self.recorded.set(true);
+        Ok(())
+    }
+
+    /// Writes the line, unless the log has it. If what was to succeed did not, as when the disk is full, it gets
+    /// another.
+    fn conclude<T>(&self, done: Result<T>) -> Result<T> {
+        match &done {
+            Ok(_) if self.recorded.get() => {}
+            Ok(_) => self.succeeds()?,
+            Err(error) if error.kind() == ErrorKind::AuditFailed => {}
+            Err(error) => self.kms.record(self, Some(error))?,
+        }
+        done
     }
 
     /// Fails unless the owner calls: what concerns no one key is up to IAM policies on AWS, and to the owner here.

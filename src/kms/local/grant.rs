@@ -15,7 +15,7 @@ use crate::kms::local::clock::from_millis;
 use crate::kms::local::key::{Key, KeySpec};
 use crate::kms::local::lookup::{Place, row};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::check_principal;
+use crate::kms::local::policy::{check_principal, means};
 use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What a grant can allow, under AWS's names.
@@ -64,7 +64,10 @@ impl GrantOperation {
     }
 }
 
-/// What the encryption context of a call must be for a grant to allow it.
+/// What the encryption context of a call must be for a grant to allow it. It says nothing about calls that have none,
+/// such as `DescribeKey`.
+///
+/// Keys are compared exactly, as values are. AWS does not regard the case of keys here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantConstraint {
@@ -75,6 +78,12 @@ pub enum GrantConstraint {
 }
 
 impl GrantConstraint {
+    fn pairs(&self) -> &EncryptionContext {
+        match self {
+            Self::Equals(pairs) | Self::Subset(pairs) => pairs,
+        }
+    }
+
     fn allows(&self, context: &EncryptionContext) -> bool {
         match self {
             Self::Equals(pairs) => pairs == context,
@@ -107,7 +116,7 @@ pub struct CreateGrant {
 }
 
 impl CreateGrant {
-    /// A grant for the principal of this ARN, which allows nothing yet.
+    /// A grant for the principal of this ARN, which allows nothing yet. One for a role is for its sessions too.
     pub fn to(grantee: impl Into<String>) -> Self {
         Self { grantee: grantee.into(), retiring: None, operations: BTreeSet::new(), constraint: None }
     }
@@ -177,7 +186,7 @@ impl GrantRecord {
 
     /// Whether the grant allows an operation. Its constraint is on calls that have an encryption context.
     fn allows(&self, principal: &str, operation: Operation, context: Option<&EncryptionContext>) -> Result<bool> {
-        if self.grantee != principal || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
+        if !means(&self.grantee, principal) || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
             return Ok(false);
         }
         Ok(match (self.constraint()?, context) {
@@ -212,7 +221,8 @@ impl GrantRecord {
 impl LocalKms {
     /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
     ///
-    /// Who may create grants by a grant of his own can pass on no more than that one allows.
+    /// Who may create grants by a grant of his own can pass on no more than that one allows. To a key's policy the pairs
+    /// of the constraint are the encryption context of this call, as on AWS.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
@@ -221,7 +231,8 @@ impl LocalKms {
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
         self.write(Operation::CreateGrant, |tables, call| {
-            let key = call.key(tables, key_id)?;
+            let context = request.constraint.as_ref().map(GrantConstraint::pairs);
+            let key = call.key_for(Operation::CreateGrant, context, tables, key_id)?;
             let grant = GrantRecord {
                 grantee: request.grantee.clone(),
                 retiring: request.retiring.clone(),
@@ -231,9 +242,8 @@ impl LocalKms {
                 created: call.now,
             };
             check(&grant, &key)?;
-            if let Permission::Grant(own) = access::permission(self, tables, &key, Operation::CreateGrant, None)?
-                && !own.covers(&grant)?
-            {
+            let by = access::permission(self, tables, &key, Operation::CreateGrant, context)?;
+            if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
                 let message = "a grant that is passed on allows no more than one's own";
                 return Err(refused("AccessDeniedException", message));
             }
@@ -266,7 +276,8 @@ impl LocalKms {
         })
     }
 
-    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner.
+    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner. Policies
+    /// have no say in it, as on AWS.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
@@ -278,7 +289,7 @@ impl LocalKms {
             let may = match load(tables, &key, grant_id) {
                 Ok(grant) => {
                     self.is_owner()
-                        || grant.retiring.as_deref() == Some(self.principal())
+                        || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, self.principal()))
                         || grant.allows(self.principal(), Operation::RetireGrant, None)?
                 }
                 Err(missing) if self.is_owner() => return Err(missing),
@@ -295,20 +306,30 @@ impl LocalKms {
     }
 }
 
-/// The grant that allows a principal an operation on a key.
-pub(super) fn find(
+/// Whether a grant allows a principal an operation on a key.
+pub(super) fn any_allows(
     tables: &impl Tables,
     key: &Key,
     principal: &str,
     operation: Operation,
     context: Option<&EncryptionContext>,
-) -> Result<Option<GrantRecord>> {
+) -> Result<bool> {
     for (_, grant) in of_key(tables, key)? {
         if grant.allows(principal, operation, context)? {
-            return Ok(Some(grant));
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// Whether a principal has a grant by which he may make `other`.
+fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
+    for (_, grant) in of_key(tables, key)? {
+        if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes all grants on a key.

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::{self, AuditReport, Head, LineKey};
+use crate::kms::local::audit::{self, AuditReport, Checkpoint, Head, LineKey};
 use crate::kms::local::builder::LocalKmsBuilder;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::root_key::RootKey;
@@ -23,8 +23,17 @@ const AUDIT: &str = "log";
 pub(super) struct AuditRecord {
     /// Keys of lines that were written under earlier root keys.
     past: Vec<PastKey>,
-    /// At the last checkpoint: the number of lines, and the MAC of the last one.
-    head: Option<(u64, serde_bytes::ByteBuf)>,
+    checkpoint: Option<CheckpointRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CheckpointRecord {
+    lines: u64,
+    /// Of the last line.
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+    /// Of the file, in bytes.
+    len: u64,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -50,8 +59,7 @@ impl LocalKms {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the
     /// owner asks.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.as_owner(Operation::Backup)?;
-        self.shared.store.copy_to(path.as_ref())
+        self.maintain(Operation::Backup, |call| self.shared.store.copy_to(path.as_ref(), || call.succeeds()))
     }
 
     /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
@@ -72,9 +80,12 @@ impl LocalKms {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process is using the store at the moment, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another
     /// than the owner asks.
     pub fn purge(&self) -> Result<usize> {
-        let deleted = self.write(Operation::Purge, |_, call| call.check_owner().map(|()| call.swept))?;
-        self.shared.store.purge()?;
-        Ok(deleted)
+        self.maintain(Operation::Purge, |call| {
+            let deleted = self.settle(call.now, &[])?;
+            // Nobody sees the rest, so its line can say how it went.
+            self.shared.store.purge()?;
+            Ok(deleted)
+        })
     }
 
     /// Seals everything under another root key, in one transaction. For the owner alone.
@@ -86,22 +97,30 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<()> {
-        self.as_owner(Operation::ChangeRootKey)?;
-        self.shared.store.change_root_key(root_key, remember_audit_key)?;
-        self.shared.load_line_keys()
+        self.maintain(Operation::ChangeRootKey, |call| {
+            self.shared.store.change_root_key(root_key, |tables, old| {
+                remember_audit_key(tables, old)?;
+                call.succeeds()
+            })?;
+            self.shared.load_line_keys()
+        })
     }
 
     /// Keeps the number of lines of the audit log and the MAC of the last one in the store, so that a log that is cut
-    /// off later shows. This also happens when the last clone of a handle is dropped.
+    /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if no audit log is kept, [`ErrorKind::AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
-        if self.shared.log.is_none() {
-            return Err(no_log());
-        }
-        self.shared.checkpoint()
+        self.maintain(Operation::Checkpoint, |call| {
+            if self.shared.log.is_none() {
+                return Err(no_log());
+            }
+            call.succeeds()?;
+            self.shared.checkpoint()
+        })
     }
 
     /// Verifies an audit log of this store: the file that is being written, or a copy of it.
@@ -109,27 +128,24 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file cannot be read, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
-        self.as_owner(Operation::VerifyAuditLog)?;
-        let (store_id, head) = self.shared.store.read(|tables| {
+        self.read(Operation::VerifyAuditLog, None, |tables, call| {
+            call.check_owner()?;
             let record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-            Ok((tables.seal().store_id().to_vec(), record.head()?))
-        })?;
-        audit::verify(path.as_ref(), &self.shared.line_keys(), &store_id, head.as_ref())
+            let head = record.checkpoint()?.map(|checkpoint| checkpoint.head);
+            audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), head.as_ref())
+        })
     }
 
     pub(super) fn settle_restored(&self) -> Result<usize> {
         self.write(Operation::Restore, |_, call| Ok(call.swept))
     }
-
-    fn as_owner(&self, operation: Operation) -> Result<()> {
-        self.read(operation, None, |_, call| call.check_owner())
-    }
 }
 
 impl AuditRecord {
-    fn head(&self) -> Result<Option<Head>> {
-        let Some((lines, mac)) = &self.head else { return Ok(None) };
-        Ok(Some(Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? }))
+    fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
+        let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
+        Ok(Some(Checkpoint { head, len: *len }))
     }
 }
 
@@ -145,9 +161,10 @@ impl Shared {
         let Some(log) = &self.log else { return Ok(()) };
         let keys = self.line_keys();
         self.store.write(|tables| {
-            let Some(head) = log.head(&keys, tables.seal().store_id())? else { return Ok(()) };
             let mut record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-            record.head = Some((head.lines, head.mac.to_vec().into()));
+            let end = log.end(&keys, tables.seal().store_id(), record.checkpoint()?.as_ref())?;
+            let Some(Checkpoint { head, len }) = end else { return Ok(()) };
+            record.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
             tables.put(Table::Audit, AUDIT, &record)
         })
     }

@@ -39,7 +39,7 @@ macro_rules! operations {
 }
 
 operations! {
-    Backup CancelKeyDeletion ChangeRootKey CreateAlias CreateGrant CreateKey Decrypt DeleteAlias DeleteKey DeleteImportedKeyMaterial DescribeKey
+    Backup CancelKeyDeletion ChangeRootKey Checkpoint CreateAlias CreateGrant CreateKey Decrypt DeleteAlias DeleteKey DeleteImportedKeyMaterial DescribeKey
     DisableKey DisableKeyRotation EnableKey EnableKeyRotation Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext
     GenerateMac GenerateRandom GetKeyPolicy GetKeyRotationStatus ImportKeyMaterial ListAliases ListGrants
     ListKeyRotations ListKeys ListResourceTags Purge PutKeyPolicy ReEncrypt ReEncryptFrom ReEncryptTo ReplicateKey Restore

@@ -53,21 +53,23 @@ pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     }
 }
 
-/// Removes all that is past its deadline, and notes the time. Returns the number of deleted keys.
-pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<usize> {
-    let mut deleted = 0_usize;
+/// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
+/// told of them only once nothing else can undo this.
+pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<Vec<String>> {
+    let mut deleted = Vec::new();
     tables.saw(now);
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
         let (time, what, of) = parse(&first)?;
         if time > now {
             break;
         }
+        // Ids are in the clear: this one is acted upon only if the manifest knows it.
+        tables.get::<()>(Table::Deadlines, &first)?.ok_or_else(damaged)?;
         if what == Deadline::Deletion.letter() {
             let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
             let place = Place { region, account: kms.account() };
             delete(tables, &place, key_id)?;
-            kms.record_own(Operation::DeleteKey, &place.key_arn(key_id), now)?;
-            deleted = deleted.saturating_add(1);
+            deleted.push(place.key_arn(key_id));
         } else {
             forget_material(tables, of)?;
         }

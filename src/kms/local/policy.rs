@@ -42,7 +42,7 @@ use crate::kms::local::answer::invalid;
 use condition::Condition;
 use principal::{Identity, Principal};
 
-pub(super) use principal::{check_principal, owner};
+pub(super) use principal::{check_principal, means, owner};
 
 /// A key policy, read and understood whole.
 #[derive(Clone, Debug)]

@@ -111,7 +111,7 @@ impl Store {
     /// Makes a copy of the store at `backup` the store at `path`.
     pub(super) fn restore(backup: &Path, path: &Path, root: RootKey) -> Result<Self> {
         let again = root.clone();
-        Self::open(backup, root)?.copy_to(path)?;
+        Self::open(backup, root)?.copy_to(path, || Ok(()))?;
         Self::open(path, again)
     }
 
@@ -238,8 +238,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a copy of the store as it is now to a new file.
-    pub(super) fn copy_to(&self, path: &Path) -> Result<()> {
+    /// Writes a copy of the store as it is now to a new file. `first` comes before the file gets its name.
+    pub(super) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
         self.read(|reading| {
             in_new_file(path, |backend| {
                 let copy = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
@@ -249,7 +249,8 @@ impl Store {
                 for table in Table::ALL {
                     copy_table(&reading.transaction, &to, table.definition())?;
                 }
-                to.commit().map_err(storage_error)
+                to.commit().map_err(storage_error)?;
+                first()
             })
         })
     }

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::audit::chain::Chain;
 use crate::kms::local::audit::line::{self, Line, Lines, MAX_LEN, Macs, Place};
-use crate::kms::local::audit::{AuditFaultKind, AuditLog, Event, Head, LineKey};
+use crate::kms::local::audit::{AuditFaultKind, AuditLog, Checkpoint, Event, LineKey};
 use crate::kms::local::root_key::io_error;
 
 /// How far back the last line is looked for: a little first, then as far as it can be. Behind that lies whatever else
@@ -59,7 +60,12 @@ impl Log {
     /// # Errors
     /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the last
     /// line is of a later root key than `keys`; none if the log is kept at best effort.
-    pub(super) fn append(&self, event: &Event<'_>, keys: &[LineKey], store_id: &[u8]) -> Result<()> {
+    pub(super) fn append<K: Deref<Target = [LineKey]>>(
+        &self,
+        event: &Event<'_>,
+        keys: impl Fn() -> K,
+        store_id: &[u8],
+    ) -> Result<()> {
         let Err(error) = self.write(event, keys, store_id) else { return Ok(()) };
         if self.options.best_effort {
             tracing::warn!(target: "manila::audit", %error, "a call is missing from the audit log");
@@ -70,24 +76,56 @@ impl Log {
     }
 
     /// The end of the log as of now, on the disk: what the store remembers must not be ahead of the file after a power
-    /// failure. `None` if there are no lines.
+    /// failure. `None` if there are no lines, or if the line of the checkpoint `before` is no longer there: to forget
+    /// that one would hide that the log was cut off.
     ///
     /// # Errors
     /// As [`append`](Self::append), at best effort too.
-    pub(in crate::kms::local) fn head(&self, keys: &[LineKey], store_id: &[u8]) -> Result<Option<Head>> {
-        let macs = Macs::new(keys, store_id)?;
+    pub(in crate::kms::local) fn end(
+        &self,
+        keys: &[LineKey],
+        store_id: &[u8],
+        before: Option<&Checkpoint>,
+    ) -> Result<Option<Checkpoint>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let macs = Macs::new(keys, store_id)?;
         let _lock = Locked::new(&self.file, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
         let now = self.look(known.as_ref(), &macs)?;
         self.file.sync_data().map_err(|error| self.failed("cannot be synced", error))?;
-        let head = now.last.head.clone();
+        let end = Checkpoint { head: now.last.head.clone(), len: now.len };
         *known = Some(now);
-        Ok(Some(head).filter(|head| head.lines > 0))
+        let follows =
+            before.map_or(Ok(true), |before| self.has(before)).map_err(|e| self.failed("cannot be read", e))?;
+        Ok(Some(end).filter(|end| end.head.lines > 0 && follows))
     }
 
-    fn write(&self, event: &Event<'_>, keys: &[LineKey], store_id: &[u8]) -> Result<()> {
-        let macs = Macs::new(keys, store_id)?;
+    /// Whether the log still has the last line of a checkpoint. Where nothing but lines is in the file, and nothing was
+    /// cut off, that line is found at once.
+    fn has(&self, checkpoint: &Checkpoint) -> io::Result<bool> {
+        let mut file = &self.file;
+        for tail in TAILS {
+            let from = checkpoint.len.saturating_sub(tail);
+            file.seek(SeekFrom::Start(from))?;
+            let mut lines = Lines::new(BufReader::new(file.take(checkpoint.len.saturating_sub(from))));
+            while let Some(bytes) = lines.read()? {
+                if Line::parse(bytes).is_ok_and(|line| line.is(&checkpoint.head)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn write<K: Deref<Target = [LineKey]>>(
+        &self,
+        event: &Event<'_>,
+        keys: impl Fn() -> K,
+        store_id: &[u8],
+    ) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only now, so that of two threads the one with an older key does not come second.
+        let keys = keys();
+        let macs = Macs::new(&keys, store_id)?;
         let _lock = Locked::new(&self.file, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
         let now = self.look(known.as_ref(), &macs)?;
         let (mut line, last) = line::write(event, self.options.context_keys_only, &now.last, &macs)?;
@@ -292,7 +330,7 @@ mod tests {
     }
 
     fn call(log: &Log) -> Result<()> {
-        log.append(&event("Decrypt", &tenant()), &keys([1]), STORE)
+        log.append(&event("Decrypt", &tenant()), || keys([1]), STORE)
     }
 
     fn calls(log: &Log, count: usize) {
@@ -323,7 +361,7 @@ mod tests {
         let text = fs::read_to_string(folder.path()).unwrap();
         let seq = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap();
         assert_eq!(text.lines().map(seq).collect::<HashSet<_>>().len(), 1000);
-        let heads = logs.map(|log| log.head(&keys([1]), STORE).unwrap().unwrap());
+        let heads = logs.map(|log| log.end(&keys([1]), STORE, None).unwrap().unwrap().head);
         assert_eq!(heads[0], heads[1]);
         assert_eq!(heads[0].lines, 1000);
         let report = verify(&folder.path(), &keys([1]), STORE, Some(&heads[0])).unwrap();
@@ -331,10 +369,44 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_those_of_the_moment_when_the_line_is_written() {
+        let folder = Folder::new();
+        let log = folder.open();
+        let in_turn = || {
+            assert!(log.known.try_lock().is_err(), "another thread could write before this one");
+            keys([1])
+        };
+        log.append(&event("Decrypt", &tenant()), in_turn, STORE).unwrap();
+        assert_eq!(folder.verify(), (1, vec![]));
+    }
+
+    #[test]
+    fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
+        let folder = Folder::new();
+        let end = |before: Option<&Checkpoint>| folder.open().end(&keys([1]), STORE, before).unwrap();
+        calls(&folder.open(), 3);
+        let third = end(None).unwrap();
+        assert_eq!((third.head.lines, third.len), (3, fs::metadata(folder.path()).unwrap().len()));
+        // Behind the last line, at the checkpoint and after it, may be anything.
+        folder.append_raw("x".repeat(3 << 20).as_bytes());
+        let with_filler = end(Some(&third)).unwrap();
+        calls(&folder.open(), 2);
+        assert_eq!(end(Some(&with_filler)).unwrap().head.lines, 5);
+        let fifth = end(Some(&third)).unwrap();
+        let text = fs::read_to_string(folder.path()).unwrap();
+        fs::write(folder.path(), text.split_inclusive('\n').take(2).collect::<String>()).unwrap();
+        assert_eq!(end(Some(&third)), None);
+        let cut = folder.open();
+        (0..9).for_each(|_| cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE).unwrap());
+        assert_eq!((end(Some(&third)), end(Some(&fifth))), (None, None));
+        assert_eq!(end(None).unwrap().head.lines, 11);
+    }
+
+    #[test]
     fn a_log_goes_on_behind_a_torn_line() {
         let folder = Folder::new();
         let log = folder.open();
-        assert_eq!(log.head(&keys([1]), STORE).unwrap(), None);
+        assert_eq!(log.end(&keys([1]), STORE, None).unwrap(), None);
         calls(&log, 2);
         folder.append_raw(b"{\"seq\":3,\"epo");
         calls(&log, 1);
@@ -395,12 +467,12 @@ mod tests {
         fs::write(folder.path(), &bytes[..bytes.len() / 2]).unwrap();
         assert!(refusal(&log).contains("cut short"));
         assert!(refusal(&log).contains("cut short"), "the second time too");
-        assert_eq!(log.head(&keys([1]), STORE).unwrap_err().kind(), ErrorKind::AuditFailed);
+        assert_eq!(log.end(&keys([1]), STORE, None).unwrap_err().kind(), ErrorKind::AuditFailed);
         // Grown again, with other lines; where this handle left off is then in the middle of one, or between two.
         for operation in ["Encrypt", "GenerateDataKey", "Sign"] {
             fs::write(folder.path(), b"").unwrap();
             let other = folder.open();
-            (0..6).for_each(|_| other.append(&event(operation, &tenant()), &keys([1]), STORE).unwrap());
+            (0..6).for_each(|_| other.append(&event(operation, &tenant()), || keys([1]), STORE).unwrap());
             assert!(refusal(&log).contains("replaced"), "{operation}");
             assert_eq!(folder.verify(), (6, vec![]));
         }
@@ -432,7 +504,7 @@ mod tests {
         }
         fs::remove_file(folder.path()).unwrap();
         let another = folder.open();
-        another.append(&event("Decrypt", &tenant()), &keys([1]), b"another store").unwrap();
+        another.append(&event("Decrypt", &tenant()), || keys([1]), b"another store").unwrap();
         assert!(refusal(&folder.open()).contains("choose another file"));
     }
 
@@ -442,7 +514,7 @@ mod tests {
         let (log, outdated) = (folder.open(), folder.open());
         calls(&log, 1);
         calls(&outdated, 1);
-        log.append(&event("Decrypt", &tenant()), &keys([2, 1]), STORE).unwrap();
+        log.append(&event("Decrypt", &tenant()), || keys([2, 1]), STORE).unwrap();
         assert_eq!(call(&outdated).unwrap_err().kind(), ErrorKind::RootKeyChanged);
         assert_eq!(call(&folder.open()).unwrap_err().kind(), ErrorKind::RootKeyChanged);
         assert_eq!(folder.verify(), (3, vec![]));

@@ -163,6 +163,11 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Whether this is the last line of a log that ends there.
+    pub(super) fn is(&self, head: &Head) -> bool {
+        self.seq == head.lines && self.mac == hex(&head.mac).as_bytes()
+    }
+
     /// Whether the MAC of the line before is this one.
     pub(super) fn follows(&self, last: &Head) -> bool {
         self.prev == hex(&last.mac).as_bytes()

@@ -19,6 +19,12 @@ pub(in crate::kms::local) fn check_principal(arn: &str) -> Result<()> {
     Identity::parse(arn).map(|_| ()).map_err(|message| invalid("InvalidArnException", message))
 }
 
+/// Whether a principal means a caller, both by their ARNs. A role means its sessions too.
+pub(in crate::kms::local) fn means(principal: &str, caller: &str) -> bool {
+    let (Ok(principal), Ok(caller)) = (Identity::parse(principal), Identity::parse(caller)) else { return false };
+    principal.means(&caller)
+}
+
 /// The principal that owns an account, and its keys.
 pub(in crate::kms::local) fn owner(account: &str) -> String {
     format!("arn:aws:iam::{account}:root")
@@ -45,7 +51,7 @@ impl Principal {
     pub(super) fn is(&self, caller: &Identity) -> bool {
         match self {
             Self::Anyone => true,
-            Self::One(identity) => identity == caller || identity.is_role_of(caller),
+            Self::One(identity) => identity.means(caller),
         }
     }
 }
@@ -94,6 +100,10 @@ impl Identity {
         };
         let valid = is_partition(partition) && is_account(account);
         valid.then(|| Self { partition: partition.to_owned(), account: account.to_owned(), kind })
+    }
+
+    fn means(&self, caller: &Self) -> bool {
+        self == caller || self.is_role_of(caller)
     }
 
     /// Whether this is the role that `caller` is a session of. The path does not count: a session's ARN has none, and

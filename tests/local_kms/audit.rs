@@ -1,0 +1,422 @@
+//! The audit log: one line for each call, before its effect, and without a secret.
+
+use std::fmt::{Debug, Write as _};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use manila::testing::ready;
+use manila::{AuditLog, CreateKey, ErrorKind, KeySpec, Kms, KmsRequest, LocalKms, LocalKmsBuilder, RootKey};
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Metadata, Subscriber};
+
+use crate::access::{ALICE, MATERIAL, OWNER, Scene, methods};
+use crate::{Folder, TestClock, code, context, decrypt, encrypt};
+
+/// A store in a file, its root key, and its log.
+pub struct Logged(pub Folder);
+
+impl Logged {
+    pub fn new() -> Self {
+        let folder = Folder::new();
+        fs::create_dir(folder.0.path().join("logs")).unwrap();
+        Self(folder)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.0.0.path().join("logs/audit.jsonl")
+    }
+
+    pub fn create(&self, options: impl FnOnce(AuditLog) -> AuditLog) -> LocalKms {
+        self.create_with(LocalKms::builder(), options)
+    }
+
+    fn create_with(&self, builder: LocalKmsBuilder, options: impl FnOnce(AuditLog) -> AuditLog) -> LocalKms {
+        let root = RootKey::create_file(self.0.root()).unwrap();
+        builder.audit(options(AuditLog::file(self.log()))).create(self.0.store(), root).unwrap()
+    }
+
+    /// Another handle that writes to the log too.
+    pub fn open(&self) -> LocalKms {
+        let root = RootKey::open_file(self.0.root()).unwrap();
+        LocalKms::builder().audit(AuditLog::file(self.log())).open(self.0.store(), root).unwrap()
+    }
+
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    pub fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The lines that `work` writes.
+    fn lines_of(&self, work: impl FnOnce()) -> Vec<Value> {
+        let before = self.lines().len();
+        work();
+        self.lines().split_off(before)
+    }
+}
+
+/// Tells of each event of the audit as one text, while it happens.
+struct Heard<F>(F);
+
+impl<F: Fn(&str) + Send + Sync + 'static> Subscriber for Heard<F> {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl Visit for Text {
+            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                write!(self.0, " {field}={value:?}").unwrap();
+            }
+        }
+        let mut text = Text(event.metadata().target().to_owned());
+        event.record(&mut text);
+        (self.0)(&text.0);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// What `tracing` hears while `work` is done.
+fn heard(work: impl FnOnce()) -> Vec<String> {
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let keep = texts.clone();
+    let subscriber = Heard(move |text: &str| keep.lock().unwrap().push(text.to_owned()));
+    tracing::subscriber::with_default(subscriber, work);
+    std::mem::take(&mut *texts.lock().unwrap())
+}
+
+#[test]
+fn every_call_and_every_refusal_becomes_one_event() {
+    for method in methods() {
+        let logged = Logged::new();
+        let scene = Scene::new(logged.create(|log| log), &logged.log());
+        let stranger = scene.owner.as_principal(ALICE).unwrap();
+        for (kms, principal, outcome) in [(&stranger, ALICE, "AccessDeniedException"), (&scene.owner, OWNER, "ok")] {
+            let mut texts = Vec::new();
+            let lines = logged.lines_of(|| {
+                texts = heard(|| assert_eq!((method.call)(kms, &scene).is_ok(), outcome == "ok", "{}", method.name));
+            });
+            let [line] = lines.as_slice() else { panic!("{}: {lines:?}", method.name) };
+            let [text] = texts.as_slice() else { panic!("{}: {texts:?}", method.name) };
+            for (field, expected) in [("principal", principal), ("operation", method.operation), ("outcome", outcome)] {
+                assert_eq!(line[field], expected, "{}: {line}", method.name);
+                assert!(text.contains(&format!(" {field}={expected:?}")), "{}: {text}", method.name);
+            }
+            assert!(text.starts_with("manila::audit"), "{text}");
+            // What concerns a key names it.
+            let of_a_key = !method.actions.is_empty() || ["CreateKey", "RetireGrant"].contains(&method.operation);
+            let named = line["key"].as_str().is_some_and(|arn| arn.starts_with("arn:aws:kms:local:000000000000:key/"));
+            assert_eq!(named, of_a_key && (method.operation, outcome) != ("CreateKey", "AccessDeniedException"));
+            let cryptographic =
+                ["GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "Encrypt", "Decrypt", "ReEncrypt"];
+            assert_eq!(line.get("context").is_some(), cryptographic.contains(&method.operation), "{line}");
+        }
+        assert!(scene.owner.verify_audit_log(logged.log()).unwrap().is_intact(), "{}", method.name);
+    }
+}
+
+#[test]
+fn an_event_says_when_who_what_with_which_key_and_context_and_how_it_went() {
+    let logged = Logged::new();
+    let clock = TestClock::new();
+    let kms = logged.create_with(LocalKms::builder().clock(clock.clone()), |log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    clock.advance_secs(61);
+    let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
+    let other = context(&[("tenant", "acme")]);
+    ready(kms.decrypt(KmsRequest::new(key.arn(), &other), &ciphertext)).unwrap_err();
+    kms.describe_key("alias/none").unwrap_err();
+    kms.create_key(CreateKey::default().alias("nonsense")).unwrap_err();
+    let lines = logged.lines();
+    let of = |line: &Value, fields: &[&str]| -> Vec<String> { fields.iter().map(|f| line[f].to_string()).collect() };
+    let (arn, time) = (format!("{:?}", key.arn()), "\"2026-01-01T00:01:01.000Z\"");
+    let fields = ["seq", "time", "operation", "key", "context", "outcome"];
+    assert_eq!(of(&lines[1], &fields), ["2", time, "\"Encrypt\"", &arn, r#"{"a":"b"}"#, "\"ok\""]);
+    let refused = ["3", time, "\"Decrypt\"", &arn, r#"{"tenant":"acme"}"#, "\"InvalidCiphertextException\""];
+    assert_eq!(of(&lines[2], &fields), refused);
+    assert_eq!(of(&lines[3], &fields), ["4", time, "\"DescribeKey\"", "null", "null", "\"NotFoundException\""]);
+    assert_eq!(lines[4]["outcome"], "InvalidAliasNameException");
+    assert_eq!(lines.len(), 5);
+}
+
+#[test]
+fn what_could_not_be_done_is_not_logged_as_done() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let taken = logged.0.0.path().join("taken");
+    fs::write(&taken, "").unwrap();
+    let lines = logged.lines_of(|| {
+        assert_eq!(kms.backup(&taken).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(kms.verify_audit_log("no/such/file").unwrap_err().kind(), ErrorKind::Io);
+    });
+    let outcomes: Vec<_> = lines.iter().map(|line| (&line["operation"], &line["outcome"])).collect();
+    assert_eq!(outcomes, [(&"Backup".into(), &"Io".into()), (&"VerifyAuditLog".into(), &"Io".into())]);
+
+    // Nor what another handle keeps from being done.
+    let outdated = logged.open();
+    kms.change_root_key(RootKey::from_bytes(&[1; 32])).unwrap();
+    let lines = logged.lines_of(|| {
+        let error = outdated.change_root_key(RootKey::from_bytes(&[2; 32])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RootKeyChanged);
+    });
+    assert!(lines.iter().all(|line| line["outcome"] == "RootKeyChanged"), "{lines:?}");
+    assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
+}
+
+#[test]
+fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
+    let logged = Logged::new();
+    let clock = TestClock::new();
+    let kms = logged.create_with(LocalKms::builder().clock(clock.clone()), |log| log);
+    let gone = kms.create_key(CreateKey::default()).unwrap();
+    let rotating = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+    kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+    clock.advance_days(90);
+    let lines = logged.lines_of(|| {
+        // Refused writes undo what they did on the way.
+        kms.as_principal(ALICE).unwrap().create_key(CreateKey::default()).unwrap_err();
+        kms.create_alias("nonsense", rotating.arn()).unwrap_err();
+        encrypt(&kms, rotating.arn(), b"x").unwrap();
+        encrypt(&kms, rotating.arn(), b"x").unwrap();
+        kms.create_alias("alias/a", rotating.arn()).unwrap();
+    });
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| ["principal", "operation", "outcome"].map(|field| line[field].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            [ALICE, "CreateKey", "AccessDeniedException"],
+            [OWNER, "CreateAlias", "InvalidAliasNameException"],
+            ["manila", "DeleteKey", "ok"],
+            ["manila", "RotateKey", "ok"],
+            [OWNER, "Encrypt", "ok"],
+            [OWNER, "Encrypt", "ok"],
+            [OWNER, "CreateAlias", "ok"],
+        ]
+    );
+    assert_eq!((&lines[2]["key"], &lines[3]["key"]), (&gone.arn().into(), &rotating.arn().into()));
+}
+
+#[test]
+fn the_event_comes_before_the_effect_is_visible() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let backup = logged.0.0.path().join("backup");
+    // Another handle, which looks while the event is told.
+    let other = logged.0.open().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (see, arn, copy) = (seen.clone(), key.arn().to_owned(), backup.clone());
+    let look = move |text: &str| {
+        if !text.contains("operation=\"DescribeKey\"") && text.contains("outcome=\"ok\"") {
+            see.lock().unwrap().push((other.describe_key(&arn).unwrap().state(), copy.exists()));
+        }
+    };
+    let before = (key.state(), false);
+    tracing::subscriber::with_default(Heard(look), || {
+        kms.backup(&backup).unwrap();
+        fs::remove_file(&backup).unwrap();
+        kms.disable_key(key.arn()).unwrap();
+        // The same handle is still the one that made it: the root key changes after its line.
+        kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    });
+    let disabled = (kms.describe_key(key.arn()).unwrap().state(), false);
+    assert_eq!(*seen.lock().unwrap(), [before, before, disabled]);
+}
+
+/// All that can be told of a store but its times, by a handle that keeps no log.
+fn told(kms: &LocalKms, ciphertext: &[u8]) -> String {
+    let mut told = String::new();
+    for region in ["local", "eu-west-1", "eu-west-2"] {
+        let kms = kms.region(region).unwrap();
+        writeln!(told, "{:?}", kms.list_aliases().unwrap()).unwrap();
+        for key in kms.list_keys().unwrap() {
+            let arn = key.arn();
+            let tags = kms.list_key_tags(arn).unwrap();
+            let (policy, grants) = (kms.key_policy(arn).unwrap(), kms.list_grants(arn).unwrap());
+            let (status, rotations) = (kms.key_rotation_status(arn).unwrap(), kms.list_key_rotations(arn).unwrap());
+            let opened = decrypt(&kms, arn, ciphertext).map_err(|error| code(&error).to_owned());
+            writeln!(told, "{key:?} {tags:?} {policy} {grants:?} {status:?} {rotations:?} {opened:?}").unwrap();
+        }
+    }
+    told
+}
+
+#[cfg(unix)]
+#[test]
+fn a_call_whose_line_cannot_be_written_fails_and_does_nothing() {
+    let breaks: [fn(&Logged); 3] = [
+        |logged| fs::remove_file(logged.log()).unwrap(),
+        |logged| fs::remove_dir_all(logged.log().parent().unwrap()).unwrap(),
+        |logged| {
+            fs::rename(logged.log(), logged.log().with_extension("old")).unwrap();
+            fs::copy(logged.log().with_extension("old"), logged.log()).unwrap();
+        },
+    ];
+    for break_log in breaks {
+        let logged = Logged::new();
+        let report = logged.0.0.path().join("report");
+        let scene = Scene::new(logged.create(|log| log), &report);
+        fs::write(&scene.log, "").unwrap();
+        let silent = logged.0.open().unwrap();
+        let before = told(&silent, &scene.ciphertext);
+        break_log(&logged);
+        for method in methods() {
+            for kms in [&scene.owner, &scene.owner.as_principal(ALICE).unwrap()] {
+                let error = (method.call)(kms, &scene).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AuditFailed, "{}: {error}", method.name);
+            }
+            assert_eq!(told(&silent, &scene.ciphertext), before, "{}", method.name);
+            assert!(!scene.folder.path().join("backup").exists());
+        }
+        assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0, "nothing is left of the backup");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn calls_go_on_when_the_log_is_back_in_its_place() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let aside = logged.log().with_extension("aside");
+    fs::rename(logged.log(), &aside).unwrap();
+    assert_eq!(kms.create_key(CreateKey::default()).unwrap_err().kind(), ErrorKind::AuditFailed);
+    fs::rename(&aside, logged.log()).unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    assert_eq!(kms.list_keys().unwrap(), [key]);
+    assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
+    // No file at all can be had.
+    for path in ["/dev/full", "/no/such/folder/log"] {
+        let error = LocalKms::builder().audit(AuditLog::file(path)).in_memory().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{path}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn at_best_effort_calls_go_on_without_their_lines() {
+    for method in methods().filter(|method| method.name != "checkpoint") {
+        let logged = Logged::new();
+        let report = logged.0.0.path().join("report");
+        let scene = Scene::new(logged.create(AuditLog::best_effort), &report);
+        fs::write(&scene.log, "").unwrap();
+        let lines = logged.lines().len();
+        assert!(lines > 10, "while it can be, it is written");
+        let aside = logged.log().with_extension("aside");
+        fs::rename(logged.log(), &aside).unwrap();
+        let texts = heard(|| {
+            (method.call)(&scene.owner, &scene).unwrap_or_else(|error| panic!("{}: {error}", method.name));
+        });
+        assert!(texts.iter().any(|text| text.contains("missing from the audit log")), "{texts:?}");
+        fs::rename(&aside, logged.log()).unwrap();
+        assert_eq!(logged.lines().len(), lines);
+    }
+}
+
+/// The forms in which a secret could stand in a text.
+fn forms(secret: &[u8]) -> [String; 4] {
+    let mut hex = String::new();
+    for byte in secret {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    let list = format!("{secret:?}");
+    let escaped = secret.escape_ascii().to_string();
+    [hex, BASE64_STANDARD.encode(secret), list.trim_matches(['[', ']']).to_owned(), escaped]
+}
+
+#[test]
+fn no_secret_is_in_a_line_or_in_tracing() {
+    let logged = Logged::new();
+    let secrets =
+        Mutex::new(vec![MATERIAL.to_vec(), b"a plaintext to keep".to_vec(), b"a message to vouch for".to_vec()]);
+    let texts = heard(|| {
+        let kms = logged.create(|log| log);
+        let keep = |secret: &[u8]| secrets.lock().unwrap().push(secret.to_vec());
+        keep(&fs::read(logged.0.root()).unwrap());
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let mac_key = kms.create_key(CreateKey::default().spec(KeySpec::Hmac256).imported()).unwrap();
+        kms.import_key_material(mac_key.arn(), &MATERIAL[1..], None).unwrap_err();
+        kms.import_key_material(mac_key.arn(), &MATERIAL, None).unwrap();
+        kms.import_key_material(mac_key.arn(), &[9; 32], None).unwrap_err();
+        keep(&MATERIAL[1..]);
+        keep(&[9; 32]);
+        let pairs = context(&[("tenant", "acme")]);
+        let request = KmsRequest::new(key.arn(), &pairs);
+        let data_key = ready(kms.generate_data_key(request, 32)).unwrap();
+        keep(data_key.plaintext.expose_secret());
+        keep(&data_key.ciphertext);
+        ready(kms.decrypt(request, &data_key.ciphertext)).unwrap();
+        kms.re_encrypt(&data_key.ciphertext, request, request).unwrap();
+        let ciphertext = ready(kms.encrypt(request, b"a plaintext to keep")).unwrap().ciphertext;
+        ready(kms.decrypt(request, &ciphertext)).unwrap();
+        ready(kms.decrypt(request, &ciphertext[1..])).unwrap_err();
+        keep(&ciphertext[1..]);
+        let mac = kms.generate_mac(mac_key.arn(), b"a message to vouch for").unwrap();
+        kms.verify_mac(mac_key.arn(), b"a message to vouch for", &mac).unwrap();
+        kms.verify_mac(mac_key.arn(), b"a message to vouch for", &[8; 32]).unwrap_err();
+        keep(&mac);
+        keep(&kms.generate_random(32).unwrap());
+        kms.rotate_key_on_demand(key.arn()).unwrap();
+        kms.change_root_key(RootKey::from_passphrase("a passphrase to keep")).unwrap();
+        keep(b"a passphrase to keep");
+        kms.describe_key(key.arn()).unwrap();
+    });
+    let text = logged.text() + &texts.join("\n");
+    assert!(text.contains("acme") && text.contains("ChangeRootKey") && texts.len() > 15, "{text}");
+    let secrets = secrets.into_inner().unwrap();
+    assert_eq!(secrets.len(), 12);
+    for secret in secrets {
+        for form in forms(&secret) {
+            assert!(!text.contains(&form), "{form}");
+        }
+    }
+}
+
+#[test]
+fn context_values_can_be_reduced_to_their_keys() {
+    let logged = Logged::new();
+    let kms = logged.create(AuditLog::context_keys_only);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let pairs = context(&[("tenant", "acme"), ("stage", "test")]);
+    let texts = heard(|| drop(ready(kms.encrypt(KmsRequest::new(key.arn(), &pairs), b"x")).unwrap()));
+    assert_eq!(logged.lines()[1]["context"], serde_json::json!(["stage", "tenant"]));
+    assert!(!(logged.text() + &texts.join("")).contains("acme"));
+    assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
+}
+
+#[test]
+fn waiting_for_the_disk_is_a_choice_that_changes_no_line() {
+    let logged = Logged::new();
+    let kms = logged.create(AuditLog::sync_each_call);
+    kms.create_key(CreateKey::default()).unwrap();
+    let report = kms.verify_audit_log(logged.log()).unwrap();
+    assert!(report.is_intact() && report.events == 1, "{report:?}");
+}
+
+#[test]
+fn a_store_in_memory_keeps_a_log_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let kms = LocalKms::builder().audit(AuditLog::file(&log)).in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    kms.as_principal(ALICE).unwrap().describe_key(key.arn()).unwrap_err();
+    kms.checkpoint().unwrap();
+    assert!(kms.verify_audit_log(&log).unwrap().is_intact());
+    fs::write(&log, "").unwrap();
+    assert_eq!(kms.describe_key(key.arn()).unwrap_err().kind(), ErrorKind::AuditFailed);
+}
