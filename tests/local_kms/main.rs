@@ -3,6 +3,9 @@
 #![cfg(feature = "local-kms")]
 
 mod basics;
+mod child;
+mod crash;
+mod processes;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -5,6 +5,8 @@ mod header;
 mod manifest;
 mod purge;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
