@@ -5,6 +5,8 @@ mod header;
 mod manifest;
 mod purge;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -520,7 +522,10 @@ fn read_header(database: &Database) -> Result<Vec<u8>> {
         let detail = "the file holds no key store: its making was interrupted, or it is another program's";
         Error::new(ErrorKind::Storage, detail)
     };
-    let table = transaction.open_table(HEADER_TABLE).map_err(|_| none())?;
+    let table = match transaction.open_table(HEADER_TABLE) {
+        Err(TableError::Storage(error)) => return Err(storage_error(error)),
+        opened => opened.map_err(|_| none())?,
+    };
     let stored = table.get(HEADER).map_err(storage_error)?.ok_or_else(none)?;
     Ok(bounded(stored.value())?.to_vec())
 }

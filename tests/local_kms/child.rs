@@ -1,0 +1,106 @@
+//! This program once more, as another process, which works on a store that others use too or is killed over it.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Tells a child where to work, and that it is one.
+const FOLDER: &str = "MANILA_TEST_FOLDER";
+/// Tells a child whatever else it has to know.
+const ORDERS: &str = "MANILA_TEST_ORDERS";
+/// What a child says begins with this. The test harness writes to the same pipe.
+const MARK: &str = "@ ";
+
+/// A process that runs one test of this program. Killed when dropped.
+pub struct Process {
+    child: Child,
+    orders: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub fn start(test: &str, folder: &Path, orders: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, folder)
+            .env(ORDERS, orders)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (orders, lines) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, orders, lines: BufReader::new(lines).lines() }
+    }
+
+    /// The next thing that the child says; `None` once it has ended.
+    pub fn hear(&mut self) -> Option<String> {
+        self.lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix(MARK).map(str::to_owned))
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.orders, "{line}").unwrap();
+    }
+
+    /// Kills the child, which must not have ended by itself.
+    pub fn kill(&mut self) {
+        assert_eq!(self.child.try_wait().unwrap(), None, "the child ended by itself");
+        self.child.kill().unwrap();
+        assert!(!self.child.wait().unwrap().success());
+    }
+
+    /// Waits for the child to end well.
+    pub fn finish(mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Does nothing to a process that was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What this process is to do, if it is a child.
+pub fn orders() -> Option<(PathBuf, String)> {
+    Some((std::env::var_os(FOLDER)?.into(), std::env::var(ORDERS).unwrap()))
+}
+
+/// Says something to the parent. Fails, and so ends the child, if there is none any more.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{MARK}{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// `SplitMix64`, so that a seed means the same everywhere.
+pub struct Random(pub u64);
+
+impl Random {
+    /// With the seed `MANILA_TEST_SEED`, or a new one. It is printed.
+    pub fn seeded() -> Self {
+        let seed = std::env::var("MANILA_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()) ^ now.as_secs());
+        println!("MANILA_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
