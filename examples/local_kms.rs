@@ -21,24 +21,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let message = client.encrypt(b"hello", &context)?;
 
     // Rotated: the same id and ARN, new material; what the old one encrypted still opens.
-    kms.rotate_key_on_demand("alias/app")?;
+    kms.rotate_key_on_demand(key.arn())?;
     assert_eq!(client.decrypt(&message, &context)?.plaintext, b"hello");
-    println!("rotated {} time", kms.list_key_rotations("alias/app")?.len());
+    println!("rotated {} time", kms.list_key_rotations(key.arn())?.len());
 
     // Shared: another principal may decrypt, with this encryption context alone, until the grant is taken back.
     let auditor = "arn:aws:iam::000000000000:role/auditor";
     let only_acme = GrantConstraint::Subset(context.clone());
     let grant = CreateGrant::to(auditor).operation(GrantOperation::Decrypt).constraint(only_acme);
-    let grant = kms.create_grant("alias/app", grant)?;
+    let grant = kms.create_grant(key.arn(), grant)?;
     let theirs = Client::new(KmsKeyring::new(kms.as_principal(auditor)?, key.arn())?);
     assert_eq!(theirs.decrypt(&message, &context)?.plaintext, b"hello");
-    kms.revoke_grant("alias/app", &grant)?;
+    kms.revoke_grant(key.arn(), &grant)?;
     println!("after the grant: {}", theirs.decrypt(&message, &context).unwrap_err());
 
     // Disabled: nobody opens anything, until it is enabled again.
-    kms.disable_key("alias/app")?;
+    kms.disable_key(key.arn())?;
     println!("while disabled: {}", client.decrypt(&message, &context).unwrap_err());
-    kms.enable_key("alias/app")?;
+    kms.enable_key(key.arn())?;
 
     // The alias goes to a new key; messages name the old one and open as before.
     let next = kms.create_key(CreateKey::default())?;

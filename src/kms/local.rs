@@ -183,7 +183,7 @@ impl LocalKms {
 }
 
 impl Shared {
-    fn new(store: Store, clock: Arc<dyn Clock>, log: Option<AuditLog>) -> Result<Self> {
+    fn new(store: Store, clock: Arc<dyn Clock>, log: Option<Log>) -> Result<Self> {
         let shared = Self {
             account: store.account(),
             owner: policy::owner(&store.account()),
@@ -191,7 +191,7 @@ impl Shared {
             store,
             clock,
             high_water: HighWater::default(),
-            log: log.map(Log::open).transpose()?,
+            log,
             line_keys: Mutex::default(),
         };
         shared.load_line_keys()?;

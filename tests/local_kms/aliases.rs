@@ -164,3 +164,31 @@ fn each_region_has_its_own_aliases() {
         assert_eq!(kms.describe_key("alias/a").unwrap(), here);
     }
 }
+
+#[test]
+fn what_changes_a_key_takes_no_alias() {
+    // As on AWS: a retargeted alias never has another key deleted than was meant.
+    let kms = LocalKms::in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
+    for name in ["alias/a", "arn:aws:kms:local:000000000000:alias/a"] {
+        for (operation, refused) in [
+            ("ScheduleKeyDeletion", kms.schedule_key_deletion(name).map(|_| ())),
+            ("CancelKeyDeletion", kms.cancel_key_deletion(name)),
+            ("EnableKey", kms.enable_key(name)),
+            ("DisableKey", kms.disable_key(name)),
+            ("RotateKeyOnDemand", kms.rotate_key_on_demand(name)),
+            ("EnableKeyRotation", kms.enable_key_rotation(name)),
+            ("UpdateKeyDescription", kms.update_key_description(name, "x")),
+            ("TagResource", kms.tag_key(name, [("a", "b")])),
+            ("PutKeyPolicy", kms.put_key_policy(name, &kms.key_policy(key.arn()).unwrap())),
+            ("ReplicateKey", kms.replicate_key(name, "eu-west-1").map(|_| ())),
+            ("CreateAlias", kms.create_alias("alias/b", name)),
+            ("UpdateAlias", kms.update_alias("alias/a", name)),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(code(&error), "NotFoundException", "{operation}");
+            assert!(error.to_string().contains("not by an alias"), "{error}");
+        }
+    }
+    assert_eq!(kms.describe_key("alias/a").unwrap(), key);
+}

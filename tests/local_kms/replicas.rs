@@ -295,7 +295,15 @@ fn imported_material_is_shared_and_expires_everywhere() {
         for (view, arn) in [(&europe, replica.arn()), (&kms, key.arn())] {
             assert_eq!(view.describe_key(arn).unwrap().state(), KeyState::PendingImport);
         }
-        europe.import_key_material(replica.arn(), &[7; 32], None).unwrap();
+        // The material is the primary's to bring and to take away: it reaches all regions.
+        for refused in [
+            europe.import_key_material(replica.arn(), &[7; 32], None).unwrap_err(),
+            europe.delete_imported_key_material(replica.arn()).unwrap_err(),
+        ] {
+            assert_eq!((refused.kind(), code(&refused)), (ErrorKind::InvalidInput, "UnsupportedOperationException"));
+        }
+        kms.import_key_material(key.arn(), &[7; 32], None).unwrap();
+        assert_eq!(decrypt(&europe, replica.arn(), &ciphertext).unwrap(), b"x");
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
     }
 }

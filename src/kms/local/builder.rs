@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, quoted};
 use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::AuditLog;
+use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::clock::{Clock, SystemClock};
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::Store;
@@ -70,8 +70,8 @@ impl LocalKmsBuilder {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the audit log cannot be opened.
     pub fn in_memory(self) -> Result<LocalKms> {
         self.check()?;
-        let store = Store::in_memory(self.region.clone(), self.account.clone())?;
-        self.of_store(store)
+        let (region, account) = (self.region.clone(), self.account.clone());
+        self.over(|| Store::in_memory(region, account))
     }
 
     /// A new KMS in a new file at `path`, readable by its owner alone.
@@ -81,8 +81,8 @@ impl LocalKmsBuilder {
     /// cannot be made, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.check()?;
-        let store = Store::create(path.as_ref(), self.region.clone(), self.account.clone(), root_key)?;
-        self.of_store(store)
+        let (region, account) = (self.region.clone(), self.account.clone());
+        self.over(|| Store::create(path.as_ref(), region, account, root_key))
     }
 
     /// The KMS in the file at `path`. Other processes may have it open too.
@@ -94,8 +94,7 @@ impl LocalKmsBuilder {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
     /// another root key.
     pub fn open(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
-        let store = Store::open(path.as_ref(), root_key)?;
-        self.of_store(store)
+        self.over(|| Store::open(path.as_ref(), root_key))
     }
 
     /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
@@ -109,8 +108,7 @@ impl LocalKmsBuilder {
         path: impl AsRef<Path>,
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
-        let store = Store::restore(backup.as_ref(), path.as_ref(), root_key)?;
-        let kms = self.of_store(store)?;
+        let kms = self.over(|| Store::restore(backup.as_ref(), path.as_ref(), root_key))?;
         let dropped = kms.settle_restored()?;
         Ok((kms, dropped))
     }
@@ -124,13 +122,12 @@ impl LocalKmsBuilder {
         Err(invalid("ValidationException", message))
     }
 
-    pub(super) fn of_store(self, store: Store) -> Result<LocalKms> {
-        let region = store.region();
-        Ok(LocalKms {
-            shared: Arc::new(Shared::new(store, self.clock, self.audit)?),
-            region: region.into(),
-            principal: None,
-        })
+    /// The KMS over a store. The log comes first: where it cannot be kept no store is made.
+    pub(super) fn over(self, store: impl FnOnce() -> Result<Store>) -> Result<LocalKms> {
+        let log = self.audit.map(Log::open).transpose()?;
+        let store = store()?;
+        let region = store.region().into();
+        Ok(LocalKms { shared: Arc::new(Shared::new(store, self.clock, log)?), region, principal: None })
     }
 }
 

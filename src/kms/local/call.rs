@@ -183,6 +183,10 @@ impl Call<'_> {
         tables: &impl Tables,
         name: &str,
     ) -> Result<Key> {
+        if lookup::is_alias(name) && !operation.takes_alias() {
+            let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
+            return Err(refused("NotFoundException", message));
+        }
         let key = self.find(tables, name)?;
         self.names(&key);
         access::permission(self.kms, tables, &key, operation, context)?;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, Hkdf};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::clock::{days_after, to_millis};
@@ -26,7 +26,7 @@ impl LocalKms {
     /// then and the key waits for it to be imported again.
     ///
     /// Only the first import may choose the material; later ones must bring the same, so that what it encrypted opens
-    /// again. All regions of a multi-Region key share it. The caller keeps a copy, and wipes the one in memory.
+    /// again. All regions of a multi-Region key share the material of the primary key. The caller keeps a copy, and wipes the one in memory.
     ///
     /// AWS takes material wrapped under an RSA key, for its way over the network; here it does not travel.
     ///
@@ -89,9 +89,14 @@ fn forget(tables: &mut Writing<'_>, key: &mut Key) -> Result<()> {
 
 fn check_external(key: &Key) -> Result<()> {
     if key.material.origin == KeyOrigin::External {
-        return Ok(());
+        return if key.is_primary() { Ok(()) } else { Err(of_replica()) };
     }
-    Err(invalid("UnsupportedOperationException", "the key was not made for imported material".to_owned()))
+    Err(invalid("UnsupportedOperationException", "the key was not made for imported material"))
+}
+
+fn of_replica() -> Error {
+    let message = "a replica has its material of its primary key: ask in the primary's region";
+    invalid("UnsupportedOperationException", message)
 }
 
 /// One-way: who has it learns nothing of random material.

@@ -59,6 +59,11 @@ pub(super) fn not_found(name: &str) -> Error {
     refused("NotFoundException", format!("there is no key {}", quoted(name)))
 }
 
+/// Whether a name is an alias or the ARN of one.
+pub(super) fn is_alias(name: &str) -> bool {
+    name.starts_with(ALIAS_PREFIX) || matches!(KeyArn::parse_any(name), Ok((_, "alias")))
+}
+
 /// What the name of a key can be.
 enum Resource<'a> {
     Key(&'a str),
@@ -68,8 +73,7 @@ enum Resource<'a> {
 /// What a name stands for, unless it is an ARN of another KMS or region.
 fn resource<'a>(place: &Place<'_>, name: &'a str) -> Option<Resource<'a>> {
     if !name.starts_with("arn:") {
-        let is_alias = name.starts_with(ALIAS_PREFIX);
-        return Some(if is_alias { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });
+        return Some(if is_alias(name) { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });
     }
     let (parts, kind) = KeyArn::parse_any(name).ok()?;
     let ours = (parts.partition, parts.region, parts.account) == ("aws", place.region, place.account);

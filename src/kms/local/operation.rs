@@ -88,6 +88,24 @@ impl Operation {
         })
     }
 
+    /// Whether the operation takes a key by an alias too, as on AWS: what uses a key does, what changes one does not, so
+    /// that a retargeted alias never has another key deleted than was meant.
+    pub(super) fn takes_alias(self) -> bool {
+        matches!(
+            self,
+            Self::Decrypt
+                | Self::DeleteAlias
+                | Self::DescribeKey
+                | Self::Encrypt
+                | Self::GenerateDataKey
+                | Self::GenerateDataKeyWithoutPlaintext
+                | Self::GenerateMac
+                | Self::ReEncryptFrom
+                | Self::ReEncryptTo
+                | Self::VerifyMac
+        )
+    }
+
     /// Whether the operation uses the newest key material, so that a rotation that is due comes first.
     pub(super) fn uses_newest_material(self) -> bool {
         matches!(

@@ -18,7 +18,7 @@ use crate::kms::local::store::{Store, damaged, from_cbor};
 /// # Errors
 /// As [`LocalKms::open`].
 pub fn open_store(file: &[u8], root_key: RootKey) -> Result<LocalKms> {
-    LocalKmsBuilder::default().of_store(Store::of_bytes(file, root_key)?)
+    LocalKmsBuilder::default().over(|| Store::of_bytes(file, root_key))
 }
 
 /// Reads bytes as each kind of record, and says of how many kinds they are.

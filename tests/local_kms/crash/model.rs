@@ -54,7 +54,7 @@ impl Step {
 
     /// Whether the audit log gets a line of it.
     fn is_logged(self) -> bool {
-        !matches!(self, Self::Open | Self::Checkpoint)
+        !matches!(self, Self::Open)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::BackendError;
 
 use super::*;
-use crate::kms::local::audit::AuditLog;
+use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::clock::SystemClock;
 use crate::kms::local::key::CreateKey;
 use crate::kms::local::{LocalKms, Shared};
@@ -362,7 +362,7 @@ fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
     let (disk, folder) = (Disk::default(), tempfile::tempdir().unwrap());
     let log = folder.path().join("audit.log");
     let kms = |store| {
-        let shared = Shared::new(store, Arc::new(SystemClock), Some(AuditLog::file(&log))).unwrap();
+        let shared = Shared::new(store, Arc::new(SystemClock), Some(Log::open(AuditLog::file(&log)).unwrap())).unwrap();
         LocalKms { shared: Arc::new(shared), region: "local".into(), principal: None }
     };
     let full = kms(create(&disk).unwrap());
