@@ -231,6 +231,13 @@ impl Verifier {
     }
 }
 
+/// Bytes as hexadecimal digits.
+#[cfg(feature = "local-kms")]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
 /// How a public key is written into the encryption context.
 pub(crate) fn encode_public_key(point: &[u8]) -> String {
     BASE64.encode(point)

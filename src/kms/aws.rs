@@ -149,6 +149,7 @@ fn incomplete() -> Error {
 
 /// What went wrong, with what the service said beneath. The SDK's own error is left behind: it holds the answer's
 /// bytes, and shows them.
+#[expect(clippy::needless_pass_by_value, reason = "it stands at the end of a call, and nothing of it goes on")]
 fn failed<E>(error: SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,

@@ -6,28 +6,21 @@
 //! records.
 
 mod access;
-mod alias;
 mod answer;
 mod audit;
 mod blob;
 mod builder;
 mod call;
-mod cipher;
 mod clock;
-mod grant;
-mod import;
-mod key;
-mod lifecycle;
 mod lookup;
-mod maintenance;
 mod operation;
 mod overdue;
+mod place;
 mod policy;
 #[cfg(feature = "testing")]
 pub(crate) mod probe;
-mod replica;
+mod record;
 mod root_key;
-mod rotation;
 mod sealed;
 mod store;
 
@@ -39,18 +32,18 @@ use crate::error::Result;
 
 use audit::{Event, LineKey, Log};
 use call::HighWater;
-use lookup::Place;
+use place::Place;
 use store::Store;
 
-pub use alias::Alias;
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
 pub use builder::LocalKmsBuilder;
 pub use clock::{Clock, SystemClock};
-pub use grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
-pub use key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec};
 pub use operation::KeyState;
+pub use operation::alias::Alias;
+pub use operation::rotation::{KeyRotation, RotationStatus};
+pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
+pub use record::key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec};
 pub use root_key::RootKey;
-pub use rotation::{KeyRotation, RotationStatus};
 
 /// An AWS KMS in a file, or in memory. Cheap to clone: clones share the store.
 ///

@@ -206,7 +206,7 @@ fn one_worker_thread_and_two_hundred_operations_do_not_deadlock() {
             })
             .collect();
         for (n, task) in (0..200_u32).zip(tasks) {
-            let opened = tokio::time::timeout(Duration::from_secs(60), task).await.expect("no deadlock").unwrap();
+            let opened = tokio::time::timeout(Duration::from_mins(1), task).await.expect("no deadlock").unwrap();
             assert_eq!(opened, n.to_be_bytes());
         }
     });

@@ -26,69 +26,69 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use manila::testing::ready;
 use manila::{Clock, EncryptionContext, Error, Kms, KmsError, KmsRequest, LocalKms, RootKey};
 
-pub fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
 }
 
 /// The name AWS gives an error.
-pub fn code(error: &Error) -> &str {
+pub(crate) fn code(error: &Error) -> &str {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<KmsError>());
     source.map_or("", |error| &error.code)
 }
 
-pub fn encrypt(kms: &LocalKms, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn encrypt(kms: &LocalKms, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let context = context(&[("a", "b")]);
     ready(kms.encrypt(KmsRequest::new(key, &context), plaintext)).map(|answer| answer.ciphertext)
 }
 
-pub fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Vec<u8>, Error> {
     let context = context(&[("a", "b")]);
     let answer = ready(kms.decrypt(KmsRequest::new(key, &context), ciphertext))?;
     Ok(answer.plaintext.expose_secret().to_vec())
 }
 
-pub struct Folder(pub tempfile::TempDir);
+pub(crate) struct Folder(pub tempfile::TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.0.path().join("keys.redb")
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.0.path().join("root.key")
     }
 
-    pub fn create(&self) -> LocalKms {
+    pub(crate) fn create(&self) -> LocalKms {
         LocalKms::create(self.store(), RootKey::create_file(self.root()).unwrap()).unwrap()
     }
 
-    pub fn open(&self) -> Result<LocalKms, Error> {
+    pub(crate) fn open(&self) -> Result<LocalKms, Error> {
         LocalKms::open(self.store(), RootKey::open_file(self.root())?)
     }
 }
 
 /// A clock that stands still until it is moved. It starts on the first of January 2026.
 #[derive(Clone, Debug)]
-pub struct TestClock(Arc<AtomicU64>);
+pub(crate) struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(1_767_225_600)))
     }
 
-    pub fn advance_days(&self, days: u64) {
+    pub(crate) fn advance_days(&self, days: u64) {
         self.advance_secs(days * 24 * 60 * 60);
     }
 
-    pub fn advance_secs(&self, secs: u64) {
+    pub(crate) fn advance_secs(&self, secs: u64) {
         self.0.fetch_add(secs, Ordering::SeqCst);
     }
 
-    pub fn set_back_days(&self, days: u64) {
+    pub(crate) fn set_back_days(&self, days: u64) {
         self.0.fetch_sub(days * 24 * 60 * 60, Ordering::SeqCst);
     }
 }
@@ -100,7 +100,7 @@ impl Clock for TestClock {
 }
 
 /// A KMS in memory and one in a file, each with a clock to move: what holds for the one holds for the other.
-pub fn both() -> [(LocalKms, TestClock, Folder); 2] {
+pub(crate) fn both() -> [(LocalKms, TestClock, Folder); 2] {
     let (memory, file) = (TestClock::new(), TestClock::new());
     let folder = Folder::new();
     let in_file =

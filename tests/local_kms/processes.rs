@@ -140,7 +140,8 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
     let rotations = all("rotations").iter().map(|count| count.parse::<usize>().unwrap()).sum::<usize>();
     assert_eq!(kms.list_key_rotations(shared).unwrap().len(), rotations);
     let keys = kms.list_keys().unwrap();
-    let own: BTreeSet<_> = keys.iter().filter(|key| !key.description().is_empty()).map(|key| key.key_id()).collect();
+    let own: BTreeSet<_> =
+        keys.iter().filter(|key| !key.description().is_empty()).map(manila::KeyMetadata::key_id).collect();
     let expected = sorted("key");
     assert_eq!(own, expected.iter().map(String::as_str).chain([shared]).collect());
     let aliases = kms.list_aliases().unwrap();

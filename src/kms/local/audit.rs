@@ -215,7 +215,7 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Debug;
+    use std::fmt::{Debug, Write as _};
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -271,7 +271,7 @@ mod tests {
             struct Text(String);
             impl Visit for Text {
                 fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                    self.0 += &format!(" {field}={value:?}");
+                    let _ = write!(self.0, " {field}={value:?}");
                 }
             }
             let mut text = Text(format!("{} {}", event.metadata().target(), event.metadata().level()));

@@ -10,7 +10,7 @@ use crate::context::EncryptionContext;
 use crate::crypto::Refused;
 use crate::error::{Error, Result};
 use crate::kms::local::answer::refused;
-use crate::kms::local::key::{Key, KeyMaterial};
+use crate::kms::local::record::key::{Key, KeyMaterial};
 use crate::kms::local::{sealed, store};
 
 /// Tells these blobs from AWS's, and version 1 from those to come.

@@ -13,10 +13,10 @@ use crate::kms::local::access;
 use crate::kms::local::answer::{code_of, refused};
 use crate::kms::local::audit::Event;
 use crate::kms::local::clock::{from_millis, to_millis};
-use crate::kms::local::key::Key;
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue;
+use crate::kms::local::record::key::Key;
 use crate::kms::local::store::{Reading, Tables, Writing};
 
 /// The principal of what nobody asked for.

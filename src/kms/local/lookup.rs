@@ -1,38 +1,12 @@
-//! From the names of keys to keys, and where records are.
+//! From the names of keys to keys, and back into the store.
 
 use crate::error::{Error, Result, quoted};
 use crate::kms::KeyArn;
-use crate::kms::local::alias::{ALIAS_PREFIX, AliasRecord};
 use crate::kms::local::answer::refused;
-use crate::kms::local::key::{Key, KeyRecord, MaterialRecord};
-use crate::kms::local::store::{Table, Tables, damaged};
-
-/// A region of an account.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    pub(super) region: &'a str,
-    pub(super) account: &'a str,
-}
-
-impl Place<'_> {
-    pub(super) fn arn(&self, resource: &str) -> String {
-        format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
-    }
-
-    pub(super) fn key_arn(&self, key_id: &str) -> String {
-        self.arn(&format!("key/{key_id}"))
-    }
-
-    /// Where records of this region are stored.
-    pub(super) fn row(&self, id: &str) -> String {
-        row(self.region, id)
-    }
-}
-
-/// Where a record of a region is stored.
-pub(super) fn row(region: &str, id: &str) -> String {
-    format!("{region}/{id}")
-}
+use crate::kms::local::place::{Place, row};
+use crate::kms::local::record::alias::{ALIAS_PREFIX, AliasRecord};
+use crate::kms::local::record::key::{Key, KeyRecord, MaterialRecord};
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// The key that an id, ARN, alias or alias ARN names.
 pub(super) fn find(tables: &impl Tables, place: &Place<'_>, name: &str) -> Result<Key> {
@@ -53,6 +27,12 @@ pub(super) fn load(tables: &impl Tables, place: &Place<'_>, id: &str) -> Result<
     let material: MaterialRecord = tables.get(Table::Materials, id)?.ok_or_else(damaged)?;
     let (id, region, arn) = (id.to_owned(), place.region.to_owned(), place.key_arn(id));
     Ok(Some(Key { id, arn, region, record, material }))
+}
+
+/// Stores a key.
+pub(super) fn put(tables: &mut Writing<'_>, key: &Key) -> Result<()> {
+    tables.put(Table::Keys, &row(&key.region, &key.id), &key.record)?;
+    tables.put(Table::Materials, &key.id, &key.material)
 }
 
 pub(super) fn not_found(name: &str) -> Error {

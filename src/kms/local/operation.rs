@@ -1,5 +1,15 @@
 //! The operations of the embedded KMS: their names, and the states of a key that each is allowed in.
 
+pub(super) mod alias;
+mod cipher;
+mod grant;
+mod import;
+mod lifecycle;
+mod maintenance;
+mod policy;
+mod replica;
+pub(super) mod rotation;
+
 use crate::error::Result;
 use crate::kms::local::answer::refused;
 

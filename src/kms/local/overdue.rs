@@ -5,12 +5,12 @@
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::alias;
 use crate::kms::local::clock::days_after;
-use crate::kms::local::grant;
-use crate::kms::local::key::{KeyMaterial, KeyRecord, MaterialRecord};
-use crate::kms::local::lookup::{Place, row};
 use crate::kms::local::operation::Operation;
+use crate::kms::local::place::{Place, row};
+use crate::kms::local::record::alias;
+use crate::kms::local::record::grant;
+use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
 use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What happens at a deadline.
@@ -136,17 +136,9 @@ pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now
     let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
     let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
     material.rotation_base = due;
-    add_material(&mut material, due, false)?;
+    material.renew(due, false)?;
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
     let place = Place { region: primary, account: kms.account() };
     kms.record_own(Operation::RotateKey, &place.key_arn(key_id), now)
-}
-
-/// Gives a key new material, which encrypts from now on.
-pub(super) fn add_material(material: &mut MaterialRecord, time: u64, on_demand: bool) -> Result<()> {
-    let newest = material.materials.last().map_or(0, |newest| newest.id);
-    let id = newest.checked_add(1).ok_or_else(damaged)?;
-    material.materials.push(KeyMaterial::generate(id, material.spec, time, on_demand)?);
-    Ok(())
 }

@@ -3,13 +3,13 @@
 use crate::context::EncryptionContext;
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::alias::AliasRecord;
 use crate::kms::local::blob;
 use crate::kms::local::builder::LocalKmsBuilder;
-use crate::kms::local::grant::GrantRecord;
-use crate::kms::local::key::{KeyRecord, MaterialRecord};
-use crate::kms::local::maintenance::AuditRecord;
 use crate::kms::local::policy::{AccessRequest, Policy};
+use crate::kms::local::record::alias::AliasRecord;
+use crate::kms::local::record::audit::AuditRecord;
+use crate::kms::local::record::grant::GrantRecord;
+use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::{Store, damaged, from_cbor};
 

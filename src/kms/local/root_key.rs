@@ -83,7 +83,8 @@ impl fmt::Debug for RootKey {
 #[cfg(unix)]
 fn check_private(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    if file.metadata()?.permissions().mode() & 0o077 == 0 {
+    let of_others = file.metadata()?.permissions().mode() & 0o077;
+    if of_others == 0 {
         return Ok(());
     }
     let detail = "others than its owner have access to it: chmod 600";

@@ -133,7 +133,7 @@ impl Store {
         let (header, seal) = Header::open(&read_header(&database)?, root)?;
         let store =
             Self { state: RwLock::new(State { database, header, seal }), latest: AtomicU64::new(0), path: None };
-        store.read(|tables| tables.verify())?;
+        store.read(verify)?;
         Ok(store)
     }
 
@@ -304,22 +304,22 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Opens every record, and fails if one is missing or there is one too many.
-    fn verify(&self) -> Result<()> {
-        let mut found = 0_usize;
-        for table in Table::ALL {
-            for id in self.ids(table, "")? {
-                self.record(table, &id)?.ok_or_else(damaged)?;
-                found = found.saturating_add(1);
-            }
-        }
-        let expected = self.manifest.count(self.seal, &|row| self.manifest_row(row))?;
-        if found == expected { Ok(()) } else { Err(damaged()) }
-    }
-
     fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
         manifest_row(&self.transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
     }
+}
+
+/// Opens every record, and fails if one is missing or there is one too many.
+fn verify(tables: &Reading<'_>) -> Result<()> {
+    let mut found = 0_usize;
+    for table in Table::ALL {
+        for id in tables.ids(table, "")? {
+            tables.record(table, &id)?.ok_or_else(damaged)?;
+            found = found.saturating_add(1);
+        }
+    }
+    let expected = tables.manifest.count(tables.seal, &|row| tables.manifest_row(row))?;
+    if found == expected { Ok(()) } else { Err(damaged()) }
 }
 
 impl Tables for Reading<'_> {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 use crate::context::EncryptionContext;
-use crate::crypto::{MacHash, equal, mac};
+use crate::crypto::{MacHash, equal, hex, mac};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::audit::{AuditFaultKind, Event, Head, LineKey, MAC_LEN};
 
@@ -226,11 +226,6 @@ impl<R: BufRead> Lines<R> {
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
     let wrong = |_| Error::new(ErrorKind::Internal, "HMAC-SHA-256 has another length");
     mac(MacHash::Sha256, key, parts)?.try_into().map_err(wrong)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::error::quoted;
 
-use super::document::has_variable;
 use super::json::Json;
+use super::pattern::has_variable;
 use super::principal::Identity;
 use super::{AccessRequest, Effect, pattern};
 

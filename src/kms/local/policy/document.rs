@@ -6,6 +6,7 @@ use crate::error::quoted;
 
 use super::condition::Condition;
 use super::json::Json;
+use super::pattern::has_variable;
 use super::principal::Principal;
 use super::{Effect, Statement, action};
 
@@ -98,11 +99,6 @@ fn conditions(json: &Json) -> Result<Vec<Condition>, String> {
         all.append(&mut conditions);
     }
     Ok(all)
-}
-
-/// Whether AWS would put something in the place of a part of `text`.
-pub(super) fn has_variable(text: &str) -> bool {
-    text.contains("${")
 }
 
 fn only(object: &Object, what: &str, known: &[&str]) -> Result<(), String> {

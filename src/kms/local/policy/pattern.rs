@@ -35,6 +35,11 @@ pub(super) fn has_wildcard(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
+/// Whether AWS would put something in the place of a part of `text`.
+pub(super) fn has_variable(text: &str) -> bool {
+    text.contains("${")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

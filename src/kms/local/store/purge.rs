@@ -67,17 +67,19 @@ mod tests {
         // Without compacting, which leaves few free pages to look at.
         const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("table");
         const SECRET: &[u8] = b"what was removed";
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let database = Database::create(file.path()).unwrap();
-        let write = |work: &dyn Fn(&mut redb::Table<'_, u64, &[u8]>)| {
+        fn write(database: &Database, work: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>)) {
             let transaction = database.begin_write().unwrap();
             work(&mut transaction.open_table(TABLE).unwrap());
             transaction.commit().unwrap();
-        };
-        write(&|table| (0..200).for_each(|row| drop(table.insert(row, SECRET.repeat(40).as_slice()).unwrap())));
-        write(&|table| table.retain(|_, _| false).unwrap());
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let database = Database::create(file.path()).unwrap();
+        write(&database, |table| {
+            (0..200).for_each(|row| drop(table.insert(row, SECRET.repeat(40).as_slice()).unwrap()));
+        });
+        write(&database, |table| table.retain(|_, _| false).unwrap());
         // Pages are free once no commit before their removal can be read any more.
-        (0..3).for_each(|_| write(&|_| ()));
+        (0..3).for_each(|_| write(&database, |_| ()));
         let holds = || std::fs::read(file.path()).unwrap().windows(SECRET.len()).any(|window| window == SECRET);
         assert!(holds());
         overwrite_free_pages(&database, || Ok(file.path().metadata().unwrap().len())).unwrap();

@@ -11,7 +11,7 @@ use redb::BackendError;
 use super::*;
 use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::clock::SystemClock;
-use crate::kms::local::key::CreateKey;
+use crate::kms::local::record::key::CreateKey;
 use crate::kms::local::{LocalKms, Shared};
 
 /// A disk in memory that fails when it is told to.

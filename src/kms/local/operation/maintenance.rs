@@ -1,54 +1,16 @@
 //! Keeping the store: backups, another root key, purging, and the audit log's checkpoints.
 
-use std::fmt;
 use std::path::Path;
-
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::{self, AuditReport, Checkpoint, Head, LineKey};
+use crate::kms::local::audit::{self, AuditReport};
 use crate::kms::local::builder::LocalKmsBuilder;
 use crate::kms::local::operation::Operation;
+use crate::kms::local::record::audit::{AuditRecord, line_keys, remember_key};
 use crate::kms::local::root_key::RootKey;
-use crate::kms::local::store::{Seal, Table, Tables, Writing, damaged};
+use crate::kms::local::store::Tables;
 use crate::kms::local::{LocalKms, Shared};
-
-/// The one record of its table.
-const AUDIT: &str = "log";
-
-/// What the store remembers of its audit log.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct AuditRecord {
-    /// Keys of lines that were written under earlier root keys.
-    past: Vec<PastKey>,
-    checkpoint: Option<CheckpointRecord>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct CheckpointRecord {
-    lines: u64,
-    /// Of the last line.
-    #[serde(with = "serde_bytes")]
-    mac: Vec<u8>,
-    /// Of the file, in bytes.
-    len: u64,
-}
-
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct PastKey {
-    #[zeroize(skip)]
-    epoch: u64,
-    #[serde(with = "serde_bytes")]
-    secret: Vec<u8>,
-}
-
-impl fmt::Debug for PastKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PastKey").field("epoch", &self.epoch).finish_non_exhaustive()
-    }
-}
 
 impl LocalKms {
     /// Writes a copy of the store as it is now to a new file, sealed under the same root key. For the owner alone.
@@ -99,7 +61,7 @@ impl LocalKms {
     pub fn change_root_key(&self, root_key: RootKey) -> Result<()> {
         self.maintain(Operation::ChangeRootKey, |call| {
             self.shared.store.change_root_key(root_key, |tables, old| {
-                remember_audit_key(tables, old)?;
+                remember_key(tables, old)?;
                 call.succeeds()
             })?;
             self.shared.load_line_keys()
@@ -130,63 +92,36 @@ impl LocalKms {
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
         self.read(Operation::VerifyAuditLog, None, |tables, call| {
             call.check_owner()?;
-            let record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
+            let record = AuditRecord::load(tables)?;
             let head = record.checkpoint()?.map(|checkpoint| checkpoint.head);
             audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), head.as_ref())
         })
     }
 
-    pub(super) fn settle_restored(&self) -> Result<usize> {
+    pub(in crate::kms::local) fn settle_restored(&self) -> Result<usize> {
         self.write(Operation::Restore, |_, call| Ok(call.swept))
-    }
-}
-
-impl AuditRecord {
-    fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
-        let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
-        Ok(Some(Checkpoint { head, len: *len }))
     }
 }
 
 impl Shared {
     /// Reads the keys of all root keys so far.
-    pub(super) fn load_line_keys(&self) -> Result<()> {
+    pub(in crate::kms::local) fn load_line_keys(&self) -> Result<()> {
         let keys = self.store.read(|tables| line_keys(tables))?;
         *self.lock_line_keys() = keys.into();
         Ok(())
     }
 
-    pub(super) fn checkpoint(&self) -> Result<()> {
+    pub(in crate::kms::local) fn checkpoint(&self) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let keys = self.line_keys();
         self.store.write(|tables| {
-            let mut record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
+            let mut record = AuditRecord::load(tables)?;
             let end = log.end(&keys, tables.seal().store_id(), record.checkpoint()?.as_ref())?;
-            let Some(Checkpoint { head, len }) = end else { return Ok(()) };
-            record.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
-            tables.put(Table::Audit, AUDIT, &record)
+            let Some(end) = end else { return Ok(()) };
+            record.set_checkpoint(end);
+            record.put(tables)
         })
     }
-}
-
-/// The keys of the lines of a store's audit log, oldest first.
-pub(super) fn line_keys(tables: &impl Tables) -> Result<Vec<LineKey>> {
-    let record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-    let mut keys = Vec::with_capacity(record.past.len().saturating_add(1));
-    for past in &record.past {
-        let secret = past.secret.as_slice().try_into().map_err(|_| damaged())?;
-        keys.push(LineKey { epoch: past.epoch, secret: Zeroizing::new(secret) });
-    }
-    let seal = tables.seal();
-    keys.push(LineKey { epoch: seal.epoch(), secret: seal.audit_key()? });
-    Ok(keys)
-}
-
-fn remember_audit_key(tables: &mut Writing<'_>, old: &Seal) -> Result<()> {
-    let mut record: AuditRecord = tables.get(Table::Audit, AUDIT)?.unwrap_or_default();
-    record.past.push(PastKey { epoch: old.epoch(), secret: old.audit_key()?.to_vec() });
-    tables.put(Table::Audit, AUDIT, &record)
 }
 
 fn no_log() -> Error {

@@ -7,10 +7,11 @@ use crate::kms::local::LocalKms;
 use crate::kms::local::access;
 use crate::kms::local::answer::invalid;
 use crate::kms::local::builder::check_region;
-use crate::kms::local::key::{Key, KeyMetadata, KeyRecord};
-use crate::kms::local::lifecycle::put;
-use crate::kms::local::lookup::{self, Place};
+use crate::kms::local::lookup;
+use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
+use crate::kms::local::place::Place;
+use crate::kms::local::record::key::{Key, KeyMetadata, KeyRecord};
 
 impl LocalKms {
     /// Makes a replica of a multi-Region primary key in another region: the same id and material, and what one

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::blob;
-use crate::kms::local::key::{Key, KeySpec};
 use crate::kms::local::operation::Operation;
+use crate::kms::local::record::key::{Key, KeySpec};
 use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
 use crate::materials::{DataKey, KeyFuture};
 

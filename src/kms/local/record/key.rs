@@ -11,9 +11,10 @@ use crate::crypto::{self, MacHash};
 use crate::error::Result;
 use crate::kms::local::clock::{days_after, from_millis};
 use crate::kms::local::operation::KeyState;
+use crate::kms::local::store::damaged;
 
 /// What multi-Region keys' ids begin with.
-pub(super) const MULTI_REGION_PREFIX: &str = "mrk-";
+pub(in crate::kms::local) const MULTI_REGION_PREFIX: &str = "mrk-";
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ pub enum KeySpec {
 
 impl KeySpec {
     /// The hash of an HMAC key.
-    pub(super) fn mac_hash(self) -> Option<MacHash> {
+    pub(in crate::kms::local) fn mac_hash(self) -> Option<MacHash> {
         match self {
             Self::SymmetricDefault => None,
             Self::Hmac224 => Some(MacHash::Sha224),
@@ -45,7 +46,7 @@ impl KeySpec {
     }
 
     /// Length of the key material in bytes: that of the hash, 32 for AES-256.
-    pub(super) fn material_len(self) -> usize {
+    pub(in crate::kms::local) fn material_len(self) -> usize {
         match self {
             Self::Hmac224 => 28,
             Self::SymmetricDefault | Self::Hmac256 => 32,
@@ -70,15 +71,15 @@ pub enum KeyOrigin {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct CreateKey {
-    pub(super) alias: Option<String>,
-    pub(super) description: String,
-    pub(super) tags: BTreeMap<String, String>,
-    pub(super) spec: KeySpec,
-    pub(super) origin: KeyOrigin,
-    pub(super) multi_region: bool,
-    pub(super) rotation_days: Option<u32>,
-    pub(super) policy: Option<String>,
-    pub(super) may_lock_out: bool,
+    pub(in crate::kms::local) alias: Option<String>,
+    pub(in crate::kms::local) description: String,
+    pub(in crate::kms::local) tags: BTreeMap<String, String>,
+    pub(in crate::kms::local) spec: KeySpec,
+    pub(in crate::kms::local) origin: KeyOrigin,
+    pub(in crate::kms::local) multi_region: bool,
+    pub(in crate::kms::local) rotation_days: Option<u32>,
+    pub(in crate::kms::local) policy: Option<String>,
+    pub(in crate::kms::local) may_lock_out: bool,
 }
 
 impl CreateKey {
@@ -229,51 +230,51 @@ impl KeyMetadata {
 
 /// What is stored of a key in one region.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct KeyRecord {
-    pub(super) description: String,
-    pub(super) tags: BTreeMap<String, String>,
-    pub(super) created: u64,
-    pub(super) enabled: bool,
+pub(in crate::kms::local) struct KeyRecord {
+    pub(in crate::kms::local) description: String,
+    pub(in crate::kms::local) tags: BTreeMap<String, String>,
+    pub(in crate::kms::local) created: u64,
+    pub(in crate::kms::local) enabled: bool,
     /// From when on the key is deleted.
-    pub(super) deletion: Option<u64>,
+    pub(in crate::kms::local) deletion: Option<u64>,
     /// AWS's JSON; without it the owner may do everything.
-    pub(super) policy: Option<String>,
+    pub(in crate::kms::local) policy: Option<String>,
 }
 
 /// What is stored of a key once for all its regions.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct MaterialRecord {
-    pub(super) spec: KeySpec,
-    pub(super) origin: KeyOrigin,
+pub(in crate::kms::local) struct MaterialRecord {
+    pub(in crate::kms::local) spec: KeySpec,
+    pub(in crate::kms::local) origin: KeyOrigin,
     /// Where the key is; the primary's region first.
-    pub(super) regions: Vec<String>,
+    pub(in crate::kms::local) regions: Vec<String>,
     /// Oldest first. The last one encrypts, all of them decrypt. Empty while an import is awaited.
-    pub(super) materials: Vec<KeyMaterial>,
+    pub(in crate::kms::local) materials: Vec<KeyMaterial>,
     /// When imported material expires.
-    pub(super) expiry: Option<u64>,
+    pub(in crate::kms::local) expiry: Option<u64>,
     /// Tells imported material again without being it.
     #[serde(with = "serde_bytes")]
-    pub(super) fingerprint: Vec<u8>,
-    pub(super) rotation_days: Option<u32>,
+    pub(in crate::kms::local) fingerprint: Vec<u8>,
+    pub(in crate::kms::local) rotation_days: Option<u32>,
     /// What the time to the next rotation is counted from.
-    pub(super) rotation_base: u64,
+    pub(in crate::kms::local) rotation_base: u64,
 }
 
 /// One secret of a key.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub(super) struct KeyMaterial {
+pub(in crate::kms::local) struct KeyMaterial {
     #[zeroize(skip)]
-    pub(super) id: u32,
+    pub(in crate::kms::local) id: u32,
     #[zeroize(skip)]
-    pub(super) created: u64,
+    pub(in crate::kms::local) created: u64,
     #[zeroize(skip)]
-    pub(super) on_demand: bool,
+    pub(in crate::kms::local) on_demand: bool,
     #[serde(with = "serde_bytes")]
-    pub(super) secret: Vec<u8>,
+    pub(in crate::kms::local) secret: Vec<u8>,
 }
 
 impl KeyMaterial {
-    pub(super) fn generate(id: u32, spec: KeySpec, created: u64, on_demand: bool) -> Result<Self> {
+    pub(in crate::kms::local) fn generate(id: u32, spec: KeySpec, created: u64, on_demand: bool) -> Result<Self> {
         let mut material = Self { id, created, on_demand, secret: vec![0; spec.material_len()] };
         crypto::random(&mut material.secret)?;
         Ok(material)
@@ -287,34 +288,42 @@ impl fmt::Debug for KeyMaterial {
 }
 
 impl MaterialRecord {
+    /// Gives the key new material, which encrypts from now on.
+    pub(in crate::kms::local) fn renew(&mut self, time: u64, on_demand: bool) -> Result<()> {
+        let newest = self.materials.last().map_or(0, |newest| newest.id);
+        let id = newest.checked_add(1).ok_or_else(damaged)?;
+        self.materials.push(KeyMaterial::generate(id, self.spec, time, on_demand)?);
+        Ok(())
+    }
+
     /// Imported material that has expired is as good as gone.
-    pub(super) fn is_expired(&self, now: u64) -> bool {
+    pub(in crate::kms::local) fn is_expired(&self, now: u64) -> bool {
         self.expiry.is_some_and(|expiry| expiry <= now)
     }
 
     /// When the key is to be rotated next.
-    pub(super) fn next_rotation(&self) -> Option<u64> {
+    pub(in crate::kms::local) fn next_rotation(&self) -> Option<u64> {
         self.rotation_days.map(|days| days_after(self.rotation_base, days))
     }
 }
 
 /// A key in one region, whole.
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) id: String,
-    pub(super) arn: String,
-    pub(super) region: String,
-    pub(super) record: KeyRecord,
-    pub(super) material: MaterialRecord,
+pub(in crate::kms::local) struct Key {
+    pub(in crate::kms::local) id: String,
+    pub(in crate::kms::local) arn: String,
+    pub(in crate::kms::local) region: String,
+    pub(in crate::kms::local) record: KeyRecord,
+    pub(in crate::kms::local) material: MaterialRecord,
 }
 
 impl Key {
     /// Whether its deadline has passed: then it is as if it were not there.
-    pub(super) fn is_deleted(&self, now: u64) -> bool {
+    pub(in crate::kms::local) fn is_deleted(&self, now: u64) -> bool {
         self.record.deletion.is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn state(&self, now: u64) -> KeyState {
+    pub(in crate::kms::local) fn state(&self, now: u64) -> KeyState {
         if self.record.deletion.is_some() {
             KeyState::PendingDeletion
         } else if self.material.materials.is_empty() || self.material.is_expired(now) {
@@ -326,15 +335,15 @@ impl Key {
         }
     }
 
-    pub(super) fn is_multi_region(&self) -> bool {
+    pub(in crate::kms::local) fn is_multi_region(&self) -> bool {
         self.id.starts_with(MULTI_REGION_PREFIX)
     }
 
-    pub(super) fn is_primary(&self) -> bool {
+    pub(in crate::kms::local) fn is_primary(&self) -> bool {
         self.material.regions.first() == Some(&self.region)
     }
 
-    pub(super) fn metadata(&self, now: u64) -> KeyMetadata {
+    pub(in crate::kms::local) fn metadata(&self, now: u64) -> KeyMetadata {
         KeyMetadata {
             key_id: self.id.clone(),
             arn: self.arn.clone(),

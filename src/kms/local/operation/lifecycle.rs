@@ -9,18 +9,18 @@ use crate::crypto;
 use crate::error::{Result, quoted};
 use crate::kms::local::LocalKms;
 use crate::kms::local::access;
-use crate::kms::local::alias;
 use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::call::Call;
 use crate::kms::local::clock::{days_after, from_millis};
-use crate::kms::local::key::{
+use crate::kms::local::lookup::{self, put};
+use crate::kms::local::operation::Operation;
+use crate::kms::local::operation::rotation::{self, check_can_rotate};
+use crate::kms::local::overdue::Deadline;
+use crate::kms::local::record::alias;
+use crate::kms::local::record::key::{
     CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MULTI_REGION_PREFIX, MaterialRecord,
 };
-use crate::kms::local::lookup;
-use crate::kms::local::operation::Operation;
-use crate::kms::local::overdue::Deadline;
-use crate::kms::local::rotation::{self, check_can_rotate};
-use crate::kms::local::store::{Table, Tables, Writing};
+use crate::kms::local::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 /// Days between scheduling a deletion and the deletion, as on AWS.
@@ -244,7 +244,7 @@ impl LocalKms {
     }
 
     /// Changes a key that the caller may change.
-    pub(super) fn change<T>(
+    pub(in crate::kms::local) fn change<T>(
         &self,
         operation: Operation,
         key_id: &str,
@@ -259,22 +259,16 @@ impl LocalKms {
     }
 }
 
-/// Stores a key.
-pub(super) fn put(tables: &mut Writing<'_>, key: &Key) -> Result<()> {
-    tables.put(Table::Keys, &lookup::row(&key.region, &key.id), &key.record)?;
-    tables.put(Table::Materials, &key.id, &key.material)
-}
-
 fn new_id(multi_region: bool) -> Result<String> {
     let uuid = Builder::from_random_bytes(crypto::random_array()?).into_uuid();
     Ok(if multi_region { format!("{MULTI_REGION_PREFIX}{}", uuid.simple()) } else { uuid.to_string() })
 }
 
-pub(super) fn check_description(description: &str) -> Result<()> {
+pub(in crate::kms::local) fn check_description(description: &str) -> Result<()> {
     check_len("characters of a description", description.chars().count(), 0..=MAX_DESCRIPTION_CHARS)
 }
 
-pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
+pub(in crate::kms::local) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     let failed = |message: String| Err(invalid("TagException", message));
     if tags.len() > MAX_TAGS {
         return failed(format!("a key has at most {MAX_TAGS} tags"));

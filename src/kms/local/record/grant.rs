@@ -1,4 +1,4 @@
-//! Grants: leave for one principal to use one key, given without touching its policy.
+//! What is stored of a grant, and what one allows.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -6,16 +6,13 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::context::EncryptionContext;
-use crate::crypto;
 use crate::error::{Result, quoted};
-use crate::kms::local::LocalKms;
-use crate::kms::local::access::{self, Permission};
-use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::answer::refused;
 use crate::kms::local::clock::from_millis;
-use crate::kms::local::key::{Key, KeySpec};
-use crate::kms::local::lookup::{Place, row};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::{check_principal, means};
+use crate::kms::local::place::{Place, row};
+use crate::kms::local::policy::means;
+use crate::kms::local::record::key::Key;
 use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What a grant can allow, under AWS's names.
@@ -47,7 +44,7 @@ pub enum GrantOperation {
 }
 
 impl GrantOperation {
-    const fn operation(self) -> Operation {
+    pub(in crate::kms::local) const fn operation(self) -> Operation {
         match self {
             Self::CreateGrant => Operation::CreateGrant,
             Self::Decrypt => Operation::Decrypt,
@@ -78,7 +75,7 @@ pub enum GrantConstraint {
 }
 
 impl GrantConstraint {
-    fn pairs(&self) -> &EncryptionContext {
+    pub(in crate::kms::local) fn pairs(&self) -> &EncryptionContext {
         match self {
             Self::Equals(pairs) | Self::Subset(pairs) => pairs,
         }
@@ -109,10 +106,10 @@ fn is_within(pairs: &EncryptionContext, context: &EncryptionContext) -> bool {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CreateGrant {
-    grantee: String,
-    retiring: Option<String>,
-    operations: BTreeSet<GrantOperation>,
-    constraint: Option<GrantConstraint>,
+    pub(in crate::kms::local) grantee: String,
+    pub(in crate::kms::local) retiring: Option<String>,
+    pub(in crate::kms::local) operations: BTreeSet<GrantOperation>,
+    pub(in crate::kms::local) constraint: Option<GrantConstraint>,
 }
 
 impl CreateGrant {
@@ -162,10 +159,10 @@ pub struct Grant {
 
 /// A grant as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct GrantRecord {
-    grantee: String,
-    retiring: Option<String>,
-    operations: BTreeSet<GrantOperation>,
+pub(in crate::kms::local) struct GrantRecord {
+    pub(in crate::kms::local) grantee: String,
+    pub(in crate::kms::local) retiring: Option<String>,
+    pub(in crate::kms::local) operations: BTreeSet<GrantOperation>,
     constraint: Option<ConstraintRecord>,
     issuer: String,
     created: u64,
@@ -178,14 +175,30 @@ struct ConstraintRecord {
 }
 
 impl GrantRecord {
-    fn constraint(&self) -> Result<Option<GrantConstraint>> {
+    pub(in crate::kms::local) fn new(request: &CreateGrant, issuer: &str, created: u64) -> Self {
+        Self {
+            grantee: request.grantee.clone(),
+            retiring: request.retiring.clone(),
+            operations: request.operations.clone(),
+            constraint: request.constraint.as_ref().map(ConstraintRecord::from),
+            issuer: issuer.to_owned(),
+            created,
+        }
+    }
+
+    pub(in crate::kms::local) fn constraint(&self) -> Result<Option<GrantConstraint>> {
         let Some(stored) = &self.constraint else { return Ok(None) };
         let pairs = EncryptionContext::new(stored.pairs.iter().cloned())?;
         Ok(Some(if stored.exactly { GrantConstraint::Equals(pairs) } else { GrantConstraint::Subset(pairs) }))
     }
 
     /// Whether the grant allows an operation. Its constraint is on calls that have an encryption context.
-    fn allows(&self, principal: &str, operation: Operation, context: Option<&EncryptionContext>) -> Result<bool> {
+    pub(in crate::kms::local) fn allows(
+        &self,
+        principal: &str,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+    ) -> Result<bool> {
         if !means(&self.grantee, principal) || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
             return Ok(false);
         }
@@ -205,7 +218,7 @@ impl GrantRecord {
         Ok(as_strict && other.operations.is_subset(&self.operations))
     }
 
-    fn to_grant(&self, id: String) -> Result<Grant> {
+    pub(in crate::kms::local) fn to_grant(&self, id: String) -> Result<Grant> {
         Ok(Grant {
             id,
             grantee: self.grantee.clone(),
@@ -218,96 +231,19 @@ impl GrantRecord {
     }
 }
 
-impl LocalKms {
-    /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
-    ///
-    /// Who may create grants by a grant of his own can pass on no more than that one allows. To a key's policy the pairs
-    /// of the constraint are the encryption context of this call, as on AWS.
-    ///
-    /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is no ARN, nothing is
-    /// allowed, or the key does not do what is.
-    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
-    pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
-        self.write(Operation::CreateGrant, |tables, call| {
-            let context = request.constraint.as_ref().map(GrantConstraint::pairs);
-            let key = call.key_for(Operation::CreateGrant, context, tables, key_id)?;
-            let grant = GrantRecord {
-                grantee: request.grantee.clone(),
-                retiring: request.retiring.clone(),
-                operations: request.operations.clone(),
-                constraint: request.constraint.as_ref().map(ConstraintRecord::from),
-                issuer: self.principal().to_owned(),
-                created: call.now,
-            };
-            check(&grant, &key)?;
-            let by = access::permission(self, tables, &key, Operation::CreateGrant, context)?;
-            if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
-                let message = "a grant that is passed on allows no more than one's own";
-                return Err(refused("AccessDeniedException", message));
-            }
-            let id = hex(&crypto::random_array::<32>()?);
-            tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
-            Ok(id)
-        })
-    }
-
-    /// The grants on a key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
-    pub fn list_grants(&self, key_id: &str) -> Result<Vec<Grant>> {
-        self.read(Operation::ListGrants, None, |tables, call| {
-            let key = call.key(tables, key_id)?;
-            of_key(tables, &key)?.into_iter().map(|(id, grant)| grant.to_grant(id)).collect()
-        })
-    }
-
-    /// Takes a grant back.
-    ///
-    /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
-    pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
-        self.write(Operation::RevokeGrant, |tables, call| {
-            let key = call.key(tables, key_id)?;
-            load(tables, &key, grant_id)?;
-            tables.remove(Table::Grants, &grant_row(&key, grant_id))
-        })
-    }
-
-    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner. Policies
-    /// have no say in it, as on AWS.
-    ///
-    /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
-    /// of these.
-    pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
-        self.write(Operation::RetireGrant, |tables, call| {
-            let key = call.find(tables, key_id)?;
-            call.names(&key);
-            let may = match load(tables, &key, grant_id) {
-                Ok(grant) => {
-                    self.is_owner()
-                        || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, self.principal()))
-                        || grant.allows(self.principal(), Operation::RetireGrant, None)?
-                }
-                Err(missing) if self.is_owner() => return Err(missing),
-                Err(_) => false,
-            };
-            if !may {
-                return Err(refused(
-                    "AccessDeniedException",
-                    "neither the grant nor the account lets the caller retire it",
-                ));
-            }
-            tables.remove(Table::Grants, &grant_row(&key, grant_id))
-        })
+impl From<&GrantConstraint> for ConstraintRecord {
+    fn from(constraint: &GrantConstraint) -> Self {
+        let (exactly, pairs) = match constraint {
+            GrantConstraint::Equals(pairs) => (true, pairs),
+            GrantConstraint::Subset(pairs) => (false, pairs),
+        };
+        let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { exactly, pairs }
     }
 }
 
 /// Whether a grant allows a principal an operation on a key.
-pub(super) fn any_allows(
+pub(in crate::kms::local) fn any_allows(
     tables: &impl Tables,
     key: &Key,
     principal: &str,
@@ -323,7 +259,12 @@ pub(super) fn any_allows(
 }
 
 /// Whether a principal has a grant by which he may make `other`.
-fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
+pub(in crate::kms::local) fn any_covers(
+    tables: &impl Tables,
+    key: &Key,
+    principal: &str,
+    other: &GrantRecord,
+) -> Result<bool> {
     for (_, grant) in of_key(tables, key)? {
         if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
             return Ok(true);
@@ -333,18 +274,18 @@ fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRec
 }
 
 /// Removes all grants on a key.
-pub(super) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
+pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
     for row in tables.ids(Table::Grants, &format!("{}/", place.row(key_id)))? {
         tables.remove(Table::Grants, &row)?;
     }
     Ok(())
 }
 
-fn grant_row(key: &Key, grant_id: &str) -> String {
+pub(in crate::kms::local) fn grant_row(key: &Key, grant_id: &str) -> String {
     format!("{}/{grant_id}", row(&key.region, &key.id))
 }
 
-fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
+pub(in crate::kms::local) fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
     let prefix = grant_row(key, "");
     let mut grants = Vec::new();
     for row in tables.ids(Table::Grants, &prefix)? {
@@ -354,51 +295,7 @@ fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>>
     Ok(grants)
 }
 
-fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
+pub(in crate::kms::local) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
     let found = tables.get(Table::Grants, &grant_row(key, grant_id))?;
     found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
-}
-
-fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
-    check_principal(&grant.grantee)?;
-    grant.retiring.as_deref().map_or(Ok(()), check_principal)?;
-    if grant.operations.is_empty() {
-        return Err(invalid("ValidationException", "a grant allows at least one operation"));
-    }
-    let encrypts = key.material.spec == KeySpec::SymmetricDefault;
-    let unfit = |operation: &&GrantOperation| match operation {
-        GrantOperation::GenerateMac | GrantOperation::VerifyMac => encrypts,
-        GrantOperation::CreateGrant | GrantOperation::DescribeKey | GrantOperation::RetireGrant => false,
-        _ => !encrypts,
-    };
-    if let Some(operation) = grant.operations.iter().find(unfit) {
-        return Err(invalid(
-            "ValidationException",
-            format!("this kind of key does not {}", operation.operation().name()),
-        ));
-    }
-    if grant.constraint.is_some() && !encrypts {
-        let message = "HMAC keys take no encryption context, so a grant on one takes no constraint";
-        return Err(invalid("ValidationException", message));
-    }
-    Ok(())
-}
-
-impl From<&GrantConstraint> for ConstraintRecord {
-    fn from(constraint: &GrantConstraint) -> Self {
-        let (exactly, pairs) = match constraint {
-            GrantConstraint::Equals(pairs) => (true, pairs),
-            GrantConstraint::Subset(pairs) => (false, pairs),
-        };
-        let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Self { exactly, pairs }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

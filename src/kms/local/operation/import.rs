@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::clock::{days_after, to_millis};
-use crate::kms::local::key::{Key, KeyMaterial, KeyOrigin};
-use crate::kms::local::lifecycle::put;
+use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue::Deadline;
+use crate::kms::local::record::key::{Key, KeyMaterial, KeyOrigin};
 use crate::kms::local::store::Writing;
 use crate::suite::Hash;
 

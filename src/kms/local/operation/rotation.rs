@@ -7,10 +7,10 @@ use crate::kms::local::LocalKms;
 use crate::kms::local::answer::invalid;
 use crate::kms::local::call::Call;
 use crate::kms::local::clock::from_millis;
-use crate::kms::local::key::{Key, KeyOrigin, KeySpec};
-use crate::kms::local::lifecycle::put;
+use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue;
+use crate::kms::local::record::key::{Key, KeyOrigin, KeySpec};
 
 /// Days between automatic rotations, as on AWS.
 const ROTATION_DAYS: std::ops::RangeInclusive<u32> = 90..=2560;
@@ -95,7 +95,7 @@ impl LocalKms {
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
-        let add = |key: &mut Key, call: &Call<'_>| overdue::add_material(&mut key.material, call.now, true);
+        let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, true);
         self.change_rotation(Operation::RotateKeyOnDemand, key_id, check_on_demand, add)
     }
 
@@ -149,7 +149,7 @@ impl LocalKms {
     }
 }
 
-pub(super) fn check_days(days: u32) -> Result<()> {
+pub(in crate::kms::local) fn check_days(days: u32) -> Result<()> {
     if ROTATION_DAYS.contains(&days) {
         return Ok(());
     }
@@ -158,7 +158,7 @@ pub(super) fn check_days(days: u32) -> Result<()> {
 }
 
 /// Only material of the KMS's own making rotates, and only that of keys that encrypt.
-pub(super) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
+pub(in crate::kms::local) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
     if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
         return Ok(());
     }

@@ -1,0 +1,120 @@
+//! Grants: leave for one principal to use one key, given without touching its policy.
+
+use crate::crypto;
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::access::{self, Permission};
+use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::operation::Operation;
+use crate::kms::local::policy::{check_principal, means};
+use crate::kms::local::record::grant::{
+    CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, grant_row, load, of_key,
+};
+use crate::kms::local::record::key::{Key, KeySpec};
+use crate::kms::local::store::Table;
+
+impl LocalKms {
+    /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
+    ///
+    /// Who may create grants by a grant of his own can pass on no more than that one allows. To a key's policy the pairs
+    /// of the constraint are the encryption context of this call, as on AWS.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is no ARN, nothing is
+    /// allowed, or the key does not do what is.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
+    pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
+        self.write(Operation::CreateGrant, |tables, call| {
+            let context = request.constraint.as_ref().map(GrantConstraint::pairs);
+            let key = call.key_for(Operation::CreateGrant, context, tables, key_id)?;
+            let grant = GrantRecord::new(&request, self.principal(), call.now);
+            check(&grant, &key)?;
+            let by = access::permission(self, tables, &key, Operation::CreateGrant, context)?;
+            if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
+                let message = "a grant that is passed on allows no more than one's own";
+                return Err(refused("AccessDeniedException", message));
+            }
+            let id = crypto::hex(&crypto::random_array::<32>()?);
+            tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
+            Ok(id)
+        })
+    }
+
+    /// The grants on a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    pub fn list_grants(&self, key_id: &str) -> Result<Vec<Grant>> {
+        self.read(Operation::ListGrants, None, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            of_key(tables, &key)?.into_iter().map(|(id, grant)| grant.to_grant(id)).collect()
+        })
+    }
+
+    /// Takes a grant back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
+    pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
+        self.write(Operation::RevokeGrant, |tables, call| {
+            let key = call.key(tables, key_id)?;
+            load(tables, &key, grant_id)?;
+            tables.remove(Table::Grants, &grant_row(&key, grant_id))
+        })
+    }
+
+    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner. Policies
+    /// have no say in it, as on AWS.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
+    /// of these.
+    pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
+        self.write(Operation::RetireGrant, |tables, call| {
+            let key = call.find(tables, key_id)?;
+            call.names(&key);
+            let may = match load(tables, &key, grant_id) {
+                Ok(grant) => {
+                    self.is_owner()
+                        || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, self.principal()))
+                        || grant.allows(self.principal(), Operation::RetireGrant, None)?
+                }
+                Err(missing) if self.is_owner() => return Err(missing),
+                Err(_) => false,
+            };
+            if !may {
+                return Err(refused(
+                    "AccessDeniedException",
+                    "neither the grant nor the account lets the caller retire it",
+                ));
+            }
+            tables.remove(Table::Grants, &grant_row(&key, grant_id))
+        })
+    }
+}
+
+fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
+    check_principal(&grant.grantee)?;
+    grant.retiring.as_deref().map_or(Ok(()), check_principal)?;
+    if grant.operations.is_empty() {
+        return Err(invalid("ValidationException", "a grant allows at least one operation"));
+    }
+    let encrypts = key.material.spec == KeySpec::SymmetricDefault;
+    let unfit = |operation: &&GrantOperation| match operation {
+        GrantOperation::GenerateMac | GrantOperation::VerifyMac => encrypts,
+        GrantOperation::CreateGrant | GrantOperation::DescribeKey | GrantOperation::RetireGrant => false,
+        _ => !encrypts,
+    };
+    if let Some(operation) = grant.operations.iter().find(unfit) {
+        return Err(invalid(
+            "ValidationException",
+            format!("this kind of key does not {}", operation.operation().name()),
+        ));
+    }
+    if grant.constraint()?.is_some() && !encrypts {
+        let message = "HMAC keys take no encryption context, so a grant on one takes no constraint";
+        return Err(invalid("ValidationException", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! What the store remembers of its audit log.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::Result;
+use crate::kms::local::audit::{Checkpoint, Head, LineKey};
+use crate::kms::local::store::{Seal, Table, Tables, Writing, damaged};
+
+/// The one record of its table.
+const AUDIT: &str = "log";
+
+/// What the store remembers of its audit log.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::kms::local) struct AuditRecord {
+    /// Keys of lines that were written under earlier root keys.
+    past: Vec<PastKey>,
+    checkpoint: Option<CheckpointRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CheckpointRecord {
+    lines: u64,
+    /// Of the last line.
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+    /// Of the file, in bytes.
+    len: u64,
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct PastKey {
+    #[zeroize(skip)]
+    epoch: u64,
+    #[serde(with = "serde_bytes")]
+    secret: Vec<u8>,
+}
+
+impl fmt::Debug for PastKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PastKey").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl AuditRecord {
+    pub(in crate::kms::local) fn load(tables: &impl Tables) -> Result<Self> {
+        Ok(tables.get(Table::Audit, AUDIT)?.unwrap_or_default())
+    }
+
+    pub(in crate::kms::local) fn put(&self, tables: &mut Writing<'_>) -> Result<()> {
+        tables.put(Table::Audit, AUDIT, self)
+    }
+
+    pub(in crate::kms::local) fn set_checkpoint(&mut self, Checkpoint { head, len }: Checkpoint) {
+        self.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
+    }
+
+    pub(in crate::kms::local) fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
+        let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
+        Ok(Some(Checkpoint { head, len: *len }))
+    }
+}
+
+/// The keys of the lines of a store's audit log, oldest first.
+pub(in crate::kms::local) fn line_keys(tables: &impl Tables) -> Result<Vec<LineKey>> {
+    let record = AuditRecord::load(tables)?;
+    let mut keys = Vec::with_capacity(record.past.len().saturating_add(1));
+    for past in &record.past {
+        let secret = past.secret.as_slice().try_into().map_err(|_| damaged())?;
+        keys.push(LineKey { epoch: past.epoch, secret: Zeroizing::new(secret) });
+    }
+    let seal = tables.seal();
+    keys.push(LineKey { epoch: seal.epoch(), secret: seal.audit_key()? });
+    Ok(keys)
+}
+
+/// Keeps the key of the lines so far, for when there is another root key.
+pub(in crate::kms::local) fn remember_key(tables: &mut Writing<'_>, old: &Seal) -> Result<()> {
+    let mut record = AuditRecord::load(tables)?;
+    record.past.push(PastKey { epoch: old.epoch(), secret: old.audit_key()?.to_vec() });
+    record.put(tables)
+}
