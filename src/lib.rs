@@ -2,8 +2,8 @@
 //! both framed into one message with an authenticated context.
 //!
 //! Messages are those of the AWS Encryption SDK, versions 1 and 2, byte for byte: what the official SDKs write opens
-//! here, and the other way round. Keys come from an embedded KMS ([`LocalKms`]), from any other KMS through one trait
-//! ([`Kms`]), or from the application itself ([`RawAesKeyring`]).
+//! here, and the other way round. Keys come from an embedded KMS ([`LocalKms`]), from AWS KMS, from any other KMS through
+//! one trait ([`Kms`]), or from the application itself ([`RawAesKeyring`]).
 //!
 //! ```
 //! # #[cfg(feature = "local-kms")] {
@@ -44,6 +44,7 @@
 //! |---|---|---|
 //! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that stand in without it; raw RSA keyrings |
 //! | `local-kms` | yes | [`LocalKms`], the embedded KMS |
+//! | `aws-kms` | | [`Kms`] for `aws_sdk_kms::Client`: AWS KMS, to be called from a tokio runtime |
 //! | `testing` | | the module `testing`: contracts for keyrings and KMSs, a keyring of a fixed key |
 //!
 //! Features add and never change a result. With none of them the crate still seals and opens, with raw keys or a

@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::Builder;
 use aws_sdk_kms::config::http::HttpResponse;
@@ -156,19 +157,22 @@ where
 {
     let code = error.code().map(str::to_owned);
     let kind = kind(&error, code.as_deref());
-    let message = error.message().map_or_else(|| chain(&error), str::to_owned);
-    let mut answer = KmsError::new(code.unwrap_or_else(|| name(&error).to_owned()), message);
-    answer.request_id = error.request_id().map(str::to_owned);
+    let message = error.message().map_or_else(|| texts(&error), str::to_owned);
+    let mut answer = KmsError::new(code.unwrap_or_else(|| name(&error).to_owned()), printable(&message));
+    answer.request_id = error.request_id().map(printable);
     Error::other(kind, format!("AWS KMS: {answer}"), answer)
 }
 
-fn kind<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>) -> ErrorKind {
+fn kind<E: StdError + 'static>(error: &SdkError<E, HttpResponse>, code: Option<&str>) -> ErrorKind {
     match (error, code) {
         (_, Some(code)) if UNAVAILABLE.contains(&code) => ErrorKind::Unavailable,
         (_, Some(code)) if REFUSED.contains(&code) => ErrorKind::KeyRefused,
         (SdkError::ServiceError(context), _) if context.raw().status().is_server_error() => ErrorKind::Unavailable,
         (SdkError::ServiceError(context), None) if context.raw().status().is_success() => ErrorKind::Internal,
         (SdkError::ServiceError(_) | SdkError::ConstructionFailure(_), _) => ErrorKind::InvalidInput,
+        (SdkError::DispatchFailure(failure), _) if failure.is_user() || lacks_credentials(error) => {
+            ErrorKind::InvalidInput
+        }
         (SdkError::TimeoutError(_) | SdkError::DispatchFailure(_), _) => ErrorKind::Unavailable,
         // The connection ended before the answer did; one that came whole makes no sense.
         (SdkError::ResponseError(context), _) if context.raw().body().bytes().is_none() => ErrorKind::Unavailable,
@@ -177,24 +181,35 @@ fn kind<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>) -> ErrorKind {
 }
 
 /// What to call an error that the service gave no name.
-fn name<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
+fn name<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> &'static str {
     match error {
         SdkError::ConstructionFailure(_) => "ConstructionFailure",
         SdkError::TimeoutError(_) => "Timeout",
+        SdkError::DispatchFailure(_) if lacks_credentials(error) => "NoCredentials",
         SdkError::DispatchFailure(_) => "ConnectionFailure",
         SdkError::ResponseError(_) => "UnreadableAnswer",
         _ => "ServiceError",
     }
 }
 
-/// The texts of an error and its causes.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+/// Whether the program has no credentials for AWS, which no trying again mends.
+fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref()).any(|cause| {
+        matches!(cause, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
+    })
+}
+
+/// An error and what caused it.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+}
+
+fn texts(error: &(dyn StdError + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What came over the network, fit for a terminal and a line of a log.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 1000;
+    text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

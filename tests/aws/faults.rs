@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
 use manila::{Client, CreateKey, Error, ErrorKind, KmsError, KmsKeyring, LocalKms, MultiKeyring};
 
 use crate::server::{Fault, Server};
@@ -91,6 +94,41 @@ async fn every_fault_ends_in_its_kind_of_error_and_in_time() {
         assert_eq!(user.decrypt_async(&message, context()).await.unwrap().plaintext, b"hello", "after {fault:?}");
         user.encrypt_async(b"again", &context()).await.unwrap();
     }
+}
+
+/// Has no credentials.
+#[derive(Debug)]
+struct Nobody;
+
+impl ProvideCredentials for Nobody {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        ProvidedCredentials::ready(Err(CredentialsError::not_loaded("there are none")))
+    }
+}
+
+#[tokio::test]
+async fn without_credentials_or_connection_the_error_says_so() {
+    let kms = LocalKms::in_memory().unwrap();
+    let server = Server::new(kms.clone());
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let error_of = async |client: aws_sdk_kms::Client| {
+        let user = Client::new(KmsKeyring::new(client, key.arn()).unwrap());
+        user.encrypt_async(b"hello", &context()).await.unwrap_err()
+    };
+    let bare = aws_sdk_kms::Config::builder()
+        .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
+        .region(aws_sdk_kms::config::Region::new("local"))
+        .endpoint_url(format!("http://{}", server.address));
+    let error = error_of(aws_sdk_kms::Client::from_conf(bare.credentials_provider(Nobody).build())).await;
+    assert_eq!((error.kind(), answer(&error).unwrap().code.as_str()), (ErrorKind::InvalidInput, "NoCredentials"));
+    assert!(server.calls().is_empty());
+    let nobody_listens = client(&server);
+    drop(server);
+    let error = error_of(nobody_listens).await;
+    assert_eq!((error.kind(), answer(&error).unwrap().code.as_str()), (ErrorKind::Unavailable, "ConnectionFailure"));
 }
 
 #[tokio::test]
