@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::io::Read;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
 use crate::context::{EncryptionContext, ExpectedContext};
@@ -16,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::message::header::{Header, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
+use crate::poll::poll_once;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
@@ -218,14 +217,6 @@ impl Client {
             let detail = format!("a keyring called itself local and then waited: {}", self.cmm_type);
             Err(Error::new(ErrorKind::Internal, detail))
         })
-    }
-}
-
-/// The output of a future that is ready at once.
-pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }
 

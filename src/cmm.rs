@@ -1,5 +1,7 @@
 //! Cryptographic materials managers: they stand between a client and its keyrings.
 
+#[cfg(feature = "cache")]
+pub(crate) mod caching;
 pub(crate) mod required_context;
 
 use std::collections::BTreeSet;
@@ -74,6 +76,16 @@ pub struct EncryptionRequest {
     pub max_plaintext_len: Option<u64>,
 }
 
+impl EncryptionRequest {
+    /// The suite to encrypt with, if the commitment policy allows it and the context may be encrypted with at all.
+    pub(crate) fn checked_suite(&self) -> Result<AlgorithmSuite> {
+        self.encryption_context.check_unreserved()?;
+        let suite = self.suite.unwrap_or(self.commitment_policy.default_suite());
+        self.commitment_policy.check_encrypt(suite)?;
+        Ok(suite)
+    }
+}
+
 /// Asks its keyring once for each message. What a client uses unless told otherwise.
 ///
 /// Source: the ESDK specification, `framework/default-cmm.md`.
@@ -89,8 +101,7 @@ impl<K: Keyring> DefaultCmm<K> {
     }
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
-        let suite = request.suite.unwrap_or(request.commitment_policy.default_suite());
-        request.commitment_policy.check_encrypt(suite)?;
+        let suite = request.checked_suite()?;
         let mut materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
         materials.require_context_keys(&request.required_context_keys)?;
         let wrapped = self.keyring.on_encrypt(&materials).await?;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::message::codec::{Cursor, put_u16};
@@ -19,7 +20,8 @@ pub(crate) const PUBLIC_KEY: &str = "aws-crypto-public-key";
 /// Pairs are kept sorted by the UTF-8 bytes of their keys. Serialised they take at most 65,535 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EncryptionContext {
-    pairs: BTreeMap<String, String>,
+    /// Shared, since each message hands its context on several times.
+    pairs: Arc<BTreeMap<String, String>>,
 }
 
 impl EncryptionContext {
@@ -74,7 +76,7 @@ impl EncryptionContext {
     }
 
     fn insert(&mut self, kind: ErrorKind, key: String, value: String) -> Result<()> {
-        match self.pairs.entry(key) {
+        match Arc::make_mut(&mut self.pairs).entry(key) {
             btree_map::Entry::Vacant(entry) => {
                 entry.insert(value);
                 Ok(())
@@ -89,14 +91,17 @@ impl EncryptionContext {
     /// This context with the pair that carries a signed message's public key.
     pub(crate) fn with_public_key(&self, encoded: String) -> Self {
         let mut context = self.clone();
-        context.pairs.insert(PUBLIC_KEY.to_owned(), encoded);
+        Arc::make_mut(&mut context.pairs).insert(PUBLIC_KEY.to_owned(), encoded);
         context
     }
 
     /// All pairs of both; where both have a key, `other` wins.
     pub(crate) fn merged(&self, other: &Self) -> Self {
         let mut merged = self.clone();
-        merged.pairs.extend(other.pairs.clone());
+        if !other.is_empty() {
+            Arc::make_mut(&mut merged.pairs)
+                .extend(other.pairs.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
         merged
     }
 
@@ -115,7 +120,7 @@ impl EncryptionContext {
     /// The pairs whose keys satisfy `keep`.
     pub(crate) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         let pairs = self.pairs.iter().filter(|(key, _)| keep(key));
-        Self { pairs: pairs.map(|(key, value)| (key.clone(), value.clone())).collect() }
+        Self { pairs: Arc::new(pairs.map(|(key, value)| (key.clone(), value.clone())).collect()) }
     }
 
     /// The serialisation that headers, keyrings and tags use: a count and the pairs, each behind its length; nothing
@@ -134,7 +139,7 @@ impl EncryptionContext {
         if !self.is_empty() {
             put_u16(&mut out, self.len()).map_err(too_large)?;
         }
-        for (key, value) in &self.pairs {
+        for (key, value) in self.pairs.iter() {
             for text in [key, value] {
                 put_u16(&mut out, text.len()).map_err(too_large)?;
                 out.extend_from_slice(text.as_bytes());

@@ -27,6 +27,7 @@ pub(crate) mod rsa;
 mod differential_tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -136,20 +137,26 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 
 /// A private key made for one message (FIPS 186-5).
 pub(crate) struct SigningKey {
-    key: backend::SigningKey,
+    key: Arc<backend::SigningKey>,
     curve: Curve,
 }
 
 impl SigningKey {
     pub(crate) fn generate(curve: Curve) -> Result<Self> {
         let failed = |Refused| Error::new(ErrorKind::Internal, "no signing key could be made");
-        Ok(Self { key: backend::SigningKey::generate(curve).map_err(failed)?, curve })
+        Ok(Self { key: Arc::new(backend::SigningKey::generate(curve).map_err(failed)?), curve })
     }
 
     /// The public half as a compressed SEC1 point.
     pub(crate) fn public_key(&self) -> Result<Vec<u8>> {
         let failed = |Refused| Error::new(ErrorKind::Internal, "the public key of a signing key could not be had");
         self.key.public_key().map_err(failed)
+    }
+
+    /// The same key again, for another message of a cached data key: its public half is what that is bound to.
+    #[cfg(feature = "cache")]
+    pub(crate) fn share(&self) -> Self {
+        Self { key: self.key.clone(), curve: self.curve }
     }
 
     /// Starts a signature over bytes that are to come.

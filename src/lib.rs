@@ -64,6 +64,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod client;
+#[cfg(any(feature = "cache", feature = "local-kms"))]
+mod clock;
 mod cmm;
 mod context;
 mod crypto;
@@ -75,6 +77,7 @@ mod kms;
 mod materials;
 mod message;
 mod policy;
+mod poll;
 mod settings;
 mod stream;
 mod suite;
@@ -82,6 +85,10 @@ mod suite;
 pub mod testing;
 
 pub use client::{Client, ClientBuilder, Decrypted};
+#[cfg(any(feature = "cache", feature = "local-kms"))]
+pub use clock::{Clock, SystemClock};
+#[cfg(feature = "cache")]
+pub use cmm::caching::{CacheSettings, CacheStats, CachingCmm, DataKeyCache};
 pub use cmm::required_context::RequiredContextCmm;
 pub use cmm::{Cmm, DefaultCmm, EncryptionRequest};
 pub use context::{EncryptionContext, ExpectedContext, Iter as EncryptionContextIter};
@@ -100,9 +107,9 @@ pub use keyring::raw_aes::RawAesKeyring;
 pub use keyring::raw_rsa::RawRsaKeyring;
 #[cfg(feature = "local-kms")]
 pub use kms::local::{
-    Alias, AuditFault, AuditFaultKind, AuditLog, AuditReport, Clock, CreateGrant, CreateKey, Grant, GrantConstraint,
+    Alias, AuditFault, AuditFaultKind, AuditLog, AuditReport, CreateGrant, CreateKey, Grant, GrantConstraint,
     GrantOperation, KeyMetadata, KeyOrigin, KeyRotation, KeySpec, KeyState, LocalKms, LocalKmsBuilder, RootKey,
-    RotationStatus, SystemClock,
+    RotationStatus,
 };
 pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
 pub use materials::{

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -20,13 +21,13 @@ use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
 pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A plaintext data key. Zeroized on drop, and not shown by `Debug`.
-pub struct DataKey(Zeroizing<Vec<u8>>);
+pub struct DataKey(Arc<Zeroizing<Vec<u8>>>);
 
 impl DataKey {
     /// A data key of these bytes, as a KMS returned them. The caller zeroizes its own copy.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        Self(Zeroizing::new(bytes.to_vec()))
+        Self(Arc::new(Zeroizing::new(bytes.to_vec())))
     }
 
     /// A fresh data key of `len` bytes from the operating system's randomness.
@@ -36,7 +37,7 @@ impl DataKey {
     pub fn generate(len: usize) -> Result<Self> {
         let mut bytes = Zeroizing::new(vec![0; len]);
         crypto::random(&mut bytes)?;
-        Ok(Self(bytes))
+        Ok(Self(Arc::new(bytes)))
     }
 
     /// The secret bytes, for keyrings to wrap. Never log, store or compare them.
@@ -50,6 +51,12 @@ impl DataKey {
     #[expect(clippy::len_without_is_empty, reason = "an empty data key fits no suite")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The same key again, for another message: the bytes are wiped when the last of them is dropped.
+    #[cfg(feature = "cache")]
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// Fails unless the key is as long as `suite` takes it.
@@ -225,6 +232,19 @@ impl EncryptionMaterials {
 
     pub(crate) fn into_signing_key(self) -> Option<crypto::SigningKey> {
         self.signing_key
+    }
+
+    /// The same materials again, for another message.
+    #[cfg(feature = "cache")]
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            suite: self.suite,
+            encryption_context: self.encryption_context.clone(),
+            required_context_keys: self.required_context_keys.clone(),
+            signing_key: self.signing_key.as_ref().map(crypto::SigningKey::share),
+            data_key: self.data_key.as_ref().map(DataKey::share),
+            encrypted_data_keys: self.encrypted_data_keys.clone(),
+        }
     }
 
     pub(crate) fn has_signing_key(&self) -> bool {

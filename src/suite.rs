@@ -178,6 +178,12 @@ impl AlgorithmSuite {
         matches!(self.properties().kdf, Kdf::HkdfCommit)
     }
 
+    /// Whether each message has a key of its own, derived from the data key.
+    #[cfg(feature = "cache")]
+    pub(crate) fn has_kdf(self) -> bool {
+        !matches!(self.kdf(), Kdf::Identity)
+    }
+
     /// Whether a signature ends the message.
     #[must_use]
     pub const fn is_signed(self) -> bool {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::Read;
 
-use crate::client::{Client, Decrypted, poll_once};
+use crate::client::{Client, Decrypted};
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::decrypt;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +17,7 @@ use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFutur
 use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{Content, EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
+use crate::poll::poll_once;
 use crate::suite::AlgorithmSuite;
 
 pub use kms_contract::{check_kms, check_two_keys};

@@ -28,6 +28,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Clock;
 use crate::error::Result;
 
 use audit::{Event, LineKey, Log};
@@ -37,7 +38,6 @@ use store::Store;
 
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
 pub use builder::LocalKmsBuilder;
-pub use clock::{Clock, SystemClock};
 pub use operation::KeyState;
 pub use operation::alias::Alias;
 pub use operation::rotation::{KeyRotation, RotationStatus};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Result, quoted};
 use crate::kms::local::answer::invalid;
 use crate::kms::local::audit::{AuditLog, Log};
-use crate::kms::local::clock::{Clock, SystemClock};
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::Store;
 use crate::kms::local::{LocalKms, Shared};

@@ -1,23 +1,6 @@
 //! Time, as the store counts it.
 
-use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Where an embedded KMS has the time from. Tests bring their own.
-pub trait Clock: Send + Sync + Debug {
-    /// The time of day, in UTC.
-    fn now(&self) -> SystemTime;
-}
-
-/// The operating system's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-}
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 

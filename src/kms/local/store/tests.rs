@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::BackendError;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::kms::local::audit::{AuditLog, Log};
-use crate::kms::local::clock::SystemClock;
 use crate::kms::local::record::key::CreateKey;
 use crate::kms::local::{LocalKms, Shared};
 

@@ -1,0 +1,119 @@
+//! One cached answer, and how much of it is used up.
+
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Clock;
+use crate::cmm::caching::settings::CacheSettings;
+use crate::cmm::caching::stats::Event;
+use crate::materials::{DataKey, DecryptionMaterials, EncryptionMaterials};
+
+/// What is kept: shared with those who use it, and wiped when the last of them is done.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Encryption(EncryptionMaterials),
+    Decryption(DecryptionMaterials),
+}
+
+impl Answer {
+    pub(super) fn share(&self) -> Self {
+        match self {
+            Self::Encryption(materials) => Self::Encryption(materials.share()),
+            Self::Decryption(DecryptionMaterials { data_key }) => {
+                Self::Decryption(DecryptionMaterials { data_key: DataKey::share(data_key) })
+            }
+        }
+    }
+}
+
+/// An answer in the cache.
+#[derive(Debug)]
+pub(super) struct Entry {
+    answer: Answer,
+    /// Tells this entry from another of the same id.
+    pub(super) generation: u64,
+    /// When it was last used, in uses of the cache.
+    pub(super) used_at: u64,
+    made: Moment,
+    /// The greatest age that any clock has told: a clock that is set back makes nothing younger.
+    age: Duration,
+    messages: u64,
+    bytes: u64,
+    renewing: bool,
+    /// The age from which on another renewal may be tried.
+    renew_from: Duration,
+}
+
+/// A time by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    monotonic: Duration,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now(clock: &dyn Clock) -> Self {
+        Self { monotonic: clock.monotonic(), wall: clock.now() }
+    }
+}
+
+/// How an entry answers.
+pub(super) enum Use {
+    Hit(Answer),
+    /// The same, to whoever is to renew the entry.
+    Renew(Answer),
+    Gone(Event),
+}
+
+impl Entry {
+    /// An answer that has just been used for a message of `bytes`.
+    pub(super) fn new(answer: Answer, generation: u64, bytes: u64, settings: &CacheSettings) -> Self {
+        Self {
+            answer,
+            generation,
+            used_at: 0,
+            made: Moment::now(&*settings.clock),
+            age: Duration::ZERO,
+            messages: 1,
+            bytes,
+            renewing: false,
+            renew_from: settings.max_age.saturating_sub(settings.renew_before),
+        }
+    }
+
+    /// Uses the answer for a message of `bytes`, if it may be.
+    pub(super) fn take(&mut self, bytes: u64, settings: &CacheSettings) -> Use {
+        let age = self.age_by(&*settings.clock);
+        if age >= settings.max_age {
+            return Use::Gone(Event::expired);
+        }
+        if matches!(self.answer, Answer::Encryption(_)) {
+            if self.messages >= settings.max_messages {
+                return Use::Gone(Event::exhausted_by_messages);
+            }
+            match self.bytes.checked_add(bytes).filter(|total| *total <= settings.max_bytes) {
+                Some(total) => self.bytes = total,
+                None => return Use::Gone(Event::exhausted_by_bytes),
+            }
+            self.messages = self.messages.saturating_add(1);
+        }
+        if !settings.renew_before.is_zero() && age >= self.renew_from && !self.renewing {
+            self.renewing = true;
+            return Use::Renew(self.answer.share());
+        }
+        Use::Hit(self.answer.share())
+    }
+
+    /// The renewal that this entry's user set out for has not come about.
+    pub(super) fn put_off(&mut self, settings: &CacheSettings) {
+        self.renewing = false;
+        self.renew_from = self.age_by(&*settings.clock).saturating_add(settings.retry_after);
+    }
+
+    fn age_by(&mut self, clock: &dyn Clock) -> Duration {
+        let now = Moment::now(clock);
+        let monotonic = now.monotonic.saturating_sub(self.made.monotonic);
+        let wall = now.wall.duration_since(self.made.wall).unwrap_or_default();
+        self.age = self.age.max(monotonic).max(wall);
+        self.age
+    }
+}
