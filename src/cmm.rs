@@ -111,6 +111,7 @@ impl<K: Keyring> DefaultCmm<K> {
 
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
         let unwrapped = self.keyring.on_decrypt(request).await?;
+        // A decoy is from here on a key like any other, in caches too: one that was looked up anew each time would show.
         match unwrapped.data_key.or(unwrapped.decoy) {
             Some(data_key) => Ok(DecryptionMaterials { data_key }),
             None => Err(not_opened(request.encrypted_data_keys(), unwrapped.causes)),

@@ -21,7 +21,7 @@ use crate::materials::{DataKey, KeyFuture};
 
 /// Answers that say to try again: throttling under each of its names, whether or not the SDK has a type for it, and
 /// failures inside the service.
-const UNAVAILABLE: [&str; 20] = [
+const UNAVAILABLE: [&str; 21] = [
     "BandwidthLimitExceeded",
     "DependencyTimeoutException",
     "EC2ThrottledException",
@@ -42,6 +42,7 @@ const UNAVAILABLE: [&str; 20] = [
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionInProgressException",
 ];
 
 /// Answers about the caller's rights, the key's state or the ciphertext.

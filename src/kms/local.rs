@@ -81,6 +81,9 @@ pub use root_key::RootKey;
 ///
 /// Calls work on the file before they return, `_async` ones too: reading takes some tens of microseconds, a write waits
 /// for the disk. A program with an executor that cannot have that makes the calls on a thread for blocking work.
+///
+/// After a read or write of the file that failed, as on a full disk, a handle refuses everything: open the KMS again when
+/// the disk is well. What was acknowledged before is there.
 #[derive(Clone)]
 pub struct LocalKms {
     shared: Arc<Shared>,
