@@ -37,8 +37,12 @@ struct Logged {
 
 impl Logged {
     fn asked(&self, operation: &str, request: KmsRequest<'_>) {
-        let tokens: String = request.grant_tokens.iter().map(|token| format!(" with {token}")).collect();
-        self.log.add(format!("{operation} in {} for {}{tokens}", self.region, request.key_id));
+        let mut line = format!("{operation} in {} for {}", self.region, request.key_id);
+        for token in request.grant_tokens {
+            line.push_str(" with ");
+            line.push_str(token);
+        }
+        self.log.add(line);
     }
 }
 
