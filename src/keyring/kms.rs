@@ -121,8 +121,8 @@ impl<K: Kms> KmsKeyring<K> {
     /// As [`discovery`](Self::discovery), for a KMS in `region`: data keys of multi-Region keys are opened with the
     /// replica there, whichever region they were sealed in; those of other keys only if their key is there.
     ///
-    /// Give the region that `kms` is in. A [`Kms`] does not tell its region, so it cannot be checked; with another
-    /// region the KMS refuses.
+    /// Give the region that `kms` is in. Where the KMS does not tell it ([`Kms::region`]) nothing is checked, and with
+    /// another region the KMS refuses.
     ///
     /// ```
     /// use manila::{DiscoveryFilter, Keyring, Kms, KmsKeyring};
@@ -133,9 +133,10 @@ impl<K: Kms> KmsKeyring<K> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the region is empty or has other characters than `a` to `z`, `0` to `9` and `-`.
+    /// [`ErrorKind::InvalidInput`] if the region is empty or has other characters than `a` to `z`, `0` to `9` and `-`,
+    /// or is another than the KMS tells.
     pub fn mrk_discovery(kms: K, region: impl Into<String>, filter: DiscoveryFilter) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_discovery(region.into(), Some(filter))?, grant_tokens: Vec::new() })
+        Self::in_region(kms, region.into(), Some(filter))
     }
 
     /// As [`mrk_discovery`](Self::mrk_discovery), with keys of any account, which gives up what
@@ -144,7 +145,16 @@ impl<K: Kms> KmsKeyring<K> {
     /// # Errors
     /// As [`mrk_discovery`](Self::mrk_discovery).
     pub fn mrk_discovery_any_account(kms: K, region: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_discovery(region.into(), None)?, grant_tokens: Vec::new() })
+        Self::in_region(kms, region.into(), None)
+    }
+
+    fn in_region(kms: K, region: String, filter: Option<DiscoveryFilter>) -> Result<Self> {
+        if let Some(own) = kms.region().filter(|own| *own != region) {
+            let detail =
+                format!("the KMS is in {}, not in {}: give the region that it is in", quoted(own), quoted(&region));
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+        Ok(Self { kms, form: Form::mrk_discovery(region, filter)?, grant_tokens: Vec::new() })
     }
 
     /// Gives each call tokens of grants, which AWS KMS needs for the first minutes of a grant's life.

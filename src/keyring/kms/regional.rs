@@ -3,7 +3,7 @@
 //! Source: the ESDK specification, `framework/aws-kms/aws-kms-multi-keyrings.md`, `aws-kms-mrk-multi-keyrings.md`,
 //! `aws-kms-mrk-are-unique.md`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,12 +36,21 @@ type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 pub struct RegionalClients<K> {
     make: Box<Make<K>>,
     made: Mutex<HashMap<String, Arc<K>>>,
+    grant_tokens: Vec<String>,
 }
 
 impl<K> RegionalClients<K> {
     /// Clients that `make` makes.
     pub fn new(make: impl Fn(&str) -> Result<K> + Send + Sync + 'static) -> Self {
-        Self { make: Box::new(make), made: Mutex::default() }
+        Self { make: Box::new(make), made: Mutex::default(), grant_tokens: Vec::new() }
+    }
+
+    /// Gives each call of the keyrings made with these clients tokens of grants
+    /// ([`KmsKeyring::grant_tokens`]).
+    #[must_use]
+    pub fn grant_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.grant_tokens = tokens.into_iter().map(Into::into).collect();
+        self
     }
 
     /// The client of a region.
@@ -57,6 +66,18 @@ impl<K> RegionalClients<K> {
         let client = Arc::new((self.make)(region)?);
         made.insert(region.to_owned(), client.clone());
         Ok(client)
+    }
+
+    /// A keyring with the client of a region and the grant tokens.
+    fn keyring(
+        &self,
+        region: &str,
+        make: impl FnOnce(Arc<K>) -> Result<KmsKeyring<Arc<K>>>,
+    ) -> Result<KmsKeyring<Arc<K>>>
+    where
+        K: Kms,
+    {
+        Ok(make(self.get(region)?)?.grant_tokens(self.grant_tokens.iter().cloned()))
     }
 }
 
@@ -77,7 +98,7 @@ impl MultiKeyring {
         generator: impl Into<String>,
         others: impl IntoIterator<Item = I>,
     ) -> Result<Self> {
-        let keyring = |arn: String| KmsKeyring::new(clients.get(&region_of(&arn)?)?, arn);
+        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::new(kms, arn));
         let others = others.into_iter().map(|arn| keyring(arn.into())).collect::<Result<Vec<_>>>()?;
         Ok(others.into_iter().fold(Self::new(keyring(generator.into())?), Self::child))
     }
@@ -85,8 +106,8 @@ impl MultiKeyring {
     /// The same, multi-Region aware ([`KmsKeyring::mrk_aware`]).
     ///
     /// # Errors
-    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if two of them are replicas of one key: each would open what
-    /// the other does.
+    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if some of them are replicas of one key: each would open
+    /// what the other does, and which region is asked is for the caller to say.
     pub fn kms_mrk_aware<K: Kms + 'static, I: Into<String>>(
         clients: &RegionalClients<K>,
         generator: impl Into<String>,
@@ -94,7 +115,7 @@ impl MultiKeyring {
     ) -> Result<Self> {
         let (generator, others) = (generator.into(), others.into_iter().map(Into::into).collect::<Vec<String>>());
         check_unique([&generator].into_iter().chain(&others))?;
-        let keyring = |arn: String| KmsKeyring::mrk_aware(clients.get(&region_of(&arn)?)?, arn);
+        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::mrk_aware(kms, arn));
         let others = others.into_iter().map(keyring).collect::<Result<Vec<_>>>()?;
         Ok(others.into_iter().fold(Self::new(keyring(generator)?), Self::child))
     }
@@ -109,7 +130,8 @@ impl MultiKeyring {
         regions: impl IntoIterator<Item = R>,
         filter: &DiscoveryFilter,
     ) -> Result<Self> {
-        let keyring = |region: R| Ok(KmsKeyring::discovery(clients.get(region.as_ref())?, filter.clone()));
+        let keyring =
+            |region: R| clients.keyring(region.as_ref(), |kms| Ok(KmsKeyring::discovery(kms, filter.clone())));
         of_regions(regions.into_iter().map(keyring))
     }
 
@@ -124,7 +146,7 @@ impl MultiKeyring {
     ) -> Result<Self> {
         let keyring = |region: R| {
             let region = region.as_ref();
-            KmsKeyring::mrk_discovery(clients.get(region)?, region, filter.clone())
+            clients.keyring(region, |kms| KmsKeyring::mrk_discovery(kms, region, filter.clone()))
         };
         of_regions(regions.into_iter().map(keyring))
     }
@@ -140,16 +162,16 @@ fn region_of(arn: &str) -> Result<String> {
     Ok(KeyArn::parse_any(arn)?.0.region.to_owned())
 }
 
-/// Fails if two ARNs are of one multi-Region key.
+/// Fails if some ARNs are of one multi-Region key, and names them all.
 fn check_unique<'a>(arns: impl IntoIterator<Item = &'a String>) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for arn in arns {
-        // Aliases may name replicas of one key too; the KMS alone knows.
-        let Ok(key) = KeyArn::parse(arn) else { continue };
-        if key.is_multi_region() && !seen.insert(key.key_id) {
-            let detail = format!("{} is in the keyring already, by a replica of it", quoted(arn));
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
+    // Aliases may name replicas of one key too; the KMS alone knows.
+    let keys = arns.into_iter().filter_map(|arn| Some((arn, KeyArn::parse(arn).ok()?)));
+    let replicas: Vec<_> = keys.filter(|(_, key)| key.is_multi_region()).collect();
+    let again = |id| replicas.iter().filter(|(_, other)| other.key_id == id).count() > 1;
+    let repeated: Vec<_> = replicas.iter().filter(|(_, key)| again(key.key_id)).map(|(arn, _)| quoted(arn)).collect();
+    if repeated.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let detail = format!("each multi-Region key belongs into a keyring once, by one replica: {}", repeated.join(", "));
+    Err(Error::new(ErrorKind::InvalidInput, detail))
 }

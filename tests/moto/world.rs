@@ -1,0 +1,149 @@
+//! Moto as a process of this test, its keys, and the official SDKs.
+
+use std::error::Error as StdError;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use aws_sdk_kms::Client as AwsClient;
+use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use manila::{Client, DiscoveryFilter, EncryptionContext, Error, Keyring, KmsError, KmsKeyring, RegionalClients};
+
+use crate::peer::Peer;
+
+pub const VIRGINIA: &str = "us-east-1";
+pub const IRELAND: &str = "eu-west-1";
+/// The one account that moto has.
+pub const ACCOUNT: &str = "123456789012";
+
+pub struct World {
+    moto: Moto,
+    pub python: Mutex<Peer>,
+    pub javascript: Mutex<Peer>,
+}
+
+impl World {
+    pub fn start(folder: &Path) -> Self {
+        let moto = Moto::start(folder);
+        Self { moto, python: Mutex::new(Peer::python(folder)), javascript: Mutex::new(Peer::javascript(folder)) }
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.moto.endpoint
+    }
+
+    pub fn client(&self, region: &str) -> AwsClient {
+        client(self.endpoint(), region)
+    }
+
+    pub fn clients(&self) -> RegionalClients<AwsClient> {
+        let endpoint = self.endpoint().to_owned();
+        RegionalClients::new(move |region| Ok(client(&endpoint, region)))
+    }
+
+    /// The ARN of a new key.
+    pub async fn key(&self, region: &str) -> String {
+        let made = self.client(region).create_key().send().await.unwrap();
+        made.key_metadata.unwrap().arn.unwrap()
+    }
+
+    /// The ARNs of a new multi-Region key in Virginia and its replica in Ireland.
+    pub async fn multi_region_key(&self) -> (String, String) {
+        let made = self.client(VIRGINIA).create_key().multi_region(true).send().await.unwrap();
+        let primary = made.key_metadata.unwrap().arn.unwrap();
+        let replicate = self.client(VIRGINIA).replicate_key().key_id(&primary).replica_region(IRELAND);
+        let replica = replicate.send().await.unwrap().replica_key_metadata.unwrap().arn.unwrap();
+        assert_eq!(replica, primary.replace(VIRGINIA, IRELAND));
+        (primary, replica)
+    }
+
+    pub fn strict(&self, arn: &str) -> Client {
+        Client::new(KmsKeyring::new(self.client(region_of(arn)), arn).unwrap())
+    }
+}
+
+fn client(endpoint: &str, region: &str) -> AwsClient {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::for_tests())
+        .region(Region::new(region.to_owned()))
+        .endpoint_url(endpoint);
+    AwsClient::from_conf(config.build())
+}
+
+pub fn region_of(arn: &str) -> &str {
+    arn.split(':').nth(3).unwrap()
+}
+
+pub fn filter() -> DiscoveryFilter {
+    DiscoveryFilter::new("aws", [ACCOUNT]).unwrap()
+}
+
+/// Pairs that sort one way by bytes and another by UTF-16, and that look alike.
+pub const PAIRS: [(&str, &str); 5] = [
+    ("tenant", "acme"),
+    ("\u{1f511}", "key"),
+    ("\u{ffe6}", "below it by bytes, above it by UTF-16"),
+    ("ß", "\u{1f600}"),
+    ("cafe\u{301}", "caf\u{e9}"),
+];
+
+pub fn context() -> EncryptionContext {
+    EncryptionContext::new(PAIRS).unwrap()
+}
+
+pub async fn seal(keyring: impl Keyring + 'static) -> Vec<u8> {
+    Client::new(keyring).encrypt_async(b"hello", &context()).await.unwrap()
+}
+
+pub async fn open(keyring: impl Keyring + 'static, message: &[u8]) -> Result<(), Error> {
+    let opened = Client::new(keyring).decrypt_async(message, context()).await?;
+    assert_eq!(opened.plaintext, b"hello");
+    Ok(())
+}
+
+/// What the KMS answered, beneath an error or its only cause.
+pub fn answer(error: &Error) -> &KmsError {
+    let mut next: Option<&(dyn StdError + 'static)> = match error.causes() {
+        [] => Some(error),
+        [cause] => Some(cause),
+        causes => panic!("{causes:?}"),
+    };
+    while let Some(error) = next {
+        if let Some(answer) = error.downcast_ref() {
+            return answer;
+        }
+        next = error.source();
+    }
+    panic!("no answer of a KMS is beneath {error:?}");
+}
+
+/// Moto on a free port of the loopback interface. It ends when it is dropped, and with its standard input if this
+/// process is killed.
+struct Moto {
+    child: Child,
+    endpoint: String,
+}
+
+impl Moto {
+    fn start(folder: &Path) -> Self {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws/moto.sh"));
+        command.env("ESDK_INTEROP_DIR", folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = child.stdout.take().unwrap();
+        let mut moto = Self { child, endpoint: String::new() };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("ready ").expect("moto started (MOTO_LOG=/dev/stderr shows why not)");
+        moto.endpoint = format!("http://127.0.0.1:{port}");
+        moto
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
