@@ -507,3 +507,27 @@ fn async_calls_are_ready_at_once() {
     let context = context(&[]);
     ready(kms.generate_data_key(KmsRequest::new(key.arn(), &context), 32)).unwrap();
 }
+
+#[test]
+fn what_was_sealed_in_one_copy_of_a_store_counts_in_no_other() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let backup = folder.0.path().join("backup");
+    kms.backup(&backup).unwrap();
+    let other = folder.0.path().join("other");
+    let root = || RootKey::open_file(folder.root()).unwrap();
+    let (copy, _) = LocalKms::restore(&backup, &other, root()).unwrap();
+    // Both copies go on by themselves, with as many commits: restoring was one.
+    (0..3).for_each(|_| kms.update_key_description(key.key_id(), "in use").unwrap());
+    copy.update_key_description(key.key_id(), "compromised").unwrap();
+    copy.disable_key(key.key_id()).unwrap();
+    drop((kms, copy));
+    for (table, id, record) in rows(&folder.store()).records {
+        let whole = rows(&other);
+        set_record(&other, table, &id, Some(&record));
+        let opened = LocalKms::open(&other, root());
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage, "{table} {id} of the other copy");
+        put(&other, &whole);
+    }
+}
