@@ -531,3 +531,24 @@ fn what_was_sealed_in_one_copy_of_a_store_counts_in_no_other() {
         put(&other, &whole);
     }
 }
+
+#[test]
+fn what_is_dropped_while_restoring_is_not_in_the_new_file() {
+    let [_, (kms, clock, folder)] = both();
+    for _ in 0..40 {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion(key.key_id()).unwrap();
+    }
+    let backup = folder.0.path().join("backup");
+    kms.backup(&backup).unwrap();
+    clock.advance_days(31);
+    let sealed = rows(&backup).records;
+    let restored = folder.0.path().join("restored");
+    let root = RootKey::open_file(folder.root()).unwrap();
+    let (_, dropped) = LocalKms::builder().clock(clock).restore(&backup, &restored, root).unwrap();
+    assert_eq!((dropped, sealed.len()), (40, 120));
+    let file = fs::read(&restored).unwrap();
+    for (table, id, record) in sealed {
+        assert!(record.chunks_exact(32).all(|piece| !holds(&file, piece)), "{table} {id}");
+    }
+}

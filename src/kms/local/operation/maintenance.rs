@@ -99,7 +99,12 @@ impl LocalKms {
     }
 
     pub(in crate::kms::local) fn settle_restored(&self) -> Result<usize> {
-        self.write(Operation::Restore, |_, call| Ok(call.swept))
+        let dropped = self.write(Operation::Restore, |_, call| Ok(call.swept))?;
+        // The copy was of all of the backup: what was left out of it is not to stay in the file.
+        if dropped > 0 {
+            self.shared.store.purge()?;
+        }
+        Ok(dropped)
     }
 }
 
