@@ -552,3 +552,14 @@ fn what_is_dropped_while_restoring_is_not_in_the_new_file() {
         assert!(record.chunks_exact(32).all(|piece| !holds(&file, piece)), "{table} {id}");
     }
 }
+
+#[test]
+fn a_purge_of_a_store_whose_path_is_taken_by_another_file_ends() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    kms.create_key(CreateKey::default()).unwrap();
+    fs::rename(folder.store(), folder.0.path().join("moved")).unwrap();
+    fs::write(folder.store(), vec![0; 64 << 20]).unwrap();
+    assert_eq!(kms.purge().unwrap_err().kind(), ErrorKind::Storage);
+    assert!(fs::metadata(folder.0.path().join("moved")).unwrap().len() < 1 << 28);
+}
