@@ -239,3 +239,23 @@ fn no_handle_is_led_to_forget_what_the_store_knows_of() {
     let found = faults(&logged.0.open().unwrap(), &logged.log());
     assert!(found.iter().any(|(_, kind)| *kind == AuditFaultKind::CutShort), "{found:?}");
 }
+
+#[test]
+fn who_has_an_old_root_key_and_store_cannot_write_the_past_anew() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let path = |name| logged.0.0.path().join(name);
+    kms.backup(path("stolen")).unwrap();
+    (0..4).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
+    fs::copy(logged.log(), path("forged")).unwrap();
+    cut_to(&path("forged"), 2);
+    let old = RootKey::open_file(logged.0.root()).unwrap();
+    let forger = LocalKms::builder().audit(AuditLog::file(path("forged"))).open(path("stolen"), old).unwrap();
+    (0..9).for_each(|_| drop(forger.describe_key(key.arn()).unwrap()));
+    kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    let silent = LocalKms::open(logged.0.store(), RootKey::from_bytes(&[7; 32])).unwrap();
+    assert_eq!(faults(&silent, &logged.log()), []);
+    let forged = faults(&silent, &path("forged"));
+    assert!(matches!(forged[..], [(_, AuditFaultKind::CutShort)]), "{forged:?}");
+}
