@@ -21,7 +21,7 @@ const MAX_VALID_DAYS: u32 = 365;
 const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
 
 impl LocalKms {
-    /// Gives a key that was made with [`CreateKey::imported`](super::CreateKey::imported) its material: 32 random
+    /// Gives a key that was made with [`CreateKey::imported`](crate::CreateKey::imported) its material: 32 random
     /// bytes, or as many as its HMAC's hash has. With an `expiry`, at most 365 days ahead, the material is forgotten
     /// then and the key waits for it to be imported again.
     ///

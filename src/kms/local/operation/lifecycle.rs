@@ -155,7 +155,9 @@ impl LocalKms {
     pub fn untag_key<'a>(&self, key_id: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let names: Vec<_> = names.into_iter().collect();
         self.change(Operation::UntagResource, key_id, |key, _| {
-            names.into_iter().for_each(|name| drop(key.record.tags.remove(name)));
+            for name in names {
+                key.record.tags.remove(name);
+            }
             Ok(())
         })
     }

@@ -124,7 +124,7 @@ impl CreateGrant {
         self
     }
 
-    /// Lets another principal [retire](LocalKms::retire_grant) the grant.
+    /// Lets another principal [retire](crate::LocalKms::retire_grant) the grant.
     pub fn retiring_principal(mut self, arn: impl Into<String>) -> Self {
         self.retiring = Some(arn.into());
         self
