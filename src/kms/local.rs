@@ -63,8 +63,10 @@ pub use root_key::RootKey;
 ///
 /// # What it protects against
 ///
-/// Without the root key the file tells the number of keys, their ids, names and regions of aliases, when deletions and
-/// expiries are due and how many grants there are, and nothing else. A record that was changed, moved, removed or set
+/// Without the root key the file tells account and regions, the number of keys, their ids, the names of aliases, when
+/// deletions and expiries are due, how many grants there are on which key, how long each record is (which tells how often
+/// a key was rotated, or that it has a policy), the order in which records were written, when the last write was and how
+/// often the root key was changed; no secret, policy, tag or description. A record that was changed, moved, removed or set
 /// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
 /// unless the file is set back while it is open; and who holds both file and root key holds every key. Opening a file
 /// needs leave to write it.
@@ -77,10 +79,19 @@ pub use root_key::RootKey;
 /// lets an account's policies decide, only the owner may. Inside one process principals guard against mistakes and
 /// rehearse the policies of AWS. They are no security boundary.
 ///
+/// # Time
+///
+/// Time goes forwards only. The store keeps the latest time that a write saw, whichever program's clock that was, and
+/// takes no earlier one for the present. So a clock that runs ahead, for one call even, does what is due by then for good:
+/// keys that were to be deleted are gone. Until the real time has caught up, times in the audit log stand still, and no
+/// deadline that is set meanwhile draws nearer. [`restore`](Self::restore) a backup from before, if that happens.
+///
 /// # Blocking
 ///
 /// Calls work on the file before they return, `_async` ones too: reading takes some tens of microseconds, a write waits
-/// for the disk. A program with an executor that cannot have that makes the calls on a thread for blocking work.
+/// for the disk, and both wait for other processes that are just writing: one that is stopped in the middle stops the
+/// others. The file must lie where locks work, on no network file system, and a handle is not to be used on both sides of a
+/// `fork`. A program with an executor that cannot have that makes the calls on a thread for blocking work.
 ///
 /// After a read or write of the file that failed, as on a full disk, a handle refuses everything: open the KMS again when
 /// the disk is well. What was acknowledged before is there.

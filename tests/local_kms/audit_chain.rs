@@ -201,3 +201,61 @@ fn checkpoints_follow_a_log_with_torn_lines() -> Result<(), Error> {
     assert_eq!(faults(&silent, &logged.log()).last(), Some(&(lines as u64 - 1, AuditFaultKind::CutShort)));
     Ok(())
 }
+
+/// Puts `end` behind a log whose KMS is closed, lets a new handle go on from there, and closes that.
+fn go_on_behind(logged: &Logged, key: &str, end: &str) {
+    fs::write(logged.log(), logged.text() + end).unwrap();
+    let kms = logged.open();
+    (0..4).for_each(|_| drop(encrypt(&kms, key, b"x").unwrap()));
+}
+
+#[test]
+fn no_handle_is_led_to_forget_what_the_store_knows_of() {
+    // Lines of the log's own beginning behind its end, more of them than a new handle looks back.
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    (0..200).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
+    drop(kms);
+    let known = logged.lines().len();
+    let beginning: String = logged.text().split_inclusive('\n').take(190).collect();
+    assert!(beginning.len() > 64 << 10);
+    go_on_behind(&logged, key.arn(), &beginning);
+    let forked: Vec<_> = logged.text().split_inclusive('\n').skip(known + 190).map(str::to_owned).collect();
+    fs::write(logged.log(), beginning + &forked.concat()).unwrap();
+    let found = faults(&logged.0.open().unwrap(), &logged.log());
+    assert!(found.iter().any(|(_, kind)| *kind == AuditFaultKind::CutShort), "{found:?}");
+
+    // A line that was cut off stands in its place without a MAC that holds.
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    (0..9).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
+    drop(kms);
+    let last = logged.text().lines().last().unwrap().replace("Encrypt", "Decrypt") + "\n";
+    cut_to(&logged.log(), 3);
+    go_on_behind(&logged, key.arn(), &last);
+    fs::write(logged.log(), logged.text().replace(&last, "")).unwrap();
+    let found = faults(&logged.0.open().unwrap(), &logged.log());
+    assert!(found.iter().any(|(_, kind)| *kind == AuditFaultKind::CutShort), "{found:?}");
+}
+
+#[test]
+fn who_has_an_old_root_key_and_store_cannot_write_the_past_anew() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let path = |name| logged.0.0.path().join(name);
+    kms.backup(path("stolen")).unwrap();
+    (0..4).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
+    fs::copy(logged.log(), path("forged")).unwrap();
+    cut_to(&path("forged"), 2);
+    let old = RootKey::open_file(logged.0.root()).unwrap();
+    let forger = LocalKms::builder().audit(AuditLog::file(path("forged"))).open(path("stolen"), old).unwrap();
+    (0..9).for_each(|_| drop(forger.describe_key(key.arn()).unwrap()));
+    kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    let silent = LocalKms::open(logged.0.store(), RootKey::from_bytes(&[7; 32])).unwrap();
+    assert_eq!(faults(&silent, &logged.log()), []);
+    let forged = faults(&silent, &path("forged"));
+    assert!(matches!(forged[..], [(_, AuditFaultKind::CutShort)]), "{forged:?}");
+}

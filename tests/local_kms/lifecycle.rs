@@ -588,3 +588,16 @@ fn holds(folder: &Folder, part: &[u8]) -> bool {
     let file = std::fs::read(folder.store()).unwrap();
     file.windows(part.len()).any(|window| window == part)
 }
+
+#[test]
+fn tags_may_come_from_the_kms_itself() {
+    for (kms, _, _folder) in both() {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let other = || kms.create_key(CreateKey::default()).unwrap().key_id().to_owned();
+        kms.tag_key(key.key_id(), std::iter::once_with(|| ("successor", other()))).unwrap();
+        assert_eq!(kms.list_key_tags(key.key_id()).unwrap().len(), 1);
+        let names = std::iter::once_with(|| kms.tag_key(key.key_id(), [("a", "b")]).map(|()| "a").unwrap());
+        kms.untag_key(key.key_id(), names).unwrap();
+        assert_eq!(kms.list_key_tags(key.key_id()).unwrap().len(), 1);
+    }
+}

@@ -507,3 +507,59 @@ fn async_calls_are_ready_at_once() {
     let context = context(&[]);
     ready(kms.generate_data_key(KmsRequest::new(key.arn(), &context), 32)).unwrap();
 }
+
+#[test]
+fn what_was_sealed_in_one_copy_of_a_store_counts_in_no_other() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let backup = folder.0.path().join("backup");
+    kms.backup(&backup).unwrap();
+    let other = folder.0.path().join("other");
+    let root = || RootKey::open_file(folder.root()).unwrap();
+    let (copy, _) = LocalKms::restore(&backup, &other, root()).unwrap();
+    // Both copies go on by themselves, with as many commits: restoring was one.
+    (0..3).for_each(|_| kms.update_key_description(key.key_id(), "in use").unwrap());
+    copy.update_key_description(key.key_id(), "compromised").unwrap();
+    copy.disable_key(key.key_id()).unwrap();
+    drop((kms, copy));
+    for (table, id, record) in rows(&folder.store()).records {
+        let whole = rows(&other);
+        set_record(&other, table, &id, Some(&record));
+        let opened = LocalKms::open(&other, root());
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage, "{table} {id} of the other copy");
+        put(&other, &whole);
+    }
+}
+
+#[test]
+fn what_is_dropped_while_restoring_is_not_in_the_new_file() {
+    let [_, (kms, clock, folder)] = both();
+    for _ in 0..40 {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion(key.key_id()).unwrap();
+    }
+    let backup = folder.0.path().join("backup");
+    kms.backup(&backup).unwrap();
+    clock.advance_days(31);
+    let sealed = rows(&backup).records;
+    let restored = folder.0.path().join("restored");
+    let root = RootKey::open_file(folder.root()).unwrap();
+    let (_, dropped) = LocalKms::builder().clock(clock).restore(&backup, &restored, root).unwrap();
+    assert_eq!((dropped, sealed.len()), (40, 120));
+    let file = fs::read(&restored).unwrap();
+    for (table, id, record) in sealed {
+        assert!(record.chunks_exact(32).all(|piece| !holds(&file, piece)), "{table} {id}");
+    }
+}
+
+#[test]
+fn a_purge_of_a_store_whose_path_is_taken_by_another_file_ends() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    kms.create_key(CreateKey::default()).unwrap();
+    fs::rename(folder.store(), folder.0.path().join("moved")).unwrap();
+    fs::write(folder.store(), vec![0; 64 << 20]).unwrap();
+    assert_eq!(kms.purge().unwrap_err().kind(), ErrorKind::Storage);
+    assert!(fs::metadata(folder.0.path().join("moved")).unwrap().len() < 1 << 28);
+}

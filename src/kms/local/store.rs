@@ -94,6 +94,7 @@ impl Store {
     /// or not at all.
     pub(super) fn create(path: &Path, region: String, account: String, root: RootKey) -> Result<Self> {
         let mut made = None;
+        let path = &absolute(path)?;
         in_new_file(path, |backend| {
             made = Some(Self::initialise(backend, ConcurrencyMode::MultiWriter, region, account, root)?);
             Ok(())
@@ -104,6 +105,7 @@ impl Store {
 
     /// Opens the store and verifies all of it.
     pub(super) fn open(path: &Path, root: RootKey) -> Result<Self> {
+        let path = &absolute(path)?;
         let opened = builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).open(path);
         let database = opened.map_err(|error| open_error(path, error))?;
         let store = Self::of_database(database, root)?;
@@ -422,6 +424,11 @@ impl Writing<'_> {
         self.transaction.commit().map_err(storage_error)?;
         Ok(commit)
     }
+}
+
+/// A path that means the same file when the program's folder is another one.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| io_error("open", path, error))
 }
 
 /// Lets `work` make a database in a temporary file, and then gives the file its name.

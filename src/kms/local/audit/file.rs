@@ -92,25 +92,39 @@ impl Log {
         let _lock = Locked::new(&self.file, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
         let now = self.look(known.as_ref(), &macs)?;
         self.file.sync_data().map_err(|error| self.failed("cannot be synced", error))?;
+        let goes_on = before.map_or(Ok(true), |before| self.goes_on(before, &now, &macs))?;
         let end = Checkpoint { head: now.last.head.clone(), len: now.len };
         *known = Some(now);
-        let follows =
-            before.map_or(Ok(true), |before| self.has(before)).map_err(|e| self.failed("cannot be read", e))?;
-        Ok(Some(end).filter(|end| end.head.lines > 0 && follows))
+        Ok(Some(end).filter(|end| end.head.lines > 0 && goes_on))
     }
 
-    /// Whether the log still has the last line of a checkpoint. Where nothing but lines is in the file, and nothing was
-    /// cut off, that line is found at once.
-    fn has(&self, checkpoint: &Checkpoint) -> io::Result<bool> {
+    /// Whether the log as it is now goes on from the last line of a checkpoint. That the line is there says little: a log
+    /// can be gone on with from an earlier line, if that was repeated at the end, and the line be cut out later. Where
+    /// nothing but lines is in the file, and nothing was cut off, it is found at once.
+    fn goes_on(&self, checkpoint: &Checkpoint, now: &Known, macs: &Macs<'_>) -> Result<bool> {
+        let failed = |error| self.failed("cannot be read", error);
         let mut file = &self.file;
         for tail in TAILS {
             let from = checkpoint.len.saturating_sub(tail);
-            file.seek(SeekFrom::Start(from))?;
-            let mut lines = Lines::new(BufReader::new(file.take(checkpoint.len.saturating_sub(from))));
-            while let Some(bytes) = lines.read()? {
-                if Line::parse(bytes).is_ok_and(|line| line.is(&checkpoint.head)) {
-                    return Ok(true);
+            file.seek(SeekFrom::Start(from)).map_err(failed)?;
+            let mut lines = Lines::new(BufReader::new(file.take(now.len.saturating_sub(from))));
+            let mut chain: Option<Chain<'_>> = None;
+            while let Some(bytes) = lines.read().map_err(failed)? {
+                let Some(chain) = &mut chain else {
+                    let line = Line::parse(bytes).ok().filter(|line| line.is(&checkpoint.head));
+                    let place = line.map_or(Ok(None), |line| macs.genuine(&line))?;
+                    chain = place.map(|place| Chain::strictly_after(place, macs));
+                    continue;
+                };
+                let before = chain.last().map(|place| place.head.lines);
+                let fault = chain.step(bytes)?;
+                // Lines that are repeated do not move the chain on.
+                if fault.is_some() && chain.last().map(|place| place.head.lines) != before {
+                    return Ok(false);
                 }
+            }
+            if let Some(chain) = chain {
+                return Ok(chain.last().is_some_and(|last| last.head == now.last.head));
             }
         }
         Ok(false)

@@ -139,8 +139,10 @@ impl LocalKms {
         key_id: &str,
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
+        // Before anything is locked: the caller's iterator may ask this KMS.
+        let tags: Vec<_> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.change(Operation::TagResource, key_id, |key, _| {
-            key.record.tags.extend(tags.into_iter().map(|(name, value)| (name.into(), value.into())));
+            key.record.tags.extend(tags);
             check_tags(&key.record.tags)
         })
     }
@@ -151,8 +153,11 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
     /// caller may not.
     pub fn untag_key<'a>(&self, key_id: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let names: Vec<_> = names.into_iter().collect();
         self.change(Operation::UntagResource, key_id, |key, _| {
-            names.into_iter().for_each(|name| drop(key.record.tags.remove(name)));
+            for name in names {
+                key.record.tags.remove(name);
+            }
             Ok(())
         })
     }

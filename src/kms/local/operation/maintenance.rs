@@ -9,7 +9,7 @@ use crate::kms::local::builder::LocalKmsBuilder;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::record::audit::{AuditRecord, line_keys, remember_key};
 use crate::kms::local::root_key::RootKey;
-use crate::kms::local::store::Tables;
+use crate::kms::local::store::{Tables, Writing};
 use crate::kms::local::{LocalKms, Shared};
 
 impl LocalKms {
@@ -62,7 +62,11 @@ impl LocalKms {
         self.maintain(Operation::ChangeRootKey, |call| {
             self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
-                call.succeeds()
+                call.succeeds()?;
+                // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
+                // the root key does not wait for a log that is kept at best effort.
+                let _ = self.shared.keep_end(tables);
+                Ok(())
             })?;
             self.shared.load_line_keys()
         })
@@ -99,7 +103,12 @@ impl LocalKms {
     }
 
     pub(in crate::kms::local) fn settle_restored(&self) -> Result<usize> {
-        self.write(Operation::Restore, |_, call| Ok(call.swept))
+        let dropped = self.write(Operation::Restore, |_, call| Ok(call.swept))?;
+        // The copy was of all of the backup: what was left out of it is not to stay in the file.
+        if dropped > 0 {
+            self.shared.store.purge()?;
+        }
+        Ok(dropped)
     }
 }
 
@@ -112,15 +121,19 @@ impl Shared {
     }
 
     pub(in crate::kms::local) fn checkpoint(&self) -> Result<()> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        self.store.write(|tables| self.keep_end(tables))
+    }
+
+    fn keep_end(&self, tables: &mut Writing<'_>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let keys = self.line_keys();
-        self.store.write(|tables| {
-            let mut record = AuditRecord::load(tables)?;
-            let end = log.end(&keys, tables.seal().store_id(), record.checkpoint()?.as_ref())?;
-            let Some(end) = end else { return Ok(()) };
-            record.set_checkpoint(end);
-            record.put(tables)
-        })
+        let mut record = AuditRecord::load(tables)?;
+        let end = log.end(&self.line_keys(), tables.seal().store_id(), record.checkpoint()?.as_ref())?;
+        let Some(end) = end else { return Ok(()) };
+        record.set_checkpoint(end);
+        record.put(tables)
     }
 }
 

@@ -105,7 +105,10 @@ pub(super) struct Edit {
 
 impl Edit {
     pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
-        manifest.commit = manifest.commit.checked_add(1).ok_or_else(damaged)?;
+        // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was sealed
+        // there, or by a commit that was given up, counts nowhere else.
+        let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
+        manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
         Ok(Self { manifest, changed: BTreeMap::new() })
     }
 

@@ -45,10 +45,15 @@ fn overwrite_free_pages(database: &Database, len: impl Fn() -> Result<u64>) -> R
     let filling = database.begin_write().map_err(storage_error)?;
     {
         let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
+        // Twice as many as there can be free pages: whose length that is that does not grow, it is not the store's.
         for row in 0.. {
             filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
             if len()? > before {
                 break;
+            }
+            if row > before >> 11 {
+                let detail = "the file of the key store was moved while it was open: open it where it is, and purge it";
+                return Err(Error::new(ErrorKind::Storage, detail));
             }
         }
     }
