@@ -118,7 +118,9 @@ fn every_call_and_every_refusal_becomes_one_event() {
             assert!(text.starts_with("manila::audit"), "{text}");
             // What concerns a key names it.
             let of_a_key = !method.actions.is_empty() || ["CreateKey", "RetireGrant"].contains(&method.operation);
-            let named = line["key"].as_str().is_some_and(|arn| arn.starts_with("arn:aws:kms:local:000000000000:key/"));
+            // ReEncrypt that is refused at its first key has come to no other.
+            let arn = line["key"].as_str().or(line["source"].as_str());
+            let named = arn.is_some_and(|arn| arn.starts_with("arn:aws:kms:local:000000000000:key/"));
             assert_eq!(named, of_a_key && (method.operation, outcome) != ("CreateKey", "AccessDeniedException"));
             let cryptographic =
                 ["GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "Encrypt", "Decrypt", "ReEncrypt"];
@@ -419,4 +421,24 @@ fn a_store_in_memory_keeps_a_log_too() {
     assert!(kms.verify_audit_log(&log).unwrap().is_intact());
     fs::write(&log, "").unwrap();
     assert_eq!(kms.describe_key(key.arn()).unwrap_err().kind(), ErrorKind::AuditFailed);
+}
+
+#[test]
+fn re_encryption_is_logged_with_both_keys() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let [from, to] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
+    let pairs = context(&[("a", "b")]);
+    let ciphertext = encrypt(&kms, from.arn(), b"x").unwrap();
+    let lines = logged.lines_of(|| {
+        let request = |key| KmsRequest::new(key, &pairs);
+        kms.re_encrypt(&ciphertext, request(from.arn()), request(to.arn())).unwrap();
+        kms.disable_key(from.arn()).unwrap();
+        kms.re_encrypt(&ciphertext, request(from.arn()), request(to.arn())).unwrap_err();
+    });
+    assert_eq!((&lines[0]["source"], &lines[0]["key"]), (&from.arn().into(), &to.arn().into()));
+    assert_eq!(lines[1].get("source"), None, "{:?}", lines[1]);
+    // Refused at the first key, which the line names, and the second was not come to.
+    assert_eq!((&lines[2]["source"], lines[2].get("key")), (&from.arn().into(), None));
+    assert_eq!(lines[2]["outcome"], "DisabledException");
 }

@@ -361,3 +361,16 @@ fn a_grant_that_makes_no_sense_is_refused() {
         assert!(not_found(&kms.create_grant("alias/none", encrypts(ALICE)).unwrap_err()));
     }
 }
+
+#[test]
+fn a_key_has_at_most_a_thousand_grants_and_none_goes_by_an_alias() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
+    let grant = || CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
+    let grants: Vec<_> = (0..1000).map(|_| kms.create_grant(key.arn(), grant()).unwrap()).collect();
+    let error = kms.create_grant(key.arn(), grant()).unwrap_err();
+    assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "LimitExceededException"));
+    assert_eq!(code(&kms.retire_grant("alias/a", &grants[0]).unwrap_err()), "NotFoundException");
+    kms.retire_grant(key.arn(), &grants[0]).unwrap();
+    kms.create_grant(key.arn(), grant()).unwrap();
+}

@@ -307,3 +307,14 @@ fn imported_material_is_shared_and_expires_everywhere() {
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
     }
 }
+
+#[test]
+fn a_key_is_in_at_most_64_regions() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default().multi_region()).unwrap();
+    for n in 1..64 {
+        kms.replicate_key(key.arn(), &format!("region-{n}")).unwrap();
+    }
+    let error = kms.replicate_key(key.arn(), "region-64").unwrap_err();
+    assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "LimitExceededException"));
+}

@@ -151,6 +151,8 @@ pub(super) struct Event<'a> {
     pub(super) operation: &'a str,
     /// Of the key, if there is one.
     pub(super) key_arn: Option<&'a str>,
+    /// Of the key that `ReEncrypt` decrypts with.
+    pub(super) source_arn: Option<&'a str>,
     pub(super) encryption_context: Option<&'a EncryptionContext>,
     /// `ok`, or AWS's name of the error.
     pub(super) outcome: &'a str,
@@ -207,6 +209,7 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
         principal = event.principal,
         operation = event.operation,
         key = event.key_arn,
+        source = event.source_arn,
         context = event.encryption_context.and_then(|context| line::context_json(context, context_keys_only)),
         outcome = event.outcome,
         "call to the KMS"
@@ -239,6 +242,7 @@ mod tests {
             principal: "arn:aws:iam::000000000000:root",
             operation,
             key_arn: Some("arn:aws:kms:local:000000000000:key/1"),
+            source_arn: None,
             encryption_context: Some(context),
             outcome: "ok",
         }

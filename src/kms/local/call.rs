@@ -40,6 +40,8 @@ pub(super) struct Call<'a> {
     /// Milliseconds since 1970.
     pub(super) now: u64,
     key_arn: RefCell<Option<String>>,
+    /// The key that `ReEncrypt` decrypts with.
+    source_arn: RefCell<Option<String>>,
     /// Whether something is past its deadline and not removed yet.
     late: bool,
     /// Keys that are due to be rotated.
@@ -137,6 +139,7 @@ impl LocalKms {
             context,
             now,
             key_arn: RefCell::default(),
+            source_arn: RefCell::default(),
             late: false,
             due: RefCell::default(),
             swept: 0,
@@ -151,6 +154,7 @@ impl LocalKms {
             principal: self.principal(),
             operation: call.operation.name(),
             key_arn: call.key_arn.borrow().as_deref(),
+            source_arn: call.source_arn.borrow().as_deref(),
             encryption_context: call.context,
             outcome: &outcome,
         })
@@ -163,6 +167,7 @@ impl LocalKms {
             principal: ITSELF,
             operation: operation.name(),
             key_arn: Some(key_arn),
+            source_arn: None,
             encryption_context: None,
             outcome: "ok",
         })
@@ -183,12 +188,12 @@ impl Call<'_> {
         tables: &impl Tables,
         name: &str,
     ) -> Result<Key> {
-        if lookup::is_alias(name) && !operation.takes_alias() {
-            let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
-            return Err(refused("NotFoundException", message));
-        }
+        check_name(operation, name)?;
         let key = self.find(tables, name)?;
-        self.names(&key);
+        match operation {
+            Operation::ReEncryptFrom => *self.source_arn.borrow_mut() = Some(key.arn.clone()),
+            _ => self.names(&key),
+        }
         access::permission(self.kms, tables, &key, operation, context)?;
         operation.check_state(key.state(self.now))?;
         if operation.uses_newest_material()
@@ -240,4 +245,13 @@ impl Call<'_> {
         let message = format!("only the owner of the account may call {}", self.operation.name());
         Err(refused("AccessDeniedException", message))
     }
+}
+
+/// Fails if a key is named by an alias where that is not taken.
+pub(super) fn check_name(operation: Operation, name: &str) -> Result<()> {
+    if !lookup::is_alias(name) || operation.takes_alias() {
+        return Ok(());
+    }
+    let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
+    Err(refused("NotFoundException", message))
 }

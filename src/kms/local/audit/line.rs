@@ -36,6 +36,8 @@ struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context<'a>>,
     outcome: &'a str,
     prev: String,
@@ -123,6 +125,7 @@ pub(super) fn write(event: &Event<'_>, keys_only: bool, last: &Place, macs: &Mac
         principal: event.principal,
         operation: event.operation,
         key: event.key_arn,
+        source: event.source_arn,
         context: event.encryption_context.map(|context| Context { context, keys_only }),
         outcome: event.outcome,
         prev: hex(&last.head.mac),

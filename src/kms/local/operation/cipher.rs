@@ -74,8 +74,8 @@ impl LocalKms {
     /// Decrypts what is encrypted under the key and context of `from`, and encrypts it under those of `to`. The
     /// plaintext stays inside.
     ///
-    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The audit log names the
-    /// second key and its context.
+    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The line of the audit
+    /// log names both keys, and the context of the second.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key is not there or not enabled, the caller may

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access::{self, Permission};
 use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::call::check_name;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::policy::{check_principal, means};
 use crate::kms::local::record::grant::{
@@ -12,6 +13,9 @@ use crate::kms::local::record::grant::{
 };
 use crate::kms::local::record::key::{Key, KeySpec};
 use crate::kms::local::store::Table;
+
+/// The most grants on a key. Each call that a key's policy is silent on looks at all of them.
+const MAX_GRANTS: usize = 1000;
 
 impl LocalKms {
     /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
@@ -34,6 +38,10 @@ impl LocalKms {
             if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
                 let message = "a grant that is passed on allows no more than one's own";
                 return Err(refused("AccessDeniedException", message));
+            }
+            if of_key(tables, &key)?.len() >= MAX_GRANTS {
+                let message = format!("a key has at most {MAX_GRANTS} grants: revoke or retire some");
+                return Err(invalid("LimitExceededException", message));
             }
             let id = crypto::hex(&crypto::random_array::<32>()?);
             tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
@@ -72,6 +80,7 @@ impl LocalKms {
     /// of these.
     pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
         self.write(Operation::RetireGrant, |tables, call| {
+            check_name(Operation::RetireGrant, key_id)?;
             let key = call.find(tables, key_id)?;
             call.names(&key);
             let may = match load(tables, &key, grant_id) {

@@ -13,6 +13,9 @@ use crate::kms::local::operation::Operation;
 use crate::kms::local::place::Place;
 use crate::kms::local::record::key::{Key, KeyMetadata, KeyRecord};
 
+/// The most regions of a key: more than AWS has.
+const MAX_REGIONS: usize = 64;
+
 impl LocalKms {
     /// Makes a replica of a multi-Region primary key in another region: the same id and material, and what one
     /// encrypts the other decrypts. State, description, tags, policy, grants and aliases are the replica's own.
@@ -29,6 +32,10 @@ impl LocalKms {
             if key.material.regions.iter().any(|there| there == region) {
                 let message = format!("the key is in {region} already");
                 return Err(invalid("AlreadyExistsException", message));
+            }
+            if key.material.regions.len() >= MAX_REGIONS {
+                let message = format!("a key is in at most {MAX_REGIONS} regions");
+                return Err(invalid("LimitExceededException", message));
             }
             key.material.regions.push(region.to_owned());
             let arn = Place { region, account: self.account() }.key_arn(&key.id);
