@@ -59,6 +59,12 @@ impl DataKey {
         Self(self.0.clone())
     }
 
+    /// What shows whether the key is still in memory.
+    #[cfg(all(test, feature = "cache"))]
+    pub(crate) fn watch(&self) -> std::sync::Weak<Zeroizing<Vec<u8>>> {
+        Arc::downgrade(&self.0)
+    }
+
     /// Fails unless the key is as long as `suite` takes it.
     pub(crate) fn check_len(&self, suite: AlgorithmSuite) -> Result<()> {
         if self.len() == suite.data_key_len() {

@@ -8,8 +8,11 @@ mod cache;
 mod entry;
 mod flight;
 mod id;
+#[cfg(all(test, manila_shuttle))]
+mod model_tests;
 mod settings;
 mod stats;
+mod sync;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -21,7 +24,7 @@ use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMateria
 use crate::poll::poll_once;
 use crate::suite::AlgorithmSuite;
 
-use cache::{Cache, Found};
+use cache::{Cache, Found, Old};
 use entry::Answer;
 use flight::{Flight, Turn};
 use id::IdRef;
@@ -164,38 +167,36 @@ impl CachingCmm {
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
         let suite = request.checked_suite()?;
-        let bytes = match request.max_plaintext_len {
-            None => return self.pass_by(Event::bypassed_unknown_length, request).await,
+        let question = Question::Encryption(request);
+        let answer = match request.max_plaintext_len {
+            None => self.pass_by(Event::bypassed_unknown_length, question).await,
             Some(bytes) if bytes > self.cache.settings.max_bytes => {
-                return self.pass_by(Event::bypassed_too_long, request).await;
+                self.pass_by(Event::bypassed_too_long, question).await
             }
-            Some(bytes) => bytes,
+            Some(_) if !suite.has_kdf() => self.pass_by(Event::bypassed_identity_kdf, question).await,
+            Some(bytes) => self.answer(IdRef::encryption(self.partition.number, request), bytes, question).await,
         };
-        if !suite.has_kdf() {
-            return self.pass_by(Event::bypassed_identity_kdf, request).await;
-        }
-        let id = IdRef::encryption(self.partition.number, request);
-        match self.answer(id, bytes, Question::Encryption(request)).await? {
+        match answer? {
             Answer::Encryption(materials) => Ok(materials),
             Answer::Decryption(_) => Err(mixed_up()),
         }
     }
 
-    async fn pass_by(&self, why: Event, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
-        self.cache.counters.count(why);
-        self.partition.inner.encryption_materials(request).await
-    }
-
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
-        if !request.suite().has_kdf() {
-            self.cache.counters.count(Event::bypassed_identity_kdf);
-            return self.partition.inner.decryption_materials(request).await;
-        }
-        let id = IdRef::decryption(self.partition.number, request);
-        match self.answer(id, 0, Question::Decryption(request)).await? {
+        let question = Question::Decryption(request);
+        let answer = match request.suite().has_kdf() {
+            false => self.pass_by(Event::bypassed_identity_kdf, question).await,
+            true => self.answer(IdRef::decryption(self.partition.number, request), 0, question).await,
+        };
+        match answer? {
             Answer::Decryption(materials) => Ok(materials),
             Answer::Encryption(_) => Err(mixed_up()),
         }
+    }
+
+    async fn pass_by(&self, why: Event, question: Question<'_>) -> Result<Answer> {
+        self.cache.counters.count(why);
+        self.ask(question).await
     }
 
     /// The answer to a question: from the cache, from another who asks the same, or from the inner manager.
@@ -209,9 +210,7 @@ impl CachingCmm {
                     }
                     return Ok(answer);
                 }
-                Found::Renew(answer, generation) => {
-                    return Ok(self.renew(id, bytes, question, answer, generation).await);
-                }
+                Found::Renew(old) => return self.renew(id, bytes, question, old).await,
                 Found::Nothing => {}
             }
             if !counted {
@@ -219,8 +218,7 @@ impl CachingCmm {
                 counted = true;
             }
             if self.partition.inner.is_local() {
-                let asked = poll_once(self.ask(question)).unwrap_or_else(|| Err(self.waits()));
-                return asked.map(|answer| self.keep(id, answer, bytes));
+                return self.ask(question).await.map(|answer| self.keep(id, answer, bytes));
             }
             if let Some(answer) = self.fly(id, bytes, question).await? {
                 return Ok(answer);
@@ -239,47 +237,53 @@ impl CachingCmm {
                 return outcome.map(|()| None);
             }
         };
-        // Another flight may have landed between the look into the cache and this one's start.
-        if let Found::Hit(answer) | Found::Renew(answer, _) = self.cache.take(id, bytes) {
+        let land = |outcome: std::result::Result<(), &Error>| {
             self.cache.end_flight(id, flight);
-            lead.land(Ok(()));
-            return Ok(Some(answer));
-        }
-        let asked = {
-            let _in_flight = InFlight::new(&self.cache);
-            self.ask(question).await
+            lead.land(outcome);
         };
-        let answered = asked.map(|answer| self.keep(id, answer, bytes));
-        self.cache.end_flight(id, flight);
-        lead.land(answered.as_ref().map(|_| ()));
-        answered.map(Some)
-    }
-
-    /// Replaces an entry before it expires. If that fails, or its caller goes away, the old one serves on.
-    async fn renew(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>, old: Answer, generation: u64) -> Answer {
-        let renewal = Renewal { cache: &self.cache, id, generation, done: false };
-        let asked = match self.partition.inner.is_local() {
-            true => poll_once(self.ask(question)).unwrap_or_else(|| Err(self.waits())),
-            false => self.ask(question).await,
-        };
-        if let Ok(answer) = asked {
-            renewal.done();
-            self.cache.counters.count(Event::renewed);
-            self.keep(id, answer, bytes)
-        } else {
-            self.cache.counters.count(Event::renewals_failed);
-            old
+        // Another flight may have landed between the look into the cache and this one's start.
+        match self.cache.take(id, bytes) {
+            Found::Hit(answer) => {
+                land(Ok(()));
+                Ok(Some(answer))
+            }
+            Found::Renew(old) => {
+                land(Ok(()));
+                self.renew(id, bytes, question, old).await.map(Some)
+            }
+            Found::Nothing => {
+                let in_flight = InFlight::new(&self.cache);
+                let asked = self.ask(question).await;
+                drop(in_flight);
+                let answered = asked.map(|answer| self.keep(id, answer, bytes));
+                land(answered.as_ref().map(|_| ()));
+                answered.map(Some)
+            }
         }
     }
 
+    /// Replaces an entry before it expires. If that fails, or its caller goes away, the old one serves on until it does.
+    async fn renew(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>, mut old: Old) -> Result<Answer> {
+        let renewal = Renewal { cache: &self.cache, id, generation: old.generation, done: false };
+        match self.ask(question).await {
+            Ok(answer) => {
+                renewal.done();
+                self.cache.counters.count(Event::renewed);
+                Ok(self.keep(id, answer, bytes))
+            }
+            Err(error) => {
+                self.cache.counters.count(Event::renewals_failed);
+                // It may have taken long to fail.
+                if old.age.is_over(&self.cache.settings) { Err(error) } else { Ok(old.answer) }
+            }
+        }
+    }
+
+    /// Asks the inner manager. One that calls itself local is not waited for.
     async fn ask(&self, question: Question<'_>) -> Result<Answer> {
-        match question {
-            Question::Encryption(request) => {
-                self.partition.inner.encryption_materials(request).await.map(Answer::Encryption)
-            }
-            Question::Decryption(request) => {
-                self.partition.inner.decryption_materials(request).await.map(Answer::Decryption)
-            }
+        match self.partition.inner.is_local() {
+            true => poll_once(self.partition.ask(question)).unwrap_or_else(|| Err(self.partition.waits())),
+            false => self.partition.ask(question).await,
         }
     }
 
@@ -292,9 +296,18 @@ impl CachingCmm {
         self.cache.put(id, answer.share(), bytes);
         answer
     }
+}
+
+impl Partition {
+    async fn ask(&self, question: Question<'_>) -> Result<Answer> {
+        match question {
+            Question::Encryption(request) => self.inner.encryption_materials(request).await.map(Answer::Encryption),
+            Question::Decryption(request) => self.inner.decryption_materials(request).await.map(Answer::Decryption),
+        }
+    }
 
     fn waits(&self) -> Error {
-        let detail = format!("a materials manager called itself local and then waited: {}", self.partition.inner_type);
+        let detail = format!("a materials manager called itself local and then waited: {}", self.inner_type);
         Error::new(ErrorKind::Internal, detail)
     }
 }

@@ -5,18 +5,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::cmm::caching::entry::{Answer, Entry, Use};
+use crate::cmm::caching::entry::{Age, Answer, Entry, Use};
 use crate::cmm::caching::flight::{Flight, Known};
 use crate::cmm::caching::id::{AsIdRef, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{Counters, Event};
+use crate::cmm::caching::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, yield_now};
 
-const SHARDS: usize = 16;
+/// Fewer in the model: each lock is a place where threads may change.
+const SHARDS: usize = if cfg!(manila_shuttle) { 2 } else { 16 };
 
 /// What is cached, within the settings' limits.
 #[derive(Debug)]
@@ -39,9 +39,16 @@ struct Shard {
 /// What the cache has on a question.
 pub(super) enum Found {
     Hit(Answer),
-    /// Renew the entry of this generation; the answer is for when that fails.
-    Renew(Answer, u64),
+    Renew(Old),
     Nothing,
+}
+
+/// An entry that is to be renewed.
+pub(super) struct Old {
+    pub(super) generation: u64,
+    /// For when that fails.
+    pub(super) answer: Answer,
+    pub(super) age: Age,
 }
 
 impl Cache {
@@ -70,7 +77,7 @@ impl Cache {
         let generation = entry.generation;
         match entry.take(bytes, &self.settings) {
             Use::Hit(answer) => Found::Hit(answer),
-            Use::Renew(answer) => Found::Renew(answer, generation),
+            Use::Renew(answer, age) => Found::Renew(Old { generation, answer, age }),
             Use::Gone(why) => {
                 let gone = shard.entries.pop(id);
                 drop(shard);
@@ -150,19 +157,24 @@ impl Cache {
         let capacity = self.settings.capacity;
         let taken = |count: usize| (count < capacity).then(|| count.saturating_add(1));
         while self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
-            self.evict();
+            if !self.evict() {
+                // The places are taken for entries that other threads are about to put there.
+                yield_now();
+            }
         }
     }
 
-    fn evict(&self) {
+    /// Removes the entry that was not used for longest, if there is one.
+    fn evict(&self) -> bool {
         let oldest = |shard: &Mutex<Shard>| lock(shard).entries.peek_lru().map(|(_, entry)| entry.used_at);
         let found = self.shards.iter().filter_map(|shard| Some((oldest(shard)?, shard)));
-        let Some((_, shard)) = found.min_by_key(|(used_at, _)| *used_at) else { return };
+        let Some((_, shard)) = found.min_by_key(|(used_at, _)| *used_at) else { return false };
         let evicted = lock(shard).entries.pop_lru();
         if evicted.is_some() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             self.counters.count(Event::evicted);
         }
+        evicted.is_some()
     }
 
     fn tick(&self) -> u64 {
@@ -177,6 +189,139 @@ impl Cache {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Weak;
+    use std::time::{Duration, SystemTime};
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cmm::EncryptionRequest;
+    use crate::context::EncryptionContext;
+    use crate::materials::{DataKey, EncryptionMaterials};
+    use crate::policy::CommitmentPolicy;
+    use crate::suite::AlgorithmSuite;
+
+    /// Seconds.
+    #[derive(Clone, Debug, Default)]
+    struct Hand(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+    impl Clock for Hand {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn request(name: &str) -> EncryptionRequest {
+        EncryptionRequest {
+            encryption_context: EncryptionContext::new([("id", name)]).unwrap(),
+            suite: None,
+            commitment_policy: CommitmentPolicy::default(),
+            required_context_keys: BTreeSet::new(),
+            max_plaintext_len: Some(0),
+        }
+    }
+
+    /// Keeps an answer, and returns what shows whether its data key is still in memory.
+    fn put(cache: &Cache, name: &str) -> Weak<Zeroizing<Vec<u8>>> {
+        let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+        let data_key = DataKey::new(&[7; 32]);
+        let watch = data_key.watch();
+        let materials = EncryptionMaterials::new(suite, &EncryptionContext::empty()).unwrap();
+        let answer = Answer::Encryption(materials.with_data_key(data_key).unwrap());
+        cache.put(IdRef::encryption(0, &request(name)), answer, 0);
+        watch
+    }
+
+    fn take(cache: &Cache, name: &str) -> Found {
+        cache.take(IdRef::encryption(0, &request(name)), 0)
+    }
+
+    fn is_kept(watch: &Weak<Zeroizing<Vec<u8>>>) -> bool {
+        watch.upgrade().is_some()
+    }
+
+    fn settings(capacity: usize) -> CacheSettings {
+        CacheSettings::new(capacity, Duration::from_secs(100))
+    }
+
+    #[test]
+    fn the_data_key_of_an_entry_that_is_no_more_is_dropped() {
+        let cache = Cache::new(settings(1));
+        let evicted = put(&cache, "evicted");
+        assert!(is_kept(&evicted));
+        let replaced = put(&cache, "replaced");
+        assert!(!is_kept(&evicted));
+        let cleared = put(&cache, "replaced");
+        assert!(!is_kept(&replaced) && is_kept(&cleared));
+        cache.clear();
+        assert!(!is_kept(&cleared));
+        assert_eq!(cache.len(), 0);
+
+        let clock = Hand::default();
+        let cache = Cache::new(settings(10).clock(clock.clone()).max_messages(2));
+        let (expired, exhausted) = (put(&cache, "expired"), put(&cache, "exhausted"));
+        for _ in 0..2 {
+            assert!(is_kept(&exhausted));
+            drop(take(&cache, "exhausted"));
+        }
+        assert!(!is_kept(&exhausted) && is_kept(&expired));
+        clock.0.store(100, Ordering::SeqCst);
+        assert!(matches!(take(&cache, "expired"), Found::Nothing));
+        assert!(!is_kept(&expired));
+        let dropped = put(&cache, "dropped");
+        drop(cache);
+        assert!(!is_kept(&dropped));
+    }
+
+    #[test]
+    fn the_data_key_of_an_entry_that_is_no_more_is_there_for_its_last_user() {
+        let cache = Cache::new(settings(1));
+        let key = put(&cache, "a");
+        let Found::Hit(user) = take(&cache, "a") else { panic!("it is there") };
+        cache.clear();
+        assert!(is_kept(&key));
+        drop(user);
+        assert!(!is_kept(&key));
+    }
+
+    #[test]
+    fn entries_are_spread_over_the_shards() {
+        let cache = Cache::new(settings(1000));
+        for n in 0..1000 {
+            put(&cache, &n.to_string());
+        }
+        let lens: Vec<_> = cache.shards.iter().map(|shard| lock(shard).entries.len()).collect();
+        assert_eq!(lens.iter().sum::<usize>(), 1000);
+        assert!(lens.iter().all(|len| (20..200).contains(len)), "{lens:?}");
+    }
+
+    #[test]
+    fn a_flight_that_everyone_has_left_is_forgotten() {
+        let cache = Cache::new(settings(1));
+        let (a, b) = (request("a"), request("b"));
+        let (a, b) = (IdRef::encryption(0, &a), IdRef::encryption(0, &b));
+        let flights = || cache.shards.iter().map(|shard| lock(shard).flights.len()).sum::<usize>();
+        let (first, second, other) = (cache.flight(a), cache.flight(a), cache.flight(b));
+        assert_eq!(flights(), 2);
+        drop(first);
+        cache.forget_empty_flight(a);
+        assert_eq!(flights(), 2, "one is still on it");
+        drop(second);
+        cache.forget_empty_flight(a);
+        assert_eq!(flights(), 1);
+        // A flight that has ended is not taken for the one after it.
+        cache.end_flight(b, &other);
+        let next = cache.flight(b);
+        cache.end_flight(b, &other);
+        assert_eq!(flights(), 1);
+        drop(next);
+    }
 }

@@ -33,14 +33,39 @@ pub(super) struct Entry {
     pub(super) generation: u64,
     /// When it was last used, in uses of the cache.
     pub(super) used_at: u64,
-    made: Moment,
-    /// The greatest age that any clock has told: a clock that is set back makes nothing younger.
-    age: Duration,
+    age: Age,
     messages: u64,
     bytes: u64,
     renewing: bool,
     /// The age from which on another renewal may be tried.
     renew_from: Duration,
+}
+
+/// How old an entry is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Age {
+    made: Moment,
+    /// The greatest age that any clock has told: a clock that is set back makes nothing younger.
+    greatest: Duration,
+}
+
+impl Age {
+    fn new(clock: &dyn Clock) -> Self {
+        Self { made: Moment::now(clock), greatest: Duration::ZERO }
+    }
+
+    fn now(&mut self, clock: &dyn Clock) -> Duration {
+        let now = Moment::now(clock);
+        let monotonic = now.monotonic.saturating_sub(self.made.monotonic);
+        let wall = now.wall.duration_since(self.made.wall).unwrap_or_default();
+        self.greatest = self.greatest.max(monotonic).max(wall);
+        self.greatest
+    }
+
+    /// Whether an entry that is so old may no longer be used.
+    pub(super) fn is_over(&mut self, settings: &CacheSettings) -> bool {
+        self.now(&*settings.clock) >= settings.max_age
+    }
 }
 
 /// A time by both clocks.
@@ -60,7 +85,7 @@ impl Moment {
 pub(super) enum Use {
     Hit(Answer),
     /// The same, to whoever is to renew the entry.
-    Renew(Answer),
+    Renew(Answer, Age),
     Gone(Event),
 }
 
@@ -71,8 +96,7 @@ impl Entry {
             answer,
             generation,
             used_at: 0,
-            made: Moment::now(&*settings.clock),
-            age: Duration::ZERO,
+            age: Age::new(&*settings.clock),
             messages: 1,
             bytes,
             renewing: false,
@@ -82,8 +106,7 @@ impl Entry {
 
     /// Uses the answer for a message of `bytes`, if it may be.
     pub(super) fn take(&mut self, bytes: u64, settings: &CacheSettings) -> Use {
-        let age = self.age_by(&*settings.clock);
-        if age >= settings.max_age {
+        if self.age.is_over(settings) {
             return Use::Gone(Event::expired);
         }
         if matches!(self.answer, Answer::Encryption(_)) {
@@ -96,9 +119,9 @@ impl Entry {
             }
             self.messages = self.messages.saturating_add(1);
         }
-        if !settings.renew_before.is_zero() && age >= self.renew_from && !self.renewing {
+        if !settings.renew_before.is_zero() && self.age.greatest >= self.renew_from && !self.renewing {
             self.renewing = true;
-            return Use::Renew(self.answer.share());
+            return Use::Renew(self.answer.share(), self.age);
         }
         Use::Hit(self.answer.share())
     }
@@ -106,14 +129,6 @@ impl Entry {
     /// The renewal that this entry's user set out for has not come about.
     pub(super) fn put_off(&mut self, settings: &CacheSettings) {
         self.renewing = false;
-        self.renew_from = self.age_by(&*settings.clock).saturating_add(settings.retry_after);
-    }
-
-    fn age_by(&mut self, clock: &dyn Clock) -> Duration {
-        let now = Moment::now(clock);
-        let monotonic = now.monotonic.saturating_sub(self.made.monotonic);
-        let wall = now.wall.duration_since(self.made.wall).unwrap_or_default();
-        self.age = self.age.max(monotonic).max(wall);
-        self.age
+        self.renew_from = self.age.now(&*settings.clock).saturating_add(settings.retry_after);
     }
 }

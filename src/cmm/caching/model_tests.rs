@@ -1,0 +1,430 @@
+//! A model of the cache's concurrency: shuttle runs threads in many orders that it chooses, and finds those that block.
+//!
+//! `RUSTFLAGS="--cfg manila_shuttle" cargo test --lib caching::model --target-dir target/shuttle`
+//!
+//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting and waking: threads
+//! change at each of them, and at each call to the inner manager. Not modelled are reference counts (a flight's last user
+//! is found by one), the counters of the statistics, and weak memory: shuttle's atomics are sequentially consistent, and
+//! the cache's say nothing about other memory than their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use shuttle::future::block_on;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::thread::spawn;
+use shuttle::{Config, Runner};
+
+use crate::clock::Clock;
+use crate::cmm::caching::cache::Cache;
+use crate::cmm::caching::sync::lock;
+use crate::cmm::caching::{CacheSettings, CachingCmm};
+use crate::cmm::{Cmm, EncryptionRequest};
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+const RUNS: usize = 3000;
+
+/// Runs a model in many orders: some chosen at random, some so as to show rare ones.
+fn explore(model: impl Fn() + Copy + Send + Sync + 'static) {
+    let config = || {
+        let mut config = Config::new();
+        config.stack_size = 1 << 18;
+        config
+    };
+    Runner::new(RandomScheduler::new_from_seed(1, RUNS), config()).run(model);
+    Runner::new(PctScheduler::new_from_seed(1, 3, RUNS), config()).run(model);
+}
+
+/// An inner manager: each data key holds the number of the call that made it.
+#[derive(Debug)]
+struct Model {
+    local: bool,
+    calls: AtomicU64,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+    /// The calls that fail, by their numbers.
+    fails: Range<u64>,
+}
+
+impl Model {
+    fn new(local: bool) -> Self {
+        Self {
+            local,
+            calls: AtomicU64::new(0),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
+            fails: 0..0,
+        }
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn answer(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
+        struct Leave<'a>(&'a Model);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.at_once.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        let _leave = Leave(self);
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        match self.local {
+            true => shuttle::thread::yield_now(),
+            false => later().await,
+        }
+        if self.fails.contains(&call) {
+            return Err(Error::new(ErrorKind::Unavailable, call.to_string()));
+        }
+        let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&call.to_be_bytes());
+        EncryptionMaterials::new(suite, &request.encryption_context)?.with_data_key(DataKey::new(&key))
+    }
+}
+
+/// Pending once.
+async fn later() {
+    let mut polled = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Cmm for Model {
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+        Box::pin(self.answer(request))
+    }
+
+    fn decryption_materials<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        Box::pin(async { Err(Error::new(ErrorKind::Internal, "not modelled")) })
+    }
+
+    fn is_local(&self) -> bool {
+        self.local
+    }
+}
+
+/// Stands still until it is set.
+#[derive(Clone, Debug, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Clock for Hand {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A cache over a model, and which data key was used how often.
+#[derive(Clone)]
+struct Scene {
+    inner: Arc<Model>,
+    cmm: CachingCmm,
+    clock: Hand,
+    used: Arc<StdMutex<BTreeMap<Vec<u8>, u64>>>,
+}
+
+impl Scene {
+    fn new(inner: Model, capacity: usize, change: impl FnOnce(CacheSettings) -> CacheSettings) -> Self {
+        let (inner, clock) = (Arc::new(inner), Hand::default());
+        let settings = change(CacheSettings::new(capacity, Duration::from_secs(100)).clock(clock.clone()));
+        let cmm = CachingCmm::new(inner.clone(), settings).unwrap();
+        Self { inner, cmm, clock, used: Arc::default() }
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.cmm.cache
+    }
+
+    async fn ask(&self, name: &str) -> Result<Vec<u8>> {
+        let request = request(name);
+        let materials = self.cmm.encryption_materials(&request).await?;
+        let key = materials.data_key().unwrap().expose_secret().to_vec();
+        *self.used.lock().unwrap().entry(key.clone()).or_insert(0) += 1;
+        Ok(key)
+    }
+
+    /// Threads that ask for these, each for its own in turn; what each got.
+    fn run(&self, threads: &[&'static [&'static str]]) -> Vec<Vec<Result<Vec<u8>>>> {
+        let ask = |names: &'static [&'static str]| {
+            let scene = self.clone();
+            spawn(move || names.iter().map(|name| block_on(scene.ask(name))).collect())
+        };
+        let threads: Vec<_> = threads.iter().map(|names| ask(names)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+
+    /// Holds at the end of everything: what is counted is there, nobody is waited for.
+    fn check(&self) {
+        let shards = self.cache().shards.iter().map(lock);
+        let (entries, flights) = shards
+            .fold((0, 0), |(entries, flights), shard| (entries + shard.entries.len(), flights + shard.flights.len()));
+        assert_eq!(entries, self.cache().len());
+        assert_eq!(flights, 0, "flights that nobody is on");
+        assert_eq!(self.cmm.stats().in_flight, 0);
+        assert!(entries <= self.cache().settings.capacity);
+    }
+}
+
+fn request(name: &str) -> EncryptionRequest {
+    EncryptionRequest {
+        encryption_context: EncryptionContext::new([("id", name)]).unwrap(),
+        suite: None,
+        commitment_policy: CommitmentPolicy::default(),
+        required_context_keys: BTreeSet::new(),
+        max_plaintext_len: Some(1),
+    }
+}
+
+#[test]
+fn many_who_ask_for_the_same_make_one_call() {
+    explore(|| {
+        let scene = Scene::new(Model::new(false), 10, |settings| settings);
+        let answers = scene.run(&[&["a", "b"], &["a"], &["b", "a"]]);
+        assert!(answers.iter().flatten().all(Result::is_ok));
+        assert_eq!(scene.inner.calls(), 2);
+        assert_eq!(scene.cache().len(), 2);
+        scene.check();
+    });
+}
+
+#[test]
+fn over_a_local_manager_each_asks_for_itself_and_one_answer_is_kept() {
+    explore(|| {
+        let scene = Scene::new(Model::new(true), 10, |settings| settings);
+        let answers = scene.run(&[&["a", "a"], &["a"], &["a"]]);
+        assert!(answers.iter().flatten().all(Result::is_ok));
+        let stats = scene.cmm.stats();
+        assert_eq!((stats.misses, stats.coalesced, stats.entries), (scene.inner.calls(), 0, 1));
+        scene.check();
+    });
+}
+
+#[test]
+fn a_data_key_is_used_up_exactly_over_a_network() {
+    explore(|| {
+        let scene = Scene::new(Model::new(false), 10, |settings| settings.max_messages(2));
+        scene.run(&[&["a", "a"], &["a", "a"], &["a", "a"]]);
+        assert_eq!(scene.used.lock().unwrap().values().copied().collect::<Vec<_>>(), [2, 2, 2]);
+        assert_eq!(scene.inner.most_at_once.load(Ordering::SeqCst), 1);
+        scene.check();
+    });
+}
+
+#[test]
+fn a_data_key_is_never_used_more_than_it_may_be() {
+    explore(|| {
+        for change in [CacheSettings::max_messages, CacheSettings::max_bytes] {
+            let scene = Scene::new(Model::new(true), 10, |settings| change(settings, 2));
+            scene.run(&[&["a", "a"], &["a", "a"], &["a"]]);
+            assert!(scene.used.lock().unwrap().values().all(|used| *used <= 2));
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn entries_make_room_for_each_other_and_never_are_too_many() {
+    explore(|| {
+        for local in [false, true] {
+            let scene = Scene::new(Model::new(local), 1, |settings| settings);
+            let watcher = scene.clone();
+            let watcher = spawn(move || {
+                for _ in 0..3 {
+                    let held: usize = watcher.cache().shards.iter().map(|shard| lock(shard).entries.len()).sum();
+                    // Shards are looked at one after the other: an entry that moves to the next is seen twice.
+                    assert!(held <= 2);
+                    assert!(watcher.cache().len() <= 1);
+                }
+            });
+            let answers = scene.run(&[&["a", "b"], &["b", "c"], &["a"]]);
+            watcher.join().unwrap();
+            assert!(answers.iter().flatten().all(Result::is_ok));
+            assert_eq!(scene.cache().len(), 1);
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn one_renews_and_nobody_waits_for_it() {
+    explore(|| {
+        for local in [false, true] {
+            let grace = |settings: CacheSettings| settings.renew_before(Duration::from_secs(10)).max_messages(3);
+            let scene = Scene::new(Model::new(local), 10, grace);
+            block_on(scene.ask("a")).unwrap();
+            scene.clock.0.store(90, Ordering::SeqCst);
+            let answers = scene.run(&[&["a"], &["a"]]);
+            assert!(answers.iter().flatten().all(Result::is_ok));
+            let stats = scene.cmm.stats();
+            assert_eq!((scene.inner.calls(), stats.renewed, stats.misses), (2, 1, 1));
+            assert!(scene.used.lock().unwrap().values().all(|used| *used <= 3));
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn renewals_and_exhaustion_at_once_change_nothing_about_limits() {
+    explore(|| {
+        for local in [false, true] {
+            let grace = |settings: CacheSettings| settings.renew_before(Duration::from_secs(10)).max_messages(2);
+            let scene = Scene::new(Model::new(local), 10, grace);
+            block_on(scene.ask("a")).unwrap();
+            scene.clock.0.store(90, Ordering::SeqCst);
+            let answers = scene.run(&[&["a", "a"], &["a"], &["a"]]);
+            assert!(answers.iter().flatten().all(Result::is_ok));
+            assert!(scene.used.lock().unwrap().values().all(|used| *used <= 2));
+            assert_eq!(scene.cache().len(), 1);
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn a_renewal_that_fails_leaves_the_old_entry_to_all_and_is_tried_once() {
+    explore(|| {
+        for local in [false, true] {
+            let grace = |settings: CacheSettings| settings.renew_before(Duration::from_secs(10));
+            let scene = Scene::new(Model { fails: 1..10, ..Model::new(local) }, 10, grace);
+            let old = block_on(scene.ask("a")).unwrap();
+            scene.clock.0.store(90, Ordering::SeqCst);
+            let answers = scene.run(&[&["a"], &["a", "a"]]);
+            assert!(answers.iter().flatten().all(|answer| answer.as_ref().is_ok_and(|key| *key == old)));
+            assert_eq!((scene.inner.calls(), scene.cmm.stats().renewals_failed), (2, 1));
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn a_renewal_whose_caller_goes_away_is_put_off() {
+    explore(|| {
+        let grace = |settings: CacheSettings| settings.renew_before(Duration::from_secs(10));
+        let scene = Scene::new(Model::new(false), 10, grace);
+        block_on(scene.ask("a")).unwrap();
+        scene.clock.0.store(90, Ordering::SeqCst);
+        let cancelled = scene.clone();
+        let cancelled = spawn(move || {
+            let future = pin!(cancelled.ask("a"));
+            let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+        });
+        let answers = scene.run(&[&["a"], &["a"]]);
+        cancelled.join().unwrap();
+        assert!(answers.iter().flatten().all(Result::is_ok));
+        // Whoever set out first is the only one, whether it came to its end or not.
+        assert_eq!((scene.inner.calls(), scene.inner.most_at_once.load(Ordering::SeqCst)), (2, 1));
+        scene.clock.0.store(95, Ordering::SeqCst);
+        block_on(scene.ask("a")).unwrap();
+        assert_eq!(scene.cmm.stats().renewed, 1);
+        scene.check();
+    });
+}
+
+#[test]
+fn when_leaders_go_away_another_takes_over_and_nobody_waits_for_ever() {
+    explore(|| {
+        let scene = Scene::new(Model::new(false), 10, |settings| settings);
+        let leaders: Vec<_> = (0..2)
+            .map(|_| {
+                let scene = scene.clone();
+                spawn(move || {
+                    // Polled once and dropped: it may lead, follow, or find the answer.
+                    let future = pin!(scene.ask("a"));
+                    let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+                })
+            })
+            .collect();
+        let answers = scene.run(&[&["a"], &["a"]]);
+        leaders.into_iter().for_each(|leader| leader.join().unwrap());
+        assert!(answers.iter().flatten().all(Result::is_ok));
+        assert!((1..=3).contains(&scene.inner.calls()), "one, and one for each that went away");
+        assert_eq!(scene.inner.most_at_once.load(Ordering::SeqCst), 1);
+        assert_eq!(answers.iter().flatten().flatten().collect::<BTreeSet<_>>().len(), 1);
+        scene.check();
+    });
+}
+
+#[test]
+fn one_who_is_never_polled_again_holds_up_nobody() {
+    explore(|| {
+        let scene = Scene::new(Model::new(false), 10, |settings| settings);
+        let done = Arc::new(AtomicBool::new(false));
+        let leader = scene.clone();
+        let leader = spawn(move || block_on(leader.ask("a")).map(drop));
+        let (forgotten, finished) = (scene.clone(), done.clone());
+        let forgotten = spawn(move || {
+            // It may not lead: who leads and stands still does hold up the others.
+            while forgotten.inner.calls() == 0 {
+                shuttle::thread::yield_now();
+            }
+            let mut future = Box::pin(forgotten.ask("a"));
+            let first = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            while !finished.load(Ordering::SeqCst) {
+                shuttle::thread::yield_now();
+            }
+            drop(future);
+            first.is_pending()
+        });
+        let answers = scene.run(&[&["a"]]);
+        leader.join().unwrap().unwrap();
+        done.store(true, Ordering::SeqCst);
+        forgotten.join().unwrap();
+        assert!(answers.iter().flatten().all(Result::is_ok));
+        assert_eq!(scene.inner.calls(), 1);
+        scene.check();
+    });
+}
+
+#[test]
+fn an_error_is_everyones_who_waited_and_nobodys_who_came_later() {
+    explore(|| {
+        let scene = Scene::new(Model { fails: 0..1, ..Model::new(false) }, 10, |settings| settings);
+        let answers = scene.run(&[&["a", "a"], &["a", "a"], &["a"]]);
+        for answers in &answers {
+            let errors = answers.iter().filter(|answer| answer.is_err()).count();
+            assert!(errors <= 1, "nobody gets it twice");
+        }
+        assert!(answers.iter().flatten().any(Result::is_err));
+        assert_eq!(scene.inner.calls(), 2);
+        scene.check();
+    });
+}
+
+#[test]
+fn clearing_at_any_moment_leaves_the_books_in_order() {
+    explore(|| {
+        for local in [false, true] {
+            let scene = Scene::new(Model::new(local), 2, |settings| settings);
+            let clears = scene.clone();
+            let clears = spawn(move || (0..2).for_each(|_| clears.cache().clear()));
+            let answers = scene.run(&[&["a", "b"], &["b", "c"]]);
+            clears.join().unwrap();
+            assert!(answers.iter().flatten().all(Result::is_ok));
+            scene.check();
+        }
+    });
+}

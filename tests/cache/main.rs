@@ -1,0 +1,82 @@
+//! The cache of data keys: it never stampedes and never surprises.
+
+#![cfg(feature = "cache")]
+
+mod age;
+mod bypass;
+mod fake;
+mod flight;
+mod limits;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod partitions;
+mod readers;
+mod renewal;
+mod stats;
+
+use std::time::Duration;
+
+use manila::testing::ready;
+use manila::{
+    AlgorithmSuite, CacheSettings, CachingCmm, Client, CommitmentPolicy, EncryptionContext, Error, UnverifiedHeader,
+};
+
+use fake::{Fake, TestClock};
+
+/// Committing and unsigned: what most tests write.
+pub(crate) const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+pub(crate) const SIGNED: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384;
+
+/// A manager of a test behind a cache.
+pub(crate) struct Cached {
+    pub(crate) fake: Fake,
+    pub(crate) cmm: CachingCmm,
+    pub(crate) clock: TestClock,
+}
+
+impl Cached {
+    /// Entries for 100 seconds, unless the settings are changed.
+    pub(crate) fn new(fake: Fake, change: impl FnOnce(CacheSettings) -> CacheSettings) -> Self {
+        let clock = TestClock::default();
+        let settings = CacheSettings::new(1000, Duration::from_secs(100)).clock(clock.clone());
+        let cmm = CachingCmm::new(fake.clone(), change(settings)).unwrap();
+        Self { fake, cmm, clock }
+    }
+
+    pub(crate) fn local() -> Self {
+        Self::new(Fake::local(), |settings| settings)
+    }
+
+    pub(crate) fn remote() -> Self {
+        Self::new(Fake::remote(), |settings| settings)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        client(&self.cmm, SUITE)
+    }
+
+    /// The data key, as it is wrapped, of a message that has just been written.
+    pub(crate) fn seal(&self, id: &str) -> Result<Vec<u8>, Error> {
+        ready(self.client().encrypt_async(b"x", &context(&[("id", id)]))).map(|message| data_key(&message))
+    }
+}
+
+/// A client that reads and writes all that `suite` needs.
+pub(crate) fn client(cmm: &CachingCmm, suite: AlgorithmSuite) -> Client {
+    let policy = match suite.is_committing() {
+        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
+        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
+    };
+    Client::builder_with_cmm(cmm.clone()).suite(suite).commitment_policy(policy).build().unwrap()
+}
+
+pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+    EncryptionContext::new(pairs.iter().copied()).unwrap()
+}
+
+/// The wrapped data key of a message: no two data keys have the same.
+pub(crate) fn data_key(message: &[u8]) -> Vec<u8> {
+    let header = UnverifiedHeader::parse(message).unwrap();
+    let [key] = header.encrypted_data_keys() else { panic!("one data key") };
+    key.ciphertext.clone()
+}

@@ -1,0 +1,259 @@
+//! Before an entry expires one caller renews it, and the rest go on with the old one.
+
+use std::time::Duration;
+
+use manila::{CacheSettings, CachingCmm, Client, Error, ErrorKind};
+
+use crate::fake::{Fake, Polled, raw_aes};
+use crate::{Cached, context, data_key};
+
+/// Entries live 100 seconds and are renewed from the 80th; what fails is tried again after 5.
+fn renewing(fake: Fake) -> Cached {
+    Cached::new(fake, |settings| {
+        settings.renew_before(Duration::from_secs(20)).retry_renewal_after(Duration::from_secs(5))
+    })
+}
+
+fn caller(client: &Client) -> Polled<Result<Vec<u8>, Error>> {
+    let client = client.clone();
+    Polled::new(
+        async move { client.encrypt_async(b"x", &context(&[("id", "")])).await.map(|message| data_key(&message)) },
+    )
+}
+
+#[test]
+fn an_entry_is_renewed_within_the_grace_period() {
+    for fake in [Fake::local(), Fake::remote()] {
+        let cached = renewing(fake);
+        let old = cached.seal("").unwrap();
+        cached.clock.advance(79);
+        assert_eq!(cached.seal("").unwrap(), old);
+        assert_eq!(cached.fake.calls(), 1);
+        cached.clock.advance(1);
+        let new = cached.seal("").unwrap();
+        assert_ne!(new, old, "who renews has the new one");
+        assert_eq!(cached.seal("").unwrap(), new);
+        // It has a life of its own.
+        cached.clock.advance(79);
+        assert_eq!(cached.seal("").unwrap(), new);
+        cached.clock.advance(1);
+        assert_ne!(cached.seal("").unwrap(), new);
+        let stats = cached.cmm.stats();
+        assert_eq!((stats.renewed, stats.renewals_failed, stats.expired, stats.misses), (2, 0, 0, 1));
+        assert_eq!((cached.fake.calls(), stats.entries), (3, 1));
+    }
+}
+
+#[test]
+fn without_a_grace_period_nothing_is_renewed() {
+    let cached = Cached::remote();
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(99);
+    assert_eq!(cached.seal("").unwrap(), old);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (1, 0));
+}
+
+#[test]
+fn one_caller_renews_while_the_rest_go_on_with_the_old_entry() {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let client = cached.client();
+    let mut renews = caller(&client);
+    assert!(renews.poll().is_none());
+    for _ in 0..1000 {
+        assert_eq!(caller(&client).poll().expect("nobody waits").unwrap(), old);
+    }
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().coalesced), (2, 0));
+    cached.fake.open();
+    let new = renews.poll().unwrap().unwrap();
+    assert_ne!(new, old);
+    assert_eq!(caller(&client).poll().unwrap().unwrap(), new);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (2, 1));
+}
+
+#[test]
+fn a_readers_entry_is_renewed_too() {
+    let cached = renewing(Fake::remote());
+    let message = Client::new(crate::fake::keyring()).encrypt(b"x", &context(&[])).unwrap();
+    let read = || manila::testing::ready(cached.client().decrypt_async(&message, &context(&[]))).unwrap();
+    read();
+    cached.clock.advance(80);
+    read();
+    cached.clock.advance(79);
+    read();
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed, cached.cmm.stats().expired), (2, 1, 0));
+}
+
+#[test]
+fn a_renewal_that_fails_leaves_the_old_entry_in_use_until_it_expires() {
+    for fake in [Fake::local(), Fake::remote()] {
+        let cached = renewing(fake);
+        let old = cached.seal("").unwrap();
+        cached.fake.fails(true);
+        cached.clock.advance(80);
+        let mut calls = Vec::new();
+        for second in 80..100 {
+            assert_eq!(cached.seal("").unwrap(), old, "second {second}");
+            assert_eq!(cached.seal("").unwrap(), old);
+            calls.push(cached.fake.calls());
+            cached.clock.advance(1);
+        }
+        // The 80th second, and every fifth after it.
+        assert_eq!(calls, (0..20).map(|second| 2 + second / 5).collect::<Vec<_>>());
+        assert_eq!(cached.cmm.stats().renewals_failed, 4);
+        // Now it is too old, and the failure is everyone's.
+        assert_eq!(cached.seal("").unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!((cached.cmm.stats().expired, cached.cmm.stats().entries), (1, 0));
+        cached.fake.fails(false);
+        assert_ne!(cached.seal("").unwrap(), old);
+    }
+}
+
+#[test]
+fn a_renewal_that_succeeds_after_one_that_failed_is_a_renewal() {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.fake.fails(true);
+    cached.clock.advance(80);
+    assert_eq!(cached.seal("").unwrap(), old);
+    cached.fake.fails(false);
+    cached.clock.advance(4);
+    assert_eq!(cached.seal("").unwrap(), old, "not tried again for five seconds");
+    cached.clock.advance(1);
+    assert_ne!(cached.seal("").unwrap(), old);
+    assert_eq!((cached.cmm.stats().renewed, cached.cmm.stats().renewals_failed), (1, 1));
+}
+
+#[test]
+fn the_interval_begins_when_the_renewal_has_failed() {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    cached.fake.fails(true);
+    let client = cached.client();
+    let mut renews = caller(&client);
+    assert!(renews.poll().is_none());
+    cached.clock.advance(10);
+    cached.fake.open();
+    assert_eq!(renews.poll().unwrap().unwrap(), old);
+    cached.clock.advance(4);
+    assert_eq!(cached.seal("").unwrap(), old);
+    assert_eq!(cached.fake.calls(), 2);
+    cached.clock.advance(1);
+    assert_eq!(cached.seal("").unwrap(), old);
+    assert_eq!(cached.fake.calls(), 3);
+}
+
+#[test]
+fn a_renewal_whose_caller_goes_away_is_put_off() {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let mut renews = caller(&cached.client());
+    assert!(renews.poll().is_none());
+    drop(renews);
+    cached.fake.open();
+    cached.clock.advance(4);
+    assert_eq!(cached.seal("").unwrap(), old);
+    assert_eq!(cached.fake.calls(), 2);
+    cached.clock.advance(1);
+    assert_ne!(cached.seal("").unwrap(), old);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (3, 1));
+}
+
+#[test]
+fn a_renewal_that_fails_after_the_old_entry_has_expired_does_not_use_it() {
+    let cached = renewing(Fake::remote());
+    cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    cached.fake.fails(true);
+    let mut renews = caller(&cached.client());
+    assert!(renews.poll().is_none());
+    cached.clock.advance(20);
+    cached.fake.open();
+    assert_eq!(renews.poll().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn an_old_entry_that_expires_during_its_renewal_is_replaced_by_a_flight() {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let client = cached.client();
+    let mut renews = caller(&client);
+    assert!(renews.poll().is_none());
+    cached.clock.advance(20);
+    let (mut leads, mut follows) = (caller(&client), caller(&client));
+    assert!(leads.poll().is_none() && follows.poll().is_none());
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().expired), (3, 1));
+    cached.fake.open();
+    let led = leads.poll().unwrap().unwrap();
+    assert_eq!(follows.poll().unwrap().unwrap(), led);
+    let renewed = renews.poll().unwrap().unwrap();
+    assert!(renewed != old && led != old);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (3, 1));
+}
+
+#[test]
+fn whoever_takes_over_a_flight_and_finds_an_entry_to_renew_does_not_forget_it() {
+    let cached = renewing(Fake::remote());
+    cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let client = cached.client();
+    let mut renews = caller(&client);
+    assert!(renews.poll().is_none());
+    // The old entry expires; one leads a flight and goes away, another waits to take over.
+    cached.clock.advance(20);
+    let (mut leads, mut follows) = (caller(&client), caller(&client));
+    assert!(leads.poll().is_none() && follows.poll().is_none());
+    cached.fake.open();
+    renews.poll().unwrap().unwrap();
+    drop(leads);
+    // Meanwhile what the renewal brought is itself to be renewed.
+    cached.clock.advance(80);
+    let calls = cached.fake.calls();
+    follows.poll().unwrap().unwrap();
+    cached.seal("").unwrap();
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (calls + 1, 2));
+}
+
+#[test]
+fn a_late_renewal_puts_off_nothing_but_its_own_entry() {
+    let cached = renewing(Fake::remote());
+    cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let client = cached.client();
+    let mut renews = caller(&client);
+    assert!(renews.poll().is_none());
+    cached.clock.advance(20);
+    cached.fake.open();
+    let new = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    // The first renewal fails now: the entry that has taken the old one's place is to be renewed all the same.
+    cached.fake.fails(true);
+    assert!(renews.poll().unwrap().is_err());
+    cached.fake.fails(false);
+    assert_ne!(cached.seal("").unwrap(), new);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let new = |age: u64, grace: u64| {
+        let settings = CacheSettings::new(1, Duration::from_secs(age)).renew_before(Duration::from_secs(grace));
+        CachingCmm::new(raw_aes(), settings).map(drop)
+    };
+    assert!(new(100, 99).is_ok());
+    for grace in [100, 101] {
+        let error = new(100, grace).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("renew_before"), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! What is counted and told, and that no secret is.
+
+use std::fmt::Debug;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use manila::CacheStats;
+use manila::testing::ready;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::fake::{Fake, Polled};
+use crate::{Cached, SUITE, client, context};
+
+/// One of everything that is counted.
+pub fn one_of_each() -> CacheStats {
+    let cached = Cached::new(Fake::remote(), |settings| settings.max_messages(4).max_bytes(100).renew_before(GRACE));
+    let cmm = &cached.cmm;
+    let writer = cached.client();
+    let seal = |id: &str, len: usize| {
+        ready(writer.encrypt_async(&vec![b'p'; len], &context(&[("id", id)]))).unwrap();
+    };
+    // Two callers at once: two misses, one waits.
+    cached.fake.shut();
+    let mut callers = ["waits"; 2].map(|id| {
+        let writer = writer.clone();
+        Polled::new(async move { writer.encrypt_async(b"x", &context(&[("id", id)])).await })
+    });
+    assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
+    assert_eq!((cmm.stats().in_flight, cmm.stats().misses), (1, 2));
+    cached.fake.open();
+    callers.iter_mut().for_each(|caller| drop(caller.poll().unwrap().unwrap()));
+    // Four messages, and a fifth: a miss, three hits, exhausted, a miss.
+    (0..5).for_each(|_| seal("messages", 1));
+    // A hundred bytes, and one more.
+    seal("bytes", 100);
+    seal("bytes", 1);
+    // Passed by for three reasons.
+    ready(writer.encryptor_async(&context(&[]))).unwrap().writer(Vec::new()).write_all(b"x").unwrap();
+    seal("", 101);
+    ready(client(cmm, manila::AlgorithmSuite::Aes256GcmNoKdf).encrypt_async(b"x", &context(&[]))).unwrap();
+    // Two readings.
+    let message = ready(client(&Cached::remote().cmm, SUITE).encrypt_async(b"x", &context(&[]))).unwrap();
+    (0..2).for_each(|_| drop(ready(writer.decrypt_async(&message, &context(&[]))).unwrap()));
+    // A renewal, another that fails, and what is too old.
+    cached.clock.advance(50);
+    seal("bytes", 1);
+    cached.clock.advance(50);
+    cached.fake.fails(true);
+    seal("bytes", 1);
+    cached.fake.fails(false);
+    seal("waits", 1);
+    cmm.stats()
+}
+
+const GRACE: Duration = Duration::from_secs(50);
+
+fn expected() -> CacheStats {
+    let mut stats = CacheStats::default();
+    stats.hits = 3 + 1;
+    stats.misses = 2 + 2 + 2 + 1 + 1;
+    stats.bypassed_unknown_length = 1;
+    stats.bypassed_too_long = 1;
+    stats.bypassed_identity_kdf = 1;
+    stats.expired = 1;
+    stats.exhausted_by_messages = 1;
+    stats.exhausted_by_bytes = 1;
+    stats.coalesced = 1;
+    stats.renewed = 1;
+    stats.renewals_failed = 1;
+    stats.entries = 4;
+    stats
+}
+
+#[test]
+fn everything_is_counted() {
+    assert_eq!(one_of_each(), expected());
+}
+
+#[test]
+fn what_makes_room_is_counted() {
+    let settings = manila::CacheSettings::new(2, Duration::from_secs(100));
+    let cmm = manila::CachingCmm::new(Fake::local(), settings).unwrap();
+    for n in 0..5 {
+        client(&cmm, SUITE).encrypt(b"x", &context(&[("id", &n.to_string())])).unwrap();
+    }
+    assert_eq!((cmm.stats().evicted, cmm.stats().entries), (3, 2));
+}
+
+#[test]
+fn a_call_that_fails_is_a_miss_and_no_longer_in_flight() {
+    let cached = Cached::remote();
+    cached.fake.fails(true);
+    assert!(cached.seal("").is_err());
+    let stats = cached.cmm.stats();
+    assert_eq!((stats.misses, stats.in_flight, stats.entries), (1, 0, 0));
+}
+
+/// Keeps all that is told.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<(Level, String, String)>>>);
+
+impl Subscriber for Listener {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Text(String);
+        impl Visit for Text {
+            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                self.0 += &format!("{field}={value:?};");
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        let metadata = event.metadata();
+        self.0.lock().unwrap().push((*metadata.level(), metadata.target().to_owned(), text.0));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn everything_is_told_at_debug_and_no_secret_is() {
+    let listener = Listener::default();
+    tracing::subscriber::with_default(listener.clone(), one_of_each);
+    let told: Vec<_> = listener.0.lock().unwrap().iter().filter(|(_, to, _)| to == "manila::cache").cloned().collect();
+    assert!(told.iter().all(|(level, ..)| *level == Level::DEBUG), "{told:?}");
+    // As many events as there are counts, and the text of each is a name that the program has: no context, key or text.
+    let count = |name: &str| told.iter().filter(|(.., text)| *text == format!("event={name:?};")).count();
+    let known = [
+        ("hit", 4),
+        ("miss", 8),
+        ("bypass_unknown_length", 1),
+        ("bypass_too_long", 1),
+        ("bypass_identity_kdf", 1),
+        ("expired", 1),
+        ("exhausted_by_messages", 1),
+        ("exhausted_by_bytes", 1),
+        ("coalesced", 1),
+        ("renewed", 1),
+        ("renewal_failed", 1),
+    ];
+    // The writer of the two readings has a cache too, and tells of its miss.
+    for (name, expected) in known {
+        assert_eq!(count(name), expected + usize::from(name == "miss"), "{name}");
+    }
+    assert_eq!(told.len(), 1 + known.iter().map(|(_, count)| count).sum::<usize>());
+}
+
+#[test]
+fn debug_shows_no_key() {
+    let key = [0xA7; 32];
+    let keyring = manila::testing::FixedKeyKeyring::new(&key);
+    let settings = manila::CacheSettings::new(10, Duration::from_secs(100));
+    let cmm = manila::CachingCmm::new(manila::DefaultCmm::new(keyring), settings).unwrap();
+    let message = client(&cmm, SUITE).encrypt(b"x", &context(&[])).unwrap();
+    client(&cmm, SUITE).decrypt(&message, &context(&[])).unwrap();
+    assert_eq!(cmm.stats().entries, 2);
+    for shown in [format!("{cmm:?}"), format!("{cmm:#?}")] {
+        let plain: String = shown.split_whitespace().collect();
+        assert!(!plain.contains("167,167,167") && !plain.to_lowercase().contains("a7a7"), "{shown}");
+    }
+}
