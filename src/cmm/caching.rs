@@ -174,7 +174,7 @@ impl CachingCmm {
         if !suite.has_kdf() {
             return self.pass_by(Event::bypassed_identity_kdf, request).await;
         }
-        let id = IdRef::encryption(self.partition.number, request);
+        let id = IdRef::encryption(self.partition.number, request, &self.cache.hasher);
         match self.answer(id, bytes, Question::Encryption(request)).await? {
             Answer::Encryption(materials) => Ok(materials),
             Answer::Decryption(_) => Err(mixed_up()),
@@ -191,7 +191,7 @@ impl CachingCmm {
             self.cache.counters.count(Event::bypassed_identity_kdf);
             return self.partition.inner.decryption_materials(request).await;
         }
-        let id = IdRef::decryption(self.partition.number, request);
+        let id = IdRef::decryption(self.partition.number, request, &self.cache.hasher);
         match self.answer(id, 0, Question::Decryption(request)).await? {
             Answer::Decryption(materials) => Ok(materials),
             Answer::Encryption(_) => Err(mixed_up()),
