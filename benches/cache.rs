@@ -21,8 +21,9 @@ use tokio::runtime::Runtime;
 
 use manila::testing::FixedKeyKeyring;
 use manila::{
-    AlgorithmSuite, CacheSettings, CachingCmm, Client, Cmm, CreateKey, DefaultCmm, EncryptionContext, ExpectedContext,
-    GeneratedDataKey, Kms, KmsCiphertext, KmsKeyring, KmsPlaintext, KmsRequest, LocalKms,
+    AlgorithmSuite, CacheSettings, CachingCmm, Client, Cmm, CreateKey, DecryptionRequest, DefaultCmm,
+    EncryptionContext, EncryptionMaterials, ExpectedContext, GeneratedDataKey, KeyFuture, Keyring, Kms, KmsCiphertext,
+    KmsKeyring, KmsPlaintext, KmsRequest, LocalKms, Unwrapped, Wrapped,
 };
 
 use rounds::{Variant, best_tenth, median, take_turns, time};
@@ -39,25 +40,21 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 struct Distant(LocalKms);
 
 impl Kms for Distant {
-    fn generate_data_key<'a>(
-        &'a self,
-        request: KmsRequest<'a>,
-        length: usize,
-    ) -> manila::KeyFuture<'a, GeneratedDataKey> {
+    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
         Box::pin(async move {
             tokio::time::sleep(LATENCY).await;
             self.0.generate_data_key(request, length).await
         })
     }
 
-    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> manila::KeyFuture<'a, KmsCiphertext> {
+    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
         Box::pin(async move {
             tokio::time::sleep(LATENCY).await;
             self.0.encrypt(request, plaintext).await
         })
     }
 
-    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> manila::KeyFuture<'a, KmsPlaintext> {
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
         Box::pin(async move {
             tokio::time::sleep(LATENCY).await;
             self.0.decrypt(request, ciphertext).await
@@ -108,9 +105,34 @@ fn client(cmm: impl Cmm + 'static, cached: bool) -> Client {
     builder.suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build().unwrap()
 }
 
+/// Has the data key at hand, and an encrypted one that is as long as a KMS's.
+#[derive(Debug)]
+struct AtHand(FixedKeyKeyring);
+
+impl Keyring for AtHand {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async {
+            let mut wrapped = self.0.on_encrypt(materials).await?;
+            for key in &mut wrapped.encrypted_data_keys {
+                key.provider_info = vec![b'a'; 75];
+                key.ciphertext = vec![7; 184];
+            }
+            Ok(wrapped)
+        })
+    }
+
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        self.0.on_decrypt(request)
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
 /// A client with the data key at hand: what is left is the message itself.
 fn at_hand(cached: bool) -> Client {
-    client(DefaultCmm::new(FixedKeyKeyring::new(&[7; 32])), cached)
+    client(DefaultCmm::new(AtHand(FixedKeyKeyring::new(&[7; 32]))), cached)
 }
 
 fn context(tenant: &str) -> EncryptionContext {
