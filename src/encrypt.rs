@@ -62,7 +62,7 @@ impl Encryptor {
             message_id,
             context_bytes: stored.to_bytes()?,
             encryption_context: stored,
-            encrypted_data_keys: materials.encrypted_data_keys().to_vec(),
+            encrypted_data_keys: materials.shared_data_keys(),
             content: Content::Framed(settings.frame_length),
             commitment: derived.commitment,
         };

@@ -44,7 +44,9 @@
 //! |---|---|---|
 //! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that stand in without it; raw RSA keyrings |
 //! | `local-kms` | yes | [`LocalKms`], the embedded KMS |
+//! | `cache` | yes | [`CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`Kms`] for `aws_sdk_kms::Client`: AWS KMS, to be called from a tokio runtime |
+//! | `metrics` | | the cache's counters through the `metrics` facade; brings `cache` along |
 //! | `testing` | | the module `testing`: contracts for keyrings and KMSs, a keyring of a fixed key |
 //!
 //! Features add and never change a result. With none of them the crate still seals and opens, with raw keys or a
@@ -56,8 +58,8 @@
 //! `kms`; it is the only street with futures. **Bytes**: `client` hands them to a `stream` or straight to `encrypt` and
 //! `decrypt`, which lay them out with `message`; it is the only street that sees plaintext. They meet in `encrypt` and
 //! `decrypt` alone, and both end in `crypto`. `error`, `suite`, `policy` and `context` are for everyone.
-// The links to `LocalKms` above lead nowhere in documentation made without it.
-#![cfg_attr(not(feature = "local-kms"), allow(rustdoc::broken_intra_doc_links))]
+// The links to `LocalKms` and `CachingCmm` above lead nowhere in documentation made without them.
+#![cfg_attr(not(all(feature = "cache", feature = "local-kms")), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -123,6 +125,6 @@ pub use stream::write::EncryptWriter;
 pub use suite::AlgorithmSuite;
 
 /// The README's example, compiled and run with the other documentation tests.
-#[cfg(all(doctest, feature = "local-kms"))]
+#[cfg(all(doctest, feature = "cache", feature = "local-kms"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

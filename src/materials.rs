@@ -114,7 +114,7 @@ pub struct EncryptionMaterials {
     required_context_keys: BTreeSet<String>,
     signing_key: Option<crypto::SigningKey>,
     data_key: Option<DataKey>,
-    encrypted_data_keys: Vec<EncryptedDataKey>,
+    encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
 }
 
 impl EncryptionMaterials {
@@ -133,7 +133,7 @@ impl EncryptionMaterials {
             required_context_keys: BTreeSet::new(),
             signing_key: None,
             data_key: None,
-            encrypted_data_keys: Vec::new(),
+            encrypted_data_keys: Arc::default(),
         };
         if let Some(curve) = suite.curve() {
             let signing_key = crypto::SigningKey::generate(curve)?;
@@ -208,7 +208,7 @@ impl EncryptionMaterials {
         if self.data_key.is_none() && !wrapped.encrypted_data_keys.is_empty() {
             return broken("a keyring wrapped a data key where there is none");
         }
-        self.encrypted_data_keys.extend(wrapped.encrypted_data_keys);
+        Arc::make_mut(&mut self.encrypted_data_keys).extend(wrapped.encrypted_data_keys);
         Ok(())
     }
 
@@ -234,6 +234,10 @@ impl EncryptionMaterials {
     #[must_use]
     pub fn into_data_key(self) -> Option<DataKey> {
         self.data_key
+    }
+
+    pub(crate) fn shared_data_keys(&self) -> Arc<Vec<EncryptedDataKey>> {
+        self.encrypted_data_keys.clone()
     }
 
     pub(crate) fn into_signing_key(self) -> Option<crypto::SigningKey> {
@@ -287,7 +291,7 @@ pub struct Wrapped {
 pub struct DecryptionRequest {
     suite: AlgorithmSuite,
     commitment_policy: CommitmentPolicy,
-    encrypted_data_keys: Vec<EncryptedDataKey>,
+    encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
     header_context: EncryptionContext,
     expected_context: ExpectedContext,
     given_context: EncryptionContext,
@@ -321,7 +325,7 @@ impl DecryptionRequest {
         Self {
             suite,
             commitment_policy: CommitmentPolicy::ForbidEncryptAllowDecrypt,
-            encrypted_data_keys,
+            encrypted_data_keys: Arc::new(encrypted_data_keys),
             header_context: context.clone(),
             expected_context: ExpectedContext::any(),
             given_context: EncryptionContext::empty(),
@@ -332,7 +336,7 @@ impl DecryptionRequest {
     /// The same request for other data keys, as for a keyring that shows an inner one some of them or another order.
     #[must_use]
     pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
-        Self { encrypted_data_keys, ..self.clone() }
+        Self { encrypted_data_keys: Arc::new(encrypted_data_keys), ..self.clone() }
     }
 
     /// The message's algorithm suite. The reader's commitment policy allows it.

@@ -174,7 +174,10 @@ impl CachingCmm {
                 self.pass_by(Event::bypassed_too_long, question).await
             }
             Some(_) if !suite.has_kdf() => self.pass_by(Event::bypassed_identity_kdf, question).await,
-            Some(bytes) => self.answer(IdRef::encryption(self.partition.number, request), bytes, question).await,
+            Some(bytes) => {
+                let id = IdRef::encryption(self.partition.number, request, &self.cache.hasher);
+                self.answer(id, bytes, question).await
+            }
         };
         match answer? {
             Answer::Encryption(materials) => Ok(materials),
@@ -184,9 +187,11 @@ impl CachingCmm {
 
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
         let question = Question::Decryption(request);
-        let answer = match request.suite().has_kdf() {
-            false => self.pass_by(Event::bypassed_identity_kdf, question).await,
-            true => self.answer(IdRef::decryption(self.partition.number, request), 0, question).await,
+        let answer = if request.suite().has_kdf() {
+            let id = IdRef::decryption(self.partition.number, request, &self.cache.hasher);
+            self.answer(id, 0, question).await
+        } else {
+            self.pass_by(Event::bypassed_identity_kdf, question).await
         };
         match answer? {
             Answer::Decryption(materials) => Ok(materials),

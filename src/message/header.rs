@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -90,7 +91,8 @@ pub struct HeaderFields {
     pub(crate) encryption_context: EncryptionContext,
     /// As it stands in the message: the order of the pairs is the writer's.
     pub(crate) context_bytes: Vec<u8>,
-    pub(crate) encrypted_data_keys: Vec<EncryptedDataKey>,
+    /// Shared with what is asked for keys, and by all messages under one data key.
+    pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
     pub(crate) content: Content,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
 }
@@ -142,7 +144,7 @@ impl HeaderFields {
         out.extend_from_slice(&self.message_id);
         put_field(&mut out, &self.context_bytes)?;
         put_u16(&mut out, self.encrypted_data_keys.len())?;
-        for key in &self.encrypted_data_keys {
+        for key in &*self.encrypted_data_keys {
             put_field(&mut out, key.provider_id.as_bytes())?;
             put_field(&mut out, &key.provider_info)?;
             put_field(&mut out, &key.ciphertext)?;

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
+use std::sync::Arc;
+
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::codec::{Cursor, EndOfBytes};
@@ -209,7 +211,7 @@ impl HeaderParser {
                 message_id: std::mem::take(&mut self.message_id),
                 encryption_context: std::mem::take(&mut self.encryption_context),
                 context_bytes: std::mem::take(&mut self.context_bytes),
-                encrypted_data_keys: std::mem::take(&mut self.encrypted_data_keys),
+                encrypted_data_keys: Arc::new(std::mem::take(&mut self.encrypted_data_keys)),
                 content,
                 commitment,
             },

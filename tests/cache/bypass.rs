@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use manila::Cmm as _;
 use manila::testing::ready;
 use manila::{AlgorithmSuite, Client, CommitmentPolicy, ErrorKind};
 
@@ -109,7 +110,6 @@ fn a_suite_that_the_policy_forbids_is_refused_before_anyone_is_asked() {
         request.suite = Some(suite);
         request
     };
-    use manila::Cmm as _;
     let allowed = request(SUITE, CommitmentPolicy::RequireEncryptRequireDecrypt);
     ready(cached.cmm.encryption_materials(&allowed)).unwrap();
     for (suite, policy) in [

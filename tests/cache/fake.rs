@@ -59,16 +59,8 @@ impl Fake {
         Self::new(raw_aes(), false, pause)
     }
 
-    pub fn over(inner: impl Cmm + 'static, local: bool) -> Self {
-        Self::new(inner, local, Duration::ZERO)
-    }
-
     pub fn calls(&self) -> u64 {
         self.0.calls.load(Ordering::SeqCst)
-    }
-
-    pub fn most_at_once(&self) -> usize {
-        self.0.most_at_once.load(Ordering::SeqCst)
     }
 
     /// Calls wait from now on.

@@ -40,7 +40,7 @@ fn stampede(ids: u64) -> (Cached, Vec<Vec<u8>>) {
         cached.fake.open();
         let mut keys = Vec::new();
         for caller in callers {
-            let message = tokio::time::timeout(Duration::from_secs(60), caller).await.unwrap().unwrap().unwrap();
+            let message = tokio::time::timeout(Duration::from_mins(1), caller).await.unwrap().unwrap().unwrap();
             keys.push(data_key(&message));
         }
         keys
@@ -111,7 +111,7 @@ fn when_the_leader_is_killed_another_takes_over_and_nobody_waits_for_ever() {
         assert_eq!(cached.cmm.stats().in_flight, 1, "the call of the one who went away is no longer counted");
         cached.fake.open();
         for follower in followers {
-            tokio::time::timeout(Duration::from_secs(60), follower).await.unwrap().unwrap().unwrap();
+            tokio::time::timeout(Duration::from_mins(1), follower).await.unwrap().unwrap().unwrap();
         }
     });
     assert_eq!(cached.fake.calls(), 2);

@@ -41,7 +41,7 @@ fn written(cached: &Cached, len: impl Fn(usize) -> usize + Sync) -> BTreeMap<Vec
 fn the_limit_of_messages_is_exact() {
     for limit in [1, 2, 3, 10] {
         let cached = Cached::new(Fake::local(), |settings| settings.max_messages(limit));
-        let keys: Vec<_> = (0..2 * limit + 1).map(|_| cached.seal("").unwrap()).collect();
+        let keys: Vec<_> = (0..=2 * limit).map(|_| cached.seal("").unwrap()).collect();
         let limit = usize::try_from(limit).unwrap();
         assert!(keys[..limit].iter().all(|key| *key == keys[0]), "N-1 and N of {limit}");
         assert_ne!(keys[limit], keys[0], "N+1 of {limit}");

@@ -31,7 +31,9 @@ pub fn one_of_each() -> CacheStats {
     assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
     assert_eq!((cmm.stats().in_flight, cmm.stats().misses), (1, 2));
     cached.fake.open();
-    callers.iter_mut().for_each(|caller| drop(caller.poll().unwrap().unwrap()));
+    for caller in &mut callers {
+        caller.poll().unwrap().unwrap();
+    }
     // Four messages, and a fifth: a miss, three hits, exhausted, a miss.
     (0..5).for_each(|_| seal("messages", 1));
     // A hundred bytes, and one more.

@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 
 use lru::LruCache;
 
 use crate::cmm::caching::entry::{Age, Answer, Entry, Use};
 use crate::cmm::caching::flight::{Flight, Known};
-use crate::cmm::caching::id::{AsIdRef, Id, IdRef};
+use crate::cmm::caching::id::{AsIdRef, CarriedHash, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{Counters, Event};
 use crate::cmm::caching::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, yield_now};
@@ -23,7 +22,8 @@ const SHARDS: usize = if cfg!(manila_shuttle) { 2 } else { 16 };
 pub(super) struct Cache {
     pub(super) settings: CacheSettings,
     pub(super) counters: Counters,
-    hasher: RandomState,
+    /// What ids are hashed with: nobody outside can make them collide.
+    pub(super) hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     entries: AtomicUsize,
     /// Counts uses and generations.
@@ -32,8 +32,8 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Shard {
-    entries: LruCache<Id, Entry>,
-    flights: HashMap<Id, Known>,
+    entries: LruCache<Id, Entry, CarriedHash>,
+    flights: HashMap<Id, Known, CarriedHash>,
 }
 
 /// What the cache has on a question.
@@ -53,7 +53,10 @@ pub(super) struct Old {
 
 impl Cache {
     pub(super) fn new(settings: CacheSettings) -> Self {
-        let shard = |_| Mutex::new(Shard { entries: LruCache::unbounded(), flights: HashMap::new() });
+        let shard = |_| {
+            let entries = LruCache::unbounded_with_hasher(CarriedHash::default());
+            Mutex::new(Shard { entries, flights: HashMap::default() })
+        };
         Self {
             settings,
             counters: Counters::default(),
@@ -70,8 +73,8 @@ impl Cache {
 
     /// Uses an entry for a message of `bytes`.
     pub(super) fn take(&self, id: IdRef<'_>, bytes: u64) -> Found {
-        let id: &dyn AsIdRef = &id;
         let mut shard = self.shard(id);
+        let id: &dyn AsIdRef = &id;
         let Some(entry) = shard.entries.get_mut(id) else { return Found::Nothing };
         entry.used_at = self.tick();
         let generation = entry.generation;
@@ -93,12 +96,12 @@ impl Cache {
     pub(super) fn put(&self, id: IdRef<'_>, answer: Answer, bytes: u64) {
         let mut entry = Entry::new(answer, self.tick(), bytes, &self.settings);
         entry.used_at = self.tick();
-        if let Some(older) = self.shard(&id).entries.get_mut(&id as &dyn AsIdRef) {
+        if let Some(older) = self.shard(id).entries.get_mut(&id as &dyn AsIdRef) {
             *older = entry;
             return;
         }
         self.make_room();
-        let replaced = self.shard(&id).entries.put(id.to_id(), entry);
+        let replaced = self.shard(id).entries.put(id.to_id(), entry);
         if replaced.is_some() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
         }
@@ -106,8 +109,8 @@ impl Cache {
 
     /// Puts off the renewal of an entry, if it is still there.
     pub(super) fn put_off(&self, id: IdRef<'_>, generation: u64) {
-        let id: &dyn AsIdRef = &id;
         let mut shard = self.shard(id);
+        let id: &dyn AsIdRef = &id;
         if let Some(entry) = shard.entries.peek_mut(id).filter(|entry| entry.generation == generation) {
             entry.put_off(&self.settings);
         }
@@ -124,7 +127,7 @@ impl Cache {
 
     /// The flight for a question: the one that is under way, or a new one.
     pub(super) fn flight(&self, id: IdRef<'_>) -> Flight {
-        let mut shard = self.shard(&id);
+        let mut shard = self.shard(id);
         let known: Option<&Known> = shard.flights.get(&id as &dyn AsIdRef);
         if let Some(flight) = known.and_then(Known::join) {
             return flight;
@@ -145,8 +148,8 @@ impl Cache {
     }
 
     fn forget_flight(&self, id: IdRef<'_>, which: impl FnOnce(&Known) -> bool) {
-        let id: &dyn AsIdRef = &id;
         let mut shard = self.shard(id);
+        let id: &dyn AsIdRef = &id;
         if shard.flights.get(id).is_some_and(which) {
             shard.flights.remove(id);
         }
@@ -181,8 +184,9 @@ impl Cache {
         self.tick.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn shard(&self, id: &dyn AsIdRef) -> MutexGuard<'_, Shard> {
-        let hash = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or_default();
+    fn shard(&self, id: IdRef<'_>) -> MutexGuard<'_, Shard> {
+        // Other bits than those that find a place within the shard's maps.
+        let hash = usize::try_from((id.hash() >> 32) % SHARDS as u64).unwrap_or_default();
         // The remainder is below the number of shards, and there is at least one.
         let [first, ..] = &self.shards;
         lock(self.shards.get(hash).unwrap_or(first))
@@ -207,7 +211,7 @@ mod tests {
 
     /// Seconds.
     #[derive(Clone, Debug, Default)]
-    struct Hand(std::sync::Arc<std::sync::atomic::AtomicU64>);
+    struct Hand(std::sync::Arc<AtomicU64>);
 
     impl Clock for Hand {
         fn now(&self) -> SystemTime {
@@ -236,12 +240,12 @@ mod tests {
         let watch = data_key.watch();
         let materials = EncryptionMaterials::new(suite, &EncryptionContext::empty()).unwrap();
         let answer = Answer::Encryption(materials.with_data_key(data_key).unwrap());
-        cache.put(IdRef::encryption(0, &request(name)), answer, 0);
+        cache.put(IdRef::encryption(0, &request(name), &cache.hasher), answer, 0);
         watch
     }
 
     fn take(cache: &Cache, name: &str) -> Found {
-        cache.take(IdRef::encryption(0, &request(name)), 0)
+        cache.take(IdRef::encryption(0, &request(name), &cache.hasher), 0)
     }
 
     fn is_kept(watch: &Weak<Zeroizing<Vec<u8>>>) -> bool {
@@ -307,7 +311,7 @@ mod tests {
     fn a_flight_that_everyone_has_left_is_forgotten() {
         let cache = Cache::new(settings(1));
         let (a, b) = (request("a"), request("b"));
-        let (a, b) = (IdRef::encryption(0, &a), IdRef::encryption(0, &b));
+        let (a, b) = (IdRef::encryption(0, &a, &cache.hasher), IdRef::encryption(0, &b, &cache.hasher));
         let flights = || cache.shards.iter().map(|shard| lock(shard).flights.len()).sum::<usize>();
         let (first, second, other) = (cache.flight(a), cache.flight(a), cache.flight(b));
         assert_eq!(flights(), 2);

@@ -1,0 +1,72 @@
+//! Rates of variants that take turns, so that whatever else the machine does falls on all of them.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// How long a variant runs in one round: less than a scheduler's slice, so that most turns are undisturbed.
+const TURN: Duration = Duration::from_millis(3);
+
+/// Work on a number of threads: it is told which thread it is on, and how often to do it.
+#[derive(Clone, Copy)]
+pub struct Variant<'a> {
+    threads: usize,
+    work: &'a (dyn Fn(usize, u64) + Sync),
+}
+
+impl<'a> Variant<'a> {
+    pub fn new(threads: usize, work: &'a (dyn Fn(usize, u64) + Sync)) -> Self {
+        Self { threads, work }
+    }
+
+    /// So many times that it takes a turn.
+    fn count(&self) -> u64 {
+        // The first time of all may fill a cache.
+        time(self.threads, 1, self.work);
+        let mut count = 1;
+        let quickest = |count| (0..5).map(|_| time(self.threads, count, self.work)).min();
+        while quickest(count) < Some(TURN) {
+            count *= 2;
+        }
+        count
+    }
+}
+
+/// The rate of each variant, per second and all threads together, in each round.
+pub fn take_turns(rounds: usize, variants: &[Variant<'_>]) -> Vec<Vec<f64>> {
+    let counts: Vec<_> = variants.iter().map(Variant::count).collect();
+    let rate = |(variant, count): (&Variant<'_>, &u64)| {
+        (variant.threads as u64 * count) as f64 / time(variant.threads, *count, variant.work).as_secs_f64()
+    };
+    (0..rounds).map(|_| variants.iter().zip(&counts).map(rate).collect()).collect()
+}
+
+pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// What a tenth of the rounds reach: what a program can do where others leave it the machine.
+pub fn best_tenth(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() * 9 / 10]
+}
+
+/// How long `threads` threads take that do the work `count` times each: from the first to start to the last to end.
+pub fn time(threads: usize, count: u64, work: &(dyn Fn(usize, u64) + Sync)) -> Duration {
+    let start = Barrier::new(threads);
+    let run = |thread| {
+        start.wait();
+        let started = Instant::now();
+        work(thread, count);
+        (started, Instant::now())
+    };
+    let times: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let first = times.iter().map(|(started, _)| *started).min().unwrap();
+    let last = times.iter().map(|(_, ended)| *ended).max().unwrap();
+    last - first
+}
