@@ -20,7 +20,7 @@ const DECADES: [&str; 6] = ["10", "100", "1,000", "10,000", "100,000", "1,000,00
 const BAR: f64 = 12.0;
 
 /// On a ground of its own, light or dark as the reader has it.
-const HEAD: &str = r#"<style>
+const HEAD: &str = r"<style>
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
 .faint { fill: #59636e }
@@ -37,7 +37,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
   .cached { fill: #4493f8 }
 }
 </style>
-"#;
+";
 
 /// The plot, as an SVG document.
 pub fn svg(figures: &[Figure]) -> String {

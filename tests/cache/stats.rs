@@ -1,6 +1,6 @@
 //! What is counted and told, and that no secret is.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -121,7 +121,7 @@ impl Subscriber for Listener {
         struct Text(String);
         impl Visit for Text {
             fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                self.0 += &format!("{field}={value:?};");
+                let _ = write!(self.0, "{field}={value:?};");
             }
         }
         let mut text = Text(String::new());
