@@ -125,6 +125,14 @@ impl Cache {
         }
     }
 
+    /// The entries and flights that the shards hold, seen one after the other.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        self.shards.iter().map(lock).fold((0, 0), |(entries, flights), shard| {
+            (entries.saturating_add(shard.entries.len()), flights.saturating_add(shard.flights.len()))
+        })
+    }
+
     /// The flight for a question: the one that is under way, or a new one.
     pub(super) fn flight(&self, id: IdRef<'_>) -> Flight {
         let mut shard = self.shard(id);
@@ -312,7 +320,7 @@ mod tests {
         let cache = Cache::new(settings(1));
         let (a, b) = (request("a"), request("b"));
         let (a, b) = (IdRef::encryption(0, &a, &cache.hasher), IdRef::encryption(0, &b, &cache.hasher));
-        let flights = || cache.shards.iter().map(|shard| lock(shard).flights.len()).sum::<usize>();
+        let flights = || cache.held().1;
         let (first, second, other) = (cache.flight(a), cache.flight(a), cache.flight(b));
         assert_eq!(flights(), 2);
         drop(first);
