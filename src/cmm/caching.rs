@@ -7,6 +7,8 @@
 mod cache;
 mod entry;
 mod flight;
+#[cfg(test)]
+mod for_tests;
 mod id;
 #[cfg(all(test, manila_shuttle))]
 mod model_tests;
@@ -22,11 +24,10 @@ use crate::cmm::{Cmm, EncryptionRequest};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
 use crate::poll::poll_once;
-use crate::suite::AlgorithmSuite;
 
 use cache::{Cache, Found, Old};
 use entry::Answer;
-use flight::{Flight, Turn};
+use flight::Turn;
 use id::IdRef;
 use stats::Event;
 
@@ -100,7 +101,7 @@ impl DataKeyCache {
     /// What the cache has done so far, and what it holds.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.cache.counters.read(self.cache.len())
+        self.cache.stats()
     }
 
     /// Forgets all entries. Keys that are in use are wiped when their users are done.
@@ -167,7 +168,7 @@ impl CachingCmm {
     /// What its cache has done so far, and what it holds, all partitions together.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.cache.counters.read(self.cache.len())
+        self.cache.stats()
     }
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
@@ -238,8 +239,9 @@ impl CachingCmm {
 
     /// Asks for all who ask the same, or waits for him who does. No answer means that there is one in the cache now.
     async fn fly(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>) -> Result<Option<Answer>> {
-        let ticket = Ticket { cache: &self.cache, id, flight: Some(self.cache.flight(id)) };
-        let Some(flight) = &ticket.flight else { return Ok(None) };
+        // Dropped in the opposite order: the flight is left before it is looked whether anybody is still on it.
+        let _departure = Departure { cache: &self.cache, id };
+        let flight = self.cache.flight(id);
         let lead = match flight.turn().await {
             Turn::Lead(lead) => lead,
             Turn::Follow(outcome) => {
@@ -248,7 +250,7 @@ impl CachingCmm {
             }
         };
         let land = |outcome: std::result::Result<(), &Error>| {
-            self.cache.end_flight(id, flight);
+            self.cache.end_flight(id, &flight);
             lead.land(outcome);
         };
         // Another flight may have landed between the look into the cache and this one's start.
@@ -299,8 +301,7 @@ impl CachingCmm {
 
     /// Keeps an answer, unless the manager chose a suite whose keys are not to be kept.
     fn keep(&self, id: IdRef<'_>, answer: Answer, bytes: u64) -> Answer {
-        let keeps = |suite: AlgorithmSuite| suite.has_kdf();
-        if matches!(&answer, Answer::Encryption(materials) if !keeps(materials.suite())) {
+        if matches!(&answer, Answer::Encryption(materials) if !materials.suite().has_kdf()) {
             return answer;
         }
         self.cache.put(id, answer.share(), bytes);
@@ -329,16 +330,14 @@ enum Question<'a> {
     Decryption(&'a DecryptionRequest),
 }
 
-/// A place on a flight; the last one to leave it takes it out of the cache's books.
-struct Ticket<'a> {
+/// That someone leaves a flight; the last one to do so takes it out of the cache's books.
+struct Departure<'a> {
     cache: &'a Cache,
     id: IdRef<'a>,
-    flight: Option<Flight>,
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for Departure<'_> {
     fn drop(&mut self) {
-        self.flight = None;
         self.cache.forget_empty_flight(self.id);
     }
 }

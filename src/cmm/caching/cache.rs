@@ -11,7 +11,7 @@ use crate::cmm::caching::entry::{Age, Answer, Entry, Use};
 use crate::cmm::caching::flight::{Flight, Known};
 use crate::cmm::caching::id::{AsIdRef, CarriedHash, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
-use crate::cmm::caching::stats::{Counters, Event};
+use crate::cmm::caching::stats::{CacheStats, Counters, Event};
 use crate::cmm::caching::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, yield_now};
 
 /// Fewer in the model: each lock is a place where threads may change.
@@ -67,6 +67,10 @@ impl Cache {
         }
     }
 
+    pub(super) fn stats(&self) -> CacheStats {
+        self.counters.read(self.len())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
     }
@@ -94,8 +98,7 @@ impl Cache {
 
     /// Keeps an answer that has just been used for a message of `bytes`, in the place of an older one.
     pub(super) fn put(&self, id: IdRef<'_>, answer: Answer, bytes: u64) {
-        let mut entry = Entry::new(answer, self.tick(), bytes, &self.settings);
-        entry.used_at = self.tick();
+        let entry = Entry::new(answer, self.tick(), bytes, &self.settings);
         if let Some(older) = self.shard(id).entries.get_mut(&id as &dyn AsIdRef) {
             *older = entry;
             return;
@@ -203,43 +206,17 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Weak;
-    use std::time::{Duration, SystemTime};
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::cmm::EncryptionRequest;
+    use crate::cmm::caching::for_tests::{Hand, request};
     use crate::context::EncryptionContext;
     use crate::materials::{DataKey, EncryptionMaterials};
-    use crate::policy::CommitmentPolicy;
     use crate::suite::AlgorithmSuite;
-
-    /// Seconds.
-    #[derive(Clone, Debug, Default)]
-    struct Hand(std::sync::Arc<AtomicU64>);
-
-    impl Clock for Hand {
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::SeqCst))
-        }
-    }
-
-    fn request(name: &str) -> EncryptionRequest {
-        EncryptionRequest {
-            encryption_context: EncryptionContext::new([("id", name)]).unwrap(),
-            suite: None,
-            commitment_policy: CommitmentPolicy::default(),
-            required_context_keys: BTreeSet::new(),
-            max_plaintext_len: Some(0),
-        }
-    }
 
     /// Keeps an answer, and returns what shows whether its data key is still in memory.
     fn put(cache: &Cache, name: &str) -> Weak<Zeroizing<Vec<u8>>> {
@@ -248,12 +225,12 @@ mod tests {
         let watch = data_key.watch();
         let materials = EncryptionMaterials::new(suite, &EncryptionContext::empty()).unwrap();
         let answer = Answer::Encryption(materials.with_data_key(data_key).unwrap());
-        cache.put(IdRef::encryption(0, &request(name), &cache.hasher), answer, 0);
+        cache.put(IdRef::encryption(0, &request(name, 0), &cache.hasher), answer, 0);
         watch
     }
 
     fn take(cache: &Cache, name: &str) -> Found {
-        cache.take(IdRef::encryption(0, &request(name), &cache.hasher), 0)
+        cache.take(IdRef::encryption(0, &request(name, 0), &cache.hasher), 0)
     }
 
     fn is_kept(watch: &Weak<Zeroizing<Vec<u8>>>) -> bool {
@@ -318,7 +295,7 @@ mod tests {
     #[test]
     fn a_flight_that_everyone_has_left_is_forgotten() {
         let cache = Cache::new(settings(1));
-        let (a, b) = (request("a"), request("b"));
+        let (a, b) = (request("a", 0), request("b", 0));
         let (a, b) = (IdRef::encryption(0, &a, &cache.hasher), IdRef::encryption(0, &b, &cache.hasher));
         let flights = || cache.held().1;
         let (first, second, other) = (cache.flight(a), cache.flight(a), cache.flight(b));

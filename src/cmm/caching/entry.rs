@@ -90,12 +90,12 @@ pub(super) enum Use {
 }
 
 impl Entry {
-    /// An answer that has just been used for a message of `bytes`.
-    pub(super) fn new(answer: Answer, generation: u64, bytes: u64, settings: &CacheSettings) -> Self {
+    /// An answer that has just, at this tick, been used for a message of `bytes`.
+    pub(super) fn new(answer: Answer, tick: u64, bytes: u64, settings: &CacheSettings) -> Self {
         Self {
             answer,
-            generation,
-            used_at: 0,
+            generation: tick,
+            used_at: tick,
             age: Age::new(&*settings.clock),
             messages: 1,
             bytes,

@@ -7,7 +7,7 @@
 //! is found by one), the counters of the statistics, and weak memory: shuttle's atomics are sequentially consistent, and
 //! the cache's say nothing about other memory than their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
@@ -15,21 +15,19 @@ use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::spawn;
 use shuttle::{Config, Runner};
 
-use crate::clock::Clock;
 use crate::cmm::caching::cache::Cache;
+use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
 use crate::cmm::{Cmm, EncryptionRequest};
-use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
-use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
 const RUNS: usize = 20_000;
@@ -123,20 +121,6 @@ impl Cmm for Model {
     }
 }
 
-/// Stands still until it is set.
-#[derive(Clone, Debug, Default)]
-struct Hand(Arc<AtomicU64>);
-
-impl Clock for Hand {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// A cache over a model, and which data key was used how often.
 #[derive(Clone)]
 struct Scene {
@@ -159,7 +143,7 @@ impl Scene {
     }
 
     async fn ask(&self, name: &str) -> Result<Vec<u8>> {
-        let request = request(name);
+        let request = request(name, 1);
         let materials = self.cmm.encryption_materials(&request).await?;
         let key = materials.data_key().unwrap().expose_secret().to_vec();
         *self.used.lock().unwrap().entry(key.clone()).or_insert(0) += 1;
@@ -183,16 +167,6 @@ impl Scene {
         assert_eq!(flights, 0, "flights that nobody is on");
         assert_eq!(self.cmm.stats().in_flight, 0);
         assert!(entries <= self.cache().settings.capacity);
-    }
-}
-
-fn request(name: &str) -> EncryptionRequest {
-    EncryptionRequest {
-        encryption_context: EncryptionContext::new([("id", name)]).unwrap(),
-        suite: None,
-        commitment_policy: CommitmentPolicy::default(),
-        required_context_keys: BTreeSet::new(),
-        max_plaintext_len: Some(1),
     }
 }
 

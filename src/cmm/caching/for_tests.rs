@@ -1,0 +1,36 @@
+//! What the tests of the cache and its model have in common.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Clock;
+use crate::cmm::EncryptionRequest;
+use crate::context::EncryptionContext;
+use crate::policy::CommitmentPolicy;
+
+/// Stands still until it is set, in seconds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hand(pub(super) Arc<AtomicU64>);
+
+impl Clock for Hand {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A request for a message of so many bytes; requests of different names have different ids.
+pub(super) fn request(name: &str, bytes: u64) -> EncryptionRequest {
+    EncryptionRequest {
+        encryption_context: EncryptionContext::new([("id", name)]).unwrap(),
+        suite: None,
+        commitment_policy: CommitmentPolicy::default(),
+        required_context_keys: BTreeSet::new(),
+        max_plaintext_len: Some(bytes),
+    }
+}
