@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::kms::KeyArn;
+use crate::kms::{KeyArn, is_arn_part};
 
 /// The partition and the accounts whose keys a discovery keyring may use, whatever else a message names.
 ///
@@ -49,16 +49,9 @@ impl DiscoveryFilter {
 
 /// Fails unless `text` can be a part of an ARN.
 pub(super) fn check_part(what: &str, text: &str) -> Result<()> {
-    if is_part(text) {
+    if is_arn_part(text) {
         return Ok(());
     }
     let detail = format!("{} is not {what}: it has lower-case letters, digits and hyphens", quoted(text));
     Err(Error::new(ErrorKind::InvalidInput, detail))
-}
-
-/// Whether `text` can be a partition, a region or an account. ARNs come from messages that nobody has verified yet,
-/// and a KMS may make the name of a host from a region.
-pub(super) fn is_part(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.bytes().all(plain)
 }

@@ -4,8 +4,8 @@
 //! `aws-kms-mrk-match-for-decrypt.md`.
 
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part, is_part};
-use crate::kms::KeyArn;
+use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
+use crate::kms::{KeyArn, is_arn_part};
 
 /// Which keys a keyring uses.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ fn check_key_id(key_id: &str) -> Result<()> {
 
 /// Whether a discovery keyring may ask for a key. What is no part of an ARN for any filter is none without one.
 fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
-    let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_part);
+    let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_arn_part);
     well_formed && filter.is_none_or(|filter| filter.admits(arn))
 }
 

@@ -99,8 +99,7 @@ impl MultiKeyring {
         others: impl IntoIterator<Item = I>,
     ) -> Result<Self> {
         let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::new(kms, arn));
-        let others = others.into_iter().map(|arn| keyring(arn.into())).collect::<Result<Vec<_>>>()?;
-        Ok(others.into_iter().fold(Self::new(keyring(generator.into())?), Self::child))
+        of_keys(keyring, generator.into(), others.into_iter().map(Into::into))
     }
 
     /// The same, multi-Region aware ([`KmsKeyring::mrk_aware`]).
@@ -116,8 +115,7 @@ impl MultiKeyring {
         let (generator, others) = (generator.into(), others.into_iter().map(Into::into).collect::<Vec<String>>());
         check_unique([&generator].into_iter().chain(&others))?;
         let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::mrk_aware(kms, arn));
-        let others = others.into_iter().map(keyring).collect::<Result<Vec<_>>>()?;
-        Ok(others.into_iter().fold(Self::new(keyring(generator)?), Self::child))
+        of_keys(keyring, generator, others)
     }
 
     /// Opens with whichever key the message names, if the filter admits it, asking the regions in this order
@@ -150,6 +148,16 @@ impl MultiKeyring {
         };
         of_regions(regions.into_iter().map(keyring))
     }
+}
+
+/// The others are made first: of several that cannot be, the error is that of the first of them.
+fn of_keys<K: Kms + 'static>(
+    keyring: impl Fn(String) -> Result<KmsKeyring<K>>,
+    generator: String,
+    others: impl IntoIterator<Item = String>,
+) -> Result<MultiKeyring> {
+    let others = others.into_iter().map(&keyring).collect::<Result<Vec<_>>>()?;
+    Ok(others.into_iter().fold(MultiKeyring::new(keyring(generator)?), MultiKeyring::child))
 }
 
 fn of_regions<K: Kms + 'static>(mut keyrings: impl Iterator<Item = Result<KmsKeyring<K>>>) -> Result<MultiKeyring> {

@@ -60,7 +60,7 @@ impl Blob {
     /// Decrypts with the material that encrypted, if the key is the one asked for.
     pub(super) fn open(&self, key: &Key, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
         if self.key != key.id {
-            let message = "the ciphertext was encrypted under another key".to_owned();
+            let message = "the ciphertext was encrypted under another key";
             return Err(refused("IncorrectKeyException", message));
         }
         let material = key.material.materials.iter().find(|material| material.id == self.material);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Result, quoted};
+use crate::kms::is_arn_part;
 use crate::kms::local::answer::invalid;
 use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::root_key::RootKey;
@@ -133,8 +134,7 @@ impl LocalKmsBuilder {
 
 /// What regions are called, so that their names fit into ARNs.
 pub(super) fn check_region(region: &str) -> Result<()> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=MAX_REGION_LEN).contains(&region.len()) && region.bytes().all(allowed) {
+    if region.len() <= MAX_REGION_LEN && is_arn_part(region) {
         return Ok(());
     }
     let message = format!("{} is no region: it has lowercase letters, digits and hyphens", quoted(region));

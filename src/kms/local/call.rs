@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::LocalKms;
-use crate::kms::local::access;
+use crate::kms::local::access::{self, Permission};
 use crate::kms::local::answer::{code_of, refused};
 use crate::kms::local::audit::Event;
 use crate::kms::local::clock::{from_millis, to_millis};
@@ -188,20 +188,31 @@ impl Call<'_> {
         tables: &impl Tables,
         name: &str,
     ) -> Result<Key> {
+        self.permitted(operation, context, tables, name).map(|(key, _)| key)
+    }
+
+    /// The same, with what permits the operation.
+    pub(super) fn permitted(
+        &self,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        tables: &impl Tables,
+        name: &str,
+    ) -> Result<(Key, Permission)> {
         check_name(operation, name)?;
         let key = self.find(tables, name)?;
         match operation {
             Operation::ReEncryptFrom => *self.source_arn.borrow_mut() = Some(key.arn.clone()),
             _ => self.names(&key),
         }
-        access::permission(self.kms, tables, &key, operation, context)?;
+        let permission = access::permission(self.kms, tables, &key, operation, context)?;
         operation.check_state(key.state(self.now))?;
         if operation.uses_newest_material()
             && overdue::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
         {
             self.due.borrow_mut().push(key.id.clone());
         }
-        Ok(key)
+        Ok((key, permission))
     }
 
     /// The key that a name stands for, whoever may use it.

@@ -104,8 +104,7 @@ fn delete(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<(
 /// Removes imported material that has expired.
 fn forget_material(tables: &mut Writing<'_>, key_id: &str) -> Result<()> {
     if let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? {
-        material.materials.clear();
-        material.expiry = None;
+        material.forget();
         tables.put(Table::Materials, key_id, &material)?;
     }
     Ok(())

@@ -8,12 +8,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub(super) fn arn(&self, resource: &str) -> String {
-        format!("arn:aws:kms:{}:{}:{resource}", self.region, self.account)
-    }
-
     pub(super) fn key_arn(&self, key_id: &str) -> String {
-        self.arn(&format!("key/{key_id}"))
+        format!("arn:aws:kms:{}:{}:key/{key_id}", self.region, self.account)
     }
 
     /// Where records of this region are stored.

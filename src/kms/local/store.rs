@@ -133,8 +133,7 @@ impl Store {
 
     fn of_database(database: Database, root: RootKey) -> Result<Self> {
         let (header, seal) = Header::open(&read_header(&database)?, root)?;
-        let store =
-            Self { state: RwLock::new(State { database, header, seal }), latest: AtomicU64::new(0), path: None };
+        let store = Self::of(State { database, header, seal });
         store.read(verify)?;
         Ok(store)
     }
@@ -152,7 +151,11 @@ impl Store {
         put_header(&transaction, &header, &seal)?;
         put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
         transaction.commit().map_err(storage_error)?;
-        Ok(Self { state: RwLock::new(State { database, header, seal }), latest: AtomicU64::new(0), path: None })
+        Ok(Self::of(State { database, header, seal }))
+    }
+
+    fn of(state: State) -> Self {
+        Self { state: RwLock::new(state), latest: AtomicU64::new(0), path: None }
     }
 
     pub(super) fn region(&self) -> String {
@@ -176,10 +179,7 @@ impl Store {
         self.with(|state| {
             let latest = self.latest.load(Ordering::Acquire);
             let transaction = state.database.begin_read().map_err(storage_error)?;
-            let manifest = Manifest::load(&state.seal, &|row| match transaction.open_table(MANIFEST_TABLE) {
-                Ok(table) => manifest_row(&table, row),
-                Err(error) => Err(storage_error(error)),
-            })?;
+            let manifest = Manifest::load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
             self.check(latest, &manifest)?;
             work(&Reading { transaction, seal: &state.seal, manifest })
         })
@@ -282,6 +282,15 @@ pub(super) trait Tables {
         self.first_ids(table, prefix, usize::MAX)
     }
 
+    /// All records of a table whose ids begin with `prefix`, in order, each with the rest of its id.
+    fn all<T: DeserializeOwned>(&self, table: Table, prefix: &str) -> Result<Vec<(String, T)>> {
+        let record = |id: String| {
+            let record = self.get(table, &id)?.ok_or_else(damaged)?;
+            Ok((id.strip_prefix(prefix).unwrap_or_default().to_owned(), record))
+        };
+        self.ids(table, prefix)?.into_iter().map(record).collect()
+    }
+
     /// The bytes of the record of `id`, if the manifest and the table agree on it.
     fn record(&self, table: Table, id: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
         match (self.counter(table, id)?, self.row(table, id)?) {
@@ -307,7 +316,7 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
-        manifest_row(&self.transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
+        manifest_row_of(&self.transaction, row)
     }
 }
 
@@ -450,6 +459,10 @@ fn row_of(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> 
 fn manifest_row(table: &impl ReadableTable<u16, &'static [u8]>, row: u16) -> Result<Option<Vec<u8>>> {
     let Some(found) = table.get(row).map_err(storage_error)? else { return Ok(None) };
     bounded(found.value()).map(|row| Some(row.to_vec()))
+}
+
+fn manifest_row_of(transaction: &ReadTransaction, row: u16) -> Result<Option<Vec<u8>>> {
+    manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
 }
 
 fn manifest_row_in(transaction: &WriteTransaction, row: u16) -> Result<Option<Vec<u8>>> {

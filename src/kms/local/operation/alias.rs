@@ -50,8 +50,7 @@ impl LocalKms {
             access::permission(self, tables, &old, Operation::UpdateAlias, None)?;
             let new = call.key(tables, target)?;
             if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
-                let message =
-                    "an alias goes from a key that encrypts to another such, from an HMAC key to another".to_owned();
+                let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
                 return Err(invalid("ValidationException", message));
             }
             tables.put(Table::Aliases, &self.place().row(alias), &AliasRecord { key_id: new.id })

@@ -113,7 +113,7 @@ impl LocalKms {
             if crypto::equal(&right, mac) {
                 return Ok(());
             }
-            let message = "the code is not that of the message under this key".to_owned();
+            let message = "the code is not that of the message under this key";
             Err(refused("KMSInvalidMacException", message))
         })
     }

@@ -3,7 +3,7 @@
 use crate::crypto;
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::access::{self, Permission};
+use crate::kms::local::access::Permission;
 use crate::kms::local::answer::{invalid, refused};
 use crate::kms::local::call::check_name;
 use crate::kms::local::operation::Operation;
@@ -12,7 +12,7 @@ use crate::kms::local::record::grant::{
     CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, grant_row, load, of_key,
 };
 use crate::kms::local::record::key::{Key, KeySpec};
-use crate::kms::local::store::Table;
+use crate::kms::local::store::{Table, Tables};
 
 /// The most grants on a key. Each call that a key's policy is silent on looks at all of them.
 const MAX_GRANTS: usize = 1000;
@@ -31,15 +31,14 @@ impl LocalKms {
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
         self.write(Operation::CreateGrant, |tables, call| {
             let context = request.constraint.as_ref().map(GrantConstraint::pairs);
-            let key = call.key_for(Operation::CreateGrant, context, tables, key_id)?;
+            let (key, by) = call.permitted(Operation::CreateGrant, context, tables, key_id)?;
             let grant = GrantRecord::new(&request, self.principal(), call.now);
             check(&grant, &key)?;
-            let by = access::permission(self, tables, &key, Operation::CreateGrant, context)?;
             if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
                 let message = "a grant that is passed on allows no more than one's own";
                 return Err(refused("AccessDeniedException", message));
             }
-            if of_key(tables, &key)?.len() >= MAX_GRANTS {
+            if tables.ids(Table::Grants, &grant_row(&key, ""))?.len() >= MAX_GRANTS {
                 let message = format!("a key has at most {MAX_GRANTS} grants: revoke or retire some");
                 return Err(invalid("LimitExceededException", message));
             }

@@ -48,7 +48,7 @@ impl LocalKms {
             }
             let fingerprint = fingerprint(&key.id, material)?;
             if !key.material.fingerprint.is_empty() && !crypto::equal(&key.material.fingerprint, &*fingerprint) {
-                let message = "this is not the material that was imported first".to_owned();
+                let message = "this is not the material that was imported first";
                 return Err(refused("IncorrectKeyMaterialException", message));
             }
             forget(tables, &mut key)?;
@@ -80,8 +80,7 @@ impl LocalKms {
 }
 
 fn forget(tables: &mut Writing<'_>, key: &mut Key) -> Result<()> {
-    key.material.materials.clear();
-    match key.material.expiry.take() {
+    match key.material.forget() {
         Some(expiry) => Deadline::Expiry.unset(tables, expiry, &key.id),
         None => Ok(()),
     }

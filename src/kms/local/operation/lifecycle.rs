@@ -7,6 +7,7 @@ use uuid::Builder;
 
 use crate::crypto;
 use crate::error::{Result, quoted};
+use crate::kms::MULTI_REGION_PREFIX;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access;
 use crate::kms::local::answer::{check_len, invalid, refused};
@@ -17,9 +18,7 @@ use crate::kms::local::operation::Operation;
 use crate::kms::local::operation::rotation::{self, check_can_rotate};
 use crate::kms::local::overdue::Deadline;
 use crate::kms::local::record::alias;
-use crate::kms::local::record::key::{
-    CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MULTI_REGION_PREFIX, MaterialRecord,
-};
+use crate::kms::local::record::key::{CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
 use crate::kms::local::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
@@ -61,10 +60,8 @@ impl LocalKms {
                 record: KeyRecord {
                     description: request.description.clone(),
                     tags: request.tags.clone(),
-                    created: call.now,
-                    enabled: true,
-                    deletion: None,
                     policy: request.policy.clone(),
+                    ..KeyRecord::new(call.now)
                 },
                 material: MaterialRecord {
                     spec: request.spec,
@@ -221,7 +218,7 @@ impl LocalKms {
             }
             let mut key = call.key(tables, key_id)?;
             if key.is_primary() && key.material.regions.len() > 1 {
-                let message = "a primary key with replicas cannot be deleted: delete the replicas first".to_owned();
+                let message = "a primary key with replicas cannot be deleted: delete the replicas first";
                 return Err(refused("KMSInvalidStateException", message));
             }
             let deadline = days_after(call.now, days);
@@ -269,11 +266,11 @@ fn new_id(multi_region: bool) -> Result<String> {
     Ok(if multi_region { format!("{MULTI_REGION_PREFIX}{}", uuid.simple()) } else { uuid.to_string() })
 }
 
-pub(in crate::kms::local) fn check_description(description: &str) -> Result<()> {
+fn check_description(description: &str) -> Result<()> {
     check_len("characters of a description", description.chars().count(), 0..=MAX_DESCRIPTION_CHARS)
 }
 
-pub(in crate::kms::local) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     let failed = |message: String| Err(invalid("TagException", message));
     if tags.len() > MAX_TAGS {
         return failed(format!("a key has at most {MAX_TAGS} tags"));

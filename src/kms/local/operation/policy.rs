@@ -3,7 +3,6 @@
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access::check_policy;
-use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::policy::owner;
 
@@ -46,11 +45,10 @@ impl LocalKms {
     }
 
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
-        self.write(Operation::PutKeyPolicy, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
+        self.change(Operation::PutKeyPolicy, key_id, |key, _| {
             check_policy(json, self.account(), &key.arn, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
-            put(tables, &key)
+            Ok(())
         })
     }
 }

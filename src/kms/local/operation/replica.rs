@@ -1,14 +1,11 @@
 //! Multi-Region keys: one material in several regions.
 
-use std::collections::BTreeMap;
-
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access;
 use crate::kms::local::answer::invalid;
 use crate::kms::local::builder::check_region;
-use crate::kms::local::lookup;
-use crate::kms::local::lookup::put;
+use crate::kms::local::lookup::{self, put};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::place::Place;
 use crate::kms::local::record::key::{Key, KeyMetadata, KeyRecord};
@@ -39,15 +36,7 @@ impl LocalKms {
             }
             key.material.regions.push(region.to_owned());
             let arn = Place { region, account: self.account() }.key_arn(&key.id);
-            let record = KeyRecord {
-                description: String::new(),
-                tags: BTreeMap::new(),
-                created: call.now,
-                enabled: true,
-                deletion: None,
-                policy: None,
-            };
-            let replica = Key { arn, region: region.to_owned(), record, ..key };
+            let replica = Key { arn, region: region.to_owned(), record: KeyRecord::new(call.now), ..key };
             put(tables, &replica)?;
             Ok(replica.metadata(call.now))
         })
@@ -79,6 +68,6 @@ fn check_primary(key: &Key) -> Result<()> {
     if key.is_multi_region() && key.is_primary() {
         return Ok(());
     }
-    let message = "the key is no multi-Region primary key: make one with CreateKey::multi_region".to_owned();
+    let message = "the key is no multi-Region primary key: make one with CreateKey::multi_region";
     Err(invalid("UnsupportedOperationException", message))
 }

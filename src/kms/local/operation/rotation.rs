@@ -162,7 +162,7 @@ pub(in crate::kms::local) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) 
     if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
         return Ok(());
     }
-    let message = "HMAC keys and keys with imported material do not rotate".to_owned();
+    let message = "HMAC keys and keys with imported material do not rotate";
     Err(invalid("UnsupportedOperationException", message))
 }
 
@@ -171,7 +171,7 @@ fn check_primary(key: &Key) -> Result<()> {
     if key.is_primary() {
         return Ok(());
     }
-    let message = "a replica rotates with its primary key: ask in the primary's region".to_owned();
+    let message = "a replica rotates with its primary key: ask in the primary's region";
     Err(invalid("UnsupportedOperationException", message))
 }
 

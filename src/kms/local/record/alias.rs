@@ -46,14 +46,7 @@ pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<
 
 /// The aliases of a region, in the order of their names.
 pub(in crate::kms::local) fn of_region(tables: &impl Tables, place: &Place<'_>) -> Result<Vec<(String, AliasRecord)>> {
-    let prefix = place.row("");
-    let mut aliases = Vec::new();
-    for row in tables.ids(Table::Aliases, &prefix)? {
-        if let (Some(name), Some(record)) = (row.strip_prefix(&prefix), tables.get(Table::Aliases, &row)?) {
-            aliases.push((name.to_owned(), record));
-        }
-    }
-    Ok(aliases)
+    tables.all(Table::Aliases, &place.row(""))
 }
 
 /// AWS's rules for the names of aliases.

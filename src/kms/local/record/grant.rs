@@ -13,7 +13,7 @@ use crate::kms::local::operation::Operation;
 use crate::kms::local::place::{Place, row};
 use crate::kms::local::policy::means;
 use crate::kms::local::record::key::Key;
-use crate::kms::local::store::{Table, Tables, Writing, damaged};
+use crate::kms::local::store::{Table, Tables, Writing};
 
 /// What a grant can allow, under AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -286,13 +286,7 @@ pub(in crate::kms::local) fn grant_row(key: &Key, grant_id: &str) -> String {
 }
 
 pub(in crate::kms::local) fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
-    let prefix = grant_row(key, "");
-    let mut grants = Vec::new();
-    for row in tables.ids(Table::Grants, &prefix)? {
-        let grant = tables.get(Table::Grants, &row)?.ok_or_else(damaged)?;
-        grants.push((row.strip_prefix(&prefix).unwrap_or_default().to_owned(), grant));
-    }
-    Ok(grants)
+    tables.all(Table::Grants, &grant_row(key, ""))
 }
 
 pub(in crate::kms::local) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {

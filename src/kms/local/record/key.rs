@@ -9,12 +9,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::{self, MacHash};
 use crate::error::Result;
+use crate::kms::MULTI_REGION_PREFIX;
 use crate::kms::local::clock::{days_after, from_millis};
 use crate::kms::local::operation::KeyState;
 use crate::kms::local::store::damaged;
-
-/// What multi-Region keys' ids begin with.
-pub(in crate::kms::local) const MULTI_REGION_PREFIX: &str = "mrk-";
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -287,6 +285,14 @@ impl fmt::Debug for KeyMaterial {
     }
 }
 
+impl KeyRecord {
+    /// Enabled, and with nothing said of it yet.
+    pub(in crate::kms::local) fn new(created: u64) -> Self {
+        let (description, tags) = (String::new(), BTreeMap::new());
+        Self { description, tags, created, enabled: true, deletion: None, policy: None }
+    }
+}
+
 impl MaterialRecord {
     /// Gives the key new material, which encrypts from now on.
     pub(in crate::kms::local) fn renew(&mut self, time: u64, on_demand: bool) -> Result<()> {
@@ -294,6 +300,12 @@ impl MaterialRecord {
         let id = newest.checked_add(1).ok_or_else(damaged)?;
         self.materials.push(KeyMaterial::generate(id, self.spec, time, on_demand)?);
         Ok(())
+    }
+
+    /// Forgets imported material, and returns when it would have expired.
+    pub(in crate::kms::local) fn forget(&mut self) -> Option<u64> {
+        self.materials.clear();
+        self.expiry.take()
     }
 
     /// Imported material that has expired is as good as gone.
