@@ -15,6 +15,9 @@ use crate::materials::{DataKey, KeyFuture};
 /// The provider id of data keys wrapped by any [`Kms`], embedded or AWS's.
 pub(crate) const PROVIDER_ID: &str = "aws-kms";
 
+/// What multi-Region keys' ids begin with.
+pub(crate) const MULTI_REGION_PREFIX: &str = "mrk-";
+
 /// The three calls of AWS KMS that envelope encryption needs, with AWS's meaning.
 ///
 /// # Writing one
@@ -205,7 +208,7 @@ impl<'a> KeyArn<'a> {
     #[must_use]
     pub fn is_multi_region(&self) -> bool {
         // An alias may begin so too and is none.
-        self.key_id.starts_with("mrk-")
+        self.key_id.starts_with(MULTI_REGION_PREFIX)
     }
 
     fn split(arn: &'a str) -> Option<(Self, &'a str)> {
@@ -227,6 +230,13 @@ impl fmt::Display for KeyArn<'_> {
         let Self { partition, region, account, key_id } = self;
         write!(f, "arn:{partition}:kms:{region}:{account}:key/{key_id}")
     }
+}
+
+/// Whether `text` can be a partition, a region or an account. ARNs come from messages that nobody has verified yet,
+/// and a KMS may make the name of a host from a region.
+pub(crate) fn is_arn_part(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(plain)
 }
 
 fn not_an_arn(text: &str) -> Error {

@@ -178,11 +178,16 @@ fn require(kept: bool, broken: &'static str) -> Result<()> {
 /// # Errors
 /// As [`ClientBuilder::build`](crate::ClientBuilder::build).
 pub fn client_for(suite: AlgorithmSuite, keyring: impl Keyring + 'static) -> Result<Client> {
-    let policy = match suite.is_committing() {
+    Client::builder(keyring).suite(suite).commitment_policy(policy_for(suite)).build()
+}
+
+/// A commitment policy under which `suite` is written and read.
+#[must_use]
+pub fn policy_for(suite: AlgorithmSuite) -> CommitmentPolicy {
+    match suite.is_committing() {
         true => CommitmentPolicy::RequireEncryptRequireDecrypt,
         false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-    };
-    Client::builder(keyring).suite(suite).commitment_policy(policy).build()
+    }
 }
 
 /// Opens a message whole, and as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use manila::testing::open_both_ways;
+use manila::testing::{open_both_ways, policy_for};
 use manila::{
     AlgorithmSuite, Client, CommitmentPolicy, Content, EncryptionContext, ExpectedContext, Keyring, MultiKeyring,
     RawAesKeyring,
@@ -229,10 +229,7 @@ impl Case {
     }
 
     fn policy(&self) -> CommitmentPolicy {
-        match self.suite.is_committing() {
-            true => CommitmentPolicy::RequireEncryptRequireDecrypt,
-            false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-        }
+        policy_for(self.suite)
     }
 
     fn request(&self, op: &str, data: &[u8], keyring: &Value) -> Value {

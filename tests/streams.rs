@@ -4,10 +4,8 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use manila::testing::{FixedKeyKeyring, client_for, open_both_ways, open_streamed};
-use manila::{
-    AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader,
-};
+use manila::testing::{FixedKeyKeyring, client_for, open_both_ways, open_streamed, policy_for};
+use manila::{AlgorithmSuite, Client, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader};
 
 const SUITES: [AlgorithmSuite; 4] = [
     AlgorithmSuite::Aes128GcmNoKdf,
@@ -17,12 +15,13 @@ const SUITES: [AlgorithmSuite; 4] = [
 ];
 
 fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
-    let policy = match suite.is_committing() {
-        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
-        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-    };
     let keyring = FixedKeyKeyring::new(&[9; 32][..suite.data_key_len()]);
-    Client::builder(keyring).suite(suite).commitment_policy(policy).frame_length(frame_length).build().unwrap()
+    Client::builder(keyring)
+        .suite(suite)
+        .commitment_policy(policy_for(suite))
+        .frame_length(frame_length)
+        .build()
+        .unwrap()
 }
 
 fn any() -> ExpectedContext {

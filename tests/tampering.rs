@@ -1,6 +1,6 @@
 //! A small message of every suite, changed in every way: none of the changes opens.
 
-use manila::testing::{client_for, open_both_ways};
+use manila::testing::{client_for, open_both_ways, policy_for};
 use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, UnverifiedHeader};
 
 const FRAME_LENGTH: usize = 8;
@@ -18,12 +18,9 @@ impl Subject {
     fn new(suite: AlgorithmSuite) -> Self {
         let keyring = || RawAesKeyring::new("tests", "k", &[3; 32]).unwrap();
         let reader = client_for(suite, keyring()).unwrap();
-        let policy = match suite.is_committing() {
-            true => manila::CommitmentPolicy::RequireEncryptRequireDecrypt,
-            false => manila::CommitmentPolicy::ForbidEncryptAllowDecrypt,
-        };
         let frame_length = u32::try_from(FRAME_LENGTH).unwrap();
-        let writer = Client::builder(keyring()).suite(suite).commitment_policy(policy).frame_length(frame_length);
+        let writer =
+            Client::builder(keyring()).suite(suite).commitment_policy(policy_for(suite)).frame_length(frame_length);
         let context = EncryptionContext::new([("a", "b")]).unwrap();
         let message = writer.build().unwrap().encrypt(PLAINTEXT, &context).unwrap();
         let body = UnverifiedHeader::parse(&message).unwrap().len();

@@ -6,6 +6,8 @@ mod age;
 mod bypass;
 mod fake;
 mod flight;
+#[path = "../support/heard.rs"]
+mod heard;
 mod limits;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -16,10 +18,8 @@ mod stats;
 
 use std::time::Duration;
 
-use manila::testing::ready;
-use manila::{
-    AlgorithmSuite, CacheSettings, CachingCmm, Client, CommitmentPolicy, EncryptionContext, Error, UnverifiedHeader,
-};
+use manila::testing::{policy_for, ready};
+use manila::{AlgorithmSuite, CacheSettings, CachingCmm, Client, EncryptionContext, Error, UnverifiedHeader};
 
 use fake::{Fake, TestClock};
 
@@ -63,11 +63,7 @@ impl Cached {
 
 /// A client that reads and writes all that `suite` needs.
 pub(crate) fn client(cmm: &CachingCmm, suite: AlgorithmSuite) -> Client {
-    let policy = match suite.is_committing() {
-        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
-        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-    };
-    Client::builder_with_cmm(cmm.clone()).suite(suite).commitment_policy(policy).build().unwrap()
+    Client::builder_with_cmm(cmm.clone()).suite(suite).commitment_policy(policy_for(suite)).build().unwrap()
 }
 
 pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {

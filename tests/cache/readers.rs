@@ -1,6 +1,6 @@
 //! One reader's good opening never opens a message for another who expects something else.
 
-use manila::testing::ready;
+use manila::testing::{policy_for, ready};
 use manila::{
     AlgorithmSuite, CachingCmm, Client, CommitmentPolicy, EncryptionContext, Error, ErrorKind, ExpectedContext,
     MultiKeyring, RawAesKeyring, RequiredContextCmm,
@@ -11,11 +11,7 @@ use crate::{Cached, SIGNED, SUITE, client, context};
 
 /// A message of a writer without a cache.
 fn message(suite: AlgorithmSuite, context: &EncryptionContext) -> Vec<u8> {
-    let policy = match suite.is_committing() {
-        true => CommitmentPolicy::RequireEncryptRequireDecrypt,
-        false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-    };
-    let client = Client::builder(keyring()).suite(suite).commitment_policy(policy).build().unwrap();
+    let client = Client::builder(keyring()).suite(suite).commitment_policy(policy_for(suite)).build().unwrap();
     client.encrypt(b"secret", context).unwrap()
 }
 

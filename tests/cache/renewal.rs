@@ -14,11 +14,25 @@ fn renewing(fake: Fake) -> Cached {
     })
 }
 
-fn caller(client: &Client) -> Polled<Result<Vec<u8>, Error>> {
+/// Someone who seals: what comes of it is the data key.
+type Caller = Polled<Result<Vec<u8>, Error>>;
+
+fn caller(client: &Client) -> Caller {
     let client = client.clone();
     Polled::new(
         async move { client.encrypt_async(b"x", &context(&[("id", "")])).await.map(|message| data_key(&message)) },
     )
+}
+
+/// A renewal that waits for the manager far away: the old data key, and the caller who renews.
+fn under_way() -> (Cached, Vec<u8>, Caller) {
+    let cached = renewing(Fake::remote());
+    let old = cached.seal("").unwrap();
+    cached.clock.advance(80);
+    cached.fake.shut();
+    let mut renews = caller(&cached.client());
+    assert!(renews.poll().is_none());
+    (cached, old, renews)
 }
 
 #[test]
@@ -55,13 +69,8 @@ fn without_a_grace_period_nothing_is_renewed() {
 
 #[test]
 fn one_caller_renews_while_the_rest_go_on_with_the_old_entry() {
-    let cached = renewing(Fake::remote());
-    let old = cached.seal("").unwrap();
-    cached.clock.advance(80);
-    cached.fake.shut();
+    let (cached, old, mut renews) = under_way();
     let client = cached.client();
-    let mut renews = caller(&client);
-    assert!(renews.poll().is_none());
     for _ in 0..1000 {
         assert_eq!(caller(&client).poll().expect("nobody waits").unwrap(), old);
     }
@@ -181,13 +190,8 @@ fn a_renewal_that_fails_after_the_old_entry_has_expired_does_not_use_it() {
 
 #[test]
 fn an_old_entry_that_expires_during_its_renewal_is_replaced_by_a_flight() {
-    let cached = renewing(Fake::remote());
-    let old = cached.seal("").unwrap();
-    cached.clock.advance(80);
-    cached.fake.shut();
+    let (cached, old, mut renews) = under_way();
     let client = cached.client();
-    let mut renews = caller(&client);
-    assert!(renews.poll().is_none());
     cached.clock.advance(20);
     let (mut leads, mut follows) = (caller(&client), caller(&client));
     assert!(leads.poll().is_none() && follows.poll().is_none());
@@ -202,13 +206,8 @@ fn an_old_entry_that_expires_during_its_renewal_is_replaced_by_a_flight() {
 
 #[test]
 fn whoever_takes_over_a_flight_and_finds_an_entry_to_renew_does_not_forget_it() {
-    let cached = renewing(Fake::remote());
-    cached.seal("").unwrap();
-    cached.clock.advance(80);
-    cached.fake.shut();
+    let (cached, _, mut renews) = under_way();
     let client = cached.client();
-    let mut renews = caller(&client);
-    assert!(renews.poll().is_none());
     // The old entry expires; one leads a flight and goes away, another waits to take over.
     cached.clock.advance(20);
     let (mut leads, mut follows) = (caller(&client), caller(&client));
@@ -226,13 +225,7 @@ fn whoever_takes_over_a_flight_and_finds_an_entry_to_renew_does_not_forget_it() 
 
 #[test]
 fn a_late_renewal_puts_off_nothing_but_its_own_entry() {
-    let cached = renewing(Fake::remote());
-    cached.seal("").unwrap();
-    cached.clock.advance(80);
-    cached.fake.shut();
-    let client = cached.client();
-    let mut renews = caller(&client);
-    assert!(renews.poll().is_none());
+    let (cached, _, mut renews) = under_way();
     cached.clock.advance(20);
     cached.fake.open();
     let new = cached.seal("").unwrap();

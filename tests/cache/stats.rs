@@ -1,17 +1,15 @@
 //! What is counted and told, and that no secret is.
 
-use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use manila::CacheStats;
 use manila::testing::ready;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Level, Metadata};
 
 use crate::fake::{Fake, Polled};
+use crate::heard::Heard;
 use crate::{Cached, SUITE, client, context};
 
 /// One of everything that is counted.
@@ -100,46 +98,16 @@ fn a_call_that_fails_is_a_miss_and_no_longer_in_flight() {
     assert_eq!((stats.misses, stats.in_flight, stats.entries), (1, 0, 0));
 }
 
-/// Keeps all that is told.
-#[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<(Level, String, String)>>>);
-
-impl Subscriber for Listener {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        struct Text(String);
-        impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                let _ = write!(self.0, "{field}={value:?};");
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        let metadata = event.metadata();
-        self.0.lock().unwrap().push((*metadata.level(), metadata.target().to_owned(), text.0));
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 #[test]
 fn everything_is_told_at_debug_and_no_secret_is() {
-    let listener = Listener::default();
-    tracing::subscriber::with_default(listener.clone(), one_of_each);
-    let told: Vec<_> = listener.0.lock().unwrap().iter().filter(|(_, to, _)| to == "manila::cache").cloned().collect();
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let keep = all.clone();
+    let listener = Heard(move |what: &Metadata<'_>, fields: &[(&str, String)]| {
+        let text: String = fields.iter().flat_map(|(field, value)| [field, "=", value, ";"]).collect();
+        keep.lock().unwrap().push((*what.level(), what.target().to_owned(), text));
+    });
+    tracing::subscriber::with_default(listener, one_of_each);
+    let told: Vec<_> = all.lock().unwrap().iter().filter(|(_, to, _)| to == "manila::cache").cloned().collect();
     assert!(told.iter().all(|(level, ..)| *level == Level::DEBUG), "{told:?}");
     // As many events as there are counts, and the text of each is a name that the program has: no context, key or text.
     let count = |name: &str| told.iter().filter(|(.., text)| *text == format!("event={name:?};")).count();

@@ -1,6 +1,6 @@
 //! The audit log: one line for each call, before its effect, and without a secret.
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -10,11 +10,10 @@ use base64::prelude::BASE64_STANDARD;
 use manila::testing::ready;
 use manila::{AuditLog, CreateKey, ErrorKind, KeySpec, Kms, KmsRequest, LocalKms, LocalKmsBuilder, RootKey};
 use serde_json::Value;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 
 use crate::access::{ALICE, MATERIAL, OWNER, Scene, methods};
+use crate::heard::Heard;
 use crate::{Folder, TestClock, code, context, decrypt, encrypt};
 
 /// A store in a file, its root key, and its log.
@@ -63,37 +62,21 @@ impl Logged {
 }
 
 /// Tells of each event of the audit as one text, while it happens.
-struct Heard<F>(F);
-
-impl<F: Fn(&str) + Send + Sync + 'static> Subscriber for Heard<F> {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                write!(self.0, " {field}={value:?}").unwrap();
-            }
+fn listener(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Subscriber {
+    Heard(move |what: &Metadata<'_>, fields: &[(&str, String)]| {
+        let mut text = what.target().to_owned();
+        for (field, value) in fields {
+            write!(text, " {field}={value}").unwrap();
         }
-        let mut text = Text(event.metadata().target().to_owned());
-        event.record(&mut text);
-        (self.0)(&text.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+        tell(&text);
+    })
 }
 
 /// What `tracing` hears while `work` is done.
 fn heard(work: impl FnOnce()) -> Vec<String> {
     let texts = Arc::new(Mutex::new(Vec::new()));
     let keep = texts.clone();
-    let subscriber = Heard(move |text: &str| keep.lock().unwrap().push(text.to_owned()));
+    let subscriber = listener(move |text: &str| keep.lock().unwrap().push(text.to_owned()));
     tracing::subscriber::with_default(subscriber, work);
     std::mem::take(&mut *texts.lock().unwrap())
 }
@@ -230,7 +213,7 @@ fn the_event_comes_before_the_effect_is_visible() {
         }
     };
     let before = (key.state(), false);
-    tracing::subscriber::with_default(Heard(look), || {
+    tracing::subscriber::with_default(listener(look), || {
         kms.backup(&backup).unwrap();
         fs::remove_file(&backup).unwrap();
         kms.disable_key(key.arn()).unwrap();

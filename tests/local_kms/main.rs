@@ -10,6 +10,8 @@ mod basics;
 mod child;
 mod crash;
 mod grants;
+#[path = "../support/heard.rs"]
+mod heard;
 mod import;
 mod lifecycle;
 mod operations;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use manila::testing::client_for;
+use manila::testing::{client_for, policy_for};
 use manila::{AlgorithmSuite, Keyring, KmsKeyring, MultiKeyring};
 use serde_json::{Map, Value, json};
 
@@ -147,7 +147,7 @@ where
 }
 
 fn ask(peer: &Mutex<Peer>, op: &str, suite: AlgorithmSuite, keyring: &Value, data: &[u8]) -> Result<Value, String> {
-    let policy = if suite.is_committing() { "RequireEncryptRequireDecrypt" } else { "ForbidEncryptAllowDecrypt" };
+    let policy = format!("{:?}", policy_for(suite));
     let pairs: Map<_, _> = PAIRS.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
     let mut request = json!({
         "op": op,

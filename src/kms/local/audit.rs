@@ -217,13 +217,15 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/support/heard.rs"]
+mod heard;
+
+#[cfg(test)]
 mod tests {
-    use std::fmt::{Debug, Write as _};
+    use std::fmt::Write as _;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, UNIX_EPOCH};
 
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
     use tracing::{Metadata, Subscriber};
 
     use super::*;
@@ -260,30 +262,17 @@ mod tests {
         pub(super) fn texts(&self) -> Vec<String> {
             self.0.lock().unwrap().clone()
         }
-    }
 
-    impl Subscriber for Heard {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &tracing::Event<'_>) {
-            struct Text(String);
-            impl Visit for Text {
-                fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                    let _ = write!(self.0, " {field}={value:?}");
+        pub(super) fn subscriber(&self) -> impl Subscriber {
+            let heard = self.clone();
+            heard::Heard(move |what: &Metadata<'_>, fields: &[(&str, String)]| {
+                let mut text = format!("{} {}", what.target(), what.level());
+                for (field, value) in fields {
+                    write!(text, " {field}={value}").unwrap();
                 }
-            }
-            let mut text = Text(format!("{} {}", event.metadata().target(), event.metadata().level()));
-            event.record(&mut text);
-            self.0.lock().unwrap().push(text.0);
+                heard.0.lock().unwrap().push(text);
+            })
         }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
     }
 
     #[test]
@@ -291,7 +280,7 @@ mod tests {
         let (heard, context) = (Heard::default(), tenant());
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(AuditLog::file(dir.path().join("log")).context_keys_only()).unwrap();
-        tracing::subscriber::with_default(heard.clone(), || {
+        tracing::subscriber::with_default(heard.subscriber(), || {
             record(None, &event("Decrypt", &context), || keys([1]), STORE).unwrap();
             record(Some(&log), &event("Encrypt", &context), || keys([1]), STORE).unwrap();
             let refused =

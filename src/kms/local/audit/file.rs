@@ -543,7 +543,7 @@ mod tests {
         calls(&log, 2);
         fs::write(folder.path(), b"").unwrap();
         let heard = Heard::default();
-        tracing::subscriber::with_default(heard.clone(), || call(&log).unwrap());
+        tracing::subscriber::with_default(heard.subscriber(), || call(&log).unwrap());
         let [warning] = heard.texts().try_into().unwrap();
         assert!(warning.starts_with("manila::audit WARN") && warning.contains("was cut short"), "{warning}");
         assert_eq!(folder.verify(), (0, vec![]));
