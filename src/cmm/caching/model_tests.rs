@@ -7,7 +7,7 @@
 //! is found by one), the counters of the statistics, and weak memory: shuttle's atomics are sequentially consistent, and
 //! the cache's say nothing about other memory than their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
