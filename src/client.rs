@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::io::Read;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+
+use zeroize::Zeroize;
 
 use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
 use crate::context::{EncryptionContext, ExpectedContext};
@@ -12,6 +15,8 @@ use crate::decrypt::{Decryptor, Unopened};
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
+#[cfg(feature = "tokio")]
+use crate::message::header::HeaderLimits;
 use crate::message::header::{Header, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::poll::poll_once;
@@ -78,7 +83,7 @@ impl Client {
     /// What the keyring fails with; [`ErrorKind::PolicyViolation`] and [`ErrorKind::LimitExceeded`] where the
     /// settings do not allow the message; [`ErrorKind::NeedsAsync`] where keys come over a network.
     pub fn encrypt(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
-        self.now(self.encrypt_async(plaintext, context))
+        self.now(pin!(self.encrypt_async(plaintext, context)))
     }
 
     /// As [`encrypt`](Self::encrypt), for keys that come over a network.
@@ -86,8 +91,35 @@ impl Client {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub async fn encrypt_async(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
-        let encryptor = self.encryptor_up_to_async(context, plaintext.len() as u64).await?;
-        encryptor.encrypt_all(plaintext)
+        let mut message = Vec::new();
+        self.encrypt_into_async(plaintext, context, &mut message).await?;
+        Ok(message)
+    }
+
+    /// As [`encrypt`](Self::encrypt), in place of what `message` holds: memory that is used again costs no page
+    /// faults, which are most of the time of a large message. After an error `message` is empty.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encrypt_into(&self, plaintext: &[u8], context: &EncryptionContext, message: &mut Vec<u8>) -> Result<()> {
+        self.now(pin!(self.encrypt_into_async(plaintext, context, message)))
+    }
+
+    /// As [`encrypt_into`](Self::encrypt_into), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub async fn encrypt_into_async(
+        &self,
+        plaintext: &[u8],
+        context: &EncryptionContext,
+        message: &mut Vec<u8>,
+    ) -> Result<()> {
+        let sealed = match self.encryptor_up_to_async(context, plaintext.len() as u64).await {
+            Ok(encryptor) => encryptor.encrypt_all(plaintext, message),
+            Err(error) => Err(error),
+        };
+        sealed.inspect_err(|_| message.clear())
     }
 
     /// Opens a whole message. Nothing is returned before all of it is verified.
@@ -99,7 +131,7 @@ impl Client {
     /// # Errors
     /// One [`ErrorKind`] for each way in which a message can be bad or not be this reader's.
     pub fn decrypt(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
-        self.now(self.decrypt_async(message, expected.into()))
+        self.now(pin!(self.decrypt_async(message, expected.into())))
     }
 
     /// As [`decrypt`](Self::decrypt), for keys that come over a network.
@@ -107,12 +139,82 @@ impl Client {
     /// # Errors
     /// As [`decrypt`](Self::decrypt).
     pub async fn decrypt_async(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
-        let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
-        let body = message.get(header.len()..).unwrap_or_default();
-        let unopened = Unopened::new(header, expected.into(), &self.settings)?;
-        unopened.check_body(body)?;
-        let (plaintext, header) = self.open(unopened).await?.decrypt_all(body)?;
+        let mut plaintext = Vec::new();
+        let header = self.decrypt_into_async(message, expected, &mut plaintext).await?;
         Ok(Decrypted { plaintext, header })
+    }
+
+    /// As [`decrypt`](Self::decrypt), in place of what `plaintext` holds: memory that is used again costs no page
+    /// faults, which are most of the time of a large message. After an error `plaintext` is empty, and wiped.
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub fn decrypt_into(
+        &self,
+        message: &[u8],
+        expected: impl Into<ExpectedContext>,
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Header> {
+        self.now(pin!(self.decrypt_into_async(message, expected.into(), plaintext)))
+    }
+
+    /// As [`decrypt_into`](Self::decrypt_into), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub async fn decrypt_into_async(
+        &self,
+        message: &[u8],
+        expected: impl Into<ExpectedContext>,
+        plaintext: &mut Vec<u8>,
+    ) -> Result<Header> {
+        let opened = match self.open_message(message, expected.into()).await {
+            Ok((decryptor, body)) => decryptor.decrypt_all(message.get(body..).unwrap_or_default(), plaintext),
+            Err(error) => Err(error),
+        };
+        opened.inspect_err(|_| plaintext.zeroize())
+    }
+
+    /// As [`decrypt`](Self::decrypt), in the memory of the message, which becomes its plaintext. On one thread, whatever
+    /// [`threads`](ClientBuilder::threads) says.
+    ///
+    /// If no key opens the message, it stays as it was; after an error later on it is empty, and wiped.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
+    /// let mut buffer = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    /// let header = client.decrypt_in_place(&mut buffer, ExpectedContext::any())?;
+    /// assert_eq!(buffer, b"hello");
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub fn decrypt_in_place(&self, message: &mut Vec<u8>, expected: impl Into<ExpectedContext>) -> Result<Header> {
+        self.now(pin!(self.decrypt_in_place_async(message, expected.into())))
+    }
+
+    /// As [`decrypt_in_place`](Self::decrypt_in_place), for keys that come over a network.
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub async fn decrypt_in_place_async(
+        &self,
+        message: &mut Vec<u8>,
+        expected: impl Into<ExpectedContext>,
+    ) -> Result<Header> {
+        let (decryptor, body) = self.open_message(message, expected.into()).await?;
+        decryptor.decrypt_in_place(message, body).inspect_err(|_| message.zeroize())
+    }
+
+    /// Takes up a message that is there as a whole, and tells where its body starts.
+    async fn open_message(&self, message: &[u8], expected: ExpectedContext) -> Result<(Decryptor, usize)> {
+        let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
+        let start = header.len();
+        let unopened = Unopened::new(header, expected, &self.settings)?;
+        unopened.check_body(message.get(start..).unwrap_or_default())?;
+        Ok((self.open(unopened).await?, start))
     }
 
     /// Starts a message that is written piece by piece: see [`Encryptor::writer`].
@@ -120,7 +222,7 @@ impl Client {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn encryptor(&self, context: &EncryptionContext) -> Result<Encryptor> {
-        self.now(self.encryptor_async(context))
+        self.now(pin!(self.encryptor_async(context)))
     }
 
     /// As [`encryptor`](Self::encryptor), for keys that come over a network.
@@ -138,7 +240,7 @@ impl Client {
     /// # Errors
     /// As [`encrypt`](Self::encrypt); the writer fails with [`ErrorKind::LimitExceeded`] over the bound.
     pub fn encryptor_up_to(&self, context: &EncryptionContext, max_plaintext_len: u64) -> Result<Encryptor> {
-        self.now(self.encryptor_up_to_async(context, max_plaintext_len))
+        self.now(pin!(self.encryptor_up_to_async(context, max_plaintext_len)))
     }
 
     /// As [`encryptor_up_to`](Self::encryptor_up_to), for keys that come over a network.
@@ -160,7 +262,7 @@ impl Client {
     /// # Errors
     /// As [`decrypt`](Self::decrypt), as far as the header can tell.
     pub fn decryptor(&self, header: UnverifiedHeader, expected: impl Into<ExpectedContext>) -> Result<Decryptor> {
-        self.now(self.decryptor_async(header, expected.into()))
+        self.now(pin!(self.decryptor_async(header, expected.into())))
     }
 
     /// As [`decryptor`](Self::decryptor), for keys that come over a network.
@@ -194,6 +296,12 @@ impl Client {
         UnverifiedHeader::read_within(reader, self.settings.header_limits)
     }
 
+    /// How much header this client takes.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn header_limits(&self) -> HeaderLimits {
+        self.settings.header_limits
+    }
+
     async fn encryptor_for(&self, context: &EncryptionContext, max_plaintext_len: Option<u64>) -> Result<Encryptor> {
         let request = EncryptionRequest {
             encryption_context: context.clone(),
@@ -206,13 +314,21 @@ impl Client {
         Encryptor::new(materials, max_plaintext_len, &self.settings)
     }
 
-    /// Polls a future once, which is enough where everything is local.
-    fn now<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        if !self.cmm.is_local() {
-            let detail = "the keys come over a network, or their keyring does not say that it is_local: call the \
-                          _async twin of this function and await it";
-            return Err(Error::new(ErrorKind::NeedsAsync, detail));
+    /// Fails unless the keys are at hand without waiting.
+    pub(crate) fn check_local(&self) -> Result<()> {
+        if self.cmm.is_local() {
+            return Ok(());
         }
+        let detail = "the keys come over a network, or their keyring does not say that it is_local: call the _async \
+                      twin of this function and await it";
+        Err(Error::new(ErrorKind::NeedsAsync, detail))
+    }
+
+    /// Polls a future once, which is enough where everything is local.
+    ///
+    /// It comes pinned, as moving it costs as much as a good part of a small message.
+    pub(crate) fn now<T>(&self, future: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
+        self.check_local()?;
         poll_once(future).unwrap_or_else(|| {
             let detail = format!("a keyring called itself local and then waited: {}", self.cmm_type);
             Err(Error::new(ErrorKind::Internal, detail))
@@ -284,6 +400,18 @@ impl ClientBuilder {
         self
     }
 
+    /// The most threads that work on one message, the caller's among them; 1 by default.
+    ///
+    /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The
+    /// bytes are the same on any number of threads. Threads last for the call that they help, and none is started for
+    /// small messages. In signed suites, where hashing takes nearly all the time and cannot be split, one thread
+    /// hashes while the others do the rest. A stream's memory grows with the threads: about 3 MiB for each, or three
+    /// frames if they are longer than 1 MiB.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.client.settings.threads = threads;
+        self
+    }
+
     /// Refuses signed messages before any key is asked for, so that a stream releases nothing that a signature at
     /// its end could still disown; what this client writes is then unsigned by default too. Off by default.
     pub fn unsigned_only(mut self, only: bool) -> Self {
@@ -296,7 +424,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::PolicyViolation`] if the policy does not allow the suite, [`ErrorKind::InvalidInput`] if the
     /// frame length is 0 or over what this client reads, if it would write signed messages and not read them, or if
-    /// no data key is allowed.
+    /// no data key or no thread is allowed.
     pub fn build(self) -> Result<Client> {
         let mut settings = self.client.settings;
         let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
@@ -317,6 +445,9 @@ impl ClientBuilder {
         }
         if settings.header_limits.max_encrypted_data_keys == 0 {
             return invalid("a message has at least one data key: set max_encrypted_data_keys to 1 or more");
+        }
+        if settings.threads == 0 {
+            return invalid("a message is worked on by one thread at least: set threads to 1 or more");
         }
         Ok(Client { settings, ..self.client })
     }

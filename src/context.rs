@@ -20,9 +20,13 @@ pub(crate) const PUBLIC_KEY: &str = "aws-crypto-public-key";
 /// Pairs are kept sorted by the UTF-8 bytes of their keys. Serialised they take at most 65,535 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EncryptionContext {
-    /// Shared, since each message hands its context on several times.
-    pairs: Arc<BTreeMap<String, String>>,
+    /// Shared, since each message hands its context on several times. None where there are no pairs.
+    pairs: Option<Arc<Pairs>>,
 }
+
+type Pairs = BTreeMap<String, String>;
+
+static NO_PAIRS: Pairs = Pairs::new();
 
 impl EncryptionContext {
     /// A context of these pairs; `new([("tenant", "acme")])`.
@@ -54,29 +58,38 @@ impl EncryptionContext {
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.get(key).map(String::as_str)
+        self.pairs().get(key).map(String::as_str)
     }
 
     /// The pairs, sorted by the UTF-8 bytes of their keys.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
-        Iter(self.pairs.iter())
+        Iter(self.pairs().iter())
     }
 
     /// The number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.pairs().len()
     }
 
     /// Whether there are no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.pairs.is_none()
+    }
+
+    fn pairs(&self) -> &Pairs {
+        self.pairs.as_deref().unwrap_or(&NO_PAIRS)
+    }
+
+    /// The pairs, to add to.
+    fn pairs_mut(&mut self) -> &mut Pairs {
+        Arc::make_mut(self.pairs.get_or_insert_default())
     }
 
     fn insert(&mut self, kind: ErrorKind, key: String, value: String) -> Result<()> {
-        match Arc::make_mut(&mut self.pairs).entry(key) {
+        match self.pairs_mut().entry(key) {
             btree_map::Entry::Vacant(entry) => {
                 entry.insert(value);
                 Ok(())
@@ -91,7 +104,7 @@ impl EncryptionContext {
     /// This context with the pair that carries a signed message's public key.
     pub(crate) fn with_public_key(&self, encoded: String) -> Self {
         let mut context = self.clone();
-        Arc::make_mut(&mut context.pairs).insert(PUBLIC_KEY.to_owned(), encoded);
+        context.pairs_mut().insert(PUBLIC_KEY.to_owned(), encoded);
         context
     }
 
@@ -99,8 +112,7 @@ impl EncryptionContext {
     pub(crate) fn merged(&self, other: &Self) -> Self {
         let mut merged = self.clone();
         if !other.is_empty() {
-            Arc::make_mut(&mut merged.pairs)
-                .extend(other.pairs.iter().map(|(key, value)| (key.clone(), value.clone())));
+            merged.pairs_mut().extend(other.pairs().iter().map(|(key, value)| (key.clone(), value.clone())));
         }
         merged
     }
@@ -114,13 +126,17 @@ impl EncryptionContext {
 
     /// Fails if there is a pair that the format keeps to itself, as in the context of an opened message.
     pub(crate) fn check_unreserved(&self) -> Result<()> {
-        self.pairs.keys().try_for_each(|key| check_key(key))
+        self.pairs().keys().try_for_each(|key| check_key(key))
     }
 
     /// The pairs whose keys satisfy `keep`.
     pub(crate) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
-        let pairs = self.pairs.iter().filter(|(key, _)| keep(key));
-        Self { pairs: Arc::new(pairs.map(|(key, value)| (key.clone(), value.clone())).collect()) }
+        if self.pairs().keys().all(|key| keep(key)) {
+            return self.clone();
+        }
+        let kept = self.pairs().iter().filter(|(key, _)| keep(key));
+        let pairs: Pairs = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Self { pairs: if pairs.is_empty() { None } else { Some(Arc::new(pairs)) } }
     }
 
     /// The serialisation that headers, keyrings and tags use: a count and the pairs, each behind its length; nothing
@@ -139,7 +155,7 @@ impl EncryptionContext {
         if !self.is_empty() {
             put_u16(&mut out, self.len()).map_err(too_large)?;
         }
-        for (key, value) in self.pairs.iter() {
+        for (key, value) in self.pairs() {
             for text in [key, value] {
                 put_u16(&mut out, text.len()).map_err(too_large)?;
                 out.extend_from_slice(text.as_bytes());

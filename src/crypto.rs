@@ -31,10 +31,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-pub(crate) use kdf::Hkdf;
+pub(crate) use kdf::{Expansion, hkdf};
 #[cfg(feature = "local-kms")]
 pub(crate) use mac::{MacHash, mac};
 #[cfg(feature = "local-kms")]
@@ -48,14 +47,14 @@ use crate::suite::{Curve, IV_LEN, TAG_LEN};
 pub(crate) struct Refused;
 
 /// An AES-GCM key of 128, 192 or 256 bits, ready for use (NIST SP 800-38D).
-pub(crate) struct AeadKey(backend::AeadKey);
+pub(crate) struct AeadKey(Box<backend::AeadKey>);
 
 impl AeadKey {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless the key has 16, 24 or 32 bytes.
     pub(crate) fn new(key: &[u8]) -> Result<Self> {
         let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "an AES key has 16, 24 or 32 bytes");
-        backend::AeadKey::new(key).map(Self).map_err(invalid)
+        backend::AeadKey::new(key).map(|key| Self(Box::new(key))).map_err(invalid)
     }
 
     /// Encrypts `plaintext` into `ciphertext`, which is as long, and returns the tag.
@@ -84,6 +83,21 @@ impl AeadKey {
         let opened = self.0.open(iv, aad, ciphertext, tag, plaintext);
         if opened.is_err() {
             plaintext.zeroize();
+        }
+        opened
+    }
+
+    /// As [`open`](Self::open), in the place of the ciphertext.
+    pub(crate) fn open_in_place(
+        &self,
+        iv: [u8; IV_LEN],
+        aad: &[u8],
+        content: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
+        let opened = self.0.open_in_place(iv, aad, content, tag);
+        if opened.is_err() {
+            content.zeroize();
         }
         opened
     }
@@ -132,7 +146,7 @@ pub(crate) fn random_array<const N: usize>() -> Result<[u8; N]> {
 
 /// Whether the two are equal, in a time that tells nothing of where they differ.
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.ct_eq(b).into()
+    backend::equal(a, b)
 }
 
 /// A private key made for one message (FIPS 186-5).
@@ -181,6 +195,12 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
+    }
+
+    /// The hash of what it was fed.
+    #[cfg(test)]
+    pub(crate) fn digest(self) -> Vec<u8> {
+        AsRef::<[u8]>::as_ref(&self.hasher.finish()).to_vec()
     }
 
     /// The DER signature, of the one length that is written on this curve.
@@ -253,6 +273,7 @@ pub(crate) fn encode_public_key(point: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::Hash;
 
     fn unhex(text: &str) -> Vec<u8> {
         text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
@@ -282,13 +303,13 @@ mod tests {
     fn hkdf_gives_the_known_answer() {
         // RFC 5869, appendix A, test cases 1 and 3.
         let mut out = [0; 42];
-        let hkdf = Hkdf::extract(crate::suite::Hash::Sha256, &unhex("000102030405060708090a0b0c"), &[0x0b; 22]);
-        hkdf.expand(&[&unhex("f0f1f2f3f4"), &unhex("f5f6f7f8f9")], &mut out).unwrap();
+        let (salt, info) = (unhex("000102030405060708090a0b0c"), [unhex("f0f1f2f3f4"), unhex("f5f6f7f8f9")]);
+        hkdf(Hash::Sha256, &salt, &[0x0b; 22], &mut [(&[&info[0], &info[1]], &mut out)]).unwrap();
         assert_eq!(
             out.to_vec(),
             unhex("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"),
         );
-        Hkdf::extract(crate::suite::Hash::Sha256, &[], &[0x0b; 22]).expand(&[], &mut out).unwrap();
+        hkdf(Hash::Sha256, &[], &[0x0b; 22], &mut [(&[], &mut out)]).unwrap();
         assert_eq!(
             out.to_vec(),
             unhex("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"),

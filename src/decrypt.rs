@@ -2,25 +2,31 @@
 //!
 //! Source: the ESDK specification, `client-apis/decrypt.md`.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::buffer;
 use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
 use crate::crypto::{self, AeadKey, Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
-use crate::message::header::{Content, Header, HeaderFields, UnverifiedHeader};
+use crate::message::header::{Content, Header, HeaderFields, MessageId, UnverifiedHeader};
 use crate::message::survey::{trailing_bytes, truncated};
 use crate::settings::Settings;
 use crate::suite::TAG_LEN;
+use crate::threads::{frames_at_a_time, on_threads, worthwhile};
 
 /// A message whose header holds what the reader expects, and whose data key is still to be asked for.
 pub(crate) struct Unopened {
     header: UnverifiedHeader,
-    verifier: Option<Verifier>,
+    /// Behind a pointer, as few messages have one and all are moved about.
+    verifier: Option<Box<Verifier>>,
     pub(crate) request: DecryptionRequest,
     shape: BodyShape,
+    threads: usize,
 }
 
 impl Unopened {
@@ -35,13 +41,13 @@ impl Unopened {
                 format!("suite {} signs its messages, and this client takes unsigned ones alone", header.suite());
             return Err(Error::new(ErrorKind::PolicyViolation, detail));
         }
-        let mut verifier = verifier(&header)?;
+        let mut verifier = verifier(&header)?.map(Box::new);
         if let Some(verifier) = &mut verifier {
             verifier.update(header.as_bytes());
         }
         let request = DecryptionRequest::new(&header, expected, settings.commitment_policy)?;
         let shape = BodyShape { content: header.content(), max_unframed_length: settings.max_unframed_length };
-        Ok(Self { header, verifier, request, shape })
+        Ok(Self { header, verifier, request, shape, threads: settings.threads })
     }
 
     /// Refuses an unframed body over the limit, where the body is at hand before the key is.
@@ -62,17 +68,22 @@ impl Unopened {
             let detail = "the data key is not the one that the message commits to: the message was changed or forged";
             return Err(Error::new(ErrorKind::CommitmentMismatch, detail));
         }
-        let key = AeadKey::new(&derived.key)?;
+        let key = AeadKey::new(derived.key())?;
         let given = self.request.given_context().to_bytes()?;
-        let aad = [header.body_bytes(), &given].concat();
+        let aad = match given.is_empty() {
+            true => Cow::Borrowed(header.body_bytes()),
+            false => Cow::Owned([header.body_bytes(), &given].concat()),
+        };
         let authentication = header.authentication();
         key.open(authentication.iv, &aad, &[], &authentication.tag, &mut []).map_err(|Refused| {
             let detail = "the header's authentication tag is wrong: the header was changed, or its encryption \
                           context is not the one it was sealed with";
             Error::new(ErrorKind::AuthenticationFailed, detail)
         })?;
+        let opener = FrameOpener { key, message_id: header.message_id.clone(), shape: self.shape };
+        let header_len = header.len();
         let header = header.into_verified(self.request.encryption_context().clone());
-        Ok(Decryptor { header, key, shape: self.shape, verifier: self.verifier })
+        Ok(Decryptor { header, header_len, opener, verifier: self.verifier, threads: self.threads })
     }
 
     /// What a failure to open means where the reader gave pairs that the header lacks: they may be why.
@@ -123,13 +134,22 @@ pub(crate) fn verifier(header: &HeaderFields) -> Result<Option<Verifier>> {
 
 /// Everything that opens one message, its header verified.
 ///
-/// Made by [`Client::decryptor`](crate::Client::decryptor); [`reader`](Self::reader) is what to do with it.
+/// Made by [`Client::decryptor`](crate::Client::decryptor); [`reader`](Self::reader) and
+/// [`seekable`](Self::seekable) are what to do with it.
 #[must_use = "a decryptor does nothing until read from"]
 pub struct Decryptor {
     header: Header,
+    header_len: usize,
+    opener: FrameOpener,
+    verifier: Option<Box<Verifier>>,
+    threads: usize,
+}
+
+/// What opens frames. It keeps no state, so that threads share it.
+pub(crate) struct FrameOpener {
     key: AeadKey,
+    message_id: MessageId,
     shape: BodyShape,
-    verifier: Option<Verifier>,
 }
 
 impl Decryptor {
@@ -139,27 +159,66 @@ impl Decryptor {
         &self.header
     }
 
-    pub(crate) fn shape(&self) -> BodyShape {
-        self.shape
+    /// Length of the header in bytes.
+    pub(crate) fn header_len(&self) -> usize {
+        self.header_len
     }
 
-    /// Opens the frame of `head` from `sealed`, content and tag, into `plaintext`, which is as long as the content.
+    pub(crate) fn opener(&self) -> &FrameOpener {
+        &self.opener
+    }
+
+    /// How many threads the caller allows.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The header, and what opens frames without heed to the signature.
+    pub(crate) fn into_parts(self) -> (Header, FrameOpener) {
+        (self.header, self.opener)
+    }
+
+    /// Opens the regular frames at the front of `body`, of which the first is frame `first`, one behind the other into
+    /// `plaintext`, and returns how many: as many as there are, have room, and authenticate. Those before the first
+    /// that does not are opened; what is wrong with that one, [`open_next`](Self::open_next) tells.
+    pub(crate) fn open_regular(&mut self, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+        let Some(frame_len) = self.opener.shape.regular_len() else {
+            return 0;
+        };
+        let threads = worthwhile(self.threads, body.len().min(plaintext.len()));
+        if threads == 1 {
+            let verifier = &mut self.verifier;
+            return self.opener.open(first, body, plaintext, |frame| {
+                if let Some(verifier) = verifier {
+                    verifier.update(frame);
+                }
+            });
+        }
+        let room = plaintext.len() / frame_len.saturating_sub(REGULAR_OVERHEAD).max(1);
+        let frames = self.opener.count_regular(first, body).min(room);
+        let body = body.get(..frames.saturating_mul(frame_len)).unwrap_or_default();
+        self.opener.open_on(threads, self.verifier.as_deref_mut(), first, body, plaintext)
+    }
+
+    /// Opens the frame at the front of `body`, which must be frame `sequence`, into the front of `plaintext`.
     ///
-    /// The one way to open a frame, whichever way the message takes. After an error `plaintext` is zero.
-    pub(crate) fn decrypt_frame(&self, head: &FrameHead, sealed: &[u8], plaintext: &mut [u8]) -> Result<()> {
-        let (content, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or_else(truncated)?;
-        let aad = head.aad(self.header.message_id());
-        self.key.open(head.iv, &aad, content, tag, plaintext).map_err(|Refused| {
-            let detail = match head.kind {
-                FrameKind::Unframed => "the body does not authenticate: the message was changed".to_owned(),
-                _ => format!("frame {} does not authenticate: the message was changed", head.sequence),
-            };
-            Error::new(ErrorKind::AuthenticationFailed, detail)
-        })
+    /// # Errors
+    /// [`ErrorKind::Truncated`] if the frame is not whole.
+    pub(crate) fn open_next(&mut self, sequence: u32, body: &[u8], plaintext: &mut [u8]) -> Result<OpenedFrame> {
+        let NextFrame::Head(head) = self.opener.shape.read_head(sequence, body)? else {
+            return Err(truncated());
+        };
+        let frame = head.frame_len().and_then(|len| body.get(..len)).ok_or_else(truncated)?;
+        let sealed = frame.get(head.len()..).unwrap_or_default();
+        let len = sealed.len().saturating_sub(TAG_LEN);
+        let no_room = || Error::new(ErrorKind::Internal, "no room for the plaintext of a frame");
+        self.opener.decrypt_frame(&head, sealed, plaintext.get_mut(..len).ok_or_else(no_room)?)?;
+        self.verify(frame);
+        Ok(OpenedFrame { frame_len: frame.len(), plaintext_len: len, last: head.kind != FrameKind::Regular })
     }
 
-    /// Feeds frames, in order and as they stand in the message, to the verification of signed suites.
-    pub(crate) fn verify(&mut self, frame: &[u8]) {
+    /// Feeds a frame, in order and as it stands in the message, to the verification of signed suites.
+    fn verify(&mut self, frame: &[u8]) {
         if let Some(verifier) = &mut self.verifier {
             verifier.update(frame);
         }
@@ -174,27 +233,56 @@ impl Decryptor {
         })
     }
 
-    /// The plaintext of a whole body, verified to its last byte.
-    pub(crate) fn decrypt_all(mut self, body: &[u8]) -> Result<(Vec<u8>, Header)> {
-        let mut plaintext = vec![0; self.most_plaintext(body.len())];
-        let mut opened = 0_usize;
-        let mut rest = body;
+    /// The plaintext of a whole body, verified to its last byte, in place of what `plaintext` holds. After an error
+    /// that is of no meaning.
+    pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
+        buffer::fit(plaintext, self.opener.most_plaintext(body.len()));
+        let frame_len = self.opener.shape.regular_len().unwrap_or(0);
+        let frames = self.open_regular(1, body, plaintext);
+        let mut sealed = frames.saturating_mul(frame_len);
+        let mut opened = frames.saturating_mul(frame_len.saturating_sub(REGULAR_OVERHEAD));
+        let first = u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(1);
+        for sequence in first..=u32::MAX {
+            let (rest, out) = (body.get(sealed..), plaintext.get_mut(opened..));
+            let frame = self.open_next(sequence, rest.unwrap_or_default(), out.unwrap_or_default())?;
+            (sealed, opened) = (sealed.saturating_add(frame.frame_len), opened.saturating_add(frame.plaintext_len));
+            if frame.last {
+                break;
+            }
+        }
+        self.check_end(body.get(sealed..).unwrap_or_default())?;
+        plaintext.truncate(opened);
+        Ok(self.header)
+    }
+
+    /// As [`decrypt_all`](Self::decrypt_all), of the body at `start` in `message`, in its own place.
+    pub(crate) fn decrypt_in_place(mut self, message: &mut Vec<u8>, start: usize) -> Result<Header> {
+        let (mut sealed, mut opened) = (start, 0_usize);
         for sequence in 1..=u32::MAX {
-            let NextFrame::Head(head) = self.shape.read_head(sequence, rest)? else {
+            let body = message.get_mut(sealed..).unwrap_or_default();
+            let NextFrame::Head(head) = self.opener.shape.read_head(sequence, body)? else {
                 return Err(truncated());
             };
-            let (frame, behind) =
-                (head.frame_len()).and_then(|len| rest.split_at_checked(len)).ok_or_else(truncated)?;
-            let sealed = frame.get(head.len()..).unwrap_or_default();
-            let end = opened.saturating_add(sealed.len().saturating_sub(TAG_LEN));
-            let out = plaintext.get_mut(opened..end).ok_or_else(truncated)?;
-            self.decrypt_frame(&head, sealed, out)?;
+            let frame = head.frame_len().and_then(|len| body.get_mut(..len)).ok_or_else(truncated)?;
+            let frame_len = frame.len();
             self.verify(frame);
-            (opened, rest) = (end, behind);
+            let content = self.opener.decrypt_frame_in_place(&head, frame.get_mut(head.len()..).unwrap_or_default())?;
+            let from = sealed.saturating_add(head.len());
+            let to = from.saturating_add(content);
+            // In front of it are the heads and tags of all that came before, so that it fits.
+            message.copy_within(from..to, opened);
+            (sealed, opened) = (sealed.saturating_add(frame_len), opened.saturating_add(content));
             if head.kind != FrameKind::Regular {
                 break;
             }
         }
+        self.check_end(message.get(sealed..).unwrap_or_default())?;
+        message.truncate(opened);
+        Ok(self.header)
+    }
+
+    /// What must follow the final frame: the signature of signed suites, and nothing.
+    fn check_end(&mut self, mut rest: &[u8]) -> Result<()> {
         if self.header.suite().is_signed() {
             let Footer::Signature(signature) = footer::read(rest) else {
                 return Err(truncated());
@@ -202,24 +290,129 @@ impl Decryptor {
             self.verify_signature(signature)?;
             rest = rest.get(footer::LENGTH_FIELD + signature.len()..).unwrap_or_default();
         }
-        if !rest.is_empty() {
-            return Err(trailing_bytes());
+        if rest.is_empty() { Ok(()) } else { Err(trailing_bytes()) }
+    }
+}
+
+/// A frame that was opened.
+pub(crate) struct OpenedFrame {
+    pub(crate) frame_len: usize,
+    pub(crate) plaintext_len: usize,
+    /// Whether no frame follows.
+    pub(crate) last: bool,
+}
+
+impl FrameOpener {
+    pub(crate) fn shape(&self) -> BodyShape {
+        self.shape
+    }
+
+    /// Opens the frame of `head` from `sealed`, content and tag, into `plaintext`, which is as long as the content.
+    ///
+    /// The one way to open a frame, whichever way the message takes. After an error `plaintext` is zero.
+    pub(crate) fn decrypt_frame(&self, head: &FrameHead, sealed: &[u8], plaintext: &mut [u8]) -> Result<()> {
+        let (content, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or_else(truncated)?;
+        let aad = head.aad(&self.message_id);
+        self.key.open(head.iv, &aad, content, tag, plaintext).map_err(|Refused| not_authentic(head))
+    }
+
+    /// As [`decrypt_frame`](Self::decrypt_frame), in the place of the content, whose length it returns.
+    pub(crate) fn decrypt_frame_in_place(&self, head: &FrameHead, sealed: &mut [u8]) -> Result<usize> {
+        let (content, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or_else(truncated)?;
+        let aad = head.aad(&self.message_id);
+        self.key.open_in_place(head.iv, &aad, content, tag).map_err(|Refused| not_authentic(head))?;
+        Ok(content.len())
+    }
+
+    /// Opens regular frames one after the other, as [`Decryptor::open_regular`] says, and shows each when it is opened.
+    fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut opened: impl FnMut(&[u8])) -> usize {
+        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
+        let frames = body.chunks_exact(frame_len);
+        let contents = plaintext.chunks_exact_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1));
+        let mut count = 0;
+        for (sequence, (frame, content)) in (first..=u32::MAX).zip(frames.zip(contents)) {
+            let Some(head) = self.regular_head(sequence, frame) else {
+                break;
+            };
+            let sealed = frame.get(head.len()..).unwrap_or_default();
+            if self.decrypt_frame(&head, sealed, content).is_err() {
+                break;
+            }
+            opened(frame);
+            count += 1;
         }
-        plaintext.truncate(opened);
-        Ok((plaintext, self.header))
+        count
+    }
+
+    /// As [`open`](Self::open) of whole regular frames, on several threads, while one more hashes them where the suite
+    /// is signed. All are hashed, opened or not: with one that does not open the message is refused anyway.
+    fn open_on(
+        &self,
+        threads: usize,
+        verifier: Option<&mut Verifier>,
+        first: u32,
+        body: &[u8],
+        plaintext: &mut [u8],
+    ) -> usize {
+        enum Job<'a> {
+            Verify(&'a mut Verifier),
+            Open(usize, &'a [u8], &'a mut [u8]),
+        }
+        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
+        let step = frames_at_a_time(frame_len);
+        let bodies = body.chunks(frame_len.saturating_mul(step));
+        let contents = plaintext.chunks_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1).saturating_mul(step));
+        let runs = (0..).step_by(step).zip(bodies.zip(contents));
+        let runs = runs.map(|(before, (body, content))| Job::Open(before, body, content));
+        let opened = AtomicUsize::new(body.len() / frame_len);
+        on_threads(threads, verifier.map(Job::Verify).into_iter().chain(runs), |job| match job {
+            Job::Verify(verifier) => verifier.update(body),
+            Job::Open(before, body, content) => {
+                let Some(first) = u32::try_from(before).ok().and_then(|before| first.checked_add(before)) else {
+                    opened.fetch_min(before, Ordering::Relaxed);
+                    return;
+                };
+                let count = self.open(first, body, content, |_| {});
+                if count < body.len() / frame_len {
+                    opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
+                }
+            }
+        });
+        opened.into_inner()
+    }
+
+    /// How many regular frames follow one another at the front of `body`.
+    fn count_regular(&self, first: u32, body: &[u8]) -> usize {
+        let frames = body.chunks_exact(self.shape.regular_len().unwrap_or(usize::MAX));
+        (first..=u32::MAX)
+            .zip(frames)
+            .take_while(|(sequence, frame)| self.regular_head(*sequence, frame).is_some())
+            .count()
+    }
+
+    fn regular_head(&self, sequence: u32, frame: &[u8]) -> Option<FrameHead> {
+        match self.shape.read_head(sequence, frame) {
+            Ok(NextFrame::Head(head)) if head.kind == FrameKind::Regular => Some(head),
+            _ => None,
+        }
     }
 
     /// The most plaintext that a body of `body_len` bytes can hold.
     fn most_plaintext(&self, body_len: usize) -> usize {
-        let overhead = match self.shape.content {
-            Content::Unframed => 0,
-            Content::Framed(length) => {
-                let frame = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(REGULAR_OVERHEAD);
-                (body_len / frame).saturating_mul(REGULAR_OVERHEAD)
-            }
+        let overhead = match self.shape.regular_len() {
+            None => 0,
+            Some(frame_len) => (body_len / frame_len).saturating_mul(REGULAR_OVERHEAD),
         };
         body_len.saturating_sub(overhead)
     }
+}
+
+fn not_authentic(head: &FrameHead) -> Error {
+    let detail = match head.kind {
+        FrameKind::Unframed => "the body does not authenticate: the message was changed".to_owned(),
+        _ => format!("frame {} does not authenticate: the message was changed", head.sequence),
+    };
+    Error::new(ErrorKind::AuthenticationFailed, detail)
 }
 
 impl fmt::Debug for Decryptor {

@@ -26,6 +26,9 @@
 //! |---|---|---|
 //! | a slice | [`Client::encrypt`] | [`Client::decrypt`] |
 //! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`UnverifiedHeader::read`], [`Client::decryptor`], then [`Decryptor::reader`] |
+//! | memory to use again | [`Client::encrypt_into`] | [`Client::decrypt_into`], [`Client::decrypt_in_place`] |
+//! | a file, to read here and there | | [`Decryptor::seekable`] |
+//! | a message for other keys | [`Client::reencrypt`] | |
 //! | keys over a network | the same calls with `_async` | the same calls with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], for inspection |
 //!
@@ -34,6 +37,7 @@
 //! - No plaintext leaves before its tag has verified, the last of it not before all has. In signed suites, streams
 //!   release earlier frames **before the signature at the end is known**: see [`Decryptor::reader`], and
 //!   [`ClientBuilder::unsigned_only`] to refuse such messages.
+//!   Reads at any place give the signature up, so they refuse signed messages unless told otherwise.
 //! - No length is believed before it is bounded, and memory grows with bytes that arrive.
 //! - No input panics: every bad message ends in an [`Error`] whose [`ErrorKind`] says which way it is bad.
 //! - Keys are zeroized on drop and never shown by `Debug`. No nonce is in the interface.
@@ -46,6 +50,7 @@
 //! | `local-kms` | yes | [`LocalKms`], the embedded KMS |
 //! | `cache` | yes | [`CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`Kms`] for `aws_sdk_kms::Client`: AWS KMS, to be called from a tokio runtime |
+//! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; none of tokio's own features |
 //! | `metrics` | | the cache's counters through the `metrics` facade; brings `cache` along |
 //! | `testing` | | the module `testing`: contracts for keyrings and KMSs, a keyring of a fixed key |
 //!
@@ -65,6 +70,7 @@
 #![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod buffer;
 mod client;
 #[cfg(any(feature = "cache", feature = "local-kms"))]
 mod clock;
@@ -80,11 +86,13 @@ mod materials;
 mod message;
 mod policy;
 mod poll;
+mod reencrypt;
 mod settings;
 mod stream;
 mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod threads;
 
 pub use client::{Client, ClientBuilder, Decrypted};
 #[cfg(any(feature = "cache", feature = "local-kms"))]
@@ -117,10 +125,13 @@ pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlainte
 pub use materials::{
     DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped,
 };
+pub use message::frame_map::FrameMap;
 pub use message::header::{Content, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
 pub use message::survey::Survey;
 pub use policy::CommitmentPolicy;
 pub use stream::read::DecryptReader;
+pub use stream::seek::{SealedCursor, SealedFile};
+pub use stream::source::ReadAt;
 pub use stream::write::EncryptWriter;
 pub use suite::AlgorithmSuite;
 

@@ -54,7 +54,7 @@ impl DataKey {
     }
 
     /// The same key again, for another message: the bytes are wiped when the last of them is dropped.
-    #[cfg(feature = "cache")]
+    #[cfg(any(feature = "cache", feature = "testing"))]
     pub(crate) fn share(&self) -> Self {
         Self(self.0.clone())
     }
@@ -79,19 +79,20 @@ impl DataKey {
     /// Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
     pub(crate) fn derive(&self, suite: AlgorithmSuite, message_id: &[u8]) -> Result<MessageKey> {
         self.check_len(suite)?;
-        let mut key = Zeroizing::new(vec![0; suite.data_key_len()]);
-        let mut commitment = None;
+        let mut derived = MessageKey { bytes: Zeroizing::default(), len: suite.data_key_len(), commitment: None };
         let id = suite.id().to_be_bytes();
+        let key = derived.bytes.get_mut(..derived.len).unwrap_or_default();
         match suite.kdf() {
             Kdf::Identity => key.copy_from_slice(&self.0),
-            Kdf::Hkdf(hash) => crypto::Hkdf::extract(hash, &[], &self.0).expand(&[&id, message_id], &mut key)?,
+            Kdf::Hkdf(hash) => crypto::hkdf(hash, &[], &self.0, &mut [(&[&id, message_id], key)])?,
             Kdf::HkdfCommit => {
-                let hkdf = crypto::Hkdf::extract(Hash::Sha512, message_id, &self.0);
-                hkdf.expand(&[&id, b"DERIVEKEY"], &mut key)?;
-                hkdf.expand(&[b"COMMITKEY"], commitment.insert([0; COMMITMENT_LEN]))?;
+                let commitment = derived.commitment.insert([0; COMMITMENT_LEN]);
+                let expansions: &mut [crypto::Expansion<'_>] =
+                    &mut [(&[&id, b"DERIVEKEY"], key), (&[b"COMMITKEY"], commitment)];
+                crypto::hkdf(Hash::Sha512, message_id, &self.0, expansions)?;
             }
         }
-        Ok(MessageKey { key, commitment })
+        Ok(derived)
     }
 }
 
@@ -103,8 +104,16 @@ impl fmt::Debug for DataKey {
 
 /// The key of one message, derived from its data key and its id.
 pub(crate) struct MessageKey {
-    pub(crate) key: Zeroizing<Vec<u8>>,
+    /// As long as the longest key of any suite.
+    bytes: Zeroizing<[u8; 32]>,
+    len: usize,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
+}
+
+impl MessageKey {
+    pub(crate) fn key(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// What a message is encrypted with: the suite, the context and, once a keyring has made it, the data key.
@@ -303,7 +312,9 @@ impl DecryptionRequest {
         let header_context = header.encryption_context.clone();
         let given_context = expected.check(&header_context)?;
         let full_context = header_context.merged(&given_context);
-        full_context.to_bytes()?;
+        if !given_context.is_empty() {
+            full_context.to_bytes()?;
+        }
         Ok(Self {
             suite: header.suite,
             commitment_policy: policy,

@@ -41,6 +41,7 @@
 pub(crate) mod codec;
 pub(crate) mod footer;
 pub(crate) mod frame;
+pub(crate) mod frame_map;
 pub(crate) mod header;
-mod header_parser;
+pub(crate) mod header_parser;
 pub(crate) mod survey;

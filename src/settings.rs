@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) max_frame_length: u32,
     pub(crate) max_unframed_length: u64,
     pub(crate) unsigned_only: bool,
+    /// At least 1.
+    pub(crate) threads: usize,
 }
 
 impl Default for Settings {
@@ -28,6 +30,7 @@ impl Default for Settings {
             max_frame_length: MIB_64,
             max_unframed_length: u64::from(MIB_64),
             unsigned_only: false,
+            threads: 1,
         }
     }
 }

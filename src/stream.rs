@@ -2,19 +2,39 @@
 //!
 //! # The rules of a stream
 //!
-//! - One engine for each direction ([`seal`], [`open`]) takes bytes and gives bytes and does no IO. What reads and
-//!   writes ([`read`], [`write`]) only carries bytes between an engine and a stream.
+//! - One engine for each direction ([`seal`], [`open`]) takes bytes and gives bytes and does no IO. One loop for each
+//!   ([`pump`]) carries bytes between an engine and a stream; what programs hold ([`read`], [`write`], and with tokio
+//!   [`async_io`]) are skins over it.
 //! - A message is whole when its final frame, the footer of signed suites, and then the end of the input have been
 //!   seen. A stream that merely ends is truncated, never complete.
 //! - Plaintext leaves only when its frame's tag has verified; that of the final frame only when all the rest has.
 //! - The first error is kept, and every later call fails the same way. `Interrupted` is retried; `WouldBlock` is
-//!   passed on, loses nothing, and the call can be repeated (but for `finish` and the reading of a header).
-//! - Dropping a writer seals nothing: the final frame is written by `finish` alone.
+//!   passed on, loses nothing, and the call can be repeated (but for those that take the stream along).
+//! - Dropping a writer seals nothing: the final frame is written by finishing alone.
+//! - Where a message is not read from its start to its end ([`seek`]), its final frame is verified first, so that its
+//!   length can be believed.
 
+#[cfg(feature = "tokio")]
+mod async_io;
 pub(crate) mod open;
+pub(crate) mod pump;
 pub(crate) mod read;
 pub(crate) mod seal;
+pub(crate) mod seek;
+pub(crate) mod source;
+mod window;
 pub(crate) mod write;
 
-/// Frames are handled in batches of about this many bytes: few calls to the stream, and all in the cache.
+use crate::threads::WORTH_A_THREAD;
+
+/// On one thread frames are handled in batches of about this many bytes: few calls to the stream, and all in the
+/// cache.
 const BATCH: usize = 64 << 10;
+
+/// How many frames of `frame_len` bytes are handled at once.
+fn frames_in_batch(threads: usize, frame_len: usize) -> usize {
+    match threads {
+        0 | 1 => (BATCH / frame_len.max(1)).max(1),
+        threads => (WORTH_A_THREAD.saturating_mul(threads) / frame_len.max(1)).saturating_add(1).max(threads),
+    }
+}

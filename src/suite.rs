@@ -100,6 +100,14 @@ impl Curve {
             Self::P384 => 103,
         }
     }
+
+    /// Length in bytes of the longest DER signature: two integers of the curve's order, each with a leading zero.
+    pub(crate) const fn longest_signature_len(self) -> usize {
+        match self {
+            Self::P256 => 72,
+            Self::P384 => 104,
+        }
+    }
 }
 
 impl AlgorithmSuite {

@@ -3,24 +3,25 @@
 //! Nothing here belongs into a program: [`FixedKeyKeyring`] has no secret worth the name.
 
 mod kms_contract;
+mod ways;
 
 use std::fmt;
 use std::future::Future;
-use std::io::Read;
 
-use crate::client::{Client, Decrypted};
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::client::Client;
+use crate::context::EncryptionContext;
 use crate::decrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::footer::LENGTH_FIELD;
-use crate::message::header::{Content, EncryptedDataKey, UnverifiedHeader};
+use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::poll::poll_once;
 use crate::suite::AlgorithmSuite;
 
 pub use kms_contract::{check_kms, check_two_keys};
+pub use ways::{open_every_way, open_streamed};
 
 #[cfg(feature = "local-kms")]
 pub use crate::kms::local::probe::{open_store, read_ciphertext, read_policy, read_record};
@@ -37,16 +38,12 @@ impl FixedKeyKeyring {
     pub fn new(data_key: &[u8]) -> Self {
         Self(DataKey::new(data_key))
     }
-
-    fn copy(&self) -> DataKey {
-        DataKey::new(self.0.expose_secret())
-    }
 }
 
 impl Keyring for FixedKeyKeyring {
     fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
         Box::pin(async {
-            let data_key = if materials.data_key().is_some() { None } else { Some(self.copy()) };
+            let data_key = if materials.data_key().is_some() { None } else { Some(self.0.share()) };
             let provider_id = PROVIDER.to_owned();
             let wrapped = EncryptedDataKey { provider_id, provider_info: Vec::new(), ciphertext: Vec::new() };
             Ok(Wrapped { data_key, encrypted_data_keys: vec![wrapped] })
@@ -54,7 +51,7 @@ impl Keyring for FixedKeyKeyring {
     }
 
     fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped { data_key: Some(self.copy()), ..Unwrapped::default() }) })
+        Box::pin(async { Ok(Unwrapped { data_key: Some(self.0.share()), ..Unwrapped::default() }) })
     }
 
     fn is_local(&self) -> bool {
@@ -74,7 +71,7 @@ impl fmt::Debug for FixedKeyKeyring {
 /// [`ErrorKind::WrongKey`] if the data key is not as long as the suite takes it.
 pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
     let derived = DataKey::new(data_key).derive(suite, message_id)?;
-    Ok((derived.key.to_vec(), derived.commitment))
+    Ok((derived.key().to_vec(), derived.commitment))
 }
 
 /// A context of any pairs, those that the format keeps to itself too: for those who play a KMS, which is asked with the
@@ -187,61 +184,6 @@ pub fn policy_for(suite: AlgorithmSuite) -> CommitmentPolicy {
     match suite.is_committing() {
         true => CommitmentPolicy::RequireEncryptRequireDecrypt,
         false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
-    }
-}
-
-/// Opens a message whole, and as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn.
-///
-/// # Errors
-/// That of both ways; [`ErrorKind::Internal`] if they come to different ends.
-pub fn open_both_ways(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Decrypted> {
-    let whole = client.decrypt(message, expected);
-    let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
-    let agree = match (&whole, &streamed) {
-        (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
-        // The length of an unframed body is seen before the key is asked for in a whole message, after it in a stream.
-        (Err(whole), Err(_))
-            if matches!(whole.kind(), ErrorKind::LimitExceeded | ErrorKind::Malformed) && is_unframed(message) =>
-        {
-            true
-        }
-        (Err(whole), Err(streamed)) => whole.kind() == streamed.kind() && whole.to_string() == streamed.to_string(),
-        _ => false,
-    };
-    if agree {
-        return whole;
-    }
-    let detail = format!("whole and stream disagree: {whole:?} and {streamed:?}");
-    Err(Error::new(ErrorKind::Internal, detail))
-}
-
-fn is_unframed(message: &[u8]) -> bool {
-    UnverifiedHeader::parse(message).is_ok_and(|header| header.content() == Content::Unframed)
-}
-
-/// Opens a message from a stream.
-///
-/// # Errors
-/// As [`Client::decrypt`].
-pub fn open_streamed(client: &Client, mut message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
-    let header = client.read_header(&mut message)?;
-    let mut plaintext = Vec::new();
-    client.decryptor(header, expected)?.reader(message).read_to_end(&mut plaintext)?;
-    Ok(plaintext)
-}
-
-/// A source that gives its bytes in pieces of odd lengths.
-struct Pieces<'a> {
-    rest: &'a [u8],
-    turn: usize,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        const LENGTHS: [usize; 4] = [1, 7, 64, 1000];
-        self.turn = (self.turn + 1) % LENGTHS.len();
-        let most = LENGTHS.get(self.turn).map_or(1, |length| *length).min(buf.len());
-        self.rest.read(buf.get_mut(..most).unwrap_or_default())
     }
 }
 

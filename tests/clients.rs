@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use manila::testing::{client_for, open_both_ways};
+use manila::testing::{client_for, open_every_way};
 use manila::{
     AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, Content, EncryptionContext, ErrorKind, ExpectedContext,
     MultiKeyring, RawAesKeyring, UnverifiedHeader,
@@ -31,7 +31,7 @@ fn message(suite: Suite) -> Vec<u8> {
 
 #[track_caller]
 fn refused(client: &Client, message: &[u8], expected: impl Into<ExpectedContext>) -> (ErrorKind, String) {
-    let error = open_both_ways(client, message, &expected.into()).unwrap_err();
+    let error = open_every_way(client, message, &expected.into()).unwrap_err();
     (error.kind(), error.to_string())
 }
 
@@ -39,7 +39,7 @@ fn refused(client: &Client, message: &[u8], expected: impl Into<ExpectedContext>
 fn every_suite_seals_and_opens() {
     for suite in Suite::ALL {
         let client = client_for(suite, keyring()).unwrap();
-        let opened = open_both_ways(&client, &message(suite), &ExpectedContext::any()).unwrap();
+        let opened = open_every_way(&client, &message(suite), &ExpectedContext::any()).unwrap();
         assert_eq!(opened.plaintext, b"plaintext");
         assert_eq!((opened.header.suite(), opened.header.version()), (suite, suite.message_version()));
         assert_eq!(opened.header.encryption_context().get("tenant"), Some("acme"));
@@ -86,7 +86,7 @@ fn what_the_reader_expects_of_the_context_is_held_to() {
     let pairs = context(&[("tenant", "acme")]);
     for expected in [ExpectedContext::any(), (&pairs).into(), ExpectedContext::exactly(&pairs), (&context(&[])).into()]
     {
-        assert!(open_both_ways(&client, &sealed, &expected).is_ok(), "{expected:?}");
+        assert!(open_every_way(&client, &sealed, &expected).is_ok(), "{expected:?}");
     }
     let (kind, text) = refused(&client, &sealed, &context(&[("tenant", "emca")]));
     assert_eq!(kind, ErrorKind::ContextMismatch);
@@ -172,7 +172,7 @@ fn limits_can_be_lifted_to_the_very_length() {
     let sealed = message(Suite::Aes256GcmHkdfSha512CommitKey);
     let len = UnverifiedHeader::parse(&sealed).unwrap().len();
     let client = builder().max_header_length(len).max_encrypted_data_keys(1).max_frame_length(4096).unsigned_only(true);
-    assert!(open_both_ways(&client.build().unwrap(), &sealed, &ExpectedContext::any()).is_ok());
+    assert!(open_every_way(&client.build().unwrap(), &sealed, &ExpectedContext::any()).is_ok());
 }
 
 #[test]

@@ -38,3 +38,13 @@ fn the_smallest_build_is_small() {
         assert!(!packages.contains(big), "{big}");
     }
 }
+
+#[test]
+fn asynchronous_streams_bring_the_traits_of_tokio_and_no_runtime() {
+    let before = packages(&["--no-default-features"]);
+    let added: std::collections::BTreeSet<_> = packages(&["--no-default-features", "--features", "tokio"])
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .collect();
+    assert_eq!(added.into_iter().collect::<Vec<_>>(), ["tokio"]);
+}

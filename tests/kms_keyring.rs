@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use manila::testing::{check_keyring, check_kms, check_two_keys, open_both_ways, ready};
+use manila::testing::{check_keyring, check_kms, check_two_keys, open_every_way, ready};
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, DiscoveryFilter, EncryptedDataKey, EncryptionContext,
     EncryptionMaterials, Error, ErrorKind, KeyFuture, Keyring, KmsKeyring, MultiKeyring, RawAesKeyring,
@@ -367,7 +367,7 @@ fn the_whole_context_goes_to_the_kms() {
     let message = sealed_under(&kms, &[MRK_IRELAND]);
     for keyring in all_forms(&kms) {
         let client = Client::new(keyring);
-        assert_eq!(open_both_ways(&client, &message, &context().into()).unwrap().plaintext, b"hello");
+        assert_eq!(open_every_way(&client, &message, &context().into()).unwrap().plaintext, b"hello");
         let more = EncryptionContext::new([("tenant", "acme"), ("stage", "prod")]).unwrap();
         let error = client.decrypt(&message, &more).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ContextMismatch);
@@ -467,7 +467,7 @@ fn every_form_works_over_the_embedded_kms() {
     let message = sealer.encrypt(b"hello", &context()).unwrap();
     for keyring in keyrings {
         let client = Client::new(keyring);
-        assert_eq!(open_both_ways(&client, &message, &context().into()).unwrap().plaintext, b"hello");
+        assert_eq!(open_every_way(&client, &message, &context().into()).unwrap().plaintext, b"hello");
     }
     for elsewhere in [
         KmsKeyring::mrk_discovery(kms.clone(), "eu-west-1", filter()),

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "aws-lc")]
 
-use manila::testing::{client_for, open_both_ways};
+use manila::testing::{client_for, open_every_way};
 use manila::{
     AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, ErrorKind, ExpectedContext, MultiKeyring,
     RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey, UnverifiedHeader,
@@ -40,7 +40,7 @@ fn who_has_the_public_key_seals_and_who_has_the_private_key_opens() {
         let opener = RawRsaKeyring::private("tests", "k", padding, private("rsa2048-a")).unwrap();
         let opener = Client::new(opener.allow_pkcs1_decrypt());
         let message = sealer.encrypt(b"for one reader", &none()).unwrap();
-        let opened = open_both_ways(&opener, &message, &ExpectedContext::any()).unwrap();
+        let opened = open_every_way(&opener, &message, &ExpectedContext::any()).unwrap();
         assert_eq!(opened.plaintext, b"for one reader");
         assert_eq!(opened.header.encrypted_data_keys()[0].provider_info, b"k");
         let cannot_open = sealer.decrypt(&message, ExpectedContext::any()).unwrap_err();
@@ -124,7 +124,7 @@ fn with_bad_padding(message: &[u8]) -> Vec<u8> {
 
 /// Kind, text and number of causes: all that an error tells.
 fn told(client: &Client, message: &[u8]) -> (ErrorKind, String, usize) {
-    let error = open_both_ways(client, message, &ExpectedContext::any()).unwrap_err();
+    let error = open_every_way(client, message, &ExpectedContext::any()).unwrap_err();
     (error.kind(), error.to_string(), error.causes().len())
 }
 
@@ -176,9 +176,9 @@ fn wrong_pkcs1_padding_does_not_keep_a_later_data_key_from_opening() {
     for reader in
         [client(MultiKeyring::without_generator(rsa())), client(MultiKeyring::without_generator(rsa()).child(aes()))]
     {
-        assert_eq!(open_both_ways(&reader, &mixed, &ExpectedContext::any()).unwrap().plaintext, b"x");
+        assert_eq!(open_every_way(&reader, &mixed, &ExpectedContext::any()).unwrap().plaintext, b"x");
     }
     let only_later = client(MultiKeyring::new(pair("rsa2048-b", Pkcs1)).child(aes())).encrypt(b"x", &none()).unwrap();
     let reader = client(MultiKeyring::without_generator(rsa()).child(aes()));
-    assert_eq!(open_both_ways(&reader, &only_later, &ExpectedContext::any()).unwrap().plaintext, b"x");
+    assert_eq!(open_every_way(&reader, &only_later, &ExpectedContext::any()).unwrap().plaintext, b"x");
 }

@@ -60,7 +60,7 @@ fn messages_on_their_way() {
         .unwrap();
     let empty = EncryptionContext::empty();
     shows_nothing(&client.encryptor(&empty).unwrap());
-    shows_nothing(&client.encryptor(&empty).unwrap().writer(Vec::new()));
+    shows_nothing(&client.encryptor(&empty).unwrap().writer(Vec::<u8>::new()));
     shows_nothing(&client.decrypt(&client.encrypt(&KEY, &empty).unwrap(), &empty).unwrap());
     let message = client.encrypt(b"", &empty).unwrap();
     let decryptor = || client.decryptor(UnverifiedHeader::parse(&message).unwrap(), ExpectedContext::any()).unwrap();

@@ -1,6 +1,6 @@
 //! Pairs that are authenticated but not stored.
 
-use manila::testing::open_both_ways;
+use manila::testing::open_every_way;
 use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, RequiredContextCmm};
 
 fn keyring() -> RawAesKeyring {
@@ -22,15 +22,15 @@ fn required_pairs_are_left_out_and_must_be_given_again() {
     assert!(!message.windows(4).any(|window| window == b"acme"), "the value is in the message");
 
     let given = ExpectedContext::from(&context(&[("tenant", "acme")]));
-    let opened = open_both_ways(&client, &message, &given).unwrap();
+    let opened = open_every_way(&client, &message, &given).unwrap();
     assert_eq!(opened.header.encryption_context().get("tenant"), None);
     assert_eq!(opened.header.encryption_context().get("kind"), Some("note"));
     assert_eq!(opened.header.authenticated_context().get("tenant"), Some("acme"));
     // A reader without the materials manager may give the pairs as well.
-    assert!(open_both_ways(&Client::new(keyring()), &message, &given).is_ok());
+    assert!(open_every_way(&Client::new(keyring()), &message, &given).is_ok());
 
     for wrong in [&[][..], &[("kind", "note")], &[("tenant", "emca")], &[("tenant", "acme"), ("more", "x")]] {
-        let error = open_both_ways(&client, &message, &(&context(wrong)).into()).unwrap_err();
+        let error = open_every_way(&client, &message, &(&context(wrong)).into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ContextMismatch, "{wrong:?}: {error}");
     }
     assert!(Client::new(keyring()).decrypt(&message, ExpectedContext::any()).is_err());
@@ -48,7 +48,7 @@ fn all_pairs_may_be_required() {
     let pairs = context(&[("a", "1"), ("b", "2")]);
     let client = client(&["a", "b"]);
     let message = client.encrypt(b"x", &pairs).unwrap();
-    let opened = open_both_ways(&client, &message, &ExpectedContext::exactly(&pairs)).unwrap();
+    let opened = open_every_way(&client, &message, &ExpectedContext::exactly(&pairs)).unwrap();
     assert_eq!(opened.plaintext, b"x");
     // All that is stored is the format's own pair.
     assert_eq!(opened.header.encryption_context().without_reserved().len(), 0);

@@ -1,6 +1,6 @@
 //! A small message of every suite, changed in every way: none of the changes opens.
 
-use manila::testing::{client_for, open_both_ways, policy_for};
+use manila::testing::{client_for, open_every_way, policy_for};
 use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, UnverifiedHeader};
 
 const FRAME_LENGTH: usize = 8;
@@ -25,7 +25,7 @@ impl Subject {
         let message = writer.build().unwrap().encrypt(PLAINTEXT, &context).unwrap();
         let body = UnverifiedHeader::parse(&message).unwrap().len();
         let subject = Self { suite, client: reader, message, body };
-        let opened = open_both_ways(&subject.client, &subject.message, &ExpectedContext::any()).unwrap();
+        let opened = open_every_way(&subject.client, &subject.message, &ExpectedContext::any()).unwrap();
         assert_eq!(opened.plaintext, PLAINTEXT);
         subject
     }
@@ -36,7 +36,7 @@ impl Subject {
 
     #[track_caller]
     fn refuses(&self, message: &[u8], change: &str) -> ErrorKind {
-        match open_both_ways(&self.client, message, &ExpectedContext::any()) {
+        match open_every_way(&self.client, message, &ExpectedContext::any()) {
             Ok(_) => panic!("suite {}: opens with {change}", self.suite),
             Err(error) if error.kind() == ErrorKind::Internal => panic!("suite {}: {change}: {error:?}", self.suite),
             Err(error) => error.kind(),

@@ -1,6 +1,6 @@
 //! The plot in the README: bars of messages per second on a logarithmic scale.
 
-use std::fmt::Write;
+use crate::svg::{document, line, rect, text};
 
 /// What was measured of one source of data keys, size and number of threads, in messages per second.
 pub struct Figure {
@@ -19,33 +19,13 @@ const LEAST: f64 = 10.0;
 const DECADES: [&str; 6] = ["10", "100", "1,000", "10,000", "100,000", "1,000,000"];
 const BAR: f64 = 12.0;
 
-/// On a ground of its own, light or dark as the reader has it.
-const HEAD: &str = r"<style>
-text { font: 12px system-ui, sans-serif; fill: #1f2328 }
-.title { font-weight: 600 }
-.faint { fill: #59636e }
-.ground { fill: #ffffff }
-.line { stroke: #d1d9e0 }
-.uncached { fill: #9aa4af }
-.cached { fill: #1f6feb }
-@media (prefers-color-scheme: dark) {
-  text { fill: #f0f6fc }
-  .faint { fill: #9198a1 }
-  .ground { fill: #0d1117 }
-  .line { stroke: #3d444d }
-  .uncached { fill: #656c76 }
-  .cached { fill: #4493f8 }
-}
-</style>
-";
-
 /// The plot, as an SVG document.
 pub fn svg(figures: &[Figure]) -> String {
     let mut body = String::new();
     let mut y = 28.0;
     text(&mut body, 16.0, y, "title", "Messages sealed per second, suite 0x0478 (logarithmic scale)");
     y += 22.0;
-    for (x, class, label) in [(16.0, "uncached", "a call for each message"), (186.0, "cached", "data keys cached")] {
+    for (x, class, label) in [(16.0, "behind", "a call for each message"), (186.0, "front", "data keys cached")] {
         rect(&mut body, (x, y - 10.0), (BAR, BAR), class);
         text(&mut body, x + 18.0, y, "faint", label);
     }
@@ -59,7 +39,7 @@ pub fn svg(figures: &[Figure]) -> String {
         for figure in sources {
             let threads = if figure.threads == 1 { "1 thread" } else { "2 threads" };
             text(&mut bars, 28.0, y + 16.0, "faint", &format!("{}, {threads}", figure.size));
-            for (rate, class) in [(figure.uncached, "uncached"), (figure.cached, "cached")] {
+            for (rate, class) in [(figure.uncached, "behind"), (figure.cached, "front")] {
                 let width = across(rate);
                 rect(&mut bars, (LEFT, y), (width, BAR), class);
                 text(&mut bars, LEFT + width + 5.0, y + 10.5, "", &grouped(rate));
@@ -69,18 +49,10 @@ pub fn svg(figures: &[Figure]) -> String {
         }
     }
     for (n, label) in DECADES.iter().enumerate() {
-        let x = LEFT + PER_DECADE * n as f64;
-        let _ = writeln!(body, r#"<line class="line" x1="{x}" y1="{top}" x2="{x}" y2="{y:.0}"/>"#);
-        let _ =
-            writeln!(body, r#"<text class="faint" text-anchor="middle" x="{x}" y="{:.0}">{label}</text>"#, y + 16.0);
+        line(&mut body, LEFT + PER_DECADE * n as f64, (top, y), label);
     }
-    let height = y + 30.0;
-    let size = format!(r#"width="{WIDTH}" height="{height:.0}" viewBox="0 0 {WIDTH} {height:.0}""#);
     let title = "Messages sealed per second, with data keys cached and without";
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" {size} role=\"img\">\n<title>{title}</title>\n{HEAD}<rect \
-         class=\"ground\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n{body}{bars}</svg>\n"
-    )
+    document(WIDTH, y + 30.0, title, &(body + &bars))
 }
 
 /// How far a rate reaches on the scale.
@@ -100,12 +72,4 @@ fn grouped(rate: f64) -> String {
         out.push(digit);
     }
     out
-}
-
-fn rect(out: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), class: &str) {
-    let _ = writeln!(out, r#"<rect class="{class}" x="{x}" y="{y:.1}" width="{width:.1}" height="{height}"/>"#);
-}
-
-fn text(out: &mut String, x: f64, y: f64, class: &str, text: &str) {
-    let _ = writeln!(out, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
 use aws_lc_rs::signature::{
@@ -12,6 +13,10 @@ use aws_lc_rs::signature::{
 
 use super::Refused;
 use crate::suite::{Curve, IV_LEN, TAG_LEN};
+
+pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
+    verify_slices_are_equal(a, b).is_ok()
+}
 
 pub(super) struct AeadKey(LessSafeKey);
 
@@ -51,6 +56,17 @@ impl AeadKey {
     ) -> Result<(), Refused> {
         let iv = Nonce::assume_unique_for_key(iv);
         self.0.open_separate_gather(iv, Aad::from(aad), ciphertext, tag, plaintext).map_err(|_| Refused)
+    }
+
+    pub(super) fn open_in_place(
+        &self,
+        iv: [u8; IV_LEN],
+        aad: &[u8],
+        content: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
+        let iv = Nonce::assume_unique_for_key(iv);
+        self.0.open_in_place_separate_tag(iv, Aad::from(aad), tag, content).map(|_| ()).map_err(|_| Refused)
     }
 }
 

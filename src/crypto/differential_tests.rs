@@ -25,6 +25,9 @@ fn both_seal_to_the_same_bytes_and_open_each_other() {
                 opened.fill(0);
                 other.open(iv, &aad, &by_one, &tag, &mut opened).unwrap();
                 assert_eq!(opened, plaintext);
+                one.open_in_place(iv, &aad, &mut by_other, &tag).unwrap();
+                other.open_in_place(iv, &aad, &mut by_one, &tag).unwrap();
+                assert_eq!((by_one, by_other), (plaintext.clone(), plaintext));
             }
         }
     }
@@ -53,6 +56,8 @@ fn both_refuse_the_same() {
         assert_eq!(one.open(iv, aad, content, tag, &mut out), Err(Refused));
         assert_eq!(other.open(iv, aad, content, tag, &mut out), Err(Refused));
     }
+    assert_eq!(one.open_in_place(iv, b"aad", &mut sealed.clone(), &wrong_tag), Err(Refused));
+    assert_eq!(other.open_in_place(iv, b"aad", &mut sealed.clone(), &wrong_tag), Err(Refused));
     // Lengths that do not agree.
     assert_eq!(one.open(iv, b"aad", &sealed, &tag, &mut out[1..]), Err(Refused));
     assert_eq!(other.open(iv, b"aad", &sealed, &tag, &mut out[1..]), Err(Refused));
@@ -114,5 +119,12 @@ fn both_take_the_same_public_keys() {
         let one = aws_lc::VerifyingKey::new(Curve::P256, &point).is_ok();
         let other = rustcrypto::VerifyingKey::new(Curve::P256, &point).is_ok();
         assert_eq!(one, other, "{point:?}");
+    }
+}
+
+#[test]
+fn both_tell_what_is_equal() {
+    for (a, b) in [(&b"same"[..], &b"same"[..]), (b"same", b"sane"), (b"same", b"sam"), (b"", b""), (b"", b"x")] {
+        assert_eq!((aws_lc::equal(a, b), rustcrypto::equal(a, b)), (a == b, a == b));
     }
 }

@@ -8,9 +8,14 @@ use getrandom::SysRng;
 use p256::ecdsa::signature::hazmat::{PrehashVerifier, RandomizedPrehashSigner};
 use p256::elliptic_curve::Generate;
 use sha2::{Digest, Sha256, Sha384};
+use subtle::ConstantTimeEq;
 
 use super::Refused;
 use crate::suite::{Curve, IV_LEN, TAG_LEN};
+
+pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
 
 pub(super) enum AeadKey {
     Aes128(Box<Aes128Gcm>),
@@ -54,7 +59,26 @@ impl AeadKey {
         tag: &[u8; TAG_LEN],
         plaintext: &mut [u8],
     ) -> Result<(), Refused> {
-        let buffer = InOutBuf::new(ciphertext, plaintext).map_err(|_| Refused)?;
+        self.open_buffer(iv, aad, InOutBuf::new(ciphertext, plaintext).map_err(|_| Refused)?, tag)
+    }
+
+    pub(super) fn open_in_place(
+        &self,
+        iv: [u8; IV_LEN],
+        aad: &[u8],
+        content: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
+        self.open_buffer(iv, aad, content.into(), tag)
+    }
+
+    fn open_buffer(
+        &self,
+        iv: [u8; IV_LEN],
+        aad: &[u8],
+        buffer: InOutBuf<'_, '_, u8>,
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Refused> {
         let (iv, tag) = (iv.into(), (*tag).into());
         match self {
             Self::Aes128(key) => key.decrypt_inout_detached(&iv, aad, buffer, &tag),

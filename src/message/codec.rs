@@ -66,6 +66,7 @@ pub(crate) fn put_field(out: &mut Vec<u8>, field: &[u8]) -> Result<(), DoesNotFi
 }
 
 /// At most `N` bytes, put together without allocating.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ShortBytes<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -74,6 +75,11 @@ pub(crate) struct ShortBytes<const N: usize> {
 impl<const N: usize> ShortBytes<N> {
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; N], len: 0 }
+    }
+
+    /// `len` zeros, or `N` if that is less.
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self { bytes: [0; N], len: len.min(N) }
     }
 
     /// Appends `part`. The caller knows that it fits: `N` is the sum of the longest parts.
@@ -85,6 +91,12 @@ impl<const N: usize> ShortBytes<N> {
             space.copy_from_slice(part);
             self.len = end;
         }
+    }
+}
+
+impl<const N: usize> std::ops::DerefMut for ShortBytes<N> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
     }
 }
 

@@ -138,6 +138,14 @@ impl BodyShape {
         }
     }
 
+    /// Length in bytes of a frame before the final one, or `None` where there is none such or it cannot be addressed.
+    pub(crate) fn regular_len(&self) -> Option<usize> {
+        match self.content {
+            Content::Framed(length) => usize::try_from(length).ok()?.checked_add(REGULAR_OVERHEAD),
+            Content::Unframed => None,
+        }
+    }
+
     fn check_head(&self, head: FrameHead, sequence: u32) -> Result<FrameHead> {
         if head.sequence != sequence {
             let detail =
@@ -181,19 +189,6 @@ fn read_unframed(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
     Ok(FrameHead { kind: FrameKind::Unframed, sequence: 1, iv: cursor.array()?, content_len: cursor.u64()? })
 }
 
-/// Length in bytes of the body of `plaintext_len` bytes in frames of `frame_length`.
-///
-/// The last frame is full, not empty, where the plaintext is a multiple of the frame length.
-/// `None` where there are more frames than sequence numbers.
-pub(crate) fn body_len(plaintext_len: u64, frame_length: u32) -> Option<u64> {
-    let regular = plaintext_len.saturating_sub(1) / u64::from(frame_length.max(1));
-    if regular >= u64::from(u32::MAX) {
-        return None;
-    }
-    let overhead = regular.checked_mul(REGULAR_OVERHEAD as u64)?.checked_add(FINAL_OVERHEAD as u64)?;
-    plaintext_len.checked_add(overhead)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,20 +204,5 @@ mod tests {
             bytes.pop();
             assert!(matches!(shape.read_head(7, &bytes), Ok(NextFrame::Needs(needs)) if needs == head.len()));
         }
-    }
-
-    #[test]
-    fn the_last_frame_is_full_not_empty() {
-        assert_eq!(body_len(0, 4), Some(40));
-        assert_eq!(body_len(4, 4), Some(44));
-        assert_eq!(body_len(5, 4), Some(36 + 41));
-        assert_eq!(body_len(8, 4), Some(36 + 44));
-    }
-
-    #[test]
-    fn a_message_has_at_most_4294967295_frames() {
-        assert!(body_len(u64::from(u32::MAX), 1).is_some());
-        assert!(body_len(u64::from(u32::MAX) + 1, 1).is_none());
-        assert!(body_len(u64::MAX, 1).is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::codec::{DoesNotFit, put_field, put_u16};
+use crate::message::codec::{DoesNotFit, ShortBytes, put_field, put_u16};
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN, TAG_LEN};
 
 pub(super) const TYPE_CUSTOMER_DATA: u8 = 0x80;
@@ -83,11 +83,14 @@ impl EncryptedDataKey {
     }
 }
 
+/// The random id of a message: 16 bytes in version 1, 32 in version 2.
+pub(crate) type MessageId = ShortBytes<32>;
+
 /// The fields of a header, shared by [`UnverifiedHeader`] and [`Header`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderFields {
     pub(crate) suite: AlgorithmSuite,
-    pub(crate) message_id: Vec<u8>,
+    pub(crate) message_id: MessageId,
     pub(crate) encryption_context: EncryptionContext,
     /// As it stands in the message: the order of the pairs is the writer's.
     pub(crate) context_bytes: Vec<u8>,
@@ -136,7 +139,11 @@ impl HeaderFields {
 
     /// The header body in the layout of its version: what the tag authenticates.
     pub(crate) fn body_to_bytes(&self) -> Result<Vec<u8>, DoesNotFit> {
-        let mut out = vec![self.version()];
+        let keys = self.encrypted_data_keys.iter();
+        let keys: usize =
+            keys.map(|key| key.provider_id.len() + key.provider_info.len() + key.ciphertext.len() + 6).sum();
+        let mut out = Vec::with_capacity(keys.saturating_add(self.context_bytes.len()).saturating_add(FIXED_LEN));
+        out.push(self.version());
         if self.version() == 1 {
             out.push(TYPE_CUSTOMER_DATA);
         }
@@ -162,6 +169,9 @@ impl HeaderFields {
         Ok(out)
     }
 }
+
+/// More bytes than the fields of fixed length of any header take, its authentication included.
+const FIXED_LEN: usize = 128;
 
 /// [`IV_LEN`] as the one byte that a version 1 header spends on it.
 pub(super) const V1_IV_LEN: u8 = 12;

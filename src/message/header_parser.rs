@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::codec::{Cursor, EndOfBytes};
 use crate::message::header::{
     CONTENT_FRAMED, CONTENT_UNFRAMED, Content, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
-    TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
+    MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
 };
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN};
 
@@ -31,7 +31,14 @@ impl UnverifiedHeader {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_within(message: &[u8], limits: HeaderLimits) -> Result<Self> {
-        Self::read_within(message, limits)
+        let (mut parser, mut len) = (HeaderParser::new(limits), 0_usize);
+        loop {
+            let field = message.get(len..).and_then(|rest| rest.get(..parser.wanted())).ok_or_else(cut_short)?;
+            len = len.saturating_add(field.len());
+            if let Some(tail) = parser.push(field, len)? {
+                return parser.finish(tail, message.get(..len).unwrap_or_default().to_vec());
+            }
+        }
     }
 
     /// Reads a header from the start of a stream, and not a byte more.
@@ -49,16 +56,43 @@ impl UnverifiedHeader {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_within(mut reader: impl Read, limits: HeaderLimits) -> Result<Self> {
-        let mut parser = HeaderParser::new(limits);
-        let mut field = Vec::new();
+        Ok(HeaderReader::new(limits).read(&mut reader)?)
+    }
+}
+
+/// Reads a header from a stream, and not a byte more.
+pub(crate) struct HeaderReader {
+    parser: HeaderParser,
+    /// What was read, and of its last field what is still to be.
+    wire: Vec<u8>,
+    missing: usize,
+}
+
+impl HeaderReader {
+    pub(crate) fn new(limits: HeaderLimits) -> Self {
+        Self { parser: HeaderParser::new(limits), wire: Vec::with_capacity(USUAL_LEN), missing: 0 }
+    }
+
+    /// Reads to the end of the header. If it would block it can be called again.
+    pub(crate) fn read(&mut self, reader: &mut impl Read) -> io::Result<UnverifiedHeader> {
         loop {
-            field.resize(parser.wanted(), 0);
-            reader.read_exact(&mut field).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Error::new(ErrorKind::Truncated, "the message ends inside its header"),
-                _ => Error::from(error),
-            })?;
-            if let Some(header) = parser.push(&field)? {
-                return Ok(header);
+            if self.missing == 0 {
+                self.missing = self.parser.wanted();
+                self.wire.resize(self.wire.len().saturating_add(self.missing), 0);
+            }
+            while self.missing > 0 {
+                let start = self.wire.len().saturating_sub(self.missing);
+                match reader.read(self.wire.get_mut(start..).unwrap_or_default()) {
+                    Ok(0) => return Err(cut_short().into()),
+                    Ok(count) => self.missing = self.missing.saturating_sub(count),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let start = self.wire.len().saturating_sub(self.parser.wanted());
+            let field = self.wire.get(start..).unwrap_or_default();
+            if let Some(tail) = self.parser.push(field, self.wire.len())? {
+                return Ok(self.parser.finish(tail, std::mem::take(&mut self.wire))?);
             }
         }
     }
@@ -68,10 +102,9 @@ impl UnverifiedHeader {
 /// grows with what arrived and never with what a count claims, and nothing is parsed twice.
 struct HeaderParser {
     limits: HeaderLimits,
-    wire: Vec<u8>,
     next: Field,
     suite: Option<AlgorithmSuite>,
-    message_id: Vec<u8>,
+    message_id: MessageId,
     context_bytes: Vec<u8>,
     encryption_context: EncryptionContext,
     encrypted_data_keys: Vec<EncryptedDataKey>,
@@ -79,6 +112,9 @@ struct HeaderParser {
     provider_id: String,
     provider_info: Vec<u8>,
 }
+
+/// Bytes that most headers fit into.
+const USUAL_LEN: usize = 512;
 
 /// The field that comes next, with its length where that is known only from the field before.
 enum Field {
@@ -106,10 +142,9 @@ impl HeaderParser {
     fn new(limits: HeaderLimits) -> Self {
         Self {
             limits,
-            wire: Vec::new(),
             next: Field::Start,
             suite: None,
-            message_id: Vec::new(),
+            message_id: MessageId::new(),
             context_bytes: Vec::new(),
             encryption_context: EncryptionContext::empty(),
             encrypted_data_keys: Vec::new(),
@@ -136,9 +171,9 @@ impl HeaderParser {
         }
     }
 
-    /// Takes the next field, [`wanted`](Self::wanted) bytes of it. Returns the header behind the last one.
-    fn push(&mut self, field: &[u8]) -> Result<Option<UnverifiedHeader>> {
-        self.wire.extend_from_slice(field);
+    /// Takes the next field, [`wanted`](Self::wanted) bytes of it, up to which the header is `len` bytes long. Returns what
+    /// the last one says.
+    fn push(&mut self, field: &[u8], len: usize) -> Result<Option<Tail>> {
         let number = || {
             let bytes = <[u8; 2]>::try_from(field).map_err(|_| malformed("a length is cut short"))?;
             Ok::<u16, Error>(u16::from_be_bytes(bytes))
@@ -151,7 +186,7 @@ impl HeaderParser {
                 Field::MessageId(suite.message_id_len())
             }
             Field::MessageId(_) => {
-                self.message_id = field.to_vec();
+                self.message_id.put(field);
                 Field::ContextLength
             }
             Field::ContextLength => Field::Context(number()?),
@@ -192,9 +227,9 @@ impl HeaderParser {
                     _ => Field::ProviderIdLength,
                 }
             }
-            Field::Tail(_) => return self.finish(field).map(Some),
+            Field::Tail(_) => return read_tail(self.suite()?, field).map(Some),
         };
-        self.limits.check_length(self.wire.len().saturating_add(self.wanted()))?;
+        self.limits.check_length(len.saturating_add(self.wanted()))?;
         Ok(None)
     }
 
@@ -202,13 +237,13 @@ impl HeaderParser {
         self.suite.ok_or_else(|| malformed("the header has no algorithm suite"))
     }
 
-    fn finish(&mut self, tail: &[u8]) -> Result<UnverifiedHeader> {
+    /// The header, all of whose fields were taken.
+    fn finish(&mut self, (content, commitment, authentication): Tail, wire: Vec<u8>) -> Result<UnverifiedHeader> {
         let suite = self.suite()?;
-        let (content, commitment, authentication) = read_tail(suite, tail)?;
         Ok(UnverifiedHeader {
             fields: HeaderFields {
                 suite,
-                message_id: std::mem::take(&mut self.message_id),
+                message_id: self.message_id.clone(),
                 encryption_context: std::mem::take(&mut self.encryption_context),
                 context_bytes: std::mem::take(&mut self.context_bytes),
                 encrypted_data_keys: Arc::new(std::mem::take(&mut self.encrypted_data_keys)),
@@ -216,9 +251,13 @@ impl HeaderParser {
                 commitment,
             },
             authentication,
-            wire: std::mem::take(&mut self.wire),
+            wire,
         })
     }
+}
+
+fn cut_short() -> Error {
+    Error::new(ErrorKind::Truncated, "the message ends inside its header")
 }
 
 fn malformed(detail: impl Into<Cow<'static, str>>) -> Error {

@@ -3,11 +3,11 @@
 use crate::decrypt::Decryptor;
 use crate::error::Result;
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{FrameHead, FrameKind, NextFrame};
+use crate::message::frame::{FrameHead, NextFrame, REGULAR_OVERHEAD};
 use crate::message::header::Header;
 use crate::message::survey::{trailing_bytes, truncated};
-use crate::stream::BATCH;
-use crate::suite::TAG_LEN;
+use crate::stream::window::Window;
+use crate::stream::{BATCH, frames_in_batch};
 
 /// Opens the body of a message as it arrives.
 pub(crate) struct OpenStream {
@@ -18,6 +18,10 @@ pub(crate) struct OpenStream {
     wire: Window,
     plain: Window,
     input_ended: bool,
+    /// Bytes of message that are opened at once, where they are whole frames.
+    batch_len: usize,
+    /// The least room for plaintext that is worth opening into.
+    direct_len: usize,
 }
 
 /// What comes next in the message.
@@ -43,8 +47,20 @@ pub(crate) enum Step {
 
 impl OpenStream {
     pub(crate) fn new(decryptor: Decryptor) -> Self {
-        let (wire, plain) = (Window::new(BATCH), Window::new(0));
-        Self { decryptor, sequence: 1, phase: Phase::Body, wire, plain, input_ended: false }
+        let threads = decryptor.threads();
+        let frame_len = decryptor.opener().shape().regular_len();
+        let (batch_len, direct_len) = match frame_len {
+            None => (BATCH, usize::MAX),
+            Some(len) => {
+                let frames = frames_in_batch(threads, len);
+                let frame_length = len.saturating_sub(REGULAR_OVERHEAD);
+                let direct = if threads > 1 { frames.saturating_mul(frame_length) } else { frame_length };
+                (frames.saturating_mul(len), direct)
+            }
+        };
+        let (wire, plain) = (Window::new(BATCH.min(batch_len)), Window::new(0));
+        let phase = Phase::Body;
+        Self { decryptor, sequence: 1, phase, wire, plain, input_ended: false, batch_len, direct_len }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -53,7 +69,8 @@ impl OpenStream {
 
     /// Room for bytes of the message; never empty.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        self.wire.space()
+        let next = self.next_frame().ok().flatten().and_then(|head| head.frame_len()).unwrap_or(0);
+        self.wire.space(next.max(self.batch_len))
     }
 
     /// Takes note that `count` bytes were put into [`space`](Self::space); none: the input has ended.
@@ -91,40 +108,68 @@ impl OpenStream {
         }
     }
 
-    /// Opens the frames that have arrived, up to a batch of them. False: more bytes are needed for the next one.
-    fn open_frames(&mut self) -> Result<bool> {
-        while self.phase == Phase::Body && self.plain.bytes().len() < BATCH {
-            match self.open_next_frame() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) if self.plain.bytes().is_empty() => return Err(error),
-                // What was opened before it leaves first; then this frame comes up again, and fails again.
-                Err(_) => break,
-            }
+    /// Opens what has arrived of regular frames straight into `out`, and returns the length of their plaintext: 0 where
+    /// something else comes first, or `out` is too small to be worth it.
+    pub(crate) fn open_into(&mut self, out: &mut [u8]) -> usize {
+        if self.phase != Phase::Body || !self.plain.is_empty() || out.len() < self.direct_len {
+            return 0;
         }
-        Ok(self.phase != Phase::Body || !self.plain.bytes().is_empty())
+        let frames = self.decryptor.open_regular(self.sequence, self.wire.bytes(), out);
+        self.opened_regular(frames)
     }
 
-    /// Opens the next frame. False: not now.
+    /// Opens the frames that have arrived. False: more bytes are needed for the next one.
+    fn open_frames(&mut self) -> Result<bool> {
+        let frames = self.wire.len().min(self.batch_len.max(self.frame_len())) / self.frame_len();
+        let out = self.plain.space_for(frames.saturating_mul(self.frame_length()));
+        let frames = self.decryptor.open_regular(self.sequence, self.wire.bytes(), out);
+        let len = self.opened_regular(frames);
+        self.plain.filled(len);
+        if len > 0 { Ok(true) } else { self.open_next_frame() }
+    }
+
+    /// Opens the next frame, which is the last one, or tells what is wrong with it. False: it has not arrived.
     fn open_next_frame(&mut self) -> Result<bool> {
-        let NextFrame::Head(head) = self.decryptor.shape().read_head(self.sequence, self.wire.bytes())? else {
+        let Some(frame_len) = self.next_frame()?.and_then(|head| head.frame_len()) else {
             return Ok(false);
         };
-        let Some(frame) = head.frame_len().and_then(|len| self.wire.bytes().get(..len)) else {
-            return Ok(false);
-        };
-        // Those before the final frame may leave at once, so it does not join them.
-        if head.kind != FrameKind::Regular && !self.plain.bytes().is_empty() {
+        if self.wire.len() < frame_len {
             return Ok(false);
         }
-        let len = frame.len();
-        open_frame(&mut self.decryptor, &head, frame, &mut self.plain)?;
-        self.wire.taken(len);
+        let out = self.plain.space_for(frame_len);
+        let frame = self.decryptor.open_next(self.sequence, self.wire.bytes(), out)?;
+        self.plain.filled(frame.plaintext_len);
+        self.wire.taken(frame.frame_len);
         self.sequence = self.sequence.saturating_add(1);
-        if head.kind != FrameKind::Regular {
+        if frame.last {
             self.phase = if self.header().suite().is_signed() { Phase::Footer } else { Phase::End };
         }
         Ok(true)
+    }
+
+    /// The head of the next frame; none: it has not arrived.
+    fn next_frame(&self) -> Result<Option<FrameHead>> {
+        match self.decryptor.opener().shape().read_head(self.sequence, self.wire.bytes())? {
+            NextFrame::Needs(_) => Ok(None),
+            NextFrame::Head(head) => Ok(Some(head)),
+        }
+    }
+
+    /// Takes note that `frames` regular frames were opened, and returns the length of their plaintext.
+    fn opened_regular(&mut self, frames: usize) -> usize {
+        self.wire.taken(frames.saturating_mul(self.frame_len()));
+        self.sequence = self.sequence.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
+        frames.saturating_mul(self.frame_length())
+    }
+
+    /// Length in bytes of a regular frame; more than can arrive where there is none such.
+    fn frame_len(&self) -> usize {
+        self.decryptor.opener().shape().regular_len().unwrap_or(usize::MAX)
+    }
+
+    /// Length in bytes of the plaintext of a regular frame.
+    fn frame_length(&self) -> usize {
+        self.frame_len().saturating_sub(REGULAR_OVERHEAD)
     }
 
     fn check_footer(&mut self) -> Result<bool> {
@@ -146,91 +191,5 @@ impl OpenStream {
             self.phase = Phase::Complete;
         }
         Ok(self.input_ended)
-    }
-}
-
-fn open_frame(decryptor: &mut Decryptor, head: &FrameHead, frame: &[u8], plain: &mut Window) -> Result<()> {
-    let sealed = frame.get(head.len()..).unwrap_or_default();
-    let out = plain.space_for(sealed.len().saturating_sub(TAG_LEN));
-    let len = out.len();
-    decryptor.decrypt_frame(head, sealed, out)?;
-    decryptor.verify(frame);
-    plain.filled(len);
-    Ok(())
-}
-
-/// Bytes that are put in at the end and taken from the start. It grows only when it is full of bytes that are
-/// still to be taken, so its size follows what arrived.
-struct Window {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Window {
-    fn new(len: usize) -> Self {
-        Self { buffer: vec![0; len], start: 0, end: 0 }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
-    }
-
-    fn taken(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.end);
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-    }
-
-    fn filled(&mut self, count: usize) {
-        self.end = self.end.saturating_add(count).min(self.buffer.len());
-    }
-
-    /// All free space, at least one byte of it.
-    fn space(&mut self) -> &mut [u8] {
-        if self.end == self.buffer.len() {
-            self.make_room(1);
-        }
-        self.buffer.get_mut(self.end..).unwrap_or_default()
-    }
-
-    /// Free space of exactly `len` bytes.
-    fn space_for(&mut self, len: usize) -> &mut [u8] {
-        if self.buffer.len().saturating_sub(self.end) < len {
-            self.make_room(len);
-        }
-        self.buffer.get_mut(self.end..).and_then(|free| free.get_mut(..len)).unwrap_or_default()
-    }
-
-    fn make_room(&mut self, len: usize) {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        let needed = self.end.saturating_add(len);
-        if self.buffer.len() < needed {
-            self.buffer.resize(needed.max(self.buffer.len().saturating_mul(2)), 0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_grows_only_when_full() {
-        let mut window = Window::new(4);
-        window.space().copy_from_slice(b"abcd");
-        window.filled(4);
-        window.taken(3);
-        let room = window.space();
-        assert_eq!(room.len(), 3);
-        room.copy_from_slice(b"efg");
-        window.filled(3);
-        assert_eq!(window.bytes(), b"defg");
-        assert_eq!(window.space().len(), 4);
-        assert_eq!(window.bytes(), b"defg");
-        assert_eq!(window.space_for(100).len(), 100);
-        assert_eq!(window.bytes(), b"defg");
     }
 }

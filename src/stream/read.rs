@@ -1,12 +1,11 @@
-//! Opening from a `std::io::Read`.
+//! Opening from a stream.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::decrypt::Decryptor;
-use crate::error::Error;
 use crate::message::header::Header;
-use crate::stream::open::{OpenStream, Step};
+use crate::stream::pump::OpenPump;
 
 impl Decryptor {
     /// A reader of the plaintext; `body` goes on where the header ended.
@@ -38,7 +37,7 @@ impl Decryptor {
     /// assert_eq!(error.kind(), ErrorKind::Truncated);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn reader<R: Read>(self, body: R) -> DecryptReader<R> {
+    pub fn reader<R>(self, body: R) -> DecryptReader<R> {
         DecryptReader::new(self, body)
     }
 }
@@ -51,58 +50,46 @@ impl Decryptor {
 /// [`Decryptor::reader`].
 ///
 /// After an error every later read fails the same way.
+///
+/// It is a [`BufRead`] too: [`fill_buf`](BufRead::fill_buf) shows the plaintext where it was opened, without copying
+/// it. [`Read`] opens straight into the caller's buffer if that has room for a frame. With the feature `tokio` it is an
+/// `AsyncRead` and an `AsyncBufRead`, over a source that is an `AsyncRead`.
 #[must_use = "a reader does nothing until read"]
 pub struct DecryptReader<R> {
-    engine: OpenStream,
-    body: R,
-    failed: Option<Error>,
+    pub(super) pump: OpenPump,
+    pub(super) body: R,
 }
 
-impl<R: Read> DecryptReader<R> {
+impl<R> DecryptReader<R> {
     pub(crate) fn new(decryptor: Decryptor, body: R) -> Self {
-        Self { engine: OpenStream::new(decryptor), body, failed: None }
+        Self { pump: OpenPump::new(decryptor), body }
     }
 
     /// The verified header.
     pub fn header(&self) -> &Header {
-        self.engine.header()
-    }
-
-    fn latch(&mut self, error: Error) -> io::Error {
-        self.failed = Some(error.clone());
-        error.into()
+        self.pump.header()
     }
 }
 
 impl<R: Read> Read for DecryptReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone().into());
-        }
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            match self.engine.advance().map_err(|error| self.latch(error))? {
-                Step::Complete => return Ok(0),
-                Step::Take => {
-                    let count = self.engine.plaintext().read(buf)?;
-                    self.engine.taken(count);
-                    return Ok(count);
-                }
-                Step::Read => match self.body.read(self.engine.space()) {
-                    Ok(count) => self.engine.filled(count),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                    Err(error) => return Err(self.latch(error.into())),
-                },
-            }
-        }
+        self.pump.read(&mut self.body, buf)
+    }
+}
+
+impl<R: Read> BufRead for DecryptReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.pump.fill(&mut self.body)?;
+        Ok(self.pump.plaintext())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.pump.taken(count.min(self.pump.plaintext().len()));
     }
 }
 
 impl<R> fmt::Debug for DecryptReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecryptReader").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("DecryptReader").field("failed", &self.pump.failed).finish_non_exhaustive()
     }
 }

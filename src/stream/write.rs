@@ -1,11 +1,11 @@
-//! Sealing into a `std::io::Write`.
+//! Sealing into a stream.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use crate::encrypt::Encryptor;
-use crate::error::{Error, Result};
-use crate::stream::seal::SealStream;
+use crate::error::Result;
+use crate::stream::pump::SealPump;
 
 impl Encryptor {
     /// A writer that seals what is written to it, and writes the message to `sink`.
@@ -23,7 +23,7 @@ impl Encryptor {
     /// # assert_eq!(client.decrypt(&sealed, ExpectedContext::any())?.plaintext, b"piece by piece");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn writer<W: Write>(self, sink: W) -> EncryptWriter<W> {
+    pub fn writer<W>(self, sink: W) -> EncryptWriter<W> {
         EncryptWriter::new(self, sink)
     }
 }
@@ -32,88 +32,75 @@ impl Encryptor {
 ///
 /// Call [`finish`](Self::finish): without it the message lacks its final frame and never opens. Dropping the
 /// writer writes nothing. Sealed frames are collected and written in batches of about 64 KiB, or of one frame if
-/// that is longer; [`flush`](Write::flush) passes on those that are whole.
+/// that is longer, and of about 1 MiB for each thread where there are [several](crate::ClientBuilder::threads);
+/// [`flush`](Write::flush) passes on those that are whole.
+///
+/// With the feature `tokio` it is an `AsyncWrite` too, over a sink that is one.
 ///
 /// After an error every later call fails the same way.
 #[must_use = "a message is not complete before `finish`"]
 pub struct EncryptWriter<W> {
-    engine: SealStream,
-    sink: W,
-    failed: Option<Error>,
+    pub(super) pump: SealPump,
+    pub(super) sink: W,
+}
+
+impl<W> EncryptWriter<W> {
+    pub(crate) fn new(encryptor: Encryptor, sink: W) -> Self {
+        Self { pump: SealPump::new(encryptor), sink }
+    }
 }
 
 impl<W: Write> EncryptWriter<W> {
-    pub(crate) fn new(encryptor: Encryptor, sink: W) -> Self {
-        Self { engine: SealStream::new(encryptor), sink, failed: None }
+    /// Seals all that `source` has to give, read straight to where it is sealed from, and returns its length in bytes.
+    ///
+    /// As `std::io::copy`, without its small buffer. If it answers `WouldBlock`, what it has read so far is not lost,
+    /// and it can be called again for the rest.
+    ///
+    /// # Errors
+    /// Those of `source` and of the sink; both end the message.
+    pub fn write_from(&mut self, mut source: impl Read) -> io::Result<u64> {
+        let mut len = 0_u64;
+        loop {
+            match self.pump.write_from(&mut self.sink, &mut source)? {
+                0 => return Ok(len),
+                count => len = len.saturating_add(count as u64),
+            }
+        }
     }
 
-    /// Writes the final frame, and the signature of signed suites, flushes, and gives the sink back. The sink must not
-    /// answer `WouldBlock` any more: the writer is taken along.
+    /// Writes the final frame, and the signature of signed suites, flushes, and gives the sink back.
+    ///
+    /// It takes the writer along: where the sink may answer `WouldBlock`, call [`try_finish`](Self::try_finish) first.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the sink fails, or the error of an earlier call.
     pub fn finish(mut self) -> Result<W> {
-        self.check()?;
-        self.drain()?;
-        self.engine.finish()?;
-        self.drain()?;
-        loop {
-            match self.sink.flush() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                flushed => break flushed?,
-            }
-        }
+        self.try_finish()?;
         Ok(self.sink)
     }
 
-    /// Writes all that is ready.
-    fn drain(&mut self) -> io::Result<()> {
-        while !self.engine.ready().is_empty() {
-            match self.sink.write(self.engine.ready()) {
-                Ok(0) => {
-                    let error = io::Error::new(io::ErrorKind::WriteZero, "the sink takes no more bytes");
-                    return Err(self.latch(error.into()));
-                }
-                Ok(count) => self.engine.sent(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                Err(error) => return Err(self.latch(error.into())),
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> io::Result<()> {
-        self.failed.clone().map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    fn latch(&mut self, error: Error) -> io::Error {
-        self.failed = Some(error.clone());
-        error.into()
+    /// As [`finish`](Self::finish), which is still to be called for the sink: for sinks that answer `WouldBlock`, after
+    /// which this can be called again. Nothing more can be written.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn try_finish(&mut self) -> io::Result<()> {
+        self.pump.finish(&mut self.sink)
     }
 }
 
 impl<W: Write> Write for EncryptWriter<W> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        if !self.engine.has_room() {
-            self.drain()?;
-        }
-        self.engine.take(plaintext).map_err(|error| self.latch(error))
+        self.pump.write(&mut self.sink, plaintext)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.check()?;
-        self.drain()?;
-        match self.sink.flush() {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Err(error),
-            flushed => flushed.map_err(|error| self.latch(error.into())),
-        }
+        self.pump.flush(&mut self.sink)
     }
 }
 
 impl<W> fmt::Debug for EncryptWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncryptWriter").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("EncryptWriter").field("failed", &self.pump.failed).finish_non_exhaustive()
     }
 }

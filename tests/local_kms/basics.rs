@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use manila::testing::{check_keyring, check_kms, check_two_keys, open_both_ways, ready};
+use manila::testing::{check_keyring, check_kms, check_two_keys, open_every_way, ready};
 use manila::{
     Client, CreateKey, EncryptionContext, ErrorKind, ExpectedContext, KeyArn, Kms, KmsKeyring, KmsRequest, LocalKms,
     RootKey, UnverifiedHeader,
@@ -35,7 +35,7 @@ fn a_message_is_sealed_under_an_alias_and_opened_by_arn() {
     assert_eq!(header.encrypted_data_keys()[0].provider_info, key.arn().as_bytes());
 
     let opener = Client::new(KmsKeyring::new(kms.clone(), key.arn()).unwrap());
-    assert_eq!(open_both_ways(&opener, &message, &(&bound).into()).unwrap().plaintext, b"hello");
+    assert_eq!(open_every_way(&opener, &message, &(&bound).into()).unwrap().plaintext, b"hello");
     // An alias seals, but no message names one: the error says what to give instead.
     let error = sealer.decrypt(&message, &bound).unwrap_err();
     assert!(error.to_string().contains("give it the key's ARN"), "{error}");

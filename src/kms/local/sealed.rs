@@ -5,7 +5,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, AeadKey, Hkdf, Refused};
+use crate::crypto::{self, AeadKey, Refused};
 use crate::error::Result;
 use crate::suite::{Hash, IV_LEN};
 
@@ -27,6 +27,6 @@ pub(super) fn open(secret: &[u8], purpose: &[u8], aad: &[u8], sealed: &[u8]) -> 
 
 fn derive(secret: &[u8], purpose: &[u8], salt: &[u8; SALT_LEN]) -> Result<AeadKey> {
     let mut key = Zeroizing::new([0; 32]);
-    Hkdf::extract(Hash::Sha512, salt, secret).expand(&[purpose], key.as_mut_slice())?;
+    crypto::hkdf(Hash::Sha512, salt, secret, &mut [(&[purpose], key.as_mut_slice())])?;
     AeadKey::new(key.as_slice())
 }

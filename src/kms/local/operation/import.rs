@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, Hkdf};
+use crate::crypto;
 use crate::error::{Error, Result};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
@@ -101,6 +101,6 @@ fn of_replica() -> Error {
 /// One-way: who has it learns nothing of random material.
 fn fingerprint(key_id: &str, material: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
     let mut fingerprint = Zeroizing::new([0; 32]);
-    Hkdf::extract(Hash::Sha512, key_id.as_bytes(), material).expand(&[FINGERPRINT_PURPOSE], &mut *fingerprint)?;
+    crypto::hkdf(Hash::Sha512, key_id.as_bytes(), material, &mut [(&[FINGERPRINT_PURPOSE], &mut *fingerprint)])?;
     Ok(fingerprint)
 }

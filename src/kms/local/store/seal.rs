@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, Hkdf, MacHash, Refused};
+use crate::crypto::{self, MacHash, Refused};
 use crate::error::Result;
 use crate::kms::local::sealed;
 use crate::kms::local::store::Table;
@@ -81,6 +81,6 @@ impl Seal {
 
 fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0; 32]);
-    Hkdf::extract(Hash::Sha512, store_id, root).expand(&[purpose], key.as_mut_slice())?;
+    crypto::hkdf(Hash::Sha512, store_id, root, &mut [(&[purpose], key.as_mut_slice())])?;
     Ok(key)
 }

@@ -1,36 +1,13 @@
-//! Streams: the same messages as whole calls make and open, whatever the source and the sink do.
+//! Streams that block.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::rc::Rc;
 
-use manila::testing::{FixedKeyKeyring, client_for, open_both_ways, open_streamed, policy_for};
-use manila::{AlgorithmSuite, Client, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader};
+use manila::testing::{FixedKeyKeyring, client_for, open_every_way, open_streamed};
+use manila::{AlgorithmSuite, Client, EncryptionContext, Error, ErrorKind, UnverifiedHeader};
 
-const SUITES: [AlgorithmSuite; 4] = [
-    AlgorithmSuite::Aes128GcmNoKdf,
-    AlgorithmSuite::Aes128GcmHkdfSha256EcdsaP256,
-    AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
-    AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384,
-];
-
-fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
-    let keyring = FixedKeyKeyring::new(&[9; 32][..suite.data_key_len()]);
-    Client::builder(keyring)
-        .suite(suite)
-        .commitment_policy(policy_for(suite))
-        .frame_length(frame_length)
-        .build()
-        .unwrap()
-}
-
-fn any() -> ExpectedContext {
-    ExpectedContext::any()
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
-}
+use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
 
 fn write_in_pieces(client: &Client, plaintext: &[u8], piece: usize) -> Vec<u8> {
     let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(Vec::new());
@@ -51,7 +28,7 @@ fn streamed_messages_open_whole_and_whole_ones_streamed() {
                 let exact = client.encryptor(&EncryptionContext::empty()).unwrap().ciphertext_len(len as u64).unwrap();
                 let whole = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
                 assert_eq!(whole.len() as u64, exact);
-                assert_eq!(open_both_ways(&client, &whole, &any()).unwrap().plaintext, plaintext);
+                assert_eq!(open_every_way(&client, &whole, &any()).unwrap().plaintext, plaintext);
                 for piece in [1, frame - frame / 3, frame, frame + 1, 10 * frame] {
                     if piece == 1 && len > 10_000 {
                         continue;
@@ -64,7 +41,7 @@ fn streamed_messages_open_whole_and_whole_ones_streamed() {
                         header.survey(&message[header.len()..]).unwrap()
                     };
                     assert_eq!(survey(&streamed), survey(&whole));
-                    assert_eq!(open_both_ways(&client, &streamed, &any()).unwrap().plaintext, plaintext);
+                    assert_eq!(open_every_way(&client, &streamed, &any()).unwrap().plaintext, plaintext);
                 }
             }
         }
@@ -91,22 +68,20 @@ fn a_write_always_takes_something() {
     }
 }
 
-/// Fails now and then with errors that say "again", until it is told to be steady.
+/// Fails now and then with errors that say "again".
 struct Unsteady<T> {
     inner: T,
     turn: usize,
-    steady: Rc<Cell<bool>>,
 }
 
 impl<T> Unsteady<T> {
     fn new(inner: T) -> Self {
-        Self { inner, turn: 0, steady: Rc::default() }
+        Self { inner, turn: 0 }
     }
 
     fn stumble(&mut self) -> io::Result<()> {
         self.turn += 1;
         match self.turn % 3 {
-            _ if self.steady.get() => Ok(()),
             0 => Err(io::ErrorKind::Interrupted.into()),
             1 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
@@ -129,6 +104,7 @@ impl<T: Write> Write for Unsteady<T> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.stumble()?;
         self.inner.flush()
     }
 }
@@ -148,9 +124,7 @@ fn nothing_is_lost_between_interruptions() {
     for suite in SUITES {
         let client = client(suite, 100);
         let plaintext = pattern(150_000);
-        let sink = Unsteady::new(Vec::new());
-        let steady = sink.steady.clone();
-        let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(sink);
+        let mut writer = client.encryptor(&none()).unwrap().writer(Unsteady::new(Vec::new()));
         let mut rest = &plaintext[..];
         while !rest.is_empty() {
             let count = patiently(|| writer.write(rest)).unwrap();
@@ -158,11 +132,9 @@ fn nothing_is_lost_between_interruptions() {
             rest = &rest[count..];
         }
         patiently(|| writer.flush()).unwrap();
-        // `finish` takes the writer along, so there the sink must not block.
-        steady.set(true);
+        patiently(|| writer.try_finish()).unwrap();
         let message = writer.finish().unwrap_or_else(|error| panic!("{error}")).inner;
-        let (header, body) = message.split_at(UnverifiedHeader::parse(&message).unwrap().len());
-        let header = UnverifiedHeader::parse(header).unwrap();
+        let (header, body) = parts(&message);
         let mut reader = client.decryptor(header, any()).unwrap().reader(Unsteady::new(body));
         let mut opened = Vec::new();
         let mut buf = [0; 1000];
@@ -244,7 +216,7 @@ fn a_writer_that_is_dropped_leaves_nothing_that_opens() {
             writer.write_all(&pattern(len)).unwrap();
             writer.flush().unwrap();
             drop(writer);
-            let error = open_both_ways(&client, &sink, &any()).unwrap_err();
+            let error = open_every_way(&client, &sink, &any()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Truncated, "{suite} {len}");
         }
     }
@@ -348,4 +320,82 @@ fn messages_are_always_written_in_frames() {
     let message = client.encrypt(b"x", &EncryptionContext::empty()).unwrap();
     let content = UnverifiedHeader::parse(&message).unwrap().content();
     assert_eq!(content, manila::Content::Framed(4096));
+}
+
+#[test]
+fn a_source_is_sealed_as_its_bytes_written_are() {
+    for suite in SUITES {
+        for (frame_length, threads) in [(16, 1), (4096, 1), (4096, 3), (70_000, 2)] {
+            let client = crate::builder(suite, frame_length).threads(threads).build().unwrap();
+            for len in [0, 1, 15, 16, 17, 4096, 65_536, 65_537, 200_000] {
+                let plaintext = pattern(len);
+                let mut writer = client.encryptor(&none()).unwrap().writer(Vec::new());
+                // Before, between and behind sources, writes: all of it is one plaintext.
+                let (first, rest) = plaintext.split_at(len / 3);
+                writer.write_all(&first[..len / 7]).unwrap();
+                assert_eq!(writer.write_from(&first[len / 7..]).unwrap(), (first.len() - len / 7) as u64);
+                let mut source = Unsteady { inner: rest, turn: 1 };
+                let mut read = 0;
+                // `write_from` begins anew where it would block: nothing is lost.
+                while patiently(|| writer.write_from(&mut source)).unwrap() > 0 || !source.inner.is_empty() {
+                    read += 1;
+                    assert!(read < 10);
+                }
+                let message = writer.finish().unwrap();
+                assert_eq!(
+                    message.len() as u64,
+                    client.encryptor(&none()).unwrap().ciphertext_len(len as u64).unwrap()
+                );
+                assert_eq!(open_every_way(&client, &message, &any()).unwrap().plaintext, plaintext);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_ends_the_message() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    let mut writer = client(UNSIGNED, 16).encryptor(&none()).unwrap().writer(Vec::new());
+    let first = writer.write_from(pattern(100).chain(Broken)).unwrap_err();
+    assert_eq!(first.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(writer.write(b"more").unwrap_err().to_string(), first.to_string());
+    assert_eq!(writer.finish().unwrap_err().to_string(), first.to_string());
+}
+
+#[test]
+fn nothing_is_added_to_a_message_that_is_finished() {
+    let mut writer = client(UNSIGNED, 16).encryptor(&none()).unwrap().writer(Vec::new());
+    writer.write_all(b"all of it").unwrap();
+    writer.try_finish().unwrap();
+    writer.try_finish().unwrap();
+    let error = Error::from(writer.write(b"more").unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn plaintext_is_shown_where_it_was_opened() {
+    for suite in [UNSIGNED, SIGNED] {
+        let client = client(suite, 100);
+        let plaintext = pattern(250);
+        let message = client.encrypt(&plaintext, &none()).unwrap();
+        let (header, body) = parts(&message);
+        let mut reader = client.decryptor(header, any()).unwrap().reader(body);
+        assert_eq!(reader.fill_buf().unwrap(), &plaintext[..200], "all but the final frame, which waits for the end");
+        reader.consume(30);
+        // Both faces show one stream, whatever the buffer.
+        let mut some = [0; 150];
+        reader.read_exact(&mut some).unwrap();
+        assert_eq!(some, plaintext[30..180]);
+        assert_eq!(reader.fill_buf().unwrap(), &plaintext[180..200]);
+        reader.consume(usize::MAX);
+        assert_eq!(reader.fill_buf().unwrap(), &plaintext[200..]);
+        reader.consume(50);
+        assert!(reader.fill_buf().unwrap().is_empty());
+        assert_eq!(reader.read(&mut some).unwrap(), 0);
+    }
 }

@@ -46,13 +46,6 @@ pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// What a tenth of the rounds reach: what a program can do where others leave it the machine.
-pub fn best_tenth(figures: impl IntoIterator<Item = f64>) -> f64 {
-    let mut figures: Vec<_> = figures.into_iter().collect();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() * 9 / 10]
-}
-
 /// How long `threads` threads take that do the work `count` times each: from the first to start to the last to end.
 pub fn time(threads: usize, count: u64, work: &(dyn Fn(usize, u64) + Sync)) -> Duration {
     let start = Barrier::new(threads);

@@ -1,0 +1,315 @@
+//! This crate against the bare primitives: what it costs beside the cryptography that a message cannot do without.
+//!
+//! `cargo bench --bench limits`. For each job the crate and a driver that calls AWS-LC for the very same pieces
+//! (`limits/bare.rs`) take turns in one process, memory is used again on both sides, and the data key is at hand. The
+//! table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each job has a bar that it
+//! is held to. A word behind `--` takes the jobs alone whose name has it; `PLOT=docs/limits.svg` before the command
+//! draws the chart in the README. The last lines are the memory of processes that stream, which the program starts
+//! itself.
+
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "limits/bare.rs"]
+mod bare;
+#[path = "limits/plot.rs"]
+mod plot;
+#[path = "shared/rounds.rs"]
+mod rounds;
+#[path = "shared/svg.rs"]
+mod svg;
+
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use manila::testing::FixedKeyKeyring;
+use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext};
+
+use crate::bare::Sealed;
+use crate::rounds::{Variant, median, take_turns};
+
+const ROUNDS: usize = 41;
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// What was measured: how much of the primitives' speed is left, and how much must be.
+pub struct Figure {
+    pub job: String,
+    pub bar: f64,
+    pub ratio: f64,
+    /// Bytes of plaintext per second, of the crate.
+    pub rate: f64,
+}
+
+fn client(suite: AlgorithmSuite, frame_length: usize, threads: usize) -> Client {
+    let builder = Client::builder(FixedKeyKeyring::new(&[7; 32])).suite(suite).threads(threads);
+    builder.frame_length(u32::try_from(frame_length).unwrap()).build().unwrap()
+}
+
+fn unsigned(frame_length: usize, threads: usize) -> Client {
+    client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, frame_length, threads)
+}
+
+struct Bench {
+    filter: Option<String>,
+    figures: Vec<Figure>,
+}
+
+impl Bench {
+    /// Measures a job of `bytes` bytes: `ours` against `limit`.
+    fn job(&mut self, job: String, bar: f64, bytes: usize, ours: impl Fn() + Sync, limit: impl Fn() + Sync) {
+        let times = |work: &dyn Fn(), count| (0..count).for_each(|_| work());
+        let (ours, limit) = (|_: usize, count: u64| times(&ours, count), |_: usize, count: u64| times(&limit, count));
+        let rounds = take_turns(ROUNDS, &[Variant::new(1, &ours), Variant::new(1, &limit)]);
+        let ratio = median(rounds.iter().map(|rates| rates[0] / rates[1]));
+        let rate = median(rounds.iter().map(|rates| rates[0])) * bytes as f64;
+        let verdict = if ratio >= bar { "" } else { "  MISSED" };
+        println!("{job:<58} {:>9}/s  ratio {ratio:.2}  bar {bar:.2}{verdict}", size(rate));
+        self.figures.push(Figure { job, bar, ratio, rate });
+    }
+
+    fn wants(&self, job: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| job.contains(filter))
+    }
+
+    /// The names of the jobs of these kinds, if any of them is wanted.
+    fn jobs<const N: usize>(&self, kinds: [&str; N], name: &str) -> Option<[String; N]> {
+        let jobs = kinds.map(|kind| format!("{kind} {name}"));
+        jobs.iter().any(|job| self.wants(job)).then_some(jobs)
+    }
+
+    fn whole(&mut self, len: usize, frame_length: usize, bar: f64) {
+        let name = format!("{} in frames of {}", size(len as f64), size(frame_length as f64));
+        let Some([first, second]) = self.jobs(["encrypt", "decrypt"], &name) else {
+            return;
+        };
+        let (client, none) = (unsigned(frame_length, 1), EncryptionContext::empty());
+        let plaintext = vec![0x61; len];
+        let mut sealed = Sealed::new(frame_length);
+        sealed.seal(&plaintext);
+        let message = client.encrypt(&plaintext, &none).unwrap();
+        let (out, bare_out) = (Mutex::new(Vec::new()), Mutex::new(Sealed::new(frame_length)));
+        if self.wants(&first) {
+            let ours = || client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
+            self.job(first, bar, len, ours, || bare_out.lock().unwrap().seal(black_box(&plaintext)));
+        }
+        let bare_out = Mutex::new(vec![0; len]);
+        if self.wants(&second) {
+            let ours = || {
+                client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
+            };
+            self.job(second, bar, len, ours, || sealed.open(&mut bare_out.lock().unwrap()));
+        }
+    }
+
+    fn streams(&mut self, len: usize, frame_length: usize, bar: f64) {
+        let name = format!("{} in frames of {}", size(len as f64), size(frame_length as f64));
+        let Some([first, second]) = self.jobs(["stream into a sink,", "stream from a slice,"], &name) else {
+            return;
+        };
+        let (client, none) = (unsigned(frame_length, 1), EncryptionContext::empty());
+        let plaintext = vec![0x61; len];
+        let mut sealed = Sealed::new(frame_length);
+        sealed.seal(&plaintext);
+        let message = client.encrypt(&plaintext, &none).unwrap();
+        let pieces = [Mutex::new(vec![0; 2 * frame_length]), Mutex::new(vec![0; 2 * frame_length])];
+        if self.wants(&first) {
+            let ours = || {
+                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
+                writer.write_all(black_box(&plaintext)).unwrap();
+                writer.finish().unwrap();
+            };
+            let limit = || bare::seal_through(black_box(&plaintext), frame_length, &mut pieces[0].lock().unwrap());
+            self.job(first, bar, len, ours, limit);
+        }
+        if self.wants(&second) {
+            let ours = || {
+                let mut source = black_box(&message).as_slice();
+                let header = client.read_header(&mut source).unwrap();
+                let mut reader = client.decryptor(header, ExpectedContext::any()).unwrap().reader(source);
+                let mut piece = pieces[0].lock().unwrap();
+                while reader.read(&mut piece).unwrap() > 0 {}
+            };
+            self.job(second, bar, len, ours, || sealed.open_through(&mut pieces[1].lock().unwrap()));
+        }
+    }
+
+    /// Signed messages, against the hashing that two threads cannot split.
+    fn signed(&mut self, len: usize, bar: f64) {
+        let name = format!("{} signed, two threads, against SHA-384", size(len as f64));
+        let Some([first, second]) = self.jobs(["encrypt", "decrypt"], &name) else {
+            return;
+        };
+        let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, 64 * KIB, 2);
+        let none = EncryptionContext::empty();
+        let plaintext = vec![0x61; len];
+        let message = client.encrypt(&plaintext, &none).unwrap();
+        let out = Mutex::new(Vec::new());
+        if self.wants(&first) {
+            let ours = || client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
+            self.job(first, bar, len, ours, || bare::hash(black_box(&message)));
+        }
+        if self.wants(&second) {
+            let ours = || {
+                client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
+            };
+            self.job(second, bar, len, ours, || bare::hash(black_box(&message)));
+        }
+    }
+
+    /// Two threads against one, both of this crate.
+    fn threads(&mut self, len: usize, bar: f64) {
+        let name = format!("{} in frames of 64 KiB, two threads against one", size(len as f64));
+        let Some([first, second, third]) = self.jobs(["encrypt", "decrypt", "stream into a sink,"], &name) else {
+            return;
+        };
+        let (one, two) = (unsigned(64 * KIB, 1), unsigned(64 * KIB, 2));
+        let none = EncryptionContext::empty();
+        let plaintext = vec![0x61; len];
+        let message = one.encrypt(&plaintext, &none).unwrap();
+        let outs = [Mutex::new(Vec::new()), Mutex::new(Vec::new())];
+        if self.wants(&first) {
+            let seal = |client: &Client, out: &Mutex<Vec<u8>>| {
+                client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
+            };
+            self.job(first, bar, len, || seal(&two, &outs[0]), || seal(&one, &outs[1]));
+        }
+        if self.wants(&second) {
+            let open = |client: &Client, out: &Mutex<Vec<u8>>| {
+                client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
+            };
+            self.job(second, bar, len, || open(&two, &outs[0]), || open(&one, &outs[1]));
+        }
+        if self.wants(&third) {
+            let seal = |client: &Client| {
+                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
+                writer.write_all(black_box(&plaintext)).unwrap();
+                writer.finish().unwrap();
+            };
+            self.job(third, bar, len, || seal(&two), || seal(&one));
+        }
+    }
+
+    /// Small reads all over a large message, against opening the frames that they touch.
+    fn seeking(&mut self, len: usize, frame_length: usize, bar: f64) {
+        const READ: usize = 4 * KIB;
+        let job = format!("read 4 KiB anywhere in {}, frames of {}", size(len as f64), size(frame_length as f64));
+        if !self.wants(&job) {
+            return;
+        }
+        let client = unsigned(frame_length, 1);
+        let plaintext = vec![0x61; len];
+        let mut sealed = Sealed::new(frame_length);
+        sealed.seal(&plaintext);
+        let message = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+        drop(plaintext);
+        let header = client.read_header(message.as_slice()).unwrap();
+        let file = client.decryptor(header, ExpectedContext::any()).unwrap().seekable(message).unwrap();
+        let key = sealed.key();
+        // The same places for both, all over the message: a step that has no divisor in common with its length.
+        let offset = |turn: &AtomicUsize| turn.fetch_add(611_953_829, Ordering::Relaxed) % (len - READ);
+        let turns = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        let pieces = [Mutex::new(vec![0; READ]), Mutex::new(vec![0; frame_length])];
+        let ours = || {
+            let read = file.read_at(offset(&turns[0]) as u64, &mut pieces[0].lock().unwrap()).unwrap();
+            assert_eq!(read, READ);
+        };
+        let limit = || sealed.open_at(&key, offset(&turns[1]), READ, &mut pieces[1].lock().unwrap());
+        self.job(job, bar, READ, ours, limit);
+    }
+}
+
+/// Streams so many bytes through a writer and a reader, whose memory is then to be looked at.
+fn stream(len: u64, threads: usize) {
+    let client = unsigned(64 * KIB, threads);
+    let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(Opener::new(&client));
+    writer.write_from(io::repeat(0x61).take(len)).unwrap();
+    let opener = writer.finish().unwrap();
+    drop(opener.pipe);
+    assert_eq!(opener.thread.join().unwrap(), len);
+}
+
+/// Prints how much memory processes need that stream little and much.
+fn memory() {
+    let program = std::env::current_exe().unwrap();
+    for (threads, len) in [(1, 16 * MIB), (1, 4096 * MIB), (2, 16 * MIB), (2, 4096 * MIB)] {
+        let output = Command::new(&program).args(["stream", &len.to_string(), &threads.to_string()]).output().unwrap();
+        let peak = String::from_utf8(output.stdout).unwrap();
+        let len = size(len as f64);
+        println!("peak memory, {len} through a writer and a reader, {threads} thread(s) each: {}", peak.trim());
+    }
+}
+
+/// A sink that opens on another thread what is written to it.
+struct Opener {
+    pipe: io::PipeWriter,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Opener {
+    fn new(client: &Client) -> Self {
+        let (mut source, pipe) = io::pipe().unwrap();
+        let client = client.clone();
+        let thread = std::thread::spawn(move || {
+            let header = client.read_header(&mut source).unwrap();
+            let mut reader = client.decryptor(header, ExpectedContext::any()).unwrap().reader(source);
+            io::copy(&mut reader, &mut io::sink()).unwrap()
+        });
+        Self { pipe, thread }
+    }
+}
+
+impl Write for Opener {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pipe.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
+/// Prints the most memory that this process has had, where the system tells.
+fn print_peak_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("not told here", str::trim);
+    println!("{peak}");
+}
+
+/// For people: 65,536 is 64 KiB.
+fn size(bytes: f64) -> String {
+    let units = [("GiB", (1_u64 << 30) as f64), ("MiB", MIB as f64), ("KiB", KIB as f64)];
+    let (unit, scale) = units.into_iter().find(|(_, scale)| bytes >= *scale).unwrap_or(("B", 1.0));
+    let scaled = bytes / scale;
+    if scaled.fract() == 0.0 { format!("{scaled} {unit}") } else { format!("{scaled:.1} {unit}") }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    if let [word, len, threads] = &words[..]
+        && word == "stream"
+    {
+        stream(len.parse().unwrap(), threads.parse().unwrap());
+        print_peak_memory();
+        return ExitCode::SUCCESS;
+    }
+    let mut bench = Bench { filter: words.first().cloned(), figures: Vec::new() };
+    bench.whole(KIB, 4 * KIB, 0.80);
+    bench.whole(MIB, 4 * KIB, 0.80);
+    bench.whole(MIB, 64 * KIB, 0.90);
+    bench.whole(16 * MIB, MIB, 0.90);
+    bench.streams(16 * MIB, 64 * KIB, 0.85);
+    bench.signed(16 * MIB, 0.90);
+    bench.threads(64 * MIB, 1.8);
+    bench.seeking(1 << 30, 4 * KIB, 1.0 / 1.5);
+    bench.seeking(1 << 30, 64 * KIB, 1.0 / 1.5);
+    if bench.wants("memory") {
+        memory();
+    }
+    if let Some(path) = std::env::var_os("PLOT") {
+        std::fs::write(path, plot::svg(&bench.figures)).unwrap();
+    }
+    if bench.figures.iter().all(|figure| figure.ratio >= figure.bar) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,129 @@
+//! All the ways in which a message can be opened, held against each other.
+
+use std::io::{self, Read};
+
+use crate::client::{Client, Decrypted};
+use crate::context::ExpectedContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::header::{Content, UnverifiedHeader};
+
+/// Opens a message whole, in its own memory, as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn, and in
+/// reads all over it.
+///
+/// # Errors
+/// That of all ways; [`ErrorKind::Internal`] if they come to different ends.
+pub fn open_every_way(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Decrypted> {
+    let whole = client.decrypt(message, expected);
+    in_place_agrees(client, message, expected, &whole)?;
+    stream_agrees(client, message, expected, &whole)?;
+    seeking_agrees(client, message, expected, &whole)?;
+    whole
+}
+
+fn in_place_agrees(
+    client: &Client,
+    message: &[u8],
+    expected: &ExpectedContext,
+    whole: &Result<Decrypted>,
+) -> Result<()> {
+    let mut buffer = message.to_vec();
+    let in_place = client.decrypt_in_place(&mut buffer, expected);
+    let agree = match (whole, &in_place) {
+        (Ok(whole), Ok(header)) => whole.plaintext == buffer && whole.header == *header,
+        (Err(whole), Err(in_place)) => same(whole, in_place) && (buffer.is_empty() || buffer == message),
+        _ => false,
+    };
+    require(agree, || format!("whole and in place disagree: {whole:?} and {in_place:?}"))
+}
+
+fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, whole: &Result<Decrypted>) -> Result<()> {
+    let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
+    let agree = match (whole, &streamed) {
+        (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
+        // The length of an unframed body is seen before the key is asked for in a whole message, after it in a stream.
+        (Err(whole), Err(_))
+            if matches!(whole.kind(), ErrorKind::LimitExceeded | ErrorKind::Malformed) && is_unframed(message) =>
+        {
+            true
+        }
+        (Err(whole), Err(streamed)) => same(whole, streamed),
+        _ => false,
+    };
+    require(agree, || format!("whole and stream disagree: {whole:?} and {streamed:?}"))
+}
+
+/// Without the signature, reading everywhere must succeed where the whole does, and fail where that fails for another
+/// reason than its signature; a message that does not end where it should has no length to seek in.
+fn seeking_agrees(
+    client: &Client,
+    message: &[u8],
+    expected: &ExpectedContext,
+    whole: &Result<Decrypted>,
+) -> Result<()> {
+    let sought = open_by_seeking(client, message, expected);
+    let agree = match (whole, &sought) {
+        _ if is_unframed(message) => sought.is_err(),
+        (Ok(whole), Ok(sought)) => whole.plaintext == *sought,
+        (Err(whole), Ok(_)) => whole.kind() == ErrorKind::SignatureInvalid,
+        (Err(_), Err(_)) => true,
+        (Ok(_), Err(_)) => false,
+    };
+    require(agree, || format!("whole and seeking disagree: {whole:?} and {sought:?}"))
+}
+
+/// Reads a message from its end to its start, in pieces that have nothing to do with its frames.
+fn open_by_seeking(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Vec<u8>> {
+    const PIECE: u64 = 77;
+    let header = client.read_header(message)?;
+    let sealed = client.decryptor(header, expected)?.seekable_ignoring_signature(message)?;
+    let mut plaintext = Vec::new();
+    let mut end = sealed.plaintext_len();
+    while end > 0 {
+        // In large steps where there is much.
+        let start = end.saturating_sub(PIECE.max(sealed.plaintext_len() / 100));
+        let mut piece = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        let count = sealed.read_at(start, &mut piece)?;
+        require(count == piece.len(), || format!("{count} bytes were read where {} are", piece.len()))?;
+        piece.append(&mut plaintext);
+        (plaintext, end) = (piece, start);
+    }
+    Ok(plaintext)
+}
+
+fn same(one: &Error, other: &Error) -> bool {
+    one.kind() == other.kind() && one.to_string() == other.to_string()
+}
+
+fn require(agree: bool, detail: impl FnOnce() -> String) -> Result<()> {
+    if agree { Ok(()) } else { Err(Error::new(ErrorKind::Internal, detail())) }
+}
+
+fn is_unframed(message: &[u8]) -> bool {
+    UnverifiedHeader::parse(message).is_ok_and(|header| header.content() == Content::Unframed)
+}
+
+/// Opens a message from a stream.
+///
+/// # Errors
+/// As [`Client::decrypt`].
+pub fn open_streamed(client: &Client, mut message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
+    let header = client.read_header(&mut message)?;
+    let mut plaintext = Vec::new();
+    client.decryptor(header, expected)?.reader(message).read_to_end(&mut plaintext)?;
+    Ok(plaintext)
+}
+
+/// A source that gives its bytes in pieces of odd lengths.
+struct Pieces<'a> {
+    rest: &'a [u8],
+    turn: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        const LENGTHS: [usize; 4] = [1, 7, 64, 1000];
+        self.turn = (self.turn + 1) % LENGTHS.len();
+        let most = LENGTHS.get(self.turn).map_or(1, |length| *length).min(buf.len());
+        self.rest.read(buf.get_mut(..most).unwrap_or_default())
+    }
+}

@@ -1,0 +1,84 @@
+//! The frames of one message on several threads.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// Bytes that are worth a thread of their own: starting one costs as much as sealing a tenth of this.
+pub(crate) const WORTH_A_THREAD: usize = 1 << 20;
+
+/// Bytes that a thread takes up at a time: few enough that all end at about the same moment.
+const PIECE: usize = 256 << 10;
+
+/// Does `jobs` on up to `threads` threads, the caller's among them, and returns when all are done.
+///
+/// They are taken up in order, each by whichever thread is free. Threads last for the call: no pool is kept, so that
+/// nothing runs, waits or holds memory behind the back of a program between its calls.
+pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        while let Some(job) = next() {
+            work(job);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no thread, those that there are do all the work.
+            if thread::Builder::new().name("manila".to_owned()).spawn_scoped(scope, run).is_err() {
+                break;
+            }
+        }
+        run();
+    });
+}
+
+/// How many threads so much work is worth, of those that are allowed.
+pub(crate) fn worthwhile(allowed: usize, bytes: usize) -> usize {
+    allowed.min(bytes / WORTH_A_THREAD).max(1)
+}
+
+/// How many frames of `frame_len` bytes a thread takes up at a time.
+pub(crate) fn frames_at_a_time(frame_len: usize) -> usize {
+    (PIECE / frame_len.max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once_on_any_number_of_threads() {
+        for threads in [1, 2, 7] {
+            let done = AtomicUsize::new(0);
+            let mut slots = vec![0; 100];
+            on_threads(threads, slots.iter_mut(), |slot| {
+                *slot += 1;
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!((done.into_inner(), slots), (100, vec![1; 100]));
+        }
+    }
+
+    #[test]
+    fn the_caller_and_another_thread_can_wait_for_each_other() {
+        // Which hashing and sealing do: jobs must really run side by side, or in order where there is one thread.
+        for threads in [1, 2] {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let jobs: [Box<dyn FnOnce() + Send>; 2] = [
+                Box::new(move || (0..10).for_each(|n| sender.send(n).unwrap())),
+                Box::new(move || assert_eq!(receiver.iter().sum::<i32>(), 45)),
+            ];
+            on_threads(threads, jobs.into_iter(), |job| job());
+        }
+    }
+
+    #[test]
+    fn small_work_is_worth_no_thread() {
+        assert_eq!(worthwhile(8, 2 * WORTH_A_THREAD - 1), 1);
+        assert_eq!(worthwhile(8, 3 * WORTH_A_THREAD), 3);
+        assert_eq!(worthwhile(2, usize::MAX), 2);
+        assert_eq!(worthwhile(0, usize::MAX), 1);
+    }
+}
