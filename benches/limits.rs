@@ -159,10 +159,13 @@ impl Bench {
         }
     }
 
-    /// Two threads against one, both of this crate.
+    /// Two threads against one, and against the primitives on two.
     fn threads(&mut self, len: usize, bar: f64) {
-        let name = format!("{} in frames of 64 KiB, two threads against one", size(len as f64));
-        let Some([first, second, third]) = self.jobs(["encrypt", "decrypt", "stream into a sink,"], &name) else {
+        let name = format!("{} on two threads", size(len as f64));
+        let Some([encrypt, decrypt, stream, limit]) = self.jobs(
+            ["encrypt against one,", "decrypt against one,", "stream against one,", "encrypt against the primitives,"],
+            &name,
+        ) else {
             return;
         };
         let (one, two) = (unsigned(64 * KIB, 1), unsigned(64 * KIB, 2));
@@ -170,25 +173,30 @@ impl Bench {
         let plaintext = vec![0x61; len];
         let message = one.encrypt(&plaintext, &none).unwrap();
         let outs = [Mutex::new(Vec::new()), Mutex::new(Vec::new())];
-        if self.wants(&first) {
-            let seal = |client: &Client, out: &Mutex<Vec<u8>>| {
-                client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
-            };
-            self.job(first, bar, len, || seal(&two, &outs[0]), || seal(&one, &outs[1]));
+        let seal = |client: &Client, out: &Mutex<Vec<u8>>| {
+            client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
+        };
+        let open = |client: &Client, out: &Mutex<Vec<u8>>| {
+            client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
+        };
+        let write = |client: &Client| {
+            let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
+            writer.write_all(black_box(&plaintext)).unwrap();
+            writer.finish().unwrap();
+        };
+        if self.wants(&encrypt) {
+            self.job(encrypt, bar, len, || seal(&two, &outs[0]), || seal(&one, &outs[1]));
         }
-        if self.wants(&second) {
-            let open = |client: &Client, out: &Mutex<Vec<u8>>| {
-                client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
-            };
-            self.job(second, bar, len, || open(&two, &outs[0]), || open(&one, &outs[1]));
+        if self.wants(&decrypt) {
+            self.job(decrypt, bar, len, || open(&two, &outs[0]), || open(&one, &outs[1]));
         }
-        if self.wants(&third) {
-            let seal = |client: &Client| {
-                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
-                writer.write_all(black_box(&plaintext)).unwrap();
-                writer.finish().unwrap();
-            };
-            self.job(third, bar, len, || seal(&two), || seal(&one));
+        if self.wants(&stream) {
+            self.job(stream, bar, len, || write(&two), || write(&one));
+        }
+        if self.wants(&limit) {
+            let bare = Mutex::new(Sealed::new(64 * KIB));
+            let primitives = || bare.lock().unwrap().seal_on_two_threads(black_box(&plaintext));
+            self.job(limit, 0.9, len, || seal(&two, &outs[0]), primitives);
         }
     }
 
@@ -302,7 +310,9 @@ fn main() -> ExitCode {
     bench.whole(16 * MIB, MIB, 0.90);
     bench.streams(16 * MIB, 64 * KIB, 0.85);
     bench.signed(16 * MIB, 0.90);
+    bench.signed(128 * MIB, 0.90);
     bench.threads(64 * MIB, 1.8);
+    bench.threads(1024 * MIB, 1.8);
     bench.seeking(1 << 30, 4 * KIB, 1.0 / 1.5);
     bench.seeking(1 << 30, 64 * KIB, 1.0 / 1.5);
     if bench.wants("memory") {

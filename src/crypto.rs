@@ -47,14 +47,14 @@ use crate::suite::{Curve, IV_LEN, TAG_LEN};
 pub(crate) struct Refused;
 
 /// An AES-GCM key of 128, 192 or 256 bits, ready for use (NIST SP 800-38D).
-pub(crate) struct AeadKey(Box<backend::AeadKey>);
+pub(crate) struct AeadKey(backend::AeadKey);
 
 impl AeadKey {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless the key has 16, 24 or 32 bytes.
     pub(crate) fn new(key: &[u8]) -> Result<Self> {
         let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "an AES key has 16, 24 or 32 bytes");
-        backend::AeadKey::new(key).map(|key| Self(Box::new(key))).map_err(invalid)
+        backend::AeadKey::new(key).map(Self).map_err(invalid)
     }
 
     /// Encrypts `plaintext` into `ciphertext`, which is as long, and returns the tag.

@@ -1,10 +1,14 @@
 //! Rates of variants that take turns, so that whatever else the machine does falls on all of them.
 
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a variant runs in one round: less than a scheduler's slice, so that most turns are undisturbed.
 const TURN: Duration = Duration::from_millis(3);
+
+/// How long several threads are kept busy before they begin: kernels start a thread on the processor of its parent, and
+/// some, on virtual machines above all, move it to a free one only after a dozen milliseconds.
+const SPREAD: Duration = Duration::from_millis(30);
 
 /// Work on a number of threads: it is told which thread it is on, and how often to do it.
 #[derive(Clone, Copy)]
@@ -48,9 +52,13 @@ pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
 
 /// How long `threads` threads take that do the work `count` times each: from the first to start to the last to end.
 pub fn time(threads: usize, count: u64, work: &(dyn Fn(usize, u64) + Sync)) -> Duration {
-    let start = Barrier::new(threads);
+    let ready = AtomicUsize::new(0);
+    let spread = Instant::now() + if threads > 1 { SPREAD } else { Duration::ZERO };
     let run = |thread| {
-        start.wait();
+        ready.fetch_add(1, Ordering::Relaxed);
+        while ready.load(Ordering::Relaxed) < threads || Instant::now() < spread {
+            std::hint::spin_loop();
+        }
         let started = Instant::now();
         work(thread, count);
         (started, Instant::now())
