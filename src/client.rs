@@ -405,8 +405,8 @@ impl ClientBuilder {
     /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The
     /// bytes are the same on any number of threads. Threads last for the call that they help, and none is started for
     /// small messages. In signed suites, where hashing takes nearly all the time and cannot be split, one thread
-    /// hashes while the others do the rest. A stream's memory grows with the threads: about 3 MiB for each, or three
-    /// frames if they are longer than 1 MiB.
+    /// hashes while the others do the rest. A stream's memory grows with the threads: about 4 MiB for each, or two frames
+    /// if they are longer than 2 MiB.
     pub fn threads(mut self, threads: usize) -> Self {
         self.client.settings.threads = threads;
         self

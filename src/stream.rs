@@ -25,16 +25,18 @@ pub(crate) mod source;
 mod window;
 pub(crate) mod write;
 
-use crate::threads::WORTH_A_THREAD;
-
 /// On one thread frames are handled in batches of about this many bytes: few calls to the stream, and all in the
 /// cache.
 const BATCH: usize = 64 << 10;
+
+/// On several threads, about this many bytes for each: starting a thread costs some tens of microseconds, sealing this
+/// much a hundred. Twice as much is 2% faster, half as much 20% slower (`cargo bench --bench limits -- stream`).
+const THREAD_BATCH: usize = 2 << 20;
 
 /// How many frames of `frame_len` bytes are handled at once.
 fn frames_in_batch(threads: usize, frame_len: usize) -> usize {
     match threads {
         0 | 1 => (BATCH / frame_len.max(1)).max(1),
-        threads => (WORTH_A_THREAD.saturating_mul(threads) / frame_len.max(1)).saturating_add(1).max(threads),
+        threads => (THREAD_BATCH.saturating_mul(threads) / frame_len.max(1)).saturating_add(1).max(threads),
     }
 }

@@ -32,7 +32,7 @@ impl Encryptor {
 ///
 /// Call [`finish`](Self::finish): without it the message lacks its final frame and never opens. Dropping the
 /// writer writes nothing. Sealed frames are collected and written in batches of about 64 KiB, or of one frame if
-/// that is longer, and of about 1 MiB for each thread where there are [several](crate::ClientBuilder::threads);
+/// that is longer, and of about 2 MiB for each thread where there are [several](crate::ClientBuilder::threads);
 /// [`flush`](Write::flush) passes on those that are whole.
 ///
 /// With the feature `tokio` it is an `AsyncWrite` too, over a sink that is one.
