@@ -1,19 +1,29 @@
-//! Whole messages and streams, sealed and opened: bytes of plaintext per second.
+//! Whole messages and streams, sealed and opened, on one thread and on two: bytes of plaintext per second.
 //!
-//! `cargo bench --bench throughput`. The data key is at hand, so that no key store is measured.
+//! `cargo bench --bench throughput`. The data key is at hand, so that no key store is measured, and whole messages go into
+//! memory that is used again. What that is beside the bare primitives, `benches/limits.rs` tells.
 
 use std::hint::black_box;
 use std::io::{self, Write};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use manila::testing::FixedKeyKeyring;
 use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext, UnverifiedHeader};
 
-const CASES: [(usize, u32); 4] = [(1 << 10, 4096), (64 << 10, 65_536), (1 << 20, 4096), (1 << 20, 65_536)];
+/// Bytes of plaintext, bytes in a frame, threads.
+const CASES: [(usize, u32, usize); 7] = [
+    (1 << 10, 4096, 1),
+    (64 << 10, 65_536, 1),
+    (1 << 20, 4096, 1),
+    (1 << 20, 65_536, 1),
+    (64 << 20, 65_536, 1),
+    (64 << 20, 4096, 2),
+    (64 << 20, 65_536, 2),
+];
 
-fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
+fn client(suite: AlgorithmSuite, frame_length: u32, threads: usize) -> Client {
     let builder = Client::builder(FixedKeyKeyring::new(&[7; 32])).suite(suite).frame_length(frame_length);
-    builder.build().expect("settings that work together")
+    builder.threads(threads).build().expect("settings that work together")
 }
 
 fn throughput(criterion: &mut Criterion) {
@@ -21,17 +31,28 @@ fn throughput(criterion: &mut Criterion) {
     let suites = [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384];
     for suite in suites {
         let mut group = criterion.benchmark_group(suite.to_string());
-        for (len, frame_length) in CASES {
-            let client = client(suite, frame_length);
+        for (len, frame_length, threads) in CASES {
+            let client = client(suite, frame_length, threads);
             let plaintext = vec![0x61; len];
             let message = client.encrypt(&plaintext, &none).expect("a message");
-            let id = |what| BenchmarkId::new(what, format!("{len} B in frames of {frame_length}"));
+            let id = |what| BenchmarkId::new(what, format!("{len} B in frames of {frame_length}, {threads} threads"));
             group.throughput(Throughput::Bytes(len as u64));
             group.bench_function(id("encrypt"), |bench| {
-                bench.iter(|| client.encrypt(black_box(&plaintext), &none).expect("a message"));
+                let mut out = Vec::new();
+                bench.iter(|| client.encrypt_into(black_box(&plaintext), &none, &mut out).expect("a message"));
             });
             group.bench_function(id("decrypt"), |bench| {
-                bench.iter(|| client.decrypt(black_box(&message), ExpectedContext::any()).expect("its plaintext"));
+                let mut out = Vec::new();
+                bench.iter(|| {
+                    client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out).expect("its plaintext")
+                });
+            });
+            group.bench_function(id("decrypt in place"), |bench| {
+                let open = |mut message: Vec<u8>| {
+                    client.decrypt_in_place(&mut message, ExpectedContext::any()).expect("its plaintext");
+                    message
+                };
+                bench.iter_batched(|| message.clone(), open, BatchSize::LargeInput);
             });
             group.bench_function(id("encrypt a stream"), |bench| {
                 bench.iter(|| {

@@ -145,7 +145,8 @@ impl Client {
     }
 
     /// As [`decrypt`](Self::decrypt), in place of what `plaintext` holds: memory that is used again costs no page
-    /// faults, which are most of the time of a large message. After an error `plaintext` is empty, and wiped.
+    /// faults, which are most of the time of a large message. As much memory as the message takes is enough. After an
+    /// error `plaintext` is empty, and wiped.
     ///
     /// # Errors
     /// As [`decrypt`](Self::decrypt).

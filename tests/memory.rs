@@ -9,15 +9,23 @@ use std::io::{self, Read, Write};
 use manila::testing::FixedKeyKeyring;
 use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, UnverifiedHeader};
 
-/// Counts the bytes that this thread holds, and the most it ever held.
+/// Counts the bytes that this thread holds, the most it ever held, how often it took some, and how often as many as a
+/// message.
 struct Counting;
 
+/// What a message of 1 KiB takes at least.
+const OF_A_MESSAGE: usize = 1 << 10;
+
 thread_local! {
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+    static TAKEN_FOR_A_MESSAGE: Cell<usize> = const { Cell::new(0) };
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(0) };
 }
 
 fn hold(bytes: usize) {
+    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+    let _ = TAKEN_FOR_A_MESSAGE.try_with(|taken| taken.set(taken.get() + usize::from(bytes >= OF_A_MESSAGE)));
     let _ = HELD.try_with(|held| {
         held.set(held.get().saturating_add(bytes));
         MOST.with(|most| most.set(most.get().max(held.get())));
@@ -50,6 +58,13 @@ fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(before);
     let done = work();
     (done, MOST.get() - before)
+}
+
+/// How often `work` took memory, and how often as much as a message.
+fn taken<T>(work: impl FnOnce() -> T) -> (usize, usize) {
+    let before = (TAKEN.get(), TAKEN_FOR_A_MESSAGE.get());
+    work();
+    (TAKEN.get() - before.0, TAKEN_FOR_A_MESSAGE.get() - before.1)
 }
 
 const KIB: usize = 1 << 10;
@@ -198,4 +213,59 @@ fn a_64_mib_message_in_4_kib_frames_fits_a_small_stack() {
 #[test]
 fn a_million_frames_of_one_byte_fit_a_small_stack() {
     on_a_small_stack(|| every_path(&vec![0x61; 1_000_000], 1));
+}
+
+#[test]
+fn a_frame_takes_no_memory_of_its_own() {
+    for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
+        let client = client(suite, 4096);
+        let none = none();
+        // On the way through each path, as often for two hundred frames as for twenty.
+        let counts = |len: usize| {
+            let plaintext = vec![7; len];
+            let message = client.encrypt(&plaintext, &none).unwrap();
+            let (mut sealed, mut opened) = (message.clone(), plaintext.clone());
+            let whole = taken(|| client.encrypt_into(&plaintext, &none, &mut sealed).unwrap()).0;
+            let back = taken(|| client.decrypt_into(&message, ExpectedContext::any(), &mut opened).unwrap()).0;
+            let in_place = taken(|| client.decrypt_in_place(&mut sealed, ExpectedContext::any()).unwrap()).0;
+            let written = taken(|| {
+                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
+                writer.write_all(&plaintext).unwrap();
+                writer.finish().unwrap();
+            });
+            let sourced = taken(|| {
+                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
+                writer.write_from(plaintext.as_slice()).unwrap();
+                writer.finish().unwrap();
+            });
+            let read = taken(|| {
+                let header = UnverifiedHeader::parse(&message).unwrap();
+                let body = &message[header.len()..];
+                io::copy(&mut client.decryptor(header, ExpectedContext::any()).unwrap().reader(body), &mut io::sink())
+            });
+            [whole, back, in_place, written.0, sourced.0, read.0]
+        };
+        counts(4096);
+        // Signing takes a random number of tries.
+        let signing = if suite.is_signed() { 20 } else { 0 };
+        for (few, many) in counts(20 * 4096).into_iter().zip(counts(200 * 4096)) {
+            assert!(many <= few + signing, "{suite}: {few} for 20 frames, {many} for 200");
+        }
+    }
+}
+
+#[test]
+fn a_small_message_takes_memory_of_its_size_once() {
+    for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
+        let client = client(suite, 4096);
+        let none = none();
+        let plaintext = [7; OF_A_MESSAGE];
+        let message = client.encrypt(&plaintext, &none).unwrap();
+        assert_eq!(taken(|| client.encrypt(&plaintext, &none).unwrap()).1, 1);
+        assert_eq!(taken(|| client.decrypt(&message, ExpectedContext::any()).unwrap()).1, 1);
+        let (mut sealed, mut opened) = (message.clone(), message.clone());
+        assert_eq!(taken(|| client.encrypt_into(&plaintext, &none, &mut sealed).unwrap()).1, 0);
+        assert_eq!(taken(|| client.decrypt_into(&message, ExpectedContext::any(), &mut opened).unwrap()).1, 0);
+        assert_eq!(taken(|| client.decrypt_in_place(&mut sealed, ExpectedContext::any()).unwrap()).1, 0);
+    }
 }
