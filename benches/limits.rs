@@ -19,7 +19,7 @@ mod rounds;
 mod svg;
 
 use std::hint::black_box;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -162,10 +162,14 @@ impl Bench {
     /// Two threads against one, and against the primitives on two.
     fn threads(&mut self, len: usize, bar: f64) {
         let name = format!("{} on two threads", size(len as f64));
-        let Some([encrypt, decrypt, stream, limit]) = self.jobs(
-            ["encrypt against one,", "decrypt against one,", "stream against one,", "encrypt against the primitives,"],
-            &name,
-        ) else {
+        let kinds = [
+            "encrypt against one,",
+            "decrypt against one,",
+            "stream out against one,",
+            "stream in against one,",
+            "encrypt against the primitives,",
+        ];
+        let Some([encrypt, decrypt, write, read, limit]) = self.jobs(kinds, &name) else {
             return;
         };
         let (one, two) = (unsigned(64 * KIB, 1), unsigned(64 * KIB, 2));
@@ -179,7 +183,7 @@ impl Bench {
         let open = |client: &Client, out: &Mutex<Vec<u8>>| {
             client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
         };
-        let write = |client: &Client| {
+        let seal_stream = |client: &Client| {
             let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
             writer.write_all(black_box(&plaintext)).unwrap();
             writer.finish().unwrap();
@@ -190,8 +194,19 @@ impl Bench {
         if self.wants(&decrypt) {
             self.job(decrypt, bar, len, || open(&two, &outs[0]), || open(&one, &outs[1]));
         }
-        if self.wants(&stream) {
-            self.job(stream, bar, len, || write(&two), || write(&one));
+        let open_stream = |client: &Client| {
+            let mut source = black_box(&message).as_slice();
+            let header = client.read_header(&mut source).unwrap();
+            let mut reader = client.decryptor(header, ExpectedContext::any()).unwrap().reader(source);
+            while let [_, ..] = reader.fill_buf().unwrap() {
+                reader.consume(usize::MAX);
+            }
+        };
+        if self.wants(&write) {
+            self.job(write, bar, len, || seal_stream(&two), || seal_stream(&one));
+        }
+        if self.wants(&read) {
+            self.job(read, bar, len, || open_stream(&two), || open_stream(&one));
         }
         if self.wants(&limit) {
             let bare = Mutex::new(Sealed::new(64 * KIB));

@@ -13,8 +13,10 @@ impl Client {
     ///
     /// The new message has the encryption context of the old one, all pairs that its reader could verify, and nothing
     /// else in common with it: a data key, an id and a signature of its own. Plaintext is only in memory, some frames
-    /// at a time. The new message is completed only when the old one has verified to its last byte: after an error
-    /// what `sink` holds never opens.
+    /// at a time. The new message is completed only when the old one has verified to its last byte, its signature
+    /// included: after an error what `sink` holds never opens as a whole. Where the new message is read as a stream while
+    /// it is still being written, its frames can be seen **before the old signature is known**: take signed messages out
+    /// of that with [`unsigned_only`](crate::ClientBuilder::unsigned_only), or let nobody read the sink before the end.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};

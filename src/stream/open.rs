@@ -18,6 +18,8 @@ pub(crate) struct OpenStream {
     wire: Window,
     plain: Window,
     input_ended: bool,
+    /// Whether the source gave as much as there was room for.
+    source_is_ahead: bool,
     /// Bytes of message that are opened at once, where they are whole frames.
     batch_len: usize,
     /// The least room for plaintext that is worth opening into.
@@ -60,7 +62,17 @@ impl OpenStream {
         };
         let (wire, plain) = (Window::new(BATCH.min(batch_len)), Window::new(0));
         let phase = Phase::Body;
-        Self { decryptor, sequence: 1, phase, wire, plain, input_ended: false, batch_len, direct_len }
+        Self {
+            decryptor,
+            sequence: 1,
+            phase,
+            wire,
+            plain,
+            input_ended: false,
+            source_is_ahead: false,
+            batch_len,
+            direct_len,
+        }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -70,11 +82,15 @@ impl OpenStream {
     /// Room for bytes of the message; never empty.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         let next = self.next_frame().ok().flatten().and_then(|head| head.frame_len()).unwrap_or(0);
+        if self.source_is_ahead {
+            self.wire.grow(self.batch_len);
+        }
         self.wire.space(next.max(self.batch_len))
     }
 
     /// Takes note that `count` bytes were put into [`space`](Self::space); none: the input has ended.
     pub(crate) fn filled(&mut self, count: usize) {
+        self.source_is_ahead = count == self.wire.room();
         self.wire.filled(count);
         self.input_ended |= count == 0;
     }

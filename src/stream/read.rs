@@ -35,6 +35,13 @@ impl Decryptor {
     /// let mut reader = client.decryptor(header, ExpectedContext::any())?.reader(cut);
     /// let error = Error::from(reader.read_to_end(&mut plaintext).unwrap_err());
     /// assert_eq!(error.kind(), ErrorKind::Truncated);
+    ///
+    /// // Who cannot undo what it does with a stream takes none that is signed.
+    /// # let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
+    /// let careful = Client::builder(keyring).unsigned_only(true).build()?;
+    /// let header = careful.read_header(sealed.as_slice())?;
+    /// let refused = careful.decryptor(header, ExpectedContext::any()).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::PolicyViolation);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reader<R>(self, body: R) -> DecryptReader<R> {

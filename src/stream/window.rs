@@ -44,17 +44,23 @@ impl Window {
         self.buffer.len().saturating_sub(self.end)
     }
 
-    /// Some free space, at least one byte. A full window grows no further than to `limit` bytes, if it is shorter.
+    /// Some free space, at least one byte. A full window doubles, up to `limit` bytes, or grows by one if it is longer.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.room() == 0 {
             self.move_to_front();
         }
         if self.room() == 0 {
-            let len = self.buffer.len();
-            let doubled = len.saturating_mul(2).max(1);
-            self.buffer.resize(if limit > len { doubled.min(limit) } else { doubled }, 0);
+            self.grow(limit.max(self.buffer.len().saturating_add(1)));
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Doubles the window, up to `limit` bytes.
+    pub(super) fn grow(&mut self, limit: usize) {
+        let len = self.buffer.len().saturating_mul(2).clamp(1, limit.max(1));
+        if len > self.buffer.len() {
+            self.buffer.resize(len, 0);
+        }
     }
 
     /// Free space of exactly `len` bytes.
