@@ -405,7 +405,8 @@ impl ClientBuilder {
     ///
     /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The
     /// bytes are the same on any number of threads. Threads last for the call that they help, and none is started for
-    /// small messages. In signed suites, where hashing takes nearly all the time and cannot be split, one thread
+    /// small messages. What they bring ends where memory is no faster: whole messages and writers gain most, readers
+    /// least, as all that a reader takes passes through one thread before it can be shared. In signed suites, where hashing takes nearly all the time and cannot be split, one thread
     /// hashes while the others do the rest. A stream's memory grows with the threads: about 4 MiB for each, or two frames
     /// if they are longer than 2 MiB.
     pub fn threads(mut self, threads: usize) -> Self {

@@ -20,8 +20,10 @@ pub fn svg(figures: &[Figure]) -> String {
         y += 18.0;
         text(&mut bars, 16.0, y + 1.0, "", &figure.job);
         rect(&mut bars, (LEFT, y - 10.0), (FULL * figure.ratio, 13.0), "front");
-        // A tick where the bar is.
-        rect(&mut bars, (LEFT + FULL * figure.bar, y - 12.0), (2.0, 17.0), "behind");
+        if figure.bar > 0.0 {
+            // A tick where the bar is.
+            rect(&mut bars, (LEFT + FULL * figure.bar, y - 12.0), (2.0, 17.0), "behind");
+        }
         let label = format!("{:.2}", figure.ratio);
         text(&mut bars, LEFT + FULL * figure.ratio.max(figure.bar) + 8.0, y + 1.0, "faint", &label);
     }
