@@ -94,7 +94,8 @@ mod suite;
 pub mod testing;
 mod threads;
 
-pub use client::{Client, ClientBuilder, Decrypted};
+pub use client::builder::ClientBuilder;
+pub use client::{Client, Decrypted};
 #[cfg(any(feature = "cache", feature = "local-kms"))]
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "cache")]
