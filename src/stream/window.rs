@@ -44,13 +44,14 @@ impl Window {
         self.buffer.len().saturating_sub(self.end)
     }
 
-    /// Some free space, at least one byte. A full window doubles, up to `limit` bytes, or grows by one if it is longer.
+    /// Some free space, at least one byte. A full window doubles, up to `limit` bytes if it is shorter.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.room() == 0 {
             self.move_to_front();
         }
         if self.room() == 0 {
-            self.grow(limit.max(self.buffer.len().saturating_add(1)));
+            let len = self.buffer.len();
+            self.grow(if limit > len { limit } else { len.saturating_mul(2) });
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
