@@ -43,7 +43,8 @@ impl UnverifiedHeader {
 
     /// Reads a header from the start of a stream, and not a byte more.
     ///
-    /// Reads field by field: give it something buffered.
+    /// Reads field by field: give it something buffered. Where the source answers `WouldBlock` what was read is lost with
+    /// that error; collect such a header in memory, and [`parse`](Self::parse) it until it is no longer truncated.
     ///
     /// # Errors
     /// As [`parse`](Self::parse), and [`ErrorKind::Io`] if reading fails.
