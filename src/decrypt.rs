@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use zeroize::Zeroize;
+
 use crate::buffer;
 use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
 use crate::crypto::{self, AeadKey, Refused, Verifier};
@@ -364,7 +366,8 @@ impl FrameOpener {
         let contents = plaintext.chunks_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1).saturating_mul(step));
         let runs = (0..).step_by(step).zip(bodies.zip(contents));
         let runs = runs.map(|(before, (body, content))| Job::Open(before, body, content));
-        let opened = AtomicUsize::new(body.len() / frame_len);
+        let all = body.len() / frame_len;
+        let opened = AtomicUsize::new(all);
         on_threads(threads, verifier.map(Job::Verify).into_iter().chain(runs), |job| match job {
             Job::Verify(verifier) => verifier.update(body),
             Job::Open(before, body, content) => {
@@ -378,7 +381,14 @@ impl FrameOpener {
                 }
             }
         });
-        opened.into_inner()
+        let opened = opened.into_inner();
+        if opened < all {
+            // Other threads may have opened frames behind the first that fails: nobody is to see them.
+            let frame_length = frame_len.saturating_sub(REGULAR_OVERHEAD);
+            let behind = opened.saturating_mul(frame_length)..all.saturating_mul(frame_length);
+            plaintext.get_mut(behind).unwrap_or_default().zeroize();
+        }
+        opened
     }
 
     /// How many regular frames follow one another at the front of `body`.
