@@ -33,9 +33,12 @@ const BATCH: usize = 64 << 10;
 /// much a hundred. Twice as much is 2% faster, half as much 20% slower (`cargo bench --bench limits -- stream`).
 const THREAD_BATCH: usize = 2 << 20;
 
+/// More threads than this share batches that are made for so many: memory has an end where threads have none.
+const MOST_THREADS: usize = 64;
+
 /// How many frames of `frame_len` bytes are handled at once.
 fn frames_in_batch(threads: usize, frame_len: usize) -> usize {
-    match threads {
+    match threads.min(MOST_THREADS) {
         0 | 1 => (BATCH / frame_len.max(1)).max(1),
         threads => (THREAD_BATCH.saturating_mul(threads) / frame_len.max(1)).saturating_add(1).max(threads),
     }
