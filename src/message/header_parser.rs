@@ -14,6 +14,7 @@ use crate::message::header::{
     CONTENT_FRAMED, CONTENT_UNFRAMED, Content, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
     MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
 };
+use crate::stream::pump::boast;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN};
 
 impl UnverifiedHeader {
@@ -85,7 +86,7 @@ impl HeaderReader {
                 let start = self.wire.len().saturating_sub(self.missing);
                 match reader.read(self.wire.get_mut(start..).unwrap_or_default()) {
                     Ok(0) => return Err(cut_short().into()),
-                    Ok(count) => self.missing = self.missing.saturating_sub(count),
+                    Ok(count) => self.missing = self.missing.checked_sub(count).ok_or_else(boast)?,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }

@@ -80,7 +80,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for EncryptWriter<W> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { pump, sink } = &mut *self;
         ready!(polled(pump.finish(&mut Polled::new(sink, context))))?;
-        Pin::new(sink).poll_shutdown(context)
+        Pin::new(sink).poll_shutdown(context).map_err(|error| pump.failed.keep(error))
     }
 }
 

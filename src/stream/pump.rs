@@ -21,7 +21,7 @@ impl Latch {
         self.0.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn keep(&mut self, error: impl Into<Error>) -> io::Error {
+    pub(super) fn keep(&mut self, error: impl Into<Error>) -> io::Error {
         let error = error.into();
         self.0 = Some(error.clone());
         error.into()
@@ -59,7 +59,7 @@ impl SealPump {
     pub(super) fn write_from(&mut self, sink: &mut impl Write, source: &mut impl Read) -> io::Result<usize> {
         self.failed.check()?;
         self.drain(sink)?;
-        let count = retry(|| source.read(self.engine.space())).map_err(|error| self.failed.of_stream(error))?;
+        let count = read_once(source, self.engine.space()).map_err(|error| self.failed.of_stream(error))?;
         self.engine.filled(count).map_err(|error| self.failed.keep(error))?;
         Ok(count)
     }
@@ -98,6 +98,7 @@ impl SealPump {
                     let error = io::Error::new(io::ErrorKind::WriteZero, "the sink takes no more bytes");
                     return Err(self.failed.keep(error));
                 }
+                Ok(count) if count > self.engine.ready().len() => return Err(self.failed.keep(boast())),
                 Ok(count) => self.engine.sent(count),
                 Err(error) => return Err(self.failed.of_stream(error)),
             }
@@ -162,12 +163,23 @@ impl OpenPump {
         match self.engine.advance().map_err(|error| self.failed.keep(error))? {
             Step::Take | Step::Complete => Ok(true),
             Step::Read => {
-                let count = retry(|| body.read(self.engine.space())).map_err(|error| self.failed.of_stream(error))?;
+                let count = read_once(body, self.engine.space()).map_err(|error| self.failed.of_stream(error))?;
                 self.engine.filled(count);
                 Ok(false)
             }
         }
     }
+}
+
+/// Reads what `source` has to give, once.
+fn read_once(source: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
+    let count = retry(|| source.read(space))?;
+    if count > space.len() { Err(boast()) } else { Ok(count) }
+}
+
+/// What a stream fails with that tells of more bytes than it was given room for: which they are nobody knows.
+pub(crate) fn boast() -> io::Error {
+    io::Error::other("a stream broke its contract: it told of more bytes than there was room for")
 }
 
 /// Repeats a call while it is interrupted.

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::stream::pump::boast;
+
 /// Bytes that can be read at any place, from many threads at once: a slice, a file, or what else one likes, such as an
 /// object in a store that is fetched by ranges.
 pub trait ReadAt {
@@ -93,6 +95,7 @@ pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, bu
     while let Some(space @ [_, ..]) = buf.get_mut(filled..) {
         match source.read_at(offset, space) {
             Ok(0) => break,
+            Ok(count) if count > space.len() => return Err(boast()),
             Ok(count) => {
                 filled = filled.saturating_add(count);
                 offset = offset.saturating_add(count as u64);
