@@ -301,3 +301,34 @@ fn several_threads_work_behind_an_asynchronous_stream() {
         }
     });
 }
+
+/// A sink that cannot be shut down the first time.
+#[derive(Default)]
+struct Stuck {
+    tried: bool,
+}
+
+impl AsyncWrite for Stuck {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let tried = std::mem::replace(&mut self.tried, true);
+        Poll::Ready(if tried { Ok(()) } else { Err(io::ErrorKind::ConnectionReset.into()) })
+    }
+}
+
+#[test]
+fn a_shutdown_that_failed_is_not_made_good_by_the_next() {
+    run(async {
+        let mut writer = client(UNSIGNED, 16).encryptor_async(&none()).await.unwrap().writer(Stuck::default());
+        assert_eq!(writer.shutdown().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(writer.shutdown().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(writer.finish_async().await.map(|_| ()).unwrap_err().kind(), ErrorKind::Io);
+    });
+}

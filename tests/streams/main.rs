@@ -7,6 +7,7 @@ use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, ExpectedC
 mod asynchronous;
 mod blocking;
 mod buffers;
+mod hostile;
 mod reencrypt;
 mod seeking;
 mod threads;
