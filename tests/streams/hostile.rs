@@ -278,3 +278,37 @@ fn any_number_of_threads_comes_to_the_same_end() {
         }
     }
 }
+
+/// Would block once all was read, and ends after that.
+struct Hesitant<'a>(&'a [u8], bool);
+
+impl Read for Hesitant<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() && !std::mem::replace(&mut self.1, true) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.read(buf)
+    }
+}
+
+#[test]
+fn what_is_held_back_cannot_be_consumed() {
+    let client = client(UNSIGNED, 16);
+    let message = client.encrypt(&pattern(10), &none()).unwrap();
+    let (header, body) = parts(&message);
+    let mut reader = client.decryptor(header, any()).unwrap().reader(Hesitant(body, false));
+    assert_eq!(reader.fill_buf().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    reader.consume(5);
+    assert_eq!(reader.fill_buf().unwrap(), pattern(10));
+}
+
+#[test]
+fn a_header_over_the_limit_is_not_read_to_its_end() {
+    let client = client(UNSIGNED, 16);
+    let long = manila::EncryptionContext::new([("k", "v".repeat(5000))]).unwrap();
+    let message = client.encrypt(b"x", &long).unwrap();
+    let reader = builder(UNSIGNED, 16).max_header_length(1000).build().unwrap();
+    let mut source = &message[..];
+    assert_eq!(reader.read_header(&mut source).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    assert!(message.len() - source.len() < 100, "it was refused by the length it tells");
+}

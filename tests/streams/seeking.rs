@@ -317,3 +317,52 @@ fn files_are_read_wherever_their_cursor_is() {
     sealed.read_at(0, &mut buf).unwrap();
     assert_eq!(buf[..], pattern(64));
 }
+
+#[test]
+fn a_cursor_forgets_what_it_held_when_it_fails() {
+    let message = client(UNSIGNED, 100_000).encrypt(&pattern(300_000), &none()).unwrap();
+    let mut bad = message.clone();
+    bad[parts(&message).0.len() + 100_032 + 500] ^= 1;
+    let file = decryptor(UNSIGNED, &message).seekable(bad).unwrap();
+    let mut cursor = file.cursor();
+    let mut buf = [0; 10];
+    cursor.read_exact(&mut buf).unwrap();
+    cursor.seek(SeekFrom::Start(150_000)).unwrap();
+    cursor.read(&mut buf).unwrap_err();
+    cursor.seek(SeekFrom::Start(10)).unwrap();
+    cursor.read_exact(&mut buf).unwrap();
+    assert_eq!(buf, pattern(20)[10..]);
+}
+
+/// Remembers the most that was asked for at once, and how often.
+struct Asked(Vec<u8>, AtomicUsize, AtomicUsize);
+
+impl ReadAt for Asked {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.1.fetch_max(buf.len(), Ordering::Relaxed);
+        self.2.fetch_add(1, Ordering::Relaxed);
+        self.0.read_at(offset, buf)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+}
+
+#[test]
+fn much_is_fetched_in_pieces_and_little_once() {
+    let message = client(UNSIGNED, 4096).encrypt(&pattern(500_000), &none()).unwrap();
+    let source = Asked(message.clone(), AtomicUsize::default(), AtomicUsize::default());
+    let file = decryptor(UNSIGNED, &message).seekable(source).unwrap();
+    let mut all = vec![0; 500_000];
+    assert_eq!(file.read_at(0, &mut all).unwrap(), 500_000);
+    assert!(all == pattern(500_000));
+    assert!(file.get_ref().1.load(Ordering::Relaxed) <= 70_000);
+    let mut cursor = file.cursor();
+    cursor.read_exact(&mut [0; 1]).unwrap();
+    let before = file.get_ref().2.load(Ordering::Relaxed);
+    for _ in 0..1000 {
+        cursor.read_exact(&mut [0; 10]).unwrap();
+    }
+    assert_eq!(file.get_ref().2.load(Ordering::Relaxed), before, "what is held is not fetched again");
+}
