@@ -346,4 +346,19 @@ mod tests {
             assert_eq!(signer.digest(), alone.digest(), "what was hashed is what was sealed, in order");
         }
     }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn the_last_number_is_left_for_the_final_frame() {
+        let keyring = crate::testing::FixedKeyKeyring::new(&[7; 32]);
+        let client = crate::client::Client::builder(keyring).unsigned_only(true).frame_length(10).build().unwrap();
+        let mut encryptor = client.encryptor(&crate::context::EncryptionContext::empty()).unwrap();
+        let mut out = [0; 100];
+        for (first, frames) in [(u32::MAX - 1, 2), (u32::MAX, 1)] {
+            let error = encryptor.encrypt_regular(first, &[0; 20][..10 * frames], &mut out).unwrap_err();
+            assert_eq!((error.kind(), out), (ErrorKind::LimitExceeded, [0; 100]));
+        }
+        encryptor.encrypt_regular(u32::MAX - 1, &[0; 10], &mut out).unwrap();
+        encryptor.encrypt_final(u32::MAX, &[0; 10], &mut out).unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use manila::testing::open_every_way;
 use manila::{AlgorithmSuite, Client, Error, ErrorKind, UnverifiedHeader};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
 
@@ -330,5 +330,24 @@ fn a_shutdown_that_failed_is_not_made_good_by_the_next() {
         assert_eq!(writer.shutdown().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         assert_eq!(writer.shutdown().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         assert_eq!(writer.finish_async().await.map(|_| ()).unwrap_err().kind(), ErrorKind::Io);
+    });
+}
+
+#[test]
+fn what_is_held_back_cannot_be_consumed() {
+    run(async {
+        let client = client(UNSIGNED, 16);
+        let message = client.encrypt(&pattern(10), &none()).unwrap();
+        let (header, body) = parts(&message);
+        let mut reader = client.decryptor(header, any()).unwrap().reader(Halting::new(body, body.len().div_ceil(2)));
+        let opened = std::future::poll_fn(|context| {
+            // Wherever it waits, once when all has arrived but the end.
+            AsyncBufReadExt::consume(&mut reader, 5);
+            match Pin::new(&mut reader).poll_fill_buf(context) {
+                Poll::Ready(shown) => Poll::Ready(shown.map(<[u8]>::to_vec)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        assert_eq!(opened.await.unwrap(), pattern(10));
     });
 }
