@@ -1,5 +1,7 @@
 //! Buffers that are filled from one end to the other.
 
+use std::io;
+
 /// Makes `buffer` `len` bytes long. What it holds then is of no meaning: some of it is what was there before.
 ///
 /// Memory that is fresh from the system is zero already, so it is asked for as such and not written twice; a buffer
@@ -12,6 +14,15 @@ pub(crate) fn fit(buffer: &mut Vec<u8>, len: usize) {
     } else {
         buffer.resize(len, 0);
     }
+}
+
+/// The number of bytes that a stream says it took or gave, which had `room` for so many.
+///
+/// # Errors
+/// If it says more: which bytes those would be nobody knows.
+pub(crate) fn believed(count: usize, room: usize) -> io::Result<usize> {
+    let detail = "a stream broke its contract: it told of more bytes than there was room for";
+    if count > room { Err(io::Error::other(detail)) } else { Ok(count) }
 }
 
 #[cfg(test)]

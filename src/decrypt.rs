@@ -2,11 +2,10 @@
 //!
 //! Source: the ESDK specification, `client-apis/decrypt.md`.
 
+pub(crate) mod frames;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use zeroize::Zeroize;
 
 use crate::buffer;
 use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
@@ -14,12 +13,13 @@ use crate::crypto::{self, AeadKey, Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
-use crate::message::header::{Content, Header, HeaderFields, MessageId, UnverifiedHeader};
+use crate::message::frame::{BodyShape, FrameKind, NextFrame, REGULAR_OVERHEAD};
+use crate::message::header::{Content, Header, HeaderFields, UnverifiedHeader};
 use crate::message::survey::{trailing_bytes, truncated};
 use crate::settings::Settings;
 use crate::suite::TAG_LEN;
-use crate::threads::{frames_at_a_time, on_threads, worthwhile};
+
+use frames::FrameOpener;
 
 /// A message whose header holds what the reader expects, and whose data key is still to be asked for.
 pub(crate) struct Unopened {
@@ -147,13 +147,6 @@ pub struct Decryptor {
     threads: usize,
 }
 
-/// What opens frames. It keeps no state, so that threads share it.
-pub(crate) struct FrameOpener {
-    key: AeadKey,
-    message_id: MessageId,
-    shape: BodyShape,
-}
-
 impl Decryptor {
     /// The verified header.
     #[must_use]
@@ -184,22 +177,7 @@ impl Decryptor {
     /// `plaintext`, and returns how many: as many as there are, have room, and authenticate. Those before the first
     /// that does not are opened; what is wrong with that one, [`open_next`](Self::open_next) tells.
     pub(crate) fn open_regular(&mut self, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
-        let Some(frame_len) = self.opener.shape.regular_len() else {
-            return 0;
-        };
-        let threads = worthwhile(self.threads, body.len().min(plaintext.len()));
-        if threads == 1 {
-            let verifier = &mut self.verifier;
-            return self.opener.open(first, body, plaintext, |frame| {
-                if let Some(verifier) = verifier {
-                    verifier.update(frame);
-                }
-            });
-        }
-        let room = plaintext.len() / frame_len.saturating_sub(REGULAR_OVERHEAD).max(1);
-        let frames = self.opener.count_regular(first, body).min(room);
-        let body = body.get(..frames.saturating_mul(frame_len)).unwrap_or_default();
-        self.opener.open_on(threads, self.verifier.as_deref_mut(), first, body, plaintext)
+        self.opener.open_regular(self.threads, self.verifier.as_deref_mut(), first, body, plaintext)
     }
 
     /// Opens the frame at the front of `body`, which must be frame `sequence`, into the front of `plaintext`.
@@ -207,7 +185,7 @@ impl Decryptor {
     /// # Errors
     /// [`ErrorKind::Truncated`] if the frame is not whole.
     pub(crate) fn open_next(&mut self, sequence: u32, body: &[u8], plaintext: &mut [u8]) -> Result<OpenedFrame> {
-        let NextFrame::Head(head) = self.opener.shape.read_head(sequence, body)? else {
+        let NextFrame::Head(head) = self.opener.shape().read_head(sequence, body)? else {
             return Err(truncated());
         };
         let frame = head.frame_len().and_then(|len| body.get(..len)).ok_or_else(truncated)?;
@@ -239,7 +217,7 @@ impl Decryptor {
     /// that is of no meaning.
     pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
         buffer::fit(plaintext, self.opener.most_plaintext(body.len()));
-        let frame_len = self.opener.shape.regular_len().unwrap_or(0);
+        let frame_len = self.opener.shape().regular_len().unwrap_or(0);
         let frames = self.open_regular(1, body, plaintext);
         let mut sealed = frames.saturating_mul(frame_len);
         let mut opened = frames.saturating_mul(frame_len.saturating_sub(REGULAR_OVERHEAD));
@@ -262,7 +240,7 @@ impl Decryptor {
         let (mut sealed, mut opened) = (start, 0_usize);
         for sequence in 1..=u32::MAX {
             let body = message.get_mut(sealed..).unwrap_or_default();
-            let NextFrame::Head(head) = self.opener.shape.read_head(sequence, body)? else {
+            let NextFrame::Head(head) = self.opener.shape().read_head(sequence, body)? else {
                 return Err(truncated());
             };
             let frame = head.frame_len().and_then(|len| body.get_mut(..len)).ok_or_else(truncated)?;
@@ -302,127 +280,6 @@ pub(crate) struct OpenedFrame {
     pub(crate) plaintext_len: usize,
     /// Whether no frame follows.
     pub(crate) last: bool,
-}
-
-impl FrameOpener {
-    pub(crate) fn shape(&self) -> BodyShape {
-        self.shape
-    }
-
-    /// Opens the frame of `head` from `sealed`, content and tag, into `plaintext`, which is as long as the content.
-    ///
-    /// The one way to open a frame, whichever way the message takes. After an error `plaintext` is zero.
-    pub(crate) fn decrypt_frame(&self, head: &FrameHead, sealed: &[u8], plaintext: &mut [u8]) -> Result<()> {
-        let (content, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or_else(truncated)?;
-        let aad = head.aad(&self.message_id);
-        self.key.open(head.iv, &aad, content, tag, plaintext).map_err(|Refused| not_authentic(head))
-    }
-
-    /// As [`decrypt_frame`](Self::decrypt_frame), in the place of the content, whose length it returns.
-    pub(crate) fn decrypt_frame_in_place(&self, head: &FrameHead, sealed: &mut [u8]) -> Result<usize> {
-        let (content, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or_else(truncated)?;
-        let aad = head.aad(&self.message_id);
-        self.key.open_in_place(head.iv, &aad, content, tag).map_err(|Refused| not_authentic(head))?;
-        Ok(content.len())
-    }
-
-    /// Opens regular frames one after the other, as [`Decryptor::open_regular`] says, and shows each when it is opened.
-    fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut opened: impl FnMut(&[u8])) -> usize {
-        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
-        let frames = body.chunks_exact(frame_len);
-        let contents = plaintext.chunks_exact_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1));
-        let mut count = 0;
-        for (sequence, (frame, content)) in (first..=u32::MAX).zip(frames.zip(contents)) {
-            let Some(head) = self.regular_head(sequence, frame) else {
-                break;
-            };
-            let sealed = frame.get(head.len()..).unwrap_or_default();
-            if self.decrypt_frame(&head, sealed, content).is_err() {
-                break;
-            }
-            opened(frame);
-            count += 1;
-        }
-        count
-    }
-
-    /// As [`open`](Self::open) of whole regular frames, on several threads, while one more hashes them where the suite
-    /// is signed. All are hashed, opened or not: with one that does not open the message is refused anyway.
-    fn open_on(
-        &self,
-        threads: usize,
-        verifier: Option<&mut Verifier>,
-        first: u32,
-        body: &[u8],
-        plaintext: &mut [u8],
-    ) -> usize {
-        enum Job<'a> {
-            Verify(&'a mut Verifier),
-            Open(usize, &'a [u8], &'a mut [u8]),
-        }
-        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
-        let step = frames_at_a_time(frame_len);
-        let bodies = body.chunks(frame_len.saturating_mul(step));
-        let contents = plaintext.chunks_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1).saturating_mul(step));
-        let runs = (0..).step_by(step).zip(bodies.zip(contents));
-        let runs = runs.map(|(before, (body, content))| Job::Open(before, body, content));
-        let all = body.len() / frame_len;
-        let opened = AtomicUsize::new(all);
-        on_threads(threads, verifier.map(Job::Verify).into_iter().chain(runs), |job| match job {
-            Job::Verify(verifier) => verifier.update(body),
-            Job::Open(before, body, content) => {
-                let Some(first) = u32::try_from(before).ok().and_then(|before| first.checked_add(before)) else {
-                    opened.fetch_min(before, Ordering::Relaxed);
-                    return;
-                };
-                let count = self.open(first, body, content, |_| {});
-                if count < body.len() / frame_len {
-                    opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
-                }
-            }
-        });
-        let opened = opened.into_inner();
-        if opened < all {
-            // Other threads may have opened frames behind the first that fails: nobody is to see them.
-            let frame_length = frame_len.saturating_sub(REGULAR_OVERHEAD);
-            let behind = opened.saturating_mul(frame_length)..all.saturating_mul(frame_length);
-            plaintext.get_mut(behind).unwrap_or_default().zeroize();
-        }
-        opened
-    }
-
-    /// How many regular frames follow one another at the front of `body`.
-    fn count_regular(&self, first: u32, body: &[u8]) -> usize {
-        let frames = body.chunks_exact(self.shape.regular_len().unwrap_or(usize::MAX));
-        (first..=u32::MAX)
-            .zip(frames)
-            .take_while(|(sequence, frame)| self.regular_head(*sequence, frame).is_some())
-            .count()
-    }
-
-    fn regular_head(&self, sequence: u32, frame: &[u8]) -> Option<FrameHead> {
-        match self.shape.read_head(sequence, frame) {
-            Ok(NextFrame::Head(head)) if head.kind == FrameKind::Regular => Some(head),
-            _ => None,
-        }
-    }
-
-    /// The most plaintext that a body of `body_len` bytes can hold.
-    fn most_plaintext(&self, body_len: usize) -> usize {
-        let overhead = match self.shape.regular_len() {
-            None => 0,
-            Some(frame_len) => (body_len / frame_len).saturating_mul(REGULAR_OVERHEAD),
-        };
-        body_len.saturating_sub(overhead)
-    }
-}
-
-fn not_authentic(head: &FrameHead) -> Error {
-    let detail = match head.kind {
-        FrameKind::Unframed => "the body does not authenticate: the message was changed".to_owned(),
-        _ => format!("frame {} does not authenticate: the message was changed", head.sequence),
-    };
-    Error::new(ErrorKind::AuthenticationFailed, detail)
 }
 
 impl fmt::Debug for Decryptor {

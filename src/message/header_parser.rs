@@ -7,6 +7,7 @@ use std::io::{self, Read};
 
 use std::sync::Arc;
 
+use crate::buffer;
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::codec::{Cursor, EndOfBytes};
@@ -14,7 +15,6 @@ use crate::message::header::{
     CONTENT_FRAMED, CONTENT_UNFRAMED, Content, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
     MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
 };
-use crate::stream::pump::boast;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN};
 
 impl UnverifiedHeader {
@@ -84,9 +84,10 @@ impl HeaderReader {
             }
             while self.missing > 0 {
                 let start = self.wire.len().saturating_sub(self.missing);
-                match reader.read(self.wire.get_mut(start..).unwrap_or_default()) {
+                let read = reader.read(self.wire.get_mut(start..).unwrap_or_default());
+                match read.and_then(|count| buffer::believed(count, self.missing)) {
                     Ok(0) => return Err(cut_short().into()),
-                    Ok(count) => self.missing = self.missing.checked_sub(count).ok_or_else(boast)?,
+                    Ok(count) => self.missing = self.missing.saturating_sub(count),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use crate::buffer;
 use crate::decrypt::Decryptor;
 use crate::encrypt::Encryptor;
 use crate::error::Error;
@@ -93,12 +94,12 @@ impl SealPump {
     /// Writes all that is ready.
     fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
         while !self.engine.ready().is_empty() {
-            match retry(|| sink.write(self.engine.ready())) {
+            let ready = self.engine.ready();
+            match retry(|| sink.write(ready)).and_then(|count| buffer::believed(count, ready.len())) {
                 Ok(0) => {
                     let error = io::Error::new(io::ErrorKind::WriteZero, "the sink takes no more bytes");
                     return Err(self.failed.keep(error));
                 }
-                Ok(count) if count > self.engine.ready().len() => return Err(self.failed.keep(boast())),
                 Ok(count) => self.engine.sent(count),
                 Err(error) => return Err(self.failed.of_stream(error)),
             }
@@ -174,12 +175,7 @@ impl OpenPump {
 /// Reads what `source` has to give, once.
 fn read_once(source: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
     let count = retry(|| source.read(space))?;
-    if count > space.len() { Err(boast()) } else { Ok(count) }
-}
-
-/// What a stream fails with that tells of more bytes than it was given room for: which they are nobody knows.
-pub(crate) fn boast() -> io::Error {
-    io::Error::other("a stream broke its contract: it told of more bytes than there was room for")
+    buffer::believed(count, space.len())
 }
 
 /// Repeats a call while it is interrupted.

@@ -6,7 +6,8 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 
 use crate::buffer;
-use crate::decrypt::{Decryptor, FrameOpener};
+use crate::decrypt::Decryptor;
+use crate::decrypt::frames::FrameOpener;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::footer::{self, Footer, LENGTH_FIELD};
 use crate::message::frame::{FrameKind, NextFrame};

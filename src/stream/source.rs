@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::stream::pump::boast;
+use crate::buffer;
 
 /// Bytes that can be read at any place, from many threads at once: a slice, a file, or what else one likes, such as an
 /// object in a store that is fetched by ranges.
@@ -93,9 +93,8 @@ forward_read_at!(&T, Arc<T>, Box<T>);
 pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0_usize;
     while let Some(space @ [_, ..]) = buf.get_mut(filled..) {
-        match source.read_at(offset, space) {
+        match source.read_at(offset, space).and_then(|count| buffer::believed(count, space.len())) {
             Ok(0) => break,
-            Ok(count) if count > space.len() => return Err(boast()),
             Ok(count) => {
                 filled = filled.saturating_add(count);
                 offset = offset.saturating_add(count as u64);
