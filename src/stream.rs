@@ -9,7 +9,8 @@
 //!   seen. A stream that merely ends is truncated, never complete.
 //! - Plaintext leaves only when its frame's tag has verified; that of the final frame only when all the rest has.
 //! - The first error is kept, and every later call fails the same way. `Interrupted` is retried; `WouldBlock` is
-//!   passed on, loses nothing, and the call can be repeated (but for those that take the stream along).
+//!   passed on, loses nothing, and the call can be repeated (but for those that take the stream along, and the reading
+//!   of a header).
 //! - Dropping a writer seals nothing: the final frame is written by finishing alone.
 //! - Where a message is not read from its start to its end ([`seek`]), its final frame is verified first, so that its
 //!   length can be believed.

@@ -77,8 +77,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in
-    /// memory.
+    /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in memory,
+    /// sealed and opened.
     pub fn max_unframed_length(mut self, bytes: u64) -> Self {
         self.client.settings.max_unframed_length = bytes;
         self
