@@ -215,7 +215,8 @@ impl HeaderAuthentication {
 /// that matters on these fields; those of [`Header`] are authenticated.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnverifiedHeader {
-    pub(super) fields: HeaderFields,
+    /// Behind a pointer, as a header is handed on several times.
+    pub(super) fields: Box<HeaderFields>,
     pub(super) authentication: HeaderAuthentication,
     /// Header body and authentication as they were read.
     pub(super) wire: Vec<u8>,
@@ -278,7 +279,7 @@ impl fmt::Debug for UnverifiedHeader {
 /// A header whose tag has been verified under the message's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    fields: HeaderFields,
+    fields: Box<HeaderFields>,
     authenticated_context: EncryptionContext,
 }
 

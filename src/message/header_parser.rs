@@ -119,7 +119,8 @@ struct HeaderParser {
 /// Bytes that most headers fit into.
 const USUAL_LEN: usize = 512;
 
-/// The field that comes next, with its length where that is known only from the field before.
+/// What comes next, with its length where that is known only from what came before. A field is taken along with the
+/// length or count behind it.
 enum Field {
     /// Version 1: version and type. Version 2: version and the suite's first byte.
     Start,
@@ -127,15 +128,15 @@ enum Field {
         version: u8,
         first: Option<u8>,
     },
+    /// And the length of the context.
     MessageId(usize),
-    ContextLength,
+    /// And the number of data keys.
     Context(u16),
-    DataKeyCount,
     ProviderIdLength,
+    /// And the length of the provider information.
     ProviderId(u16),
-    ProviderInfoLength,
+    /// And the length of the ciphertext.
     ProviderInfo(u16),
-    CiphertextLength,
     Ciphertext(u16),
     /// All that follows the data keys, authentication included.
     Tail(usize),
@@ -162,25 +163,19 @@ impl HeaderParser {
         match self.next {
             Field::Start => 2,
             Field::Suite { first, .. } => 2 - usize::from(first.is_some()),
-            Field::MessageId(len) | Field::Tail(len) => len,
-            Field::ContextLength
-            | Field::DataKeyCount
-            | Field::ProviderIdLength
-            | Field::ProviderInfoLength
-            | Field::CiphertextLength => 2,
-            Field::Context(len) | Field::ProviderId(len) | Field::ProviderInfo(len) | Field::Ciphertext(len) => {
-                usize::from(len)
+            Field::MessageId(len) => len.saturating_add(2),
+            Field::Context(len) | Field::ProviderId(len) | Field::ProviderInfo(len) => {
+                usize::from(len).saturating_add(2)
             }
+            Field::ProviderIdLength => 2,
+            Field::Ciphertext(len) => usize::from(len),
+            Field::Tail(len) => len,
         }
     }
 
     /// Takes the next field, [`wanted`](Self::wanted) bytes of it, up to which the header is `len` bytes long. Returns what
     /// the last one says.
     fn push(&mut self, field: &[u8], len: usize) -> Result<Option<Tail>> {
-        let number = || {
-            let bytes = <[u8; 2]>::try_from(field).map_err(|_| malformed("a length is cut short"))?;
-            Ok::<u16, Error>(u16::from_be_bytes(bytes))
-        };
         self.next = match self.next {
             Field::Start => start(field)?,
             Field::Suite { version, first } => {
@@ -189,35 +184,33 @@ impl HeaderParser {
                 Field::MessageId(suite.message_id_len())
             }
             Field::MessageId(_) => {
-                self.message_id.put(field);
-                Field::ContextLength
+                let (message_id, context_len) = before_number(field)?;
+                self.message_id.put(message_id);
+                Field::Context(context_len)
             }
-            Field::ContextLength => Field::Context(number()?),
             Field::Context(_) => {
-                self.encryption_context = EncryptionContext::from_bytes(field)?;
-                self.context_bytes = field.to_vec();
-                Field::DataKeyCount
-            }
-            Field::DataKeyCount => {
-                self.data_keys_left = number()?;
+                let (context, data_keys) = before_number(field)?;
+                self.encryption_context = EncryptionContext::from_bytes(context)?;
+                self.context_bytes = context.to_vec();
+                self.data_keys_left = data_keys;
                 if self.data_keys_left == 0 {
                     return Err(malformed("the message has no encrypted data key"));
                 }
                 self.limits.check_data_keys(usize::from(self.data_keys_left))?;
                 Field::ProviderIdLength
             }
-            Field::ProviderIdLength => Field::ProviderId(number()?),
+            Field::ProviderIdLength => Field::ProviderId(before_number(field)?.1),
             Field::ProviderId(_) => {
-                let id = str::from_utf8(field).map_err(|_| malformed("a key provider id is not UTF-8"))?;
+                let (id, info_len) = before_number(field)?;
+                let id = str::from_utf8(id).map_err(|_| malformed("a key provider id is not UTF-8"))?;
                 id.clone_into(&mut self.provider_id);
-                Field::ProviderInfoLength
+                Field::ProviderInfo(info_len)
             }
-            Field::ProviderInfoLength => Field::ProviderInfo(number()?),
             Field::ProviderInfo(_) => {
-                self.provider_info = field.to_vec();
-                Field::CiphertextLength
+                let (info, ciphertext_len) = before_number(field)?;
+                self.provider_info = info.to_vec();
+                Field::Ciphertext(ciphertext_len)
             }
-            Field::CiphertextLength => Field::Ciphertext(number()?),
             Field::Ciphertext(_) => {
                 self.encrypted_data_keys.push(EncryptedDataKey {
                     provider_id: std::mem::take(&mut self.provider_id),
@@ -244,7 +237,7 @@ impl HeaderParser {
     fn finish(&mut self, (content, commitment, authentication): Tail, wire: Vec<u8>) -> Result<UnverifiedHeader> {
         let suite = self.suite()?;
         Ok(UnverifiedHeader {
-            fields: HeaderFields {
+            fields: Box::new(HeaderFields {
                 suite,
                 message_id: self.message_id.clone(),
                 encryption_context: std::mem::take(&mut self.encryption_context),
@@ -252,11 +245,17 @@ impl HeaderParser {
                 encrypted_data_keys: Arc::new(std::mem::take(&mut self.encrypted_data_keys)),
                 content,
                 commitment,
-            },
+            }),
             authentication,
             wire,
         })
     }
+}
+
+/// A field, and the length or count behind it.
+fn before_number(field: &[u8]) -> Result<(&[u8], u16)> {
+    let (field, number) = field.split_last_chunk().ok_or_else(|| malformed("a length is cut short"))?;
+    Ok((field, u16::from_be_bytes(*number)))
 }
 
 fn cut_short() -> Error {
