@@ -237,14 +237,13 @@ fn hit_cost() {
 
 fn contended() {
     let contexts = [context("acme"), context("zenith")];
-    let equal = [context("acme"), context("acme")];
     let plaintext = vec![0x61; KIB];
     let (plain, cached) = (at_hand(false), at_hand(true));
     let arithmetic = |_: usize, count| {
         black_box((0..100 * count).fold(1, |product: u64, n| black_box(product.wrapping_mul(n | 1))));
     };
     let uncached = |thread: usize, count| seal(&plain, &contexts[thread], &plaintext, count);
-    let same = |thread: usize, count| seal(&cached, &equal[thread], &plaintext, count);
+    let same = |_: usize, count| seal(&cached, &contexts[0], &plaintext, count);
     let own = |thread: usize, count| seal(&cached, &contexts[thread], &plaintext, count);
     let variants = [
         Variant::new(1, &arithmetic),

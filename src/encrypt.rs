@@ -60,22 +60,20 @@ impl Encryptor {
         crypto::random(&mut message_id)?;
         let derived = data_key.derive(suite, &message_id)?;
         let key = AeadKey::new(derived.key())?;
-        let left_out = |key: &str| materials.required_context_keys().contains(key);
-        let stored = materials.encryption_context().filtered(|key| !left_out(key));
+        let parts = materials.into_parts();
         let fields = HeaderFields {
             suite,
             message_id,
-            context_bytes: stored.to_bytes()?,
-            encryption_context: stored,
-            encrypted_data_keys: materials.shared_data_keys(),
+            context_bytes: parts.stored_context.to_bytes()?,
+            encryption_context: parts.stored_context,
+            encrypted_data_keys: parts.encrypted_data_keys,
             content: Content::Framed(settings.frame_length),
             commitment: derived.commitment,
         };
-        let authenticated_only = materials.encryption_context().filtered(left_out);
-        let header = seal_header(&fields, &key, &authenticated_only.to_bytes()?)?;
+        let header = seal_header(&fields, &key, &parts.authenticated_context.to_bytes()?)?;
         settings.header_limits.check_length(header.len())?;
 
-        let mut signer = materials.into_signing_key().map(|key| Box::new(key.into_signer()));
+        let mut signer = parts.signing_key.map(|key| Box::new(key.into_signer()));
         if let Some(signer) = &mut signer {
             signer.update(&header);
         }

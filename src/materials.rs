@@ -245,12 +245,21 @@ impl EncryptionMaterials {
         self.data_key
     }
 
-    pub(crate) fn shared_data_keys(&self) -> Arc<Vec<EncryptedDataKey>> {
-        self.encrypted_data_keys.clone()
-    }
-
-    pub(crate) fn into_signing_key(self) -> Option<crypto::SigningKey> {
-        self.signing_key
+    /// What a message is made of, once its key is derived. It is moved out: what threads share is counted by reference,
+    /// and counting it once more makes them wait for each other.
+    pub(crate) fn into_parts(self) -> MessageParts {
+        let context = self.encryption_context;
+        let required = self.required_context_keys;
+        let (stored_context, authenticated_context) = match required.is_empty() {
+            true => (context, EncryptionContext::empty()),
+            false => (context.filtered(|key| !required.contains(key)), context.filtered(|key| required.contains(key))),
+        };
+        MessageParts {
+            stored_context,
+            authenticated_context,
+            encrypted_data_keys: self.encrypted_data_keys,
+            signing_key: self.signing_key,
+        }
     }
 
     /// The same materials again, for another message.
@@ -269,6 +278,16 @@ impl EncryptionMaterials {
     pub(crate) fn has_signing_key(&self) -> bool {
         self.signing_key.is_some()
     }
+}
+
+/// What of encryption materials goes into a message.
+pub(crate) struct MessageParts {
+    /// The pairs that the header has.
+    pub(crate) stored_context: EncryptionContext,
+    /// The pairs that are authenticated with it, and left out.
+    pub(crate) authenticated_context: EncryptionContext,
+    pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
+    pub(crate) signing_key: Option<crypto::SigningKey>,
 }
 
 impl fmt::Debug for EncryptionMaterials {
