@@ -1,6 +1,8 @@
 //! Frames, opened: one, a run of them, a run on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroize;
 
@@ -17,6 +19,14 @@ pub(crate) struct FrameOpener {
     pub(super) key: AeadKey,
     pub(super) message_id: MessageId,
     pub(super) shape: BodyShape,
+}
+
+/// Whole regular frames, and where their plaintext goes.
+struct Run<'a> {
+    /// Frames before it.
+    before: usize,
+    body: &'a [u8],
+    content: &'a mut [u8],
 }
 
 impl FrameOpener {
@@ -60,7 +70,10 @@ impl FrameOpener {
             let room = plaintext.len() / frame_len.saturating_sub(REGULAR_OVERHEAD).max(1);
             let frames = self.count_regular(first, body).min(room);
             let body = body.get(..frames.saturating_mul(frame_len)).unwrap_or_default();
-            return self.open_on(threads, verifier, first, body, plaintext);
+            return match verifier {
+                Some(verifier) => self.verify_and_open(verifier, first, body, plaintext),
+                None => self.open_on(threads, first, body, plaintext),
+            };
         }
         match verifier {
             Some(verifier) => self.open(first, body, plaintext, |frame| verifier.update(frame)),
@@ -68,8 +81,9 @@ impl FrameOpener {
         }
     }
 
-    /// Opens regular frames one after the other, and shows each when it is opened.
-    fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut opened: impl FnMut(&[u8])) -> usize {
+    /// Opens regular frames one after the other. Each is shown before, so that whoever hashes it finds it far and opening
+    /// finds it in the cache; the last one shown may be one that does not open.
+    fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut seen: impl FnMut(&[u8])) -> usize {
         let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
         let frames = body.chunks_exact(frame_len);
         let contents = plaintext.chunks_exact_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1));
@@ -78,59 +92,83 @@ impl FrameOpener {
             let Some(head) = self.regular_head(sequence, frame) else {
                 break;
             };
+            seen(frame);
             let sealed = frame.get(head.len()..).unwrap_or_default();
             if self.decrypt_frame(&head, sealed, content).is_err() {
                 break;
             }
-            opened(frame);
             count += 1;
         }
         count
     }
 
-    /// As [`open`](Self::open) of whole regular frames, on several threads, while one more hashes them where the suite
-    /// is signed. All are hashed, opened or not: with one that does not open the message is refused anyway.
-    fn open_on(
-        &self,
-        threads: usize,
-        verifier: Option<&mut Verifier>,
-        first: u32,
-        body: &[u8],
-        plaintext: &mut [u8],
-    ) -> usize {
+    /// As [`open`](Self::open) of whole regular frames, on several threads.
+    fn open_on(&self, threads: usize, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+        let opened = AtomicUsize::new(usize::MAX);
+        on_threads(threads, self.runs(body, plaintext), |run| self.open_run(first, run, &opened));
+        self.up_to_the_first_fault(opened.into_inner(), body, plaintext)
+    }
+
+    /// As [`open`](Self::open) of whole regular frames, while another thread hashes them: it goes ahead, so that what is
+    /// opened is in the cache by then. More than two threads would be of no use: hashing takes some twenty times as long
+    /// as opening, and cannot be split. All are hashed, opened or not: with one that does not open the message is refused
+    /// anyway.
+    fn verify_and_open(&self, verifier: &mut Verifier, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
         enum Job<'a> {
-            Verify(&'a mut Verifier),
-            Open(usize, &'a [u8], &'a mut [u8]),
+            Verify(&'a mut Verifier, Sender<Run<'a>>),
+            Open(Receiver<Run<'a>>),
         }
+        let (hashed, to_open) = channel();
+        let runs = Mutex::new(self.runs(body, plaintext));
+        let opened = AtomicUsize::new(usize::MAX);
+        // In this order, so that one thread alone does one after the other.
+        let jobs = [Job::Verify(verifier, hashed), Job::Open(to_open)];
+        on_threads(2, jobs.into_iter(), |job| match job {
+            Job::Verify(verifier, hashed) => {
+                for run in &mut *runs.lock().unwrap_or_else(PoisonError::into_inner) {
+                    verifier.update(run.body);
+                    // It goes on being received until this end is dropped.
+                    let _ = hashed.send(run);
+                }
+            }
+            Job::Open(to_open) => to_open.iter().for_each(|run| self.open_run(first, run, &opened)),
+        });
+        drop(runs);
+        self.up_to_the_first_fault(opened.into_inner(), body, plaintext)
+    }
+
+    /// Cuts whole frames into runs.
+    fn runs<'a>(&self, body: &'a [u8], plaintext: &'a mut [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {
         let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
         let step = frames_at_a_time(frame_len);
         let bodies = body.chunks(frame_len.saturating_mul(step));
         let contents = plaintext.chunks_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1).saturating_mul(step));
         let runs = (0..).step_by(step).zip(bodies.zip(contents));
-        let runs = runs.map(|(before, (body, content))| Job::Open(before, body, content));
+        runs.map(|(before, (body, content))| Run { before, body, content })
+    }
+
+    /// Opens a run of frames of which the first of all is frame `first`; `opened` becomes the number of frames before the
+    /// first that fails, if that is fewer.
+    fn open_run(&self, first: u32, run: Run<'_>, opened: &AtomicUsize) {
+        let Run { before, body, content } = run;
+        let number = u32::try_from(before).ok().and_then(|before| first.checked_add(before));
+        let count = number.map_or(0, |number| self.open(number, body, content, |_| {}));
+        if count < body.len() / self.shape.regular_len().unwrap_or(usize::MAX) {
+            opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
+        }
+    }
+
+    /// The number of frames before the first that failed. Behind it other threads may have opened some: nobody is to see
+    /// them.
+    fn up_to_the_first_fault(&self, opened: usize, body: &[u8], plaintext: &mut [u8]) -> usize {
+        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
         let all = body.len() / frame_len;
-        let opened = AtomicUsize::new(all);
-        on_threads(threads, verifier.map(Job::Verify).into_iter().chain(runs), |job| match job {
-            Job::Verify(verifier) => verifier.update(body),
-            Job::Open(before, body, content) => {
-                let Some(first) = u32::try_from(before).ok().and_then(|before| first.checked_add(before)) else {
-                    opened.fetch_min(before, Ordering::Relaxed);
-                    return;
-                };
-                let count = self.open(first, body, content, |_| {});
-                if count < body.len() / frame_len {
-                    opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
-                }
-            }
-        });
-        let opened = opened.into_inner();
         if opened < all {
-            // Other threads may have opened frames behind the first that fails: nobody is to see them.
             let frame_length = frame_len.saturating_sub(REGULAR_OVERHEAD);
             let behind = opened.saturating_mul(frame_length)..all.saturating_mul(frame_length);
             plaintext.get_mut(behind).unwrap_or_default().zeroize();
         }
-        opened
+        opened.min(all)
     }
 
     /// How many regular frames follow one another at the front of `body`.
