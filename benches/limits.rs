@@ -98,7 +98,7 @@ impl Bench {
             let ours = || client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
             self.job(first, bar, len, ours, || bare_out.lock().unwrap().seal(black_box(&plaintext)));
         }
-        let bare_out = Mutex::new(vec![0; len]);
+        let (out, bare_out) = (Mutex::new(vec![0; len]), Mutex::new(vec![0; len]));
         if self.wants(&second) {
             let ours = || {
                 client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
