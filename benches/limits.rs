@@ -52,6 +52,31 @@ fn unsigned(frame_length: usize, threads: usize) -> Client {
     client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, frame_length, threads)
 }
 
+/// A plaintext, sealed by a client and by the primitives.
+struct Subject {
+    client: Client,
+    plaintext: Vec<u8>,
+    sealed: Sealed,
+    message: Vec<u8>,
+}
+
+impl Subject {
+    fn new(len: usize, frame_length: usize) -> Self {
+        let client = unsigned(frame_length, 1);
+        let plaintext = vec![0x61; len];
+        let mut sealed = Sealed::new(frame_length);
+        sealed.seal(&plaintext);
+        let message = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+        Self { client, plaintext, sealed, message }
+    }
+}
+
+fn seal_stream(client: &Client, plaintext: &[u8]) {
+    let mut writer = client.encryptor(&EncryptionContext::empty()).unwrap().writer(io::sink());
+    writer.write_all(black_box(plaintext)).unwrap();
+    writer.finish().unwrap();
+}
+
 struct Bench {
     filter: Option<String>,
     figures: Vec<Figure>,
@@ -88,11 +113,8 @@ impl Bench {
         let Some([first, second]) = self.jobs(["encrypt", "decrypt"], &name) else {
             return;
         };
-        let (client, none) = (unsigned(frame_length, 1), EncryptionContext::empty());
-        let plaintext = vec![0x61; len];
-        let mut sealed = Sealed::new(frame_length);
-        sealed.seal(&plaintext);
-        let message = client.encrypt(&plaintext, &none).unwrap();
+        let Subject { client, plaintext, sealed, message } = Subject::new(len, frame_length);
+        let none = EncryptionContext::empty();
         let (out, bare_out) = (Mutex::new(Vec::new()), Mutex::new(Sealed::new(frame_length)));
         if self.wants(&first) {
             let ours = || client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
@@ -112,18 +134,10 @@ impl Bench {
         let Some([first, second]) = self.jobs(["stream into a sink,", "stream from a slice,"], &name) else {
             return;
         };
-        let (client, none) = (unsigned(frame_length, 1), EncryptionContext::empty());
-        let plaintext = vec![0x61; len];
-        let mut sealed = Sealed::new(frame_length);
-        sealed.seal(&plaintext);
-        let message = client.encrypt(&plaintext, &none).unwrap();
+        let Subject { client, plaintext, sealed, message } = Subject::new(len, frame_length);
         let pieces = [Mutex::new(vec![0; 2 * frame_length]), Mutex::new(vec![0; 2 * frame_length])];
         if self.wants(&first) {
-            let ours = || {
-                let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
-                writer.write_all(black_box(&plaintext)).unwrap();
-                writer.finish().unwrap();
-            };
+            let ours = || seal_stream(&client, &plaintext);
             let limit = || bare::seal_through(black_box(&plaintext), frame_length, &mut pieces[0].lock().unwrap());
             self.job(first, bar, len, ours, limit);
         }
@@ -186,11 +200,6 @@ impl Bench {
         let open = |client: &Client, out: &Mutex<Vec<u8>>| {
             client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
         };
-        let seal_stream = |client: &Client| {
-            let mut writer = client.encryptor(&none).unwrap().writer(io::sink());
-            writer.write_all(black_box(&plaintext)).unwrap();
-            writer.finish().unwrap();
-        };
         if self.wants(&encrypt) {
             self.job(encrypt, bar, len, || seal(&two, &outs[0]), || seal(&one, &outs[1]));
         }
@@ -206,7 +215,7 @@ impl Bench {
             }
         };
         if self.wants(&write) {
-            self.job(write, bar, len, || seal_stream(&two), || seal_stream(&one));
+            self.job(write, bar, len, || seal_stream(&two, &plaintext), || seal_stream(&one, &plaintext));
         }
         if self.wants(&read) {
             // No bar: all that comes passes through one thread first.
@@ -226,12 +235,7 @@ impl Bench {
         if !self.wants(&job) {
             return;
         }
-        let client = unsigned(frame_length, 1);
-        let plaintext = vec![0x61; len];
-        let mut sealed = Sealed::new(frame_length);
-        sealed.seal(&plaintext);
-        let message = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
-        drop(plaintext);
+        let Subject { client, sealed, message, .. } = Subject::new(len, frame_length);
         let header = client.read_header(message.as_slice()).unwrap();
         let file = client.decryptor(header, ExpectedContext::any()).unwrap().seekable(message).unwrap();
         let key = sealed.key();
