@@ -13,7 +13,7 @@ use crate::crypto::{self, AeadKey, Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{BodyShape, FrameKind, NextFrame, REGULAR_OVERHEAD};
+use crate::message::frame::{BodyShape, FrameKind, NextFrame};
 use crate::message::header::{Content, Header, HeaderFields, UnverifiedHeader};
 use crate::message::survey::{trailing_bytes, truncated};
 use crate::settings::Settings;
@@ -217,10 +217,10 @@ impl Decryptor {
     /// that is of no meaning.
     pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
         buffer::fit(plaintext, self.opener.most_plaintext(body.len()));
-        let frame_len = self.opener.shape().regular_len().unwrap_or(0);
+        let shape = self.opener.shape();
         let frames = self.open_regular(1, body, plaintext);
-        let mut sealed = frames.saturating_mul(frame_len);
-        let mut opened = frames.saturating_mul(frame_len.saturating_sub(REGULAR_OVERHEAD));
+        let mut sealed = frames.saturating_mul(shape.frame_len());
+        let mut opened = frames.saturating_mul(shape.frame_length());
         let first = u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(1);
         for sequence in first..=u32::MAX {
             let (rest, out) = (body.get(sealed..), plaintext.get_mut(opened..));

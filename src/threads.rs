@@ -6,6 +6,7 @@
 //! So batches are large here, and no pool is kept, nor what it would bring along: nothing runs, waits or holds memory
 //! behind the back of a program between its calls, and the number of threads is the caller's to say, call by call.
 
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -35,6 +36,23 @@ pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> 
         }
         run();
     });
+}
+
+/// Goes through `steps` on one thread and does `then` with what each yields on another, in order, and returns when all is
+/// done. With one thread alone it does one after the other.
+pub(crate) fn followed<T: Send>(steps: impl Iterator<Item = T> + Send, then: impl FnMut(T) + Send) {
+    let (done, to_follow) = channel();
+    let jobs: [Box<dyn FnOnce() + Send + '_>; 2] = [
+        Box::new(move || {
+            for step in steps {
+                // It goes on being received until this end is dropped.
+                let _ = done.send(step);
+            }
+        }),
+        Box::new(move || to_follow.into_iter().for_each(then)),
+    ];
+    // In this order, so that one thread alone does not wait for itself.
+    on_threads(2, jobs.into_iter(), |job| job());
 }
 
 /// How many threads so much work is worth, of those that are allowed.
@@ -70,7 +88,7 @@ mod tests {
     fn the_caller_and_another_thread_can_wait_for_each_other() {
         // Which hashing and sealing do: jobs must really run side by side, or in order where there is one thread.
         for threads in [1, 2] {
-            let (sender, receiver) = std::sync::mpsc::channel();
+            let (sender, receiver) = channel();
             let jobs: [Box<dyn FnOnce() + Send>; 2] = [
                 Box::new(move || (0..10).for_each(|n| sender.send(n).unwrap())),
                 Box::new(move || assert_eq!(receiver.iter().sum::<i32>(), 45)),

@@ -1,18 +1,16 @@
 //! Frames, opened: one, a run of them, a run on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroize;
 
 use crate::crypto::{AeadKey, Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
-use crate::message::header::MessageId;
+use crate::message::header::{Content, MessageId};
 use crate::message::survey::truncated;
 use crate::suite::TAG_LEN;
-use crate::threads::{frames_at_a_time, on_threads, worthwhile};
+use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
 
 /// What opens frames. It keeps no state, so that threads share it.
 pub(crate) struct FrameOpener {
@@ -62,14 +60,14 @@ impl FrameOpener {
         body: &[u8],
         plaintext: &mut [u8],
     ) -> usize {
-        let Some(frame_len) = self.shape.regular_len() else {
+        if self.shape.content == Content::Unframed {
             return 0;
-        };
+        }
         let threads = worthwhile(threads, body.len().min(plaintext.len()));
         if threads > 1 {
-            let room = plaintext.len() / frame_len.saturating_sub(REGULAR_OVERHEAD).max(1);
+            let room = plaintext.len() / self.shape.frame_length();
             let frames = self.count_regular(first, body).min(room);
-            let body = body.get(..frames.saturating_mul(frame_len)).unwrap_or_default();
+            let body = body.get(..frames.saturating_mul(self.shape.frame_len())).unwrap_or_default();
             return match verifier {
                 Some(verifier) => self.verify_and_open(verifier, first, body, plaintext),
                 None => self.open_on(threads, first, body, plaintext),
@@ -84,9 +82,8 @@ impl FrameOpener {
     /// Opens regular frames one after the other. Each is shown before, so that whoever hashes it finds it far and opening
     /// finds it in the cache; the last one shown may be one that does not open.
     fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut seen: impl FnMut(&[u8])) -> usize {
-        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
-        let frames = body.chunks_exact(frame_len);
-        let contents = plaintext.chunks_exact_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1));
+        let frames = body.chunks_exact(self.shape.frame_len());
+        let contents = plaintext.chunks_exact_mut(self.shape.frame_length());
         let mut count = 0;
         for (sequence, (frame, content)) in (first..=u32::MAX).zip(frames.zip(contents)) {
             let Some(head) = self.regular_head(sequence, frame) else {
@@ -114,35 +111,17 @@ impl FrameOpener {
     /// as opening, and cannot be split. All are hashed, opened or not: with one that does not open the message is refused
     /// anyway.
     fn verify_and_open(&self, verifier: &mut Verifier, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
-        enum Job<'a> {
-            Verify(&'a mut Verifier, Sender<Run<'a>>),
-            Open(Receiver<Run<'a>>),
-        }
-        let (hashed, to_open) = channel();
-        let runs = Mutex::new(self.runs(body, plaintext));
         let opened = AtomicUsize::new(usize::MAX);
-        // In this order, so that one thread alone does one after the other.
-        let jobs = [Job::Verify(verifier, hashed), Job::Open(to_open)];
-        on_threads(2, jobs.into_iter(), |job| match job {
-            Job::Verify(verifier, hashed) => {
-                for run in &mut *runs.lock().unwrap_or_else(PoisonError::into_inner) {
-                    verifier.update(run.body);
-                    // It goes on being received until this end is dropped.
-                    let _ = hashed.send(run);
-                }
-            }
-            Job::Open(to_open) => to_open.iter().for_each(|run| self.open_run(first, run, &opened)),
-        });
-        drop(runs);
+        let hashed = self.runs(body, plaintext).inspect(|run| verifier.update(run.body));
+        followed(hashed, |run| self.open_run(first, run, &opened));
         self.up_to_the_first_fault(opened.into_inner(), body, plaintext)
     }
 
     /// Cuts whole frames into runs.
     fn runs<'a>(&self, body: &'a [u8], plaintext: &'a mut [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {
-        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
-        let step = frames_at_a_time(frame_len);
-        let bodies = body.chunks(frame_len.saturating_mul(step));
-        let contents = plaintext.chunks_mut(frame_len.saturating_sub(REGULAR_OVERHEAD).max(1).saturating_mul(step));
+        let step = frames_at_a_time(self.shape.frame_len());
+        let bodies = body.chunks(self.shape.frame_len().saturating_mul(step));
+        let contents = plaintext.chunks_mut(self.shape.frame_length().saturating_mul(step));
         let runs = (0..).step_by(step).zip(bodies.zip(contents));
         runs.map(|(before, (body, content))| Run { before, body, content })
     }
@@ -153,7 +132,7 @@ impl FrameOpener {
         let Run { before, body, content } = run;
         let number = u32::try_from(before).ok().and_then(|before| first.checked_add(before));
         let count = number.map_or(0, |number| self.open(number, body, content, |_| {}));
-        if count < body.len() / self.shape.regular_len().unwrap_or(usize::MAX) {
+        if count < body.len() / self.shape.frame_len() {
             opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
         }
     }
@@ -161,10 +140,9 @@ impl FrameOpener {
     /// The number of frames before the first that failed. Behind it other threads may have opened some: nobody is to see
     /// them.
     fn up_to_the_first_fault(&self, opened: usize, body: &[u8], plaintext: &mut [u8]) -> usize {
-        let frame_len = self.shape.regular_len().unwrap_or(usize::MAX);
-        let all = body.len() / frame_len;
+        let all = body.len() / self.shape.frame_len();
         if opened < all {
-            let frame_length = frame_len.saturating_sub(REGULAR_OVERHEAD);
+            let frame_length = self.shape.frame_length();
             let behind = opened.saturating_mul(frame_length)..all.saturating_mul(frame_length);
             plaintext.get_mut(behind).unwrap_or_default().zeroize();
         }
@@ -173,7 +151,7 @@ impl FrameOpener {
 
     /// How many regular frames follow one another at the front of `body`.
     fn count_regular(&self, first: u32, body: &[u8]) -> usize {
-        let frames = body.chunks_exact(self.shape.regular_len().unwrap_or(usize::MAX));
+        let frames = body.chunks_exact(self.shape.frame_len());
         (first..=u32::MAX)
             .zip(frames)
             .take_while(|(sequence, frame)| self.regular_head(*sequence, frame).is_some())
@@ -189,11 +167,7 @@ impl FrameOpener {
 
     /// The most plaintext that a body of `body_len` bytes can hold.
     pub(super) fn most_plaintext(&self, body_len: usize) -> usize {
-        let overhead = match self.shape.regular_len() {
-            None => 0,
-            Some(frame_len) => (body_len / frame_len).saturating_mul(REGULAR_OVERHEAD),
-        };
-        body_len.saturating_sub(overhead)
+        body_len.saturating_sub((body_len / self.shape.frame_len()).saturating_mul(REGULAR_OVERHEAD))
     }
 }
 
@@ -208,7 +182,6 @@ fn not_authentic(head: &FrameHead) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::header::Content;
 
     #[test]
     fn no_more_frames_are_opened_than_there_is_room_for() {

@@ -1,13 +1,12 @@
 //! Frames, sealed: one, a run of them, a run on several threads.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use crate::crypto::{AeadKey, Signer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::frame::{FrameHead, REGULAR_OVERHEAD};
 use crate::message::header::MessageId;
-use crate::threads::{frames_at_a_time, on_threads, worthwhile};
+use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
 
 /// What seals frames. It keeps no state, so that threads share it.
 pub(super) struct FrameSealer {
@@ -91,29 +90,13 @@ impl FrameSealer {
     /// As [`seal`](Self::seal), while what is sealed is hashed on another thread. More than two would be of no use:
     /// hashing takes some twenty times as long as sealing, and cannot be split.
     fn seal_and_sign(&self, signer: &mut Signer, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
-        enum Job<'a> {
-            Seal(Sender<&'a [u8]>),
-            Sign(Receiver<&'a [u8]>, &'a mut Signer),
-        }
-        let (sealed, to_sign) = channel();
-        let runs = Mutex::new(self.runs(first, plaintext, out));
-        let outcome = Mutex::new(Ok(()));
-        // In this order, so that one thread alone does one after the other.
-        let jobs = [Job::Seal(sealed), Job::Sign(to_sign, signer)];
-        on_threads(2, jobs.into_iter(), |job| match job {
-            Job::Seal(sealed) => {
-                for (first, contents, frames) in &mut *runs.lock().unwrap_or_else(PoisonError::into_inner) {
-                    if let Err(error) = self.seal(first, contents, frames, |_| {}) {
-                        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-                        return;
-                    }
-                    // It goes on being received until this end is dropped.
-                    let _ = sealed.send(frames);
-                }
-            }
-            Job::Sign(to_sign, signer) => to_sign.iter().for_each(|frames| signer.update(frames)),
+        let mut outcome = Ok(());
+        let sealed = self.runs(first, plaintext, out).map_while(|(first, contents, frames)| {
+            outcome = self.seal(first, contents, frames, |_| {});
+            outcome.is_ok().then_some(frames)
         });
-        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+        followed(sealed, |frames| signer.update(frames));
+        outcome
     }
 
     /// Cuts frames into runs, each with the number of its first.

@@ -146,6 +146,16 @@ impl BodyShape {
         }
     }
 
+    /// Length in bytes of a frame before the final one; more than can arrive where there is none such. Never 0.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.regular_len().unwrap_or(usize::MAX)
+    }
+
+    /// Length in bytes of the plaintext of a frame before the final one. Never 0: no header has such frames.
+    pub(crate) fn frame_length(&self) -> usize {
+        self.frame_len().saturating_sub(REGULAR_OVERHEAD).max(1)
+    }
+
     fn check_head(&self, head: FrameHead, sequence: u32) -> Result<FrameHead> {
         if head.sequence != sequence {
             let detail =

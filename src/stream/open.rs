@@ -3,7 +3,7 @@
 use crate::decrypt::Decryptor;
 use crate::error::Result;
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{FrameHead, NextFrame, REGULAR_OVERHEAD};
+use crate::message::frame::{BodyShape, FrameHead, NextFrame};
 use crate::message::header::Header;
 use crate::message::survey::{trailing_bytes, truncated};
 use crate::stream::window::Window;
@@ -50,14 +50,13 @@ pub(crate) enum Step {
 impl OpenStream {
     pub(crate) fn new(decryptor: Decryptor) -> Self {
         let threads = decryptor.threads();
-        let frame_len = decryptor.opener().shape().regular_len();
-        let (batch_len, direct_len) = match frame_len {
+        let shape = decryptor.opener().shape();
+        let (batch_len, direct_len) = match shape.regular_len() {
             None => (BATCH, usize::MAX),
             Some(len) => {
                 let frames = frames_in_batch(threads, len);
-                let frame_length = len.saturating_sub(REGULAR_OVERHEAD);
-                let direct = if threads > 1 { frames.saturating_mul(frame_length) } else { frame_length };
-                (frames.saturating_mul(len), direct)
+                let direct = if threads > 1 { frames } else { 1 };
+                (frames.saturating_mul(len), direct.saturating_mul(shape.frame_length()))
             }
         };
         let (wire, plain) = (Window::new(BATCH.min(batch_len)), Window::new(0));
@@ -136,8 +135,8 @@ impl OpenStream {
 
     /// Opens the frames that have arrived. False: more bytes are needed for the next one.
     fn open_frames(&mut self) -> Result<bool> {
-        let frames = self.wire.len().min(self.batch_len.max(self.frame_len())) / self.frame_len();
-        let out = self.plain.space_for(frames.saturating_mul(self.frame_length()));
+        let frames = self.wire.len().min(self.batch_len.max(self.shape().frame_len())) / self.shape().frame_len();
+        let out = self.plain.space_for(frames.saturating_mul(self.shape().frame_length()));
         let frames = self.decryptor.open_regular(self.sequence, self.wire.bytes(), out);
         let len = self.opened_regular(frames);
         self.plain.filled(len);
@@ -165,7 +164,7 @@ impl OpenStream {
 
     /// The head of the next frame; none: it has not arrived.
     fn next_frame(&self) -> Result<Option<FrameHead>> {
-        match self.decryptor.opener().shape().read_head(self.sequence, self.wire.bytes())? {
+        match self.shape().read_head(self.sequence, self.wire.bytes())? {
             NextFrame::Needs(_) => Ok(None),
             NextFrame::Head(head) => Ok(Some(head)),
         }
@@ -173,19 +172,13 @@ impl OpenStream {
 
     /// Takes note that `frames` regular frames were opened, and returns the length of their plaintext.
     fn opened_regular(&mut self, frames: usize) -> usize {
-        self.wire.taken(frames.saturating_mul(self.frame_len()));
+        self.wire.taken(frames.saturating_mul(self.shape().frame_len()));
         self.sequence = self.sequence.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
-        frames.saturating_mul(self.frame_length())
+        frames.saturating_mul(self.shape().frame_length())
     }
 
-    /// Length in bytes of a regular frame; more than can arrive where there is none such.
-    fn frame_len(&self) -> usize {
-        self.decryptor.opener().shape().regular_len().unwrap_or(usize::MAX)
-    }
-
-    /// Length in bytes of the plaintext of a regular frame.
-    fn frame_length(&self) -> usize {
-        self.frame_len().saturating_sub(REGULAR_OVERHEAD)
+    fn shape(&self) -> BodyShape {
+        self.decryptor.opener().shape()
     }
 
     fn check_footer(&mut self) -> Result<bool> {

@@ -73,7 +73,7 @@ impl SealStream {
                 // So much has come in one piece: seal it from where it lies.
                 let len = certain.min(self.room()).saturating_mul(frame_length);
                 let (frames, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-                self.seal(frames)?;
+                seal(&mut self.encryptor, &mut self.sequence, frames, &mut self.sealed)?;
                 rest = behind;
             } else if full {
                 // More plaintext has come, so what waits is not the last of it.
@@ -142,11 +142,6 @@ impl SealStream {
         self.batch.saturating_mul(self.encryptor.frame_length())
     }
 
-    /// Seals `frames`, none of which is the last.
-    fn seal(&mut self, frames: &[u8]) -> Result<()> {
-        seal(&mut self.encryptor, &mut self.sequence, frames, &mut self.sealed)
-    }
-
     /// Seals the first `len` bytes of what waits, whole frames.
     fn seal_waiting(&mut self, len: usize) -> Result<()> {
         let frames = self.waiting.bytes().get(..len).unwrap_or_default();
@@ -156,6 +151,7 @@ impl SealStream {
     }
 }
 
+/// Seals `frames`, none of which is the last.
 fn seal(encryptor: &mut Encryptor, sequence: &mut u32, frames: &[u8], sealed: &mut Window) -> Result<()> {
     let count = frames.len() / encryptor.frame_length().max(1);
     let out = sealed.space_for(count.saturating_mul(encryptor.regular_len()));

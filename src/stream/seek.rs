@@ -154,7 +154,7 @@ impl<R: ReadAt> SealedFile<R> {
         let (Some(first), true) = (self.map.frame_at(offset), offset < end) else {
             return Ok(0);
         };
-        let most = frames_in_batch(1, self.opener.shape().regular_len().unwrap_or(usize::MAX));
+        let most = frames_in_batch(1, self.opener.shape().frame_len());
         let last = first.saturating_add(u32::try_from(most).unwrap_or(u32::MAX).saturating_sub(1));
         let last = self.map.frame_at(end.saturating_sub(1)).map_or(first, |end| end.min(last));
         fetch(&self.message, &self.map, first..=last, sealed)?;
