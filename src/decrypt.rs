@@ -4,12 +4,11 @@
 
 pub(crate) mod frames;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::buffer;
 use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
-use crate::crypto::{self, AeadKey, Refused, Verifier};
+use crate::crypto::{Refused, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
@@ -23,7 +22,6 @@ use frames::FrameOpener;
 
 /// A message whose header holds what the reader expects, and whose data key is still to be asked for.
 pub(crate) struct Unopened {
-    header: UnverifiedHeader,
     /// Behind a pointer, as few messages have one and all are moved about.
     verifier: Option<Box<Verifier>>,
     pub(crate) request: DecryptionRequest,
@@ -47,9 +45,9 @@ impl Unopened {
         if let Some(verifier) = &mut verifier {
             verifier.update(header.as_bytes());
         }
-        let request = DecryptionRequest::new(&header, expected, settings.commitment_policy)?;
         let shape = BodyShape { content: header.content(), max_unframed_length: settings.max_unframed_length };
-        Ok(Self { header, verifier, request, shape, threads: settings.threads })
+        let request = DecryptionRequest::new(header, expected, settings.commitment_policy)?;
+        Ok(Self { verifier, request, shape, threads: settings.threads })
     }
 
     /// Refuses an unframed body over the limit, where the body is at hand before the key is.
@@ -62,29 +60,10 @@ impl Unopened {
 
     /// Verifies the header under the data key.
     pub(crate) fn open(self, data_key: &DataKey) -> Result<Decryptor> {
-        let header = self.header;
-        let derived = data_key.derive(header.suite(), header.message_id())?;
-        if let (Some(committed), Some(derived)) = (header.commitment, derived.commitment)
-            && !crypto::equal(&committed, &derived)
-        {
-            let detail = "the data key is not the one that the message commits to: the message was changed or forged";
-            return Err(Error::new(ErrorKind::CommitmentMismatch, detail));
-        }
-        let key = AeadKey::new(derived.key())?;
-        let given = self.request.given_context().to_bytes()?;
-        let aad = match given.is_empty() {
-            true => Cow::Borrowed(header.body_bytes()),
-            false => Cow::Owned([header.body_bytes(), &given].concat()),
-        };
-        let authentication = header.authentication();
-        key.open(authentication.iv, &aad, &[], &authentication.tag, &mut []).map_err(|Refused| {
-            let detail = "the header's authentication tag is wrong: the header was changed, or its encryption \
-                          context is not the one it was sealed with";
-            Error::new(ErrorKind::AuthenticationFailed, detail)
-        })?;
+        let key = self.request.open_header(data_key)?;
+        let header_len = self.request.header().len();
+        let header = self.request.into_verified();
         let opener = FrameOpener { key, message_id: header.message_id.clone(), shape: self.shape };
-        let header_len = header.len();
-        let header = header.into_verified(self.request.encryption_context().clone());
         Ok(Decryptor { header, header_len, opener, verifier: self.verifier, threads: self.threads })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Source: the ESDK specification, `framework/structures.md`.
 
+pub(crate) mod decryption_request;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
@@ -10,12 +12,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
 use crate::crypto;
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::message::header::{EncryptedDataKey, HeaderFields};
-use crate::policy::CommitmentPolicy;
+use crate::message::header::EncryptedDataKey;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
+
+pub use decryption_request::DecryptionRequest;
 
 /// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
 pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -309,107 +312,6 @@ pub struct Wrapped {
     pub data_key: Option<DataKey>,
     /// The data key encrypted under this keyring's keys.
     pub encrypted_data_keys: Vec<EncryptedDataKey>,
-}
-
-/// What is known of a message when its data key is asked for.
-///
-/// Made only once the header is well formed, the commitment policy allows its suite, the context is what the reader
-/// expects, and signed suites have their public key: whoever holds a request need not check these again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DecryptionRequest {
-    suite: AlgorithmSuite,
-    commitment_policy: CommitmentPolicy,
-    encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
-    header_context: EncryptionContext,
-    expected_context: ExpectedContext,
-    given_context: EncryptionContext,
-    full_context: EncryptionContext,
-}
-
-impl DecryptionRequest {
-    pub(crate) fn new(header: &HeaderFields, expected: ExpectedContext, policy: CommitmentPolicy) -> Result<Self> {
-        let header_context = header.encryption_context.clone();
-        let given_context = expected.check(&header_context)?;
-        let full_context = header_context.merged(&given_context);
-        if !given_context.is_empty() {
-            full_context.to_bytes()?;
-        }
-        Ok(Self {
-            suite: header.suite,
-            commitment_policy: policy,
-            encrypted_data_keys: header.encrypted_data_keys.clone(),
-            header_context,
-            expected_context: expected,
-            given_context,
-            full_context,
-        })
-    }
-
-    /// A request of no message, for contract checks.
-    #[cfg(feature = "testing")]
-    pub(crate) fn for_testing(
-        suite: AlgorithmSuite,
-        encrypted_data_keys: Vec<EncryptedDataKey>,
-        context: EncryptionContext,
-    ) -> Self {
-        Self {
-            suite,
-            commitment_policy: CommitmentPolicy::ForbidEncryptAllowDecrypt,
-            encrypted_data_keys: Arc::new(encrypted_data_keys),
-            header_context: context.clone(),
-            expected_context: ExpectedContext::any(),
-            given_context: EncryptionContext::empty(),
-            full_context: context,
-        }
-    }
-
-    /// The same request for other data keys, as for a keyring that shows an inner one some of them or another order.
-    #[must_use]
-    pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
-        Self { encrypted_data_keys: Arc::new(encrypted_data_keys), ..self.clone() }
-    }
-
-    /// The message's algorithm suite. The reader's commitment policy allows it.
-    #[must_use]
-    pub fn suite(&self) -> AlgorithmSuite {
-        self.suite
-    }
-
-    /// The reader's commitment policy.
-    #[must_use]
-    pub fn commitment_policy(&self) -> CommitmentPolicy {
-        self.commitment_policy
-    }
-
-    /// The message's encrypted data keys, in its order.
-    #[must_use]
-    pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
-        &self.encrypted_data_keys
-    }
-
-    /// Every pair the data key is bound to: those of the header and those the reader gave besides.
-    #[must_use]
-    pub fn encryption_context(&self) -> &EncryptionContext {
-        &self.full_context
-    }
-
-    /// The pairs that stand in the header.
-    #[must_use]
-    pub fn header_context(&self) -> &EncryptionContext {
-        &self.header_context
-    }
-
-    /// What the reader expects of the context.
-    #[must_use]
-    pub fn expected_context(&self) -> &ExpectedContext {
-        &self.expected_context
-    }
-
-    /// The pairs that the reader gave and the header lacks: authenticated with the header.
-    #[must_use]
-    pub fn given_context(&self) -> &EncryptionContext {
-        &self.given_context
-    }
 }
 
 /// What a keyring makes of a message's encrypted data keys.

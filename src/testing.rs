@@ -9,8 +9,9 @@ use std::fmt;
 use std::future::Future;
 
 use crate::client::Client;
-use crate::context::EncryptionContext;
+use crate::context::{EncryptionContext, ExpectedContext};
 use crate::decrypt;
+use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
@@ -18,6 +19,7 @@ use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::poll::poll_once;
+use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
 pub use kms_contract::{check_kms, check_two_keys};
@@ -131,13 +133,34 @@ pub async fn check_keyring(keyring: &dyn Keyring) -> Result<()> {
     Ok(())
 }
 
+/// The request that a reader who takes every suite makes of its materials manager for this message.
+///
+/// # Errors
+/// As [`UnverifiedHeader::parse`], and [`ErrorKind::ContextMismatch`] if the header is not what the reader expects.
+pub fn decryption_request(message: &[u8], expected: impl Into<ExpectedContext>) -> Result<DecryptionRequest> {
+    let policy = CommitmentPolicy::ForbidEncryptAllowDecrypt;
+    DecryptionRequest::new(UnverifiedHeader::parse(message)?, expected.into(), policy)
+}
+
+/// A request for a message with these data keys and this context whose header the materials' data key opens.
+fn request_for(
+    materials: &EncryptionMaterials,
+    keys: &[EncryptedDataKey],
+    context: &EncryptionContext,
+) -> Result<DecryptionRequest> {
+    let suite = materials.suite();
+    let mut of_message = EncryptionMaterials::new(suite, context)?;
+    let data_key = materials.data_key().map(DataKey::share);
+    of_message.add(Wrapped { data_key, encrypted_data_keys: keys.to_vec() })?;
+    let settings = Settings { commitment_policy: policy_for(suite), ..Settings::default() };
+    decryption_request(Encryptor::new(of_message, Some(0), &settings)?.header(), ExpectedContext::any())
+}
+
 async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials) -> Result<()> {
     let keys = materials.encrypted_data_keys();
     let context = materials.encryption_context();
-    let ask = |keys: &[EncryptedDataKey], context: &EncryptionContext| {
-        DecryptionRequest::for_testing(materials.suite(), keys.to_vec(), context.clone())
-    };
-    let opened = keyring.on_decrypt(&ask(keys, context)).await?.data_key;
+    let ask = |keys: &[EncryptedDataKey], context: &EncryptionContext| request_for(materials, keys, context);
+    let opened = keyring.on_decrypt(&ask(keys, context)?).await?.data_key;
     let same = opened.as_ref().map(DataKey::expose_secret) == materials.data_key().map(DataKey::expose_secret);
     require(same, "it does not open what it wrapped")?;
 
@@ -147,13 +170,13 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials) ->
         ciphertext: vec![7; 48],
     };
     let among = [std::slice::from_ref(&stranger), keys].concat();
-    let opened = keyring.on_decrypt(&ask(&among, context)).await?;
+    let opened = keyring.on_decrypt(&ask(&among, context)?).await?;
     require(opened.data_key.is_some(), "another's data key keeps it from its own")?;
-    let foreign = keyring.on_decrypt(&ask(&[stranger], context)).await?;
+    let foreign = keyring.on_decrypt(&ask(&[stranger], context)?).await?;
     require(foreign.data_key.is_none() && foreign.causes.is_empty(), "it tells of data keys that are not its own")?;
 
     for similar in [("a", "bc"), ("ab", "d"), ("abc", "")] {
-        let unbound = keyring.on_decrypt(&ask(keys, &EncryptionContext::new([similar])?)).await?;
+        let unbound = keyring.on_decrypt(&ask(keys, &EncryptionContext::new([similar])?)?).await?;
         require(unbound.data_key.is_none(), "its data keys are not bound to the encryption context")?;
     }
     let mut broken = keys.to_vec();
@@ -162,7 +185,7 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials) ->
             *byte ^= 1;
         }
     }
-    let refused = keyring.on_decrypt(&ask(&broken, context)).await?;
+    let refused = keyring.on_decrypt(&ask(&broken, context)?).await?;
     require(refused.data_key.is_none() && !refused.causes.is_empty(), "it tells no cause for a broken data key")
 }
 

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use manila::testing::{FixedKeyKeyring, check_keyring, open_every_way, ready};
+use manila::testing::{FixedKeyKeyring, check_keyring, client_for, decryption_request, open_every_way, ready};
 use manila::{
-    Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, ErrorKind, ExpectedContext,
-    KeyFuture, Keyring, MultiKeyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+    AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
+    ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
+    Unwrapped, Wrapped,
 };
 
 fn raw_aes(name: &str, byte: u8) -> RawAesKeyring {
@@ -31,6 +32,57 @@ fn our_keyrings_keep_the_contract() {
 fn the_contract_catches_a_keyring_that_binds_nothing() {
     let error = ready(check_keyring(&FixedKeyKeyring::new(&[1; 16]))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+/// Seals a message under a known data key, and returns it with that data key.
+fn sealed_under_known_key(suite: AlgorithmSuite, context: &EncryptionContext) -> (Vec<u8>, DataKey) {
+    let data_key = vec![7; suite.data_key_len()];
+    let message = client_for(suite, FixedKeyKeyring::new(&data_key)).unwrap().encrypt(b"x", context).unwrap();
+    (message, DataKey::new(&data_key))
+}
+
+#[test]
+fn a_request_is_opened_by_the_key_that_sealed_its_header_alone() {
+    let context = EncryptionContext::new([("k", "v")]).unwrap();
+    for suite in AlgorithmSuite::ALL {
+        let (message, data_key) = sealed_under_known_key(suite, &context);
+        let request = decryption_request(&message, ExpectedContext::any()).unwrap();
+        assert!(request.is_opened_by(&data_key), "{suite}");
+        assert!(!request.is_opened_by(&DataKey::new(&vec![8; suite.data_key_len()])), "{suite}");
+        for len in [0, 15, 16, 24, 31, 32, 33, 64].into_iter().filter(|len| *len != suite.data_key_len()) {
+            assert!(!request.is_opened_by(&DataKey::new(&vec![7; len])), "{suite}, {len} bytes");
+        }
+        // The message is the same whichever data keys a keyring is shown.
+        let key = EncryptedDataKey { provider_id: "other".into(), provider_info: vec![], ciphertext: vec![] };
+        let shown = request.with_encrypted_data_keys(vec![key]);
+        assert!(shown.is_opened_by(&data_key) && shown != request);
+        // Nothing in the header can be changed: the commitment and the tag are in it.
+        let header_len = UnverifiedHeader::parse(&message).unwrap().len();
+        let mut changed = 0;
+        for at in 0..header_len {
+            let mut forged = message.clone();
+            forged[at] ^= 1;
+            // In suites that sign the public key is checked to be one before there is a request.
+            let Ok(request) = decryption_request(&forged, ExpectedContext::any()) else { continue };
+            assert!(!request.is_opened_by(&data_key), "{suite}, byte {at}");
+            changed += 1;
+        }
+        assert!(changed > header_len / 2, "{suite}: {changed} of {header_len}");
+    }
+}
+
+#[test]
+fn a_request_is_opened_only_with_the_pairs_that_were_left_out_of_the_header() {
+    let pairs = |value: &str| EncryptionContext::new([("stored", "s"), ("hidden", value)]).unwrap();
+    let data_key = [7; 32];
+    let cmm = RequiredContextCmm::new(FixedKeyKeyring::new(&data_key), ["hidden"]).unwrap();
+    let client = Client::with_cmm(cmm);
+    let message = client.encrypt(b"x", &pairs("h")).unwrap();
+    let opened = |expected: ExpectedContext| {
+        decryption_request(&message, expected).unwrap().is_opened_by(&DataKey::new(&data_key))
+    };
+    assert!(opened((&pairs("h")).into()));
+    assert!(!opened((&pairs("i")).into()) && !opened(ExpectedContext::any()));
 }
 
 #[test]
@@ -123,7 +175,7 @@ fn a_data_key_that_nobody_wrapped_is_refused() {
     struct Selfish;
     impl Keyring for Selfish {
         fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
-            let data_key = manila::DataKey::generate(materials.suite().data_key_len());
+            let data_key = DataKey::generate(materials.suite().data_key_len());
             Box::pin(async { Ok(Wrapped { data_key: Some(data_key?), ..Wrapped::default() }) })
         }
 

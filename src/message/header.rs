@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -215,11 +216,11 @@ impl HeaderAuthentication {
 /// that matters on these fields; those of [`Header`] are authenticated.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnverifiedHeader {
-    /// Behind a pointer, as a header is handed on several times.
-    pub(super) fields: Box<HeaderFields>,
+    /// Shared, as a header is handed on several times: to whoever looks for its data key, and into [`Header`].
+    pub(super) fields: Arc<HeaderFields>,
     pub(super) authentication: HeaderAuthentication,
     /// Header body and authentication as they were read.
-    pub(super) wire: Vec<u8>,
+    pub(super) wire: Arc<[u8]>,
 }
 
 impl UnverifiedHeader {
@@ -252,13 +253,20 @@ impl UnverifiedHeader {
         self.wire.get(..end).unwrap_or_default()
     }
 
-    pub(crate) fn authentication(&self) -> HeaderAuthentication {
-        self.authentication
+    pub(crate) fn authentication(&self) -> &HeaderAuthentication {
+        &self.authentication
     }
 
     /// To be called when the tag has been verified, and only then.
     pub(crate) fn into_verified(self, authenticated_context: EncryptionContext) -> Header {
         Header { fields: self.fields, authenticated_context }
+    }
+}
+
+impl Hash for UnverifiedHeader {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // All else was read from it.
+        self.wire.hash(state);
     }
 }
 
@@ -279,7 +287,7 @@ impl fmt::Debug for UnverifiedHeader {
 /// A header whose tag has been verified under the message's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    fields: Box<HeaderFields>,
+    fields: Arc<HeaderFields>,
     authenticated_context: EncryptionContext,
 }
 

@@ -37,7 +37,7 @@ impl UnverifiedHeader {
             let field = message.get(len..).and_then(|rest| rest.get(..parser.wanted())).ok_or_else(cut_short)?;
             len = len.saturating_add(field.len());
             if let Some(tail) = parser.push(field, len)? {
-                return parser.finish(tail, message.get(..len).unwrap_or_default().to_vec());
+                return parser.finish(tail, message.get(..len).unwrap_or_default().into());
             }
         }
     }
@@ -95,7 +95,7 @@ impl HeaderReader {
             let start = self.wire.len().saturating_sub(self.parser.wanted());
             let field = self.wire.get(start..).unwrap_or_default();
             if let Some(tail) = self.parser.push(field, self.wire.len())? {
-                return Ok(self.parser.finish(tail, std::mem::take(&mut self.wire))?);
+                return Ok(self.parser.finish(tail, std::mem::take(&mut self.wire).into())?);
             }
         }
     }
@@ -234,10 +234,10 @@ impl HeaderParser {
     }
 
     /// The header, all of whose fields were taken.
-    fn finish(&mut self, (content, commitment, authentication): Tail, wire: Vec<u8>) -> Result<UnverifiedHeader> {
+    fn finish(&mut self, (content, commitment, authentication): Tail, wire: Arc<[u8]>) -> Result<UnverifiedHeader> {
         let suite = self.suite()?;
         Ok(UnverifiedHeader {
-            fields: Box::new(HeaderFields {
+            fields: Arc::new(HeaderFields {
                 suite,
                 message_id: self.message_id.clone(),
                 encryption_context: std::mem::take(&mut self.encryption_context),

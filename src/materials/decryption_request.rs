@@ -1,0 +1,168 @@
+//! The question for a message's data key, and whether a data key answers it.
+//!
+//! Source: the ESDK specification, `framework/structures.md` and `client-apis/decrypt.md`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::context::{EncryptionContext, ExpectedContext};
+use crate::crypto::{self, AeadKey, Refused};
+use crate::error::{Error, ErrorKind, Result};
+use crate::materials::DataKey;
+use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
+use crate::policy::CommitmentPolicy;
+use crate::suite::AlgorithmSuite;
+
+/// The question for the data key of one message, with all that is known of the message beforehand.
+///
+/// Made only once the header is well formed, the commitment policy allows its suite, the context is what the reader
+/// expects, and signed suites have their public key: whoever holds a request need not check these again. Cloning is
+/// cheap. Two requests are equal only if they are for the same message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DecryptionRequest {
+    header: UnverifiedHeader,
+    commitment_policy: CommitmentPolicy,
+    /// Those of the header, unless a keyring shows others to an inner one.
+    encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
+    expected_context: ExpectedContext,
+    given_context: EncryptionContext,
+    full_context: EncryptionContext,
+}
+
+impl DecryptionRequest {
+    pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, policy: CommitmentPolicy) -> Result<Self> {
+        let header_context = header.encryption_context();
+        let given_context = expected.check(header_context)?;
+        let full_context = header_context.merged(&given_context);
+        if !given_context.is_empty() {
+            full_context.to_bytes()?;
+        }
+        Ok(Self {
+            commitment_policy: policy,
+            encrypted_data_keys: header.encrypted_data_keys.clone(),
+            expected_context: expected,
+            given_context,
+            full_context,
+            header,
+        })
+    }
+
+    /// Replaces the data keys, as a keyring does that shows an inner one some of them or another order.
+    ///
+    /// The message stays the same: [`is_opened_by`](Self::is_opened_by) goes by its header as it was read, with all the
+    /// data keys that stand there.
+    #[must_use]
+    pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
+        Self { encrypted_data_keys: Arc::new(encrypted_data_keys), ..self.clone() }
+    }
+
+    /// Tells whether the message's header was sealed under `data_key`: in suites that commit, whether it is the key that
+    /// the message commits to, and in all, whether the header's tag is right under it.
+    ///
+    /// For keyrings that cannot tell from unwrapping alone whether they hold the right key, and for caches, which should
+    /// keep nothing that a forged message brought. It says nothing of the body, which is still to be verified. It costs
+    /// the same whether the commitment is wrong, the tag, or neither; a key of a length that the suite does not take is
+    /// refused at once.
+    ///
+    /// ```
+    /// use manila::{Cmm, DecryptionMaterials, DecryptionRequest, Result};
+    ///
+    /// /// Asks one manager, and another where what the first returns does not open the message.
+    /// async fn either(request: &DecryptionRequest, first: &dyn Cmm, second: &dyn Cmm) -> Result<DecryptionMaterials> {
+    ///     match first.decryption_materials(request).await {
+    ///         Ok(materials) if request.is_opened_by(&materials.data_key) => Ok(materials),
+    ///         _ => second.decryption_materials(request).await,
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn is_opened_by(&self, data_key: &DataKey) -> bool {
+        self.open_header(data_key).is_ok()
+    }
+
+    /// Verifies the header under `data_key`, and returns the key that its frames are sealed under.
+    ///
+    /// No other function holds a data key against a header, so that one place never takes what another refuses.
+    pub(crate) fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
+        let header = &self.header;
+        let derived = data_key.derive(header.suite(), header.message_id())?;
+        let is_committed_to = match (&header.commitment, &derived.commitment) {
+            (Some(committed), Some(derived)) => crypto::equal(committed, derived),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let key = AeadKey::new(derived.key())?;
+        let given = self.given_context.to_bytes()?;
+        let aad = match given.is_empty() {
+            true => Cow::Borrowed(header.body_bytes()),
+            false => Cow::Owned([header.body_bytes(), &given].concat()),
+        };
+        let authentication = header.authentication();
+        // Also where the commitment is wrong, so that every key of the right length costs the same.
+        let is_authentic = key.open(authentication.iv, &aad, &[], &authentication.tag, &mut []);
+        if !is_committed_to {
+            let detail = "the data key is not the one that the message commits to: the message was changed or forged";
+            return Err(Error::new(ErrorKind::CommitmentMismatch, detail));
+        }
+        match is_authentic {
+            Ok(()) => Ok(key),
+            Err(Refused) => {
+                let detail = "the header's authentication tag is wrong: the header was changed, or its encryption \
+                              context is not the one it was sealed with";
+                Err(Error::new(ErrorKind::AuthenticationFailed, detail))
+            }
+        }
+    }
+
+    /// Turns into the verified header: to be called once [`open_header`](Self::open_header) has succeeded, and only then.
+    pub(crate) fn into_verified(self) -> Header {
+        self.header.into_verified(self.full_context)
+    }
+
+    /// Returns the header as it was read.
+    pub(crate) fn header(&self) -> &UnverifiedHeader {
+        &self.header
+    }
+
+    /// The message's algorithm suite. The reader's commitment policy allows it.
+    #[must_use]
+    pub fn suite(&self) -> AlgorithmSuite {
+        self.header.suite()
+    }
+
+    /// The reader's commitment policy.
+    #[must_use]
+    pub fn commitment_policy(&self) -> CommitmentPolicy {
+        self.commitment_policy
+    }
+
+    /// The message's encrypted data keys, in its order.
+    #[must_use]
+    pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
+        &self.encrypted_data_keys
+    }
+
+    /// Every pair the data key is bound to: those of the header and those the reader gave besides.
+    #[must_use]
+    pub fn encryption_context(&self) -> &EncryptionContext {
+        &self.full_context
+    }
+
+    /// The pairs that stand in the header.
+    #[must_use]
+    pub fn header_context(&self) -> &EncryptionContext {
+        self.header.encryption_context()
+    }
+
+    /// The reader's expectation of the context.
+    #[must_use]
+    pub fn expected_context(&self) -> &ExpectedContext {
+        &self.expected_context
+    }
+
+    /// The pairs that the reader gave and the header lacks: authenticated with the header.
+    #[must_use]
+    pub fn given_context(&self) -> &EncryptionContext {
+        &self.given_context
+    }
+}
