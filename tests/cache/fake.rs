@@ -22,7 +22,6 @@ struct State {
     inner: Box<dyn Cmm>,
     local: bool,
     gate: Gate,
-    pause: Duration,
     fails: AtomicBool,
     panics: AtomicBool,
     calls: AtomicU64,
@@ -31,12 +30,11 @@ struct State {
 }
 
 impl Fake {
-    fn new(inner: impl Cmm + 'static, local: bool, pause: Duration) -> Self {
+    fn new(inner: impl Cmm + 'static, local: bool) -> Self {
         Self(Arc::new(State {
             inner: Box::new(inner),
             local,
             gate: Gate::default(),
-            pause,
             fails: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -46,17 +44,12 @@ impl Fake {
     }
 
     pub fn local() -> Self {
-        Self::new(raw_aes(), true, Duration::ZERO)
+        Self::new(raw_aes(), true)
     }
 
     /// Not local, though it answers at once until its gate is shut.
     pub fn remote() -> Self {
-        Self::new(raw_aes(), false, Duration::ZERO)
-    }
-
-    /// Not local, and as far away as that. Needs tokio.
-    pub fn far(pause: Duration) -> Self {
-        Self::new(raw_aes(), false, pause)
+        Self::new(raw_aes(), false)
     }
 
     pub fn calls(&self) -> u64 {
@@ -91,9 +84,6 @@ impl Fake {
         let call = state.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let _call = Call::new(state);
         state.gate.pass().await;
-        if !state.pause.is_zero() {
-            tokio::time::sleep(state.pause).await;
-        }
         assert!(!state.panics.load(Ordering::SeqCst), "told to");
         match state.fails.load(Ordering::SeqCst) {
             true => Err(Error::new(ErrorKind::Unavailable, format!("call {call} failed"))),

@@ -4,7 +4,7 @@ mod model;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use manila::{CreateKey, LocalKms};
@@ -87,10 +87,14 @@ fn kill_writers(kills: u64, work: Work) -> Tally {
             let survivor = kms.take().filter(|_| matches!(work, Work::Use) && random.below(2) == 0);
             let test = "crash::a_writer_that_is_not_killed_does_what_it_says";
             let mut writer = Process::start(test, folder.path(), &orders.to_text());
-            // In the middle of some call, whatever the speed of the disk: the first one opens the store.
-            for _ in 0..=2 * random.below(CALLS_BEFORE_A_KILL) {
+            model.hear(&writer.hear().expect("the writer writes"));
+            // The first call opens the store. Each call is two lines.
+            let (lines, begun) = (2 * random.below(CALLS_BEFORE_A_KILL), Instant::now());
+            for _ in 0..lines {
                 model.hear(&writer.hear().expect("the writer writes"));
             }
+            // In the middle of some call, also where calls are slow: up to twice as long as those so far took.
+            let longest = longest.max(micros(begun.elapsed()) * 4 / lines.max(1));
             sleep(Duration::from_micros(random.below(longest)));
             writer.kill();
             while let Some(line) = writer.hear() {
@@ -102,6 +106,10 @@ fn kill_writers(kills: u64, work: Work) -> Tally {
     }
     println!("{kills} kills of {work:?}: {tally:?}");
     tally
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap()
 }
 
 /// What a writer has to know.
