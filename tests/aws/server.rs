@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +14,8 @@ use serde_json::{Value, json};
 
 use manila::testing::{context_with_reserved, ready};
 use manila::{Error, Kms, KmsError, KmsRequest, LocalKms};
+
+use crate::patience::Silence;
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,8 +25,10 @@ pub enum Fault {
     Refuse(u16, &'static str),
     /// A status without a body that could be read.
     Status(u16),
-    /// The answer comes, but late.
-    Delay(Duration),
+    /// The connection stays, and no answer comes.
+    Silence,
+    /// Calls of the operation are answered once so many of them wait.
+    Together(&'static str, usize),
     /// The connection ends in the middle of the answer.
     Cut,
     /// The connection ends before the answer.
@@ -43,6 +46,7 @@ pub enum Fault {
 /// A server on a port of the loopback interface; it ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
+    pub silence: Arc<Silence>,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -51,6 +55,9 @@ struct Shared {
     kms: LocalKms,
     fault: Mutex<(Fault, usize)>,
     calls: Mutex<Vec<Call>>,
+    silence: Arc<Silence>,
+    waiting: Mutex<usize>,
+    all_wait: Condvar,
     ended: AtomicBool,
 }
 
@@ -70,6 +77,9 @@ impl Server {
             kms,
             fault: Mutex::new((Fault::None, 0)),
             calls: Mutex::default(),
+            silence: Arc::default(),
+            waiting: Mutex::default(),
+            all_wait: Condvar::new(),
             ended: AtomicBool::new(false),
         });
         let accepted = shared.clone();
@@ -82,7 +92,7 @@ impl Server {
                 thread::spawn(move || drop(shared.serve(stream)));
             }
         });
-        Self { address, shared, accepting: Some(accepting) }
+        Self { address, silence: shared.silence.clone(), shared, accepting: Some(accepting) }
     }
 
     /// Answers so from now on.
@@ -112,15 +122,19 @@ impl Drop for Server {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_nodelay(true)?;
         let mut writer = stream.try_clone()?;
         let mut reader = BufReader::new(stream);
         while let Some(call) = read_call(&mut reader)? {
             self.calls.lock().unwrap().push(call.clone());
             let fault = self.next_fault();
-            if let Fault::Delay(time) = fault {
-                thread::sleep(time);
+            match fault {
+                Fault::Silence => {
+                    self.silence.keep();
+                    continue;
+                }
+                Fault::Together(operation, count) if call.operation == operation => self.wait_for(count),
+                _ => {}
             }
             let (status, body) = self.answer(&call, fault);
             let head = format!(
@@ -138,6 +152,13 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    fn wait_for(&self, count: usize) {
+        let mut waiting = self.waiting.lock().unwrap();
+        *waiting += 1;
+        self.all_wait.notify_all();
+        drop(self.all_wait.wait_while(waiting, |waiting| *waiting < count).unwrap());
     }
 
     fn next_fault(&self) -> Fault {

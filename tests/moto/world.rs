@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use aws_sdk_kms::Client as AwsClient;
-use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
 use manila::{Client, DiscoveryFilter, EncryptionContext, Error, Keyring, KmsError, KmsKeyring, RegionalClients};
 
 use crate::peer::Peer;
@@ -63,11 +64,14 @@ impl World {
     }
 }
 
+/// A client that waits for as long as it takes.
 fn client(endpoint: &str, region: &str) -> AwsClient {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::for_tests())
         .region(Region::new(region.to_owned()))
+        .timeout_config(TimeoutConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .endpoint_url(endpoint);
     AwsClient::from_conf(config.build())
 }

@@ -1,0 +1,81 @@
+//! Time as the SDK's client sees it: none passes, so that no test depends on the speed of the machine.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use aws_sdk_kms::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::config::{AsyncSleep, Builder, Sleep, StalledStreamProtectionConfig};
+
+/// The timeout of an attempt. It ends when the server keeps silent, and by nothing else.
+const ATTEMPT: Duration = Duration::from_hours(1);
+/// Waits before another attempt are shorter, and end at once. No other wait of the SDK is, and none of them ends.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How often a client tries.
+pub const ATTEMPTS: usize = 2;
+
+/// Has a client try twice and wait for as long as it takes, but for an answer that `silence` says will not come.
+pub fn patient(config: Builder, silence: &Arc<Silence>) -> Builder {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS.try_into().unwrap())
+        .with_initial_backoff(LONGEST_BACKOFF / 100);
+    // By default the clients of a process share what they may spend on retries.
+    let partition = RetryPartition::custom("of one client").token_bucket(TokenBucket::unlimited()).build();
+    config
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(retries)
+        .retry_partition(partition)
+        .sleep_impl(Patience(silence.clone()))
+}
+
+/// The timers of the SDK.
+#[derive(Debug)]
+struct Patience(Arc<Silence>);
+
+impl AsyncSleep for Patience {
+    fn sleep(&self, time: Duration) -> Sleep {
+        match time {
+            ATTEMPT => Sleep::new(self.0.next()),
+            time if time < LONGEST_BACKOFF => Sleep::new(std::future::ready(())),
+            _ => Sleep::new(std::future::pending()),
+        }
+    }
+}
+
+/// Counts the requests that a server took and will not answer.
+#[derive(Debug, Default)]
+pub struct Silence(Mutex<(usize, Vec<Waker>)>);
+
+impl Silence {
+    pub fn keep(&self) {
+        let waiting = {
+            let mut kept = self.0.lock().unwrap();
+            kept.0 += 1;
+            std::mem::take(&mut kept.1)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends when silence is kept about one request more than so far.
+    fn next(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        let (silence, so_far) = (self.clone(), self.0.lock().unwrap().0);
+        Box::pin(poll_fn(move |context| {
+            let mut kept = silence.0.lock().unwrap();
+            if kept.0 > so_far {
+                return Poll::Ready(());
+            }
+            kept.1.push(context.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+/// Waits for what comes unless something hangs.
+pub async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("nothing waits for ever")
+}
