@@ -35,7 +35,7 @@ use zeroize::Zeroize;
 
 pub(crate) use kdf::{Expansion, hkdf};
 #[cfg(feature = "local-kms")]
-pub(crate) use mac::{MacHash, mac};
+pub(crate) use mac::{MacHash, mac, sha256};
 #[cfg(feature = "local-kms")]
 pub(crate) use passphrase::{PassphraseCost, key_from_passphrase};
 

@@ -1,7 +1,7 @@
 //! HMAC (RFC 2104, FIPS 198-1).
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Sha224, Sha256, Sha384, Sha512};
+use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -22,6 +22,11 @@ pub(crate) fn mac(hash: MacHash, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>>
         MacHash::Sha384 => compute::<Hmac<Sha384>>(key, parts),
         MacHash::Sha512 => compute::<Hmac<Sha512>>(key, parts),
     }
+}
+
+/// The SHA-256 of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 fn compute<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Clock;
 use crate::error::Result;
 
-use audit::{Event, LineKey, Log};
+use audit::{Event, LineKey, Log, Written};
 use call::HighWater;
 use place::Place;
 use store::Store;
@@ -205,8 +205,16 @@ impl Shared {
         Ok(shared)
     }
 
-    fn audit(&self, event: &Event<'_>) -> Result<()> {
-        audit::record(self.log.as_ref(), event, || self.line_keys(), &self.store_id)
+    /// Writes the line of an event, if a log is kept.
+    fn write_line(&self, event: &Event<'_>) -> Result<Written> {
+        match &self.log {
+            Some(log) => log.append(event, || self.line_keys(), &self.store_id),
+            None => Ok(Written::Whole),
+        }
+    }
+
+    fn keeps_context_keys_only(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::keeps_context_keys_only)
     }
 
     fn line_keys(&self) -> Arc<[LineKey]> {

@@ -5,21 +5,22 @@
 //! other, `file` appends, `verify` checks.
 
 mod chain;
+mod details;
 mod file;
 mod line;
 mod verify;
 
 use std::fmt;
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use crate::context::EncryptionContext;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-pub(super) use file::Log;
+pub(super) use details::Details;
+pub(super) use file::{Log, Written};
 pub(super) use verify::verify;
 
 /// Length of a line's MAC in bytes, HMAC-SHA-256.
@@ -150,12 +151,16 @@ pub(super) struct Event<'a> {
     pub(super) principal: &'a str,
     pub(super) operation: &'a str,
     /// Of the key, if there is one.
-    pub(super) key_arn: Option<&'a str>,
-    /// Of the key that `ReEncrypt` decrypts with.
-    pub(super) source_arn: Option<&'a str>,
+    pub(super) key_arn: Option<String>,
+    /// Of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes the alias from.
+    pub(super) source_arn: Option<String>,
     pub(super) encryption_context: Option<&'a EncryptionContext>,
+    /// What was asked for; none if nobody asked.
+    pub(super) request: Option<&'a Details<'a>>,
+    /// What the answer made: a key, a grant, a date.
+    pub(super) response: Details<'static>,
     /// `ok`, or AWS's name of the error.
-    pub(super) outcome: &'a str,
+    pub(super) outcome: String,
 }
 
 /// The key of the lines' MACs, one for each root key that the store has had.
@@ -186,17 +191,43 @@ pub(super) struct Checkpoint {
     pub(super) len: u64,
 }
 
-/// Tells `tracing` of an event, and writes it to the log if there is one.
-///
-/// `keys` tells those of all root keys so far; the line is written under the newest.
-pub(super) fn record<K: Deref<Target = [LineKey]>>(
-    log: Option<&Log>,
-    event: &Event<'_>,
-    keys: impl Fn() -> K,
-    store_id: &[u8],
-) -> Result<()> {
-    trace(event, log.is_some_and(Log::keeps_context_keys_only));
-    log.map_or(Ok(()), |log| log.append(event, keys, store_id))
+/// An event whose line was written, or was not, and what `tracing` is to hear of it.
+pub(super) struct Told<'a> {
+    event: Event<'a>,
+    missing: Option<Missing>,
+}
+
+/// Why the log lacks an event.
+enum Missing {
+    /// The log is kept at best effort, so the call goes on.
+    GoesOn(Error),
+    /// The call is refused.
+    Refused(String),
+}
+
+impl<'a> Told<'a> {
+    /// Takes an event up with the result of writing its line, and returns what becomes of its call.
+    pub(super) fn new(event: Event<'a>, written: Result<Written>) -> (Self, Result<()>) {
+        match written {
+            Ok(Written::Whole) => (Self { event, missing: None }, Ok(())),
+            Ok(Written::Missing(error)) => (Self { event, missing: Some(Missing::GoesOn(error)) }, Ok(())),
+            Err(error) => (Self { event, missing: Some(Missing::Refused(error.to_string())) }, Err(error)),
+        }
+    }
+
+    /// Tells `tracing`. Subscribers may do anything, so the caller holds no lock.
+    pub(super) fn tell(&self, context_keys_only: bool) {
+        trace(&self.event, context_keys_only);
+        match &self.missing {
+            None => {}
+            Some(Missing::GoesOn(error)) => {
+                tracing::warn!(target: "manila::audit", %error, "a call is missing from the audit log");
+            }
+            Some(Missing::Refused(error)) => {
+                tracing::error!(target: "manila::audit", error, "the call was refused: it could not be logged");
+            }
+        }
+    }
 }
 
 fn trace(event: &Event<'_>, context_keys_only: bool) {
@@ -211,6 +242,8 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
         key = event.key_arn,
         source = event.source_arn,
         context = event.encryption_context.and_then(|context| line::context_json(context, context_keys_only)),
+        request = event.request.and_then(|details| line::details_json(details, context_keys_only)),
+        response = line::details_json(&event.response, context_keys_only),
         outcome = event.outcome,
         "call to the KMS"
     );
@@ -243,10 +276,12 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_millis(1_795_322_201_123),
             principal: "arn:aws:iam::000000000000:root",
             operation,
-            key_arn: Some("arn:aws:kms:local:000000000000:key/1"),
+            key_arn: Some("arn:aws:kms:local:000000000000:key/1".to_owned()),
             source_arn: None,
             encryption_context: Some(context),
-            outcome: "ok",
+            request: None,
+            response: Details::new(),
+            outcome: "ok".to_owned(),
         }
     }
 
@@ -276,16 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn tracing_hears_of_each_event_with_a_log_or_without() {
+    fn tracing_hears_of_each_event() {
         let (heard, context) = (Heard::default(), tenant());
-        let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(AuditLog::file(dir.path().join("log")).context_keys_only()).unwrap();
+        let request = Details::new().text("keyId", "alias/a").context("sourceEncryptionContext", &context);
         tracing::subscriber::with_default(heard.subscriber(), || {
-            record(None, &event("Decrypt", &context), || keys([1]), STORE).unwrap();
-            record(Some(&log), &event("Encrypt", &context), || keys([1]), STORE).unwrap();
-            let refused =
-                Event { key_arn: None, encryption_context: None, outcome: "NotFoundException", ..event("", &context) };
-            record(None, &refused, || keys([1]), STORE).unwrap();
+            let tell = |event: Event<'_>, keys_only| Told::new(event, Ok(Written::Whole)).0.tell(keys_only);
+            tell(event("Decrypt", &context), false);
+            tell(Event { request: Some(&request), ..event("Encrypt", &context) }, true);
+            let outcome = "NotFoundException".to_owned();
+            tell(Event { key_arn: None, encryption_context: None, outcome, ..event("", &context) }, false);
         });
         let [decrypt, encrypt, refused] = heard.texts().try_into().unwrap();
         assert_eq!(
@@ -294,12 +328,14 @@ mod tests {
              principal=\"arn:aws:iam::000000000000:root\" operation=\"Decrypt\" \
              key=\"arn:aws:kms:local:000000000000:key/1\" context=\"{\\\"tenant\\\":\\\"acme\\\"}\" outcome=\"ok\""
         );
-        assert!(
-            encrypt.contains("operation=\"Encrypt\"") && encrypt.contains("context=\"[\\\"tenant\\\"]\""),
-            "{encrypt}"
-        );
+        for field in [
+            r#" operation="Encrypt""#,
+            r#" context="[\"tenant\"]""#,
+            r#" request="{\"keyId\":\"alias/a\",\"sourceEncryptionContext\":[\"tenant\"]}""#,
+        ] {
+            assert!(encrypt.contains(field), "{encrypt}");
+        }
         assert!(refused.ends_with("operation=\"\" outcome=\"NotFoundException\""), "{refused}");
-        assert!(verify(&dir.path().join("log"), &keys([1]), STORE, None).unwrap().is_intact());
     }
 
     #[test]

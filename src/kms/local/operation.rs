@@ -1,6 +1,7 @@
 //! The operations of the embedded KMS: their names, and the states of a key that each is allowed in.
 
 pub(super) mod alias;
+mod audit_log;
 mod cipher;
 mod grant;
 mod import;

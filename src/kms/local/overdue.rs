@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
+use crate::kms::local::call::Recorder;
 use crate::kms::local::clock::days_after;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::place::{Place, row};
@@ -131,7 +132,13 @@ pub(super) fn due_rotation(
 }
 
 /// Rotates a key if that is due. Looked at again here, inside the write transaction, so that two processes rotate once.
-pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now: u64) -> Result<()> {
+pub(super) fn rotate(
+    kms: &LocalKms,
+    tables: &mut Writing<'_>,
+    recorder: &mut Recorder<'_>,
+    key_id: &str,
+    now: u64,
+) -> Result<()> {
     let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
     let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
     material.rotation_base = due;
@@ -139,5 +146,5 @@ pub(super) fn rotate(kms: &LocalKms, tables: &mut Writing<'_>, key_id: &str, now
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
     let place = Place { region: primary, account: kms.account() };
-    kms.record_own(Operation::RotateKey, &place.key_arn(key_id), now)
+    recorder.write_own(Operation::RotateKey, &place.key_arn(key_id), now)
 }

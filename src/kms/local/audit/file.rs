@@ -32,6 +32,13 @@ struct Known {
     last: Place,
 }
 
+/// Whether a line is in the log.
+pub(in crate::kms::local) enum Written {
+    Whole,
+    /// It is not, and the log is kept at best effort.
+    Missing(Error),
+}
+
 impl Log {
     /// Opens the file, or makes it. Nothing is read before the first line is written.
     ///
@@ -48,7 +55,7 @@ impl Log {
         Ok(Self { options, file, known: Mutex::new(None) })
     }
 
-    pub(super) fn keeps_context_keys_only(&self) -> bool {
+    pub(in crate::kms::local) fn keeps_context_keys_only(&self) -> bool {
         self.options.context_keys_only
     }
 
@@ -60,19 +67,17 @@ impl Log {
     /// # Errors
     /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the last
     /// line is of a later root key than `keys`; none if the log is kept at best effort.
-    pub(super) fn append<K: Deref<Target = [LineKey]>>(
+    pub(in crate::kms::local) fn append<K: Deref<Target = [LineKey]>>(
         &self,
         event: &Event<'_>,
         keys: impl Fn() -> K,
         store_id: &[u8],
-    ) -> Result<()> {
-        let Err(error) = self.write(event, keys, store_id) else { return Ok(()) };
-        if self.options.best_effort {
-            tracing::warn!(target: "manila::audit", %error, "a call is missing from the audit log");
-            return Ok(());
+    ) -> Result<Written> {
+        match self.write(event, keys, store_id) {
+            Ok(()) => Ok(Written::Whole),
+            Err(error) if self.options.best_effort => Ok(Written::Missing(error)),
+            Err(error) => Err(error),
         }
-        tracing::error!(target: "manila::audit", %error, "the call was refused: it could not be logged");
-        Err(error)
     }
 
     /// The end of the log as of now, on the disk: what the store remembers must not be ahead of the file after a power
@@ -318,6 +323,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::kms::local::audit::Told;
     use crate::kms::local::audit::tests::{Heard, STORE, event, keys, tenant};
     use crate::kms::local::audit::verify;
 
@@ -344,7 +350,7 @@ mod tests {
     }
 
     fn call(log: &Log) -> Result<()> {
-        log.append(&event("Decrypt", &tenant()), || keys([1]), STORE)
+        log.append(&event("Decrypt", &tenant()), || keys([1]), STORE).map(drop)
     }
 
     fn calls(log: &Log, count: usize) {
@@ -411,7 +417,7 @@ mod tests {
         fs::write(folder.path(), text.split_inclusive('\n').take(2).collect::<String>()).unwrap();
         assert_eq!(end(Some(&third)), None);
         let cut = folder.open();
-        (0..9).for_each(|_| cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE).unwrap());
+        (0..9).for_each(|_| drop(cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE).unwrap()));
         assert_eq!((end(Some(&third)), end(Some(&fifth))), (None, None));
         assert_eq!(end(None).unwrap().head.lines, 11);
     }
@@ -486,7 +492,7 @@ mod tests {
         for operation in ["Encrypt", "GenerateDataKey", "Sign"] {
             fs::write(folder.path(), b"").unwrap();
             let other = folder.open();
-            (0..6).for_each(|_| other.append(&event(operation, &tenant()), || keys([1]), STORE).unwrap());
+            (0..6).for_each(|_| drop(other.append(&event(operation, &tenant()), || keys([1]), STORE).unwrap()));
             assert!(refusal(&log).contains("replaced"), "{operation}");
             assert_eq!(folder.verify(), (6, vec![]));
         }
@@ -542,9 +548,13 @@ mod tests {
         let log = Log::open(options).unwrap();
         calls(&log, 2);
         fs::write(folder.path(), b"").unwrap();
+        let context = tenant();
+        let event = event("Decrypt", &context);
+        let written = log.append(&event, || keys([1]), STORE).unwrap();
         let heard = Heard::default();
-        tracing::subscriber::with_default(heard.subscriber(), || call(&log).unwrap());
-        let [warning] = heard.texts().try_into().unwrap();
+        tracing::subscriber::with_default(heard.subscriber(), || Told::new(event, Ok(written)).0.tell(false));
+        let [told, warning] = heard.texts().try_into().unwrap();
+        assert!(told.starts_with("manila::audit INFO"), "{told}");
         assert!(warning.starts_with("manila::audit WARN") && warning.contains("was cut short"), "{warning}");
         assert_eq!(folder.verify(), (0, vec![]));
     }

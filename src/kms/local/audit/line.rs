@@ -12,7 +12,8 @@ use serde::{Serialize, Serializer};
 use crate::context::EncryptionContext;
 use crate::crypto::{MacHash, equal, hex, mac};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::local::audit::{AuditFaultKind, Event, Head, LineKey, MAC_LEN};
+use crate::kms::local::audit::details::DetailsJson;
+use crate::kms::local::audit::{AuditFaultKind, Details, Event, Head, LineKey, MAC_LEN};
 
 /// The longest line, in bytes. The largest encryption context takes 384 KiB when each of its bytes is escaped.
 pub(super) const MAX_LEN: usize = 1 << 20;
@@ -38,18 +39,22 @@ struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Context<'a>>,
+    context: Option<ContextJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<DetailsJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<DetailsJson<'a>>,
     outcome: &'a str,
     prev: String,
 }
 
 /// An encryption context: an object of its pairs, or a list of its keys.
-struct Context<'a> {
-    context: &'a EncryptionContext,
-    keys_only: bool,
+pub(super) struct ContextJson<'a> {
+    pub(super) context: &'a EncryptionContext,
+    pub(super) keys_only: bool,
 }
 
-impl Serialize for Context<'_> {
+impl Serialize for ContextJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.keys_only {
             false => serializer.collect_map(self.context),
@@ -59,7 +64,16 @@ impl Serialize for Context<'_> {
 }
 
 pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Option<String> {
-    serde_json::to_string(&Context { context, keys_only }).ok()
+    serde_json::to_string(&ContextJson { context, keys_only }).ok()
+}
+
+/// Details as JSON, unless there are none.
+pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
+    shown(details, keys_only).and_then(|details| serde_json::to_string(&details).ok())
+}
+
+fn shown<'a>(details: &'a Details<'_>, keys_only: bool) -> Option<DetailsJson<'a>> {
+    (!details.is_empty()).then_some(DetailsJson { details, keys_only })
 }
 
 /// The time in UTC, to the millisecond. Clocks can be wrong: what RFC 3339 cannot write becomes the nearest time that
@@ -124,10 +138,12 @@ pub(super) fn write(event: &Event<'_>, keys_only: bool, last: &Place, macs: &Mac
         time: rfc3339(event.time),
         principal: event.principal,
         operation: event.operation,
-        key: event.key_arn,
-        source: event.source_arn,
-        context: event.encryption_context.map(|context| Context { context, keys_only }),
-        outcome: event.outcome,
+        key: event.key_arn.as_deref(),
+        source: event.source_arn.as_deref(),
+        context: event.encryption_context.map(|context| ContextJson { context, keys_only }),
+        request: event.request.and_then(|request| shown(request, keys_only)),
+        response: shown(&event.response, keys_only),
+        outcome: &event.outcome,
         prev: hex(&last.head.mac),
     };
     let mut line = serde_json::to_vec(&fields).map_err(|_| failed("an audit event cannot be written as JSON"))?;
@@ -261,7 +277,7 @@ mod tests {
     fn text_of_any_kind_stays_in_its_field_and_on_its_line() {
         let hostile = "a\n\r\u{0}\u{1b}[31m\"},\"seq\":9,\"prev\":\"\\ \u{202e}\u{10ffff} \u{e9}";
         let context = EncryptionContext::new([(hostile, hostile), ("\u{1f511}", "")]).unwrap();
-        let event = Event { principal: hostile, outcome: hostile, ..event(hostile, &context) };
+        let event = Event { principal: hostile, outcome: hostile.to_owned(), ..event(hostile, &context) };
         let line = first(&event, false).unwrap();
         let (newline, line) = line.split_last().unwrap();
         assert_eq!(*newline, b'\n');

@@ -2,11 +2,12 @@
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::access;
 use crate::kms::local::answer::invalid;
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::{OnAlias, OnKey, Owner, Retargeting};
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::record::alias::{AliasRecord, check_alias, of_region, put_new};
+use crate::kms::local::record::alias::{AliasRecord, of_region, put_new};
 use crate::kms::local::store::Table;
 
 /// An alias and the key it names. It holds no secret.
@@ -27,8 +28,8 @@ impl LocalKms {
     /// no alias name, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending
     /// deletion, or the caller may not.
     pub fn create_alias(&self, alias: &str, target: &str) -> Result<()> {
-        self.write(Operation::CreateAlias, |tables, call| {
-            let key = call.key(tables, target)?;
+        let request = Details::new().text("aliasName", alias);
+        self.write(Operation::CreateAlias, &OnKey::new(target), request, |tables, key, _| {
             put_new(tables, &self.place(), alias, &key.id)
         })
     }
@@ -43,12 +44,8 @@ impl LocalKms {
     /// deletion, or the caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the one key
     /// encrypts and the other does not.
     pub fn update_alias(&self, alias: &str, target: &str) -> Result<()> {
-        self.write(Operation::UpdateAlias, |tables, call| {
-            check_alias(alias)?;
-            let old = call.find(tables, alias)?;
-            call.names(&old);
-            access::permission(self, tables, &old, Operation::UpdateAlias, None)?;
-            let new = call.key(tables, target)?;
+        let subject = Retargeting { alias, target };
+        self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
             if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
                 let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
                 return Err(invalid("ValidationException", message));
@@ -62,9 +59,7 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
-        self.write(Operation::DeleteAlias, |tables, call| {
-            check_alias(alias)?;
-            call.key(tables, alias)?;
+        self.write(Operation::DeleteAlias, &OnAlias(alias), Details::new(), |tables, _, _| {
             tables.remove(Table::Aliases, &self.place().row(alias))
         })
     }
@@ -74,8 +69,7 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn list_aliases(&self) -> Result<Vec<Alias>> {
-        self.read(Operation::ListAliases, None, |tables, call| {
-            call.check_owner()?;
+        self.read(Operation::ListAliases, &Owner, Details::new(), |tables, (), call| {
             let place = self.place();
             let mut aliases = Vec::new();
             for (name, record) in of_region(tables, &place)? {

@@ -7,7 +7,9 @@ use crate::crypto;
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
+use crate::kms::local::audit::Details;
 use crate::kms::local::blob;
+use crate::kms::local::call::{OnKey, Owner, ReEncrypting};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::record::key::{Key, KeySpec};
 use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
@@ -21,7 +23,7 @@ const RANDOM_LEN: RangeInclusive<usize> = 1..=1024;
 impl Kms for LocalKms {
     fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
         Box::pin(async move {
-            self.seal(Operation::GenerateDataKey, request, || {
+            self.seal(Operation::GenerateDataKey, request, number_of_bytes(length), || {
                 check_len("bytes of a data key", length, RANDOM_LEN)?;
                 DataKey::generate(length)
             })
@@ -30,7 +32,7 @@ impl Kms for LocalKms {
 
     fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
         Box::pin(async move {
-            let sealed = self.seal(Operation::Encrypt, request, || {
+            let sealed = self.seal(Operation::Encrypt, request, Details::new(), || {
                 check_len("bytes of a plaintext", plaintext.len(), PLAINTEXT_LEN)?;
                 Ok(DataKey::new(plaintext))
             })?;
@@ -40,8 +42,8 @@ impl Kms for LocalKms {
 
     fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
         Box::pin(async move {
-            self.read(Operation::Decrypt, Some(request.encryption_context), |tables, call| {
-                let key = encrypting(call.key(tables, request.key_id)?)?;
+            self.read(Operation::Decrypt, &OnKey::of(&request), Details::new(), |_, key, _| {
+                let key = encrypting(key)?;
                 let plaintext = open(&key, request.encryption_context, ciphertext)?;
                 Ok(KmsPlaintext { plaintext, key_arn: key.arn })
             })
@@ -64,7 +66,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
     /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or an HMAC key.
     pub fn generate_data_key_without_plaintext(&self, request: KmsRequest<'_>, length: usize) -> Result<KmsCiphertext> {
-        let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, || {
+        let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, number_of_bytes(length), || {
             check_len("bytes of a data key", length, RANDOM_LEN)?;
             DataKey::generate(length)
         })?;
@@ -75,18 +77,15 @@ impl LocalKms {
     /// plaintext stays inside.
     ///
     /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The line of the audit
-    /// log names both keys, and the context of the second.
+    /// log names both keys and both contexts.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key is not there or not enabled, the caller may
     /// not, or the ciphertext is not of that key and context; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
     /// for an HMAC key.
     pub fn re_encrypt(&self, ciphertext: &[u8], from: KmsRequest<'_>, to: KmsRequest<'_>) -> Result<KmsCiphertext> {
-        self.read(Operation::ReEncrypt, Some(to.encryption_context), |tables, call| {
-            let old_context = Some(from.encryption_context);
-            let old = encrypting(call.key_for(Operation::ReEncryptFrom, old_context, tables, from.key_id)?)?;
-            let new_context = Some(to.encryption_context);
-            let new = encrypting(call.key_for(Operation::ReEncryptTo, new_context, tables, to.key_id)?)?;
+        self.read(Operation::ReEncrypt, &ReEncrypting { from, to }, Details::new(), |_, (old, new), _| {
+            let (old, new) = (encrypting(old)?, encrypting(new)?);
             let plaintext = open(&old, from.encryption_context, ciphertext)?;
             let ciphertext = blob::seal(&new, to.encryption_context, plaintext.expose_secret())?;
             Ok(KmsCiphertext { ciphertext, key_arn: new.arn })
@@ -124,8 +123,7 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number,
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn generate_random(&self, length: usize) -> Result<Vec<u8>> {
-        self.read(Operation::GenerateRandom, None, |_, call| {
-            call.check_owner()?;
+        self.read(Operation::GenerateRandom, &Owner, number_of_bytes(length), |_, (), _| {
             check_len("random bytes", length, RANDOM_LEN)?;
             let mut bytes = vec![0; length];
             crypto::random(&mut bytes)?;
@@ -137,10 +135,11 @@ impl LocalKms {
         &self,
         operation: Operation,
         request: KmsRequest<'_>,
+        details: Details<'_>,
         plaintext: impl Fn() -> Result<DataKey>,
     ) -> Result<GeneratedDataKey> {
-        self.read(operation, Some(request.encryption_context), |tables, call| {
-            let key = encrypting(call.key(tables, request.key_id)?)?;
+        self.read(operation, &OnKey::of(&request), details, |_, key, _| {
+            let key = encrypting(key)?;
             let plaintext = plaintext()?;
             let ciphertext = blob::seal(&key, request.encryption_context, plaintext.expose_secret())?;
             Ok(GeneratedDataKey { plaintext, ciphertext, key_arn: key.arn })
@@ -154,8 +153,7 @@ impl LocalKms {
         message: &[u8],
         answer: impl Fn(Vec<u8>) -> Result<T>,
     ) -> Result<T> {
-        self.read(operation, None, |tables, call| {
-            let key = call.key(tables, key_id)?;
+        self.read(operation, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let (Some(hash), Some(material)) = (key.material.spec.mac_hash(), key.material.materials.last()) else {
                 return Err(wrong_usage("encrypts, and makes no message authentication codes"));
             };
@@ -163,6 +161,10 @@ impl LocalKms {
             answer(crypto::mac(hash, &material.secret, &[message])?)
         })
     }
+}
+
+fn number_of_bytes(length: usize) -> Details<'static> {
+    Details::new().len("numberOfBytes", length)
 }
 
 fn encrypting(key: Key) -> Result<Key> {

@@ -5,9 +5,10 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access::Permission;
 use crate::kms::local::answer::{invalid, refused};
-use crate::kms::local::call::check_name;
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::{Answer, OnKey, PassingOn, Retiring};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::{check_principal, means};
+use crate::kms::local::policy::check_principal;
 use crate::kms::local::record::grant::{
     CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, grant_row, load, of_key,
 };
@@ -29,9 +30,8 @@ impl LocalKms {
     /// allowed, or the key does not do what is.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
-        self.write(Operation::CreateGrant, |tables, call| {
-            let context = request.constraint.as_ref().map(GrantConstraint::pairs);
-            let (key, by) = call.permitted(Operation::CreateGrant, context, tables, key_id)?;
+        let subject = PassingOn { key: key_id, constraint: request.constraint.as_ref().map(GrantConstraint::pairs) };
+        let made = self.write(Operation::CreateGrant, &subject, details(&request), |tables, (key, by), call| {
             let grant = GrantRecord::new(&request, self.principal(), call.now);
             check(&grant, &key)?;
             if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
@@ -44,8 +44,9 @@ impl LocalKms {
             }
             let id = crypto::hex(&crypto::random_array::<32>()?);
             tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
-            Ok(id)
-        })
+            Ok(GrantId(id))
+        });
+        made.map(|GrantId(id)| id)
     }
 
     /// The grants on a key.
@@ -53,8 +54,7 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn list_grants(&self, key_id: &str) -> Result<Vec<Grant>> {
-        self.read(Operation::ListGrants, None, |tables, call| {
-            let key = call.key(tables, key_id)?;
+        self.read(Operation::ListGrants, &OnKey::new(key_id), Details::new(), |tables, key, _| {
             of_key(tables, &key)?.into_iter().map(|(id, grant)| grant.to_grant(id)).collect()
         })
     }
@@ -64,8 +64,8 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
     pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
-        self.write(Operation::RevokeGrant, |tables, call| {
-            let key = call.key(tables, key_id)?;
+        let request = Details::new().text("grantId", grant_id);
+        self.write(Operation::RevokeGrant, &OnKey::new(key_id), request, |tables, key, _| {
             load(tables, &key, grant_id)?;
             tables.remove(Table::Grants, &grant_row(&key, grant_id))
         })
@@ -78,28 +78,31 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
     /// of these.
     pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
-        self.write(Operation::RetireGrant, |tables, call| {
-            check_name(Operation::RetireGrant, key_id)?;
-            let key = call.find(tables, key_id)?;
-            call.names(&key);
-            let may = match load(tables, &key, grant_id) {
-                Ok(grant) => {
-                    self.is_owner()
-                        || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, self.principal()))
-                        || grant.allows(self.principal(), Operation::RetireGrant, None)?
-                }
-                Err(missing) if self.is_owner() => return Err(missing),
-                Err(_) => false,
-            };
-            if !may {
-                return Err(refused(
-                    "AccessDeniedException",
-                    "neither the grant nor the account lets the caller retire it",
-                ));
-            }
+        let subject = Retiring { key: key_id, grant: grant_id };
+        self.write(Operation::RetireGrant, &subject, Details::new(), |tables, key, _| {
             tables.remove(Table::Grants, &grant_row(&key, grant_id))
         })
     }
+}
+
+/// The id of a grant that was made.
+struct GrantId(String);
+
+impl Answer for GrantId {
+    fn details(&self) -> Details<'static> {
+        Details::new().owned_text("grantId", self.0.clone())
+    }
+}
+
+fn details(request: &CreateGrant) -> Details<'_> {
+    Details::new()
+        .text("granteePrincipal", &request.grantee)
+        .maybe(request.retiring.as_deref(), |details, retiring| details.text("retiringPrincipal", retiring))
+        .list("operations", request.operations.iter().map(|allowed| allowed.operation().name()))
+        .maybe(request.constraint.as_ref(), |details, constraint| match constraint {
+            GrantConstraint::Equals(pairs) => details.context("encryptionContextEquals", pairs),
+            GrantConstraint::Subset(pairs) => details.context("encryptionContextSubset", pairs),
+        })
 }
 
 fn check(grant: &GrantRecord, key: &Key) -> Result<()> {

@@ -8,6 +8,8 @@ use crate::crypto;
 use crate::error::{Error, Result};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{check_len, invalid, refused};
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::OnKey;
 use crate::kms::local::clock::{days_after, to_millis};
 use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
@@ -36,8 +38,8 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the length or the expiry is wrong, or the key's
     /// material is not imported (`UnsupportedOperationException`).
     pub fn import_key_material(&self, key_id: &str, material: &[u8], expiry: Option<SystemTime>) -> Result<()> {
-        self.write(Operation::ImportKeyMaterial, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
+        let request = Details::new().maybe(expiry, |details, expiry| details.time("validTo", expiry));
+        self.write(Operation::ImportKeyMaterial, &OnKey::new(key_id), request, |tables, mut key, call| {
             check_external(&key)?;
             let len = key.material.spec.material_len();
             check_len("bytes of key material", material.len(), len..=len)?;
@@ -70,8 +72,7 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if the key's
     /// material is not imported.
     pub fn delete_imported_key_material(&self, key_id: &str) -> Result<()> {
-        self.write(Operation::DeleteImportedKeyMaterial, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
+        self.write(Operation::DeleteImportedKeyMaterial, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             check_external(&key)?;
             forget(tables, &mut key)?;
             put(tables, &key)

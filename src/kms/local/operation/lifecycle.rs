@@ -11,7 +11,8 @@ use crate::kms::MULTI_REGION_PREFIX;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access;
 use crate::kms::local::answer::{check_len, invalid, refused};
-use crate::kms::local::call::Call;
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::{OnKey, Owner};
 use crate::kms::local::clock::{days_after, from_millis};
 use crate::kms::local::lookup::{self, put};
 use crate::kms::local::operation::Operation;
@@ -37,8 +38,7 @@ impl LocalKms {
     /// locks the owner out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
-        self.write(Operation::CreateKey, |tables, call| {
-            call.check_owner()?;
+        self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
             check_description(&request.description)?;
             check_tags(&request.tags)?;
             if let Some(days) = request.rotation_days {
@@ -75,7 +75,6 @@ impl LocalKms {
                 },
                 id,
             };
-            call.names(&key);
             put(tables, &key)?;
             if let Some(name) = &request.alias {
                 alias::put_new(tables, &self.place(), name, &key.id)?;
@@ -90,7 +89,12 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key (`NotFoundException`), or the
     /// caller may not.
     pub fn describe_key(&self, key_id: &str) -> Result<KeyMetadata> {
-        self.read(Operation::DescribeKey, None, |tables, call| Ok(call.key(tables, key_id)?.metadata(call.now)))
+        self.read(
+            Operation::DescribeKey,
+            &OnKey::new(key_id),
+            Details::new(),
+            |_, key, call| Ok(key.metadata(call.now)),
+        )
     }
 
     /// All keys of the region, in the order of their ids. For the owner alone.
@@ -99,8 +103,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
     pub fn list_keys(&self) -> Result<Vec<KeyMetadata>> {
-        self.read(Operation::ListKeys, None, |tables, call| {
-            call.check_owner()?;
+        self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
             let place = self.place();
             let prefix = place.row("");
             let mut keys = Vec::new();
@@ -118,7 +121,8 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
     /// caller may not.
     pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
-        self.change(Operation::UpdateKeyDescription, key_id, |key, _| {
+        // Descriptions are sealed in the store, so the log does not tell them.
+        self.change(Operation::UpdateKeyDescription, key_id, Details::new(), |key, _| {
             check_description(description)?;
             description.clone_into(&mut key.record.description);
             Ok(())
@@ -137,9 +141,10 @@ impl LocalKms {
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
         // Before anything is locked: the caller's iterator may ask this KMS.
-        let tags: Vec<_> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.change(Operation::TagResource, key_id, |key, _| {
-            key.record.tags.extend(tags);
+        let tags: Vec<(String, String)> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let request = Details::new().list("tagKeys", tags.iter().map(|(name, _)| name.as_str()));
+        self.change(Operation::TagResource, key_id, request, |key, _| {
+            key.record.tags.extend(tags.iter().cloned());
             check_tags(&key.record.tags)
         })
     }
@@ -151,9 +156,10 @@ impl LocalKms {
     /// caller may not.
     pub fn untag_key<'a>(&self, key_id: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let names: Vec<_> = names.into_iter().collect();
-        self.change(Operation::UntagResource, key_id, |key, _| {
-            for name in names {
-                key.record.tags.remove(name);
+        let request = Details::new().list("tagKeys", names.iter().copied());
+        self.change(Operation::UntagResource, key_id, request, |key, _| {
+            for name in &names {
+                key.record.tags.remove(*name);
             }
             Ok(())
         })
@@ -164,8 +170,8 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn list_key_tags(&self, key_id: &str) -> Result<Vec<(String, String)>> {
-        self.read(Operation::ListResourceTags, None, |tables, call| {
-            Ok(call.key(tables, key_id)?.record.tags.into_iter().collect())
+        self.read(Operation::ListResourceTags, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            Ok(key.record.tags.into_iter().collect())
         })
     }
 
@@ -175,7 +181,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion or
     /// import, or the caller may not.
     pub fn enable_key(&self, key_id: &str) -> Result<()> {
-        self.change(Operation::EnableKey, key_id, |key, _| {
+        self.change(Operation::EnableKey, key_id, Details::new(), |key, _| {
             key.record.enabled = true;
             Ok(())
         })
@@ -186,7 +192,7 @@ impl LocalKms {
     /// # Errors
     /// As [`enable_key`](Self::enable_key).
     pub fn disable_key(&self, key_id: &str) -> Result<()> {
-        self.change(Operation::DisableKey, key_id, |key, _| {
+        self.change(Operation::DisableKey, key_id, Details::new(), |key, _| {
             key.record.enabled = false;
             Ok(())
         })
@@ -211,12 +217,12 @@ impl LocalKms {
     /// # Errors
     /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn schedule_key_deletion_in(&self, key_id: &str, days: u32) -> Result<SystemTime> {
-        self.write(Operation::ScheduleKeyDeletion, |tables, call| {
+        let request = Details::new().number("pendingWindowInDays", days);
+        self.write(Operation::ScheduleKeyDeletion, &OnKey::new(key_id), request, |tables, mut key, call| {
             if !DELETION_DAYS.contains(&days) {
                 let message = format!("a deletion is scheduled in 7 to 30 days, not in {days}");
                 return Err(invalid("ValidationException", message));
             }
-            let mut key = call.key(tables, key_id)?;
             if key.is_primary() && key.material.regions.len() > 1 {
                 let message = "a primary key with replicas cannot be deleted: delete the replicas first";
                 return Err(refused("KMSInvalidStateException", message));
@@ -235,8 +241,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, as is so from the deadline on,
     /// no deletion is scheduled, or the caller may not.
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
-        self.write(Operation::CancelKeyDeletion, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
+        self.write(Operation::CancelKeyDeletion, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             if let Some(deadline) = key.record.deletion.take() {
                 Deadline::Deletion.unset(tables, deadline, &self.place().row(&key.id))?;
             }
@@ -244,21 +249,18 @@ impl LocalKms {
             put(tables, &key)
         })
     }
+}
 
-    /// Changes a key that the caller may change.
-    pub(in crate::kms::local) fn change<T>(
-        &self,
-        operation: Operation,
-        key_id: &str,
-        work: impl FnOnce(&mut Key, &Call<'_>) -> Result<T>,
-    ) -> Result<T> {
-        self.write(operation, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
-            let done = work(&mut key, call)?;
-            put(tables, &key)?;
-            Ok(done)
-        })
-    }
+fn details(request: &CreateKey) -> Details<'_> {
+    Details::new()
+        .text("keySpec", request.spec.name())
+        .text("origin", request.origin.name())
+        .flag("multiRegion", request.multi_region)
+        .maybe(request.alias.as_deref(), |details, alias| details.text("aliasName", alias))
+        .list("tagKeys", request.tags.keys().map(String::as_str))
+        .maybe(request.rotation_days, |details, days| details.number("rotationPeriodInDays", days))
+        .maybe(request.policy.as_deref(), |details, policy| details.digest("policySha256", policy))
+        .flag("bypassPolicyLockoutSafetyCheck", request.may_lock_out)
 }
 
 fn new_id(multi_region: bool) -> Result<String> {

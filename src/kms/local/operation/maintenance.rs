@@ -1,16 +1,15 @@
-//! Keeping the store: backups, another root key, purging, and the audit log's checkpoints.
+//! Maintenance of the store: backups, another root key, purging.
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::{self, AuditReport};
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::audit::Details;
 use crate::kms::local::builder::LocalKmsBuilder;
+use crate::kms::local::call::Owner;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::record::audit::{AuditRecord, line_keys, remember_key};
+use crate::kms::local::record::audit::remember_key;
 use crate::kms::local::root_key::RootKey;
-use crate::kms::local::store::{Tables, Writing};
-use crate::kms::local::{LocalKms, Shared};
 
 impl LocalKms {
     /// Writes a copy of the store as it is now to a new file, sealed under the same root key. For the owner alone.
@@ -21,7 +20,10 @@ impl LocalKms {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the
     /// owner asks.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.maintain(Operation::Backup, |call| self.shared.store.copy_to(path.as_ref(), || call.succeeds()))
+        let request = Details::new().path("path", path.as_ref());
+        self.maintain(Operation::Backup, request, |call| {
+            self.shared.store.copy_to(path.as_ref(), || call.succeeds(&()))
+        })
     }
 
     /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
@@ -42,7 +44,7 @@ impl LocalKms {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process is using the store at the moment, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another
     /// than the owner asks.
     pub fn purge(&self) -> Result<usize> {
-        self.maintain(Operation::Purge, |call| {
+        self.maintain(Operation::Purge, Details::new(), |call| {
             let deleted = self.settle(call.now, &[])?;
             // Nobody sees the rest, so its line can say how it went.
             self.shared.store.purge()?;
@@ -59,10 +61,10 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<()> {
-        self.maintain(Operation::ChangeRootKey, |call| {
+        self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
             self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
-                call.succeeds()?;
+                call.succeeds(&())?;
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.
                 let _ = self.shared.keep_end(tables);
@@ -72,71 +74,12 @@ impl LocalKms {
         })
     }
 
-    /// Keeps the number of lines of the audit log and the MAC of the last one in the store, so that a log that is cut
-    /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if no audit log is kept, [`ErrorKind::AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.maintain(Operation::Checkpoint, |call| {
-            if self.shared.log.is_none() {
-                return Err(no_log());
-            }
-            call.succeeds()?;
-            self.shared.checkpoint()
-        })
-    }
-
-    /// Verifies an audit log of this store: the file that is being written, or a copy of it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file cannot be read, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
-    pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
-        self.read(Operation::VerifyAuditLog, None, |tables, call| {
-            call.check_owner()?;
-            let record = AuditRecord::load(tables)?;
-            let head = record.checkpoint()?.map(|checkpoint| checkpoint.head);
-            audit::verify(path.as_ref(), &self.shared.line_keys(), tables.seal().store_id(), head.as_ref())
-        })
-    }
-
     pub(in crate::kms::local) fn settle_restored(&self) -> Result<usize> {
-        let dropped = self.write(Operation::Restore, |_, call| Ok(call.swept))?;
+        let dropped = self.write(Operation::Restore, &Owner, Details::new(), |_, (), call| Ok(call.swept))?;
         // The copy was of all of the backup: what was left out of it is not to stay in the file.
         if dropped > 0 {
             self.shared.store.purge()?;
         }
         Ok(dropped)
     }
-}
-
-impl Shared {
-    /// Reads the keys of all root keys so far.
-    pub(in crate::kms::local) fn load_line_keys(&self) -> Result<()> {
-        let keys = self.store.read(|tables| line_keys(tables))?;
-        *self.lock_line_keys() = keys.into();
-        Ok(())
-    }
-
-    pub(in crate::kms::local) fn checkpoint(&self) -> Result<()> {
-        if self.log.is_none() {
-            return Ok(());
-        }
-        self.store.write(|tables| self.keep_end(tables))
-    }
-
-    fn keep_end(&self, tables: &mut Writing<'_>) -> Result<()> {
-        let Some(log) = &self.log else { return Ok(()) };
-        let mut record = AuditRecord::load(tables)?;
-        let end = log.end(&self.line_keys(), tables.seal().store_id(), record.checkpoint()?.as_ref())?;
-        let Some(end) = end else { return Ok(()) };
-        record.set_checkpoint(end);
-        record.put(tables)
-    }
-}
-
-fn no_log() -> Error {
-    invalid("ValidationException", "this handle keeps no audit log: give it one with LocalKmsBuilder::audit")
 }

@@ -3,6 +3,8 @@
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::access::check_policy;
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::OnKey;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::policy::owner;
 
@@ -12,8 +14,8 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn key_policy(&self, key_id: &str) -> Result<String> {
-        self.read(Operation::GetKeyPolicy, None, |tables, call| {
-            let policy = call.key(tables, key_id)?.record.policy;
+        self.read(Operation::GetKeyPolicy, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            let policy = key.record.policy;
             Ok(policy.unwrap_or_else(|| {
                 format!(
                     r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"{}"}},"Action":"kms:*","Resource":"*"}}]}}"#,
@@ -45,7 +47,8 @@ impl LocalKms {
     }
 
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
-        self.change(Operation::PutKeyPolicy, key_id, |key, _| {
+        let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
+        self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
             check_policy(json, self.account(), &key.arn, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
             Ok(())

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::access;
 use crate::kms::local::answer::invalid;
+use crate::kms::local::audit::Details;
 use crate::kms::local::builder::check_region;
-use crate::kms::local::lookup::{self, put};
+use crate::kms::local::call::{OnKey, PrimaryAndReplica, check_primary};
+use crate::kms::local::lookup::put;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::place::Place;
 use crate::kms::local::record::key::{Key, KeyMetadata, KeyRecord};
@@ -22,9 +23,9 @@ impl LocalKms {
     /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no primary multi-Region key
     /// (`UnsupportedOperationException`) or is in that region already (`AlreadyExistsException`).
     pub fn replicate_key(&self, key_id: &str, region: &str) -> Result<KeyMetadata> {
-        self.write(Operation::ReplicateKey, |tables, call| {
+        let request = Details::new().text("replicaRegion", region);
+        self.write(Operation::ReplicateKey, &OnKey::new(key_id), request, |tables, mut key, call| {
             check_region(region)?;
-            let mut key = call.key(tables, key_id)?;
             check_primary(&key)?;
             if key.material.regions.iter().any(|there| there == region) {
                 let message = format!("the key is in {region} already");
@@ -50,24 +51,11 @@ impl LocalKms {
     /// As [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there
     /// is no enabled replica in that region.
     pub fn update_primary_region(&self, key_id: &str, region: &str) -> Result<()> {
-        self.write(Operation::UpdatePrimaryRegion, |tables, call| {
-            let mut key = call.key(tables, key_id)?;
-            check_primary(&key)?;
-            let there = lookup::load(tables, &Place { region, account: self.account() }, &key.id)?;
-            let replica = there.filter(|there| !there.is_deleted(call.now)).ok_or_else(|| lookup::not_found(key_id))?;
-            access::permission(self, tables, &replica, Operation::UpdatePrimaryRegion, None)?;
-            Operation::UpdatePrimaryRegion.check_state(replica.state(call.now))?;
+        let subject = PrimaryAndReplica { key: key_id, region };
+        self.write(Operation::UpdatePrimaryRegion, &subject, Details::new(), |tables, mut key, _| {
             key.material.regions.retain(|other| other != region);
             key.material.regions.insert(0, region.to_owned());
             put(tables, &key)
         })
     }
-}
-
-fn check_primary(key: &Key) -> Result<()> {
-    if key.is_multi_region() && key.is_primary() {
-        return Ok(());
-    }
-    let message = "the key is no multi-Region primary key: make one with CreateKey::multi_region";
-    Err(invalid("UnsupportedOperationException", message))
 }

@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::invalid;
-use crate::kms::local::call::Call;
+use crate::kms::local::audit::Details;
+use crate::kms::local::call::{Call, OnKey};
 use crate::kms::local::clock::from_millis;
-use crate::kms::local::lookup::put;
+use crate::kms::local::lookup::{self, put};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue;
 use crate::kms::local::record::key::{Key, KeyOrigin, KeySpec};
+use crate::kms::local::store::damaged;
 
 /// Days between automatic rotations, as on AWS.
 const ROTATION_DAYS: std::ops::RangeInclusive<u32> = 90..=2560;
@@ -63,6 +65,7 @@ impl LocalKms {
         self.change_rotation(
             Operation::EnableKeyRotation,
             key_id,
+            Details::new().number("rotationPeriodInDays", days),
             |_| check_days(days),
             |key, call| {
                 if key.material.rotation_days.replace(days).is_none() {
@@ -81,6 +84,7 @@ impl LocalKms {
         self.change_rotation(
             Operation::DisableKeyRotation,
             key_id,
+            Details::new(),
             |_| Ok(()),
             |key, _| {
                 key.material.rotation_days = None;
@@ -96,7 +100,7 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
         let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, true);
-        self.change_rotation(Operation::RotateKeyOnDemand, key_id, check_on_demand, add)
+        self.change_rotation(Operation::RotateKeyOnDemand, key_id, Details::new(), check_on_demand, add)
     }
 
     /// Changes how a key rotates, after the rotation that is due already if one is: no change makes up for it.
@@ -104,15 +108,15 @@ impl LocalKms {
         &self,
         operation: Operation,
         key_id: &str,
+        request: Details<'_>,
         check: impl FnOnce(&Key) -> Result<()>,
         work: impl FnOnce(&mut Key, &Call<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.write(operation, |tables, call| {
-            let key = call.key(tables, key_id)?;
+        self.write(operation, &OnKey::new(key_id), request, |tables, key, call| {
             check_primary(&key)?;
             check(&key)?;
-            overdue::rotate(self, tables, &key.id, call.now)?;
-            let mut key = call.key(tables, key_id)?;
+            overdue::rotate(self, tables, &mut call.recorder, &key.id, call.now)?;
+            let mut key = lookup::load(tables, &self.place(), &key.id)?.ok_or_else(damaged)?;
             work(&mut key, call)?;
             put(tables, &key)
         })
@@ -123,8 +127,8 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn key_rotation_status(&self, key_id: &str) -> Result<RotationStatus> {
-        self.read(Operation::GetKeyRotationStatus, None, |tables, call| {
-            let Key { record, material, .. } = call.key(tables, key_id)?;
+        self.read(Operation::GetKeyRotationStatus, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            let Key { record, material, .. } = key;
             if record.deletion.is_some() {
                 return Ok(RotationStatus { period: None, next: None });
             }
@@ -138,8 +142,8 @@ impl LocalKms {
     /// # Errors
     /// As [`key_rotation_status`](Self::key_rotation_status).
     pub fn list_key_rotations(&self, key_id: &str) -> Result<Vec<KeyRotation>> {
-        self.read(Operation::ListKeyRotations, None, |tables, call| {
-            let materials = call.key(tables, key_id)?.material.materials;
+        self.read(Operation::ListKeyRotations, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            let materials = &key.material.materials;
             let rotations = materials
                 .iter()
                 .skip(1)

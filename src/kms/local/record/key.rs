@@ -32,6 +32,17 @@ pub enum KeySpec {
 }
 
 impl KeySpec {
+    /// AWS's name.
+    pub(in crate::kms::local) const fn name(self) -> &'static str {
+        match self {
+            Self::SymmetricDefault => "SYMMETRIC_DEFAULT",
+            Self::Hmac224 => "HMAC_224",
+            Self::Hmac256 => "HMAC_256",
+            Self::Hmac384 => "HMAC_384",
+            Self::Hmac512 => "HMAC_512",
+        }
+    }
+
     /// The hash of an HMAC key.
     pub(in crate::kms::local) fn mac_hash(self) -> Option<MacHash> {
         match self {
@@ -63,6 +74,16 @@ pub enum KeyOrigin {
     Generated,
     /// Imported; AWS calls this origin `EXTERNAL`.
     External,
+}
+
+impl KeyOrigin {
+    /// AWS's name.
+    pub(in crate::kms::local) const fn name(self) -> &'static str {
+        match self {
+            Self::Generated => "AWS_KMS",
+            Self::External => "EXTERNAL",
+        }
+    }
 }
 
 /// What a new key is to be like.

@@ -1,0 +1,51 @@
+//! The lines of a call, and what `tracing` hears of them.
+
+use crate::error::Result;
+use crate::kms::local::LocalKms;
+use crate::kms::local::audit::{Details, Event, Told};
+use crate::kms::local::clock::from_millis;
+use crate::kms::local::operation::Operation;
+
+/// The principal of changes that the KMS makes by itself: rotations and scheduled deletions.
+const ITSELF: &str = "manila";
+
+/// Writes lines while a call is under way, and keeps what `tracing` is to hear until the call holds no lock and no
+/// transaction any more: a subscriber may call this KMS.
+pub(in crate::kms::local) struct Recorder<'a> {
+    kms: &'a LocalKms,
+    told: Vec<Told<'a>>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(kms: &'a LocalKms) -> Self {
+        Self { kms, told: Vec::new() }
+    }
+
+    pub(super) fn write(&mut self, event: Event<'a>) -> Result<()> {
+        let written = self.kms.shared.write_line(&event);
+        let (told, result) = Told::new(event, written);
+        self.told.push(told);
+        result
+    }
+
+    /// Writes the line of what the KMS does to a key by itself.
+    pub(in crate::kms::local) fn write_own(&mut self, operation: Operation, key_arn: &str, now: u64) -> Result<()> {
+        self.write(Event {
+            time: from_millis(now),
+            principal: ITSELF,
+            operation: operation.name(),
+            key_arn: Some(key_arn.to_owned()),
+            source_arn: None,
+            encryption_context: None,
+            request: None,
+            response: Details::new(),
+            outcome: "ok".to_owned(),
+        })
+    }
+
+    /// Tells `tracing`. Nothing may be locked here.
+    pub(super) fn tell(self) {
+        let keys_only = self.kms.shared.keeps_context_keys_only();
+        self.told.iter().for_each(|told| told.tell(keys_only));
+    }
+}
