@@ -266,6 +266,37 @@ fn parts_of_an_arn_that_no_filter_could_name_are_passed_over() {
 }
 
 #[test]
+fn ids_that_no_key_of_aws_has_are_passed_over() {
+    let kms = FakeKms::new("us-east-1");
+    // A KMS over HTTP would make a path, a query or a line of a header of them. Multi-Region keys are looked for
+    // elsewhere, so their ids are tried too.
+    for id in [
+        "../../../admin/keys",
+        "..",
+        "x/decrypt",
+        "x?account=999999999999",
+        "x#y",
+        "x%2f..",
+        "x y",
+        "x\r\nX-Injected: 1",
+        "x\u{0}",
+        "x:y",
+        "x\\y",
+        "\u{ff41}",
+        "\u{202e}x",
+    ] {
+        for id in [id.to_owned(), format!("mrk-{id}")] {
+            let arn = format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/{id}");
+            let message = sealed([Box::new(Adds::key(&arn)) as Box<dyn Keyring>]);
+            passes_over(&kms, KmsKeyring::discovery_any_account(kms.clone()), &message);
+            passes_over(&kms, KmsKeyring::discovery(kms.clone(), filter()), &message);
+            passes_over(&kms, KmsKeyring::mrk_discovery_any_account(kms.clone(), "us-east-1").unwrap(), &message);
+            passes_over(&kms, KmsKeyring::mrk_discovery(kms.clone(), "us-east-1", filter()).unwrap(), &message);
+        }
+    }
+}
+
+#[test]
 fn an_mrk_discovery_keyring_asks_for_multi_region_keys_in_its_own_region() {
     let virginia = FakeKms::new("us-east-1");
     let ireland = virginia.elsewhere("eu-west-1");

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
-use crate::kms::{KeyArn, is_arn_part};
+use crate::kms::{KeyArn, is_arn_part, is_key_id};
 
 /// Which keys a keyring uses.
 #[derive(Debug)]
@@ -93,9 +93,9 @@ fn check_key_id(key_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a discovery keyring may ask for a key. What is no part of an ARN for any filter is none without one.
+/// Whether a discovery keyring may ask for a key. A part that no filter could name is refused without a filter too.
 fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
-    let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_arn_part);
+    let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_arn_part) && is_key_id(arn.key_id);
     well_formed && filter.is_none_or(|filter| filter.admits(arn))
 }
 
