@@ -201,7 +201,8 @@ impl EncryptionContext {
     }
 }
 
-fn check_key(key: &str) -> Result<()> {
+/// Fails for a key that the format keeps to itself.
+pub(crate) fn check_key(key: &str) -> Result<()> {
     if !key.starts_with(RESERVED_PREFIX) {
         return Ok(());
     }

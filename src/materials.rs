@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::context::EncryptionContext;
+use crate::context::{EncryptionContext, check_key};
 use crate::crypto;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::message::header::EncryptedDataKey;
@@ -193,6 +193,7 @@ impl EncryptionMaterials {
     /// [`ErrorKind::ContextMismatch`] if the context lacks one of them.
     pub fn require_context_keys(&mut self, keys: &BTreeSet<String>) -> Result<()> {
         if let Some(missing) = keys.iter().find(|key| self.encryption_context.get(key).is_none()) {
+        keys.iter().try_for_each(|key| check_key(key))?;
             let detail = format!("the required encryption context key {} is not in the context", quoted(missing));
             return Err(Error::new(ErrorKind::ContextMismatch, detail));
         }

@@ -1,7 +1,10 @@
 //! Pairs that are authenticated but not stored.
 
 use manila::testing::open_every_way;
-use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, RequiredContextCmm};
+use manila::{
+    Client, Cmm, DecryptionMaterials, DecryptionRequest, DefaultCmm, EncryptionContext, EncryptionMaterials,
+    EncryptionRequest, ErrorKind, ExpectedContext, KeyFuture, RawAesKeyring, RequiredContextCmm,
+};
 
 fn keyring() -> RawAesKeyring {
     RawAesKeyring::new("tests", "k", &[1; 32]).unwrap()
@@ -70,4 +73,32 @@ fn what_cannot_be_a_key_cannot_be_required() {
         let error = RequiredContextCmm::new(keyring(), keys.iter().copied()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
+}
+
+#[test]
+fn no_manager_can_leave_the_formats_own_key_out_of_the_header() {
+    /// Requires the key under which a signed message carries its public key.
+    #[derive(Debug)]
+    struct Eager(DefaultCmm<RawAesKeyring>);
+    impl Cmm for Eager {
+        fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+            Box::pin(async {
+                let mut request = request.clone();
+                request.required_context_keys.insert("aws-crypto-public-key".to_owned());
+                self.0.encryption_materials(&request).await
+            })
+        }
+
+        fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+            self.0.decryption_materials(request)
+        }
+
+        fn is_local(&self) -> bool {
+            true
+        }
+    }
+    // The default suite signs: the message would have no public key, and never open.
+    let error = Client::with_cmm(Eager(DefaultCmm::new(keyring()))).encrypt(b"x", &context(&[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("aws-crypto-public-key"), "{error}");
 }
