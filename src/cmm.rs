@@ -111,8 +111,7 @@ impl<K: Keyring> DefaultCmm<K> {
 
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
         let unwrapped = self.keyring.on_decrypt(request).await?;
-        // A decoy is from here on a key like any other, in caches too: one that was looked up anew each time would show.
-        match unwrapped.data_key.or(unwrapped.decoy) {
+        match unwrapped.data_key {
             Some(data_key) => Ok(DecryptionMaterials { data_key }),
             None => Err(not_opened(request.encrypted_data_keys(), unwrapped.causes)),
         }
@@ -134,8 +133,10 @@ impl<K: Keyring> Cmm for DefaultCmm<K> {
 }
 
 /// Kinds of causes, the weightiest first; all others count as a wrong key.
-const WEIGHTS: [ErrorKind; 6] = [
+const WEIGHTS: [ErrorKind; 8] = [
     ErrorKind::Unavailable,
+    ErrorKind::RootKeyChanged,
+    ErrorKind::AuditFailed,
     ErrorKind::Storage,
     ErrorKind::Io,
     ErrorKind::Internal,
@@ -167,4 +168,25 @@ fn list(keys: &[EncryptedDataKey]) -> String {
         names.push(format!("{} more", keys.len() - SHOWN));
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_may_pass_weighs_more_than_a_wrong_key() {
+        let of = |kinds: &[ErrorKind]| {
+            let causes = kinds.iter().map(|kind| Error::new(*kind, "cause")).collect();
+            not_opened(&[], causes).kind()
+        };
+        for kind in WEIGHTS {
+            assert_eq!(of(&[ErrorKind::WrongKey, kind, ErrorKind::WrongKey]), kind);
+        }
+        assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::Unavailable, ErrorKind::Internal]), ErrorKind::Unavailable);
+        assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::RootKeyChanged]), ErrorKind::RootKeyChanged);
+        assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::AuditFailed]), ErrorKind::AuditFailed);
+        assert_eq!(of(&[ErrorKind::Malformed]), ErrorKind::WrongKey);
+        assert_eq!(of(&[]), ErrorKind::WrongKey);
+    }
 }

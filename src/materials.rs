@@ -190,10 +190,11 @@ impl EncryptionMaterials {
     /// Leaves the pairs of these keys out of the header; they stay authenticated.
     ///
     /// # Errors
-    /// [`ErrorKind::ContextMismatch`] if the context lacks one of them.
+    /// [`ErrorKind::ContextMismatch`] if the context lacks one of them, and [`ErrorKind::InvalidInput`] if one is the
+    /// format's own: a reader finds the public key of a signed message in the header or nowhere.
     pub fn require_context_keys(&mut self, keys: &BTreeSet<String>) -> Result<()> {
-        if let Some(missing) = keys.iter().find(|key| self.encryption_context.get(key).is_none()) {
         keys.iter().try_for_each(|key| check_key(key))?;
+        if let Some(missing) = keys.iter().find(|key| self.encryption_context.get(key).is_none()) {
             let detail = format!("the required encryption context key {} is not in the context", quoted(missing));
             return Err(Error::new(ErrorKind::ContextMismatch, detail));
         }
@@ -324,9 +325,6 @@ pub struct Unwrapped {
     pub data_key: Option<DataKey>,
     /// Why those that are this keyring's did not open.
     pub causes: Vec<Error>,
-    /// A random key to go on with if no other data key opens, where telling that one is broken would help an
-    /// attacker (PKCS #1 v1.5). The message then fails as one with a wrong key does.
-    pub decoy: Option<DataKey>,
 }
 
 /// What a message is decrypted with.

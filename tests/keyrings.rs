@@ -5,7 +5,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use manila::testing::{FixedKeyKeyring, check_keyring, client_for, decryption_request, open_every_way, ready};
+use manila::testing::{
+    ContextBinding, FixedKeyKeyring, check_keyring, client_for, decryption_request, open_every_way, ready,
+};
 use manila::{
     AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
     ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
@@ -23,14 +25,15 @@ fn none() -> EncryptionContext {
 #[test]
 fn our_keyrings_keep_the_contract() {
     for len in [16, 24, 32] {
-        ready(check_keyring(&RawAesKeyring::new("tests", "k", &vec![1; len]).unwrap())).unwrap();
+        ready(check_keyring(&RawAesKeyring::new("tests", "k", &vec![1; len]).unwrap(), ContextBinding::DataKey))
+            .unwrap();
     }
-    ready(check_keyring(&Box::new(raw_aes("k", 1)))).unwrap();
+    ready(check_keyring(&Box::new(raw_aes("k", 1)), ContextBinding::DataKey)).unwrap();
 }
 
 #[test]
 fn the_contract_catches_a_keyring_that_binds_nothing() {
-    let error = ready(check_keyring(&FixedKeyKeyring::new(&[1; 16]))).unwrap_err();
+    let error = ready(check_keyring(&FixedKeyKeyring::new(&[1; 16]), ContextBinding::DataKey)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
 }
 
@@ -189,6 +192,46 @@ fn a_data_key_that_nobody_wrapped_is_refused() {
     }
     let error = Client::new(Selfish).encrypt(b"", &none()).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("nobody"), "{error:?}");
+}
+
+#[test]
+fn a_member_of_a_multi_keyring_that_wraps_nothing_is_named() {
+    /// Makes a data key if it is told to, and wraps none.
+    #[derive(Debug)]
+    struct Idle {
+        makes: bool,
+    }
+    impl Keyring for Idle {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+            Box::pin(async {
+                let data_key = self.makes.then(|| DataKey::generate(materials.suite().data_key_len())).transpose()?;
+                Ok(Wrapped { data_key, encrypted_data_keys: Vec::new() })
+            })
+        }
+
+        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+            Box::pin(async { Ok(Unwrapped::default()) })
+        }
+
+        fn is_local(&self) -> bool {
+            true
+        }
+    }
+    let idle = || Idle { makes: false };
+    let of_children = MultiKeyring::without_generator(raw_aes("b", 2)).child(idle());
+    let cases = [
+        (MultiKeyring::new(raw_aes("a", 1)).child(raw_aes("b", 2)).child(idle()), "child 2 of"),
+        (MultiKeyring::new(raw_aes("a", 1)).child(idle()).child(raw_aes("b", 2)), "child 1 of"),
+        (MultiKeyring::new(raw_aes("a", 1)).child(of_children), "child 2 of"),
+        // A backup recipient beside it does not make up for it.
+        (MultiKeyring::new(Idle { makes: true }).child(raw_aes("b", 2)), "the generator of"),
+        (MultiKeyring::new(idle()).child(raw_aes("b", 2)), "the generator of"),
+    ];
+    for (keyring, named) in cases {
+        let error = Client::new(keyring).encrypt(b"", &none()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        assert!(error.to_string().contains(named) && error.to_string().contains("Idle"), "{error}");
+    }
 }
 
 /// Keys that come over a network, as it were: every call waits once.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use manila::testing::{check_keyring, check_kms, check_two_keys, open_every_way, ready};
+use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys, open_every_way, ready};
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, DiscoveryFilter, EncryptedDataKey, EncryptionContext,
     EncryptionMaterials, Error, ErrorKind, KeyFuture, Keyring, KmsKeyring, MultiKeyring, RawAesKeyring,
@@ -450,8 +450,8 @@ fn a_kms_and_its_keyrings_keep_the_contracts() {
         ready(check_kms(&virginia, key)).unwrap();
     }
     ready(check_two_keys(&virginia, VIRGINIA, VIRGINIA_2)).unwrap();
-    ready(check_keyring(&KmsKeyring::new(virginia.clone(), VIRGINIA).unwrap())).unwrap();
-    ready(check_keyring(&KmsKeyring::mrk_aware(virginia, MRK_VIRGINIA).unwrap())).unwrap();
+    ready(check_keyring(&KmsKeyring::new(virginia.clone(), VIRGINIA).unwrap(), ContextBinding::DataKey)).unwrap();
+    ready(check_keyring(&KmsKeyring::mrk_aware(virginia, MRK_VIRGINIA).unwrap(), ContextBinding::DataKey)).unwrap();
 }
 
 #[test]

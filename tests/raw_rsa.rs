@@ -2,10 +2,14 @@
 
 #![cfg(feature = "aws-lc")]
 
-use manila::testing::{client_for, open_every_way};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use manila::testing::{ContextBinding, check_keyring, client_for, open_every_way, ready};
 use manila::{
-    AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, ErrorKind, ExpectedContext, MultiKeyring,
-    RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey, UnverifiedHeader,
+    AlgorithmSuite, Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, Error,
+    ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, RsaPadding,
+    RsaPrivateKey, RsaPublicKey, UnverifiedHeader, Unwrapped, Wrapped,
 };
 
 use RsaPadding::{OaepSha1, OaepSha256, OaepSha384, OaepSha512, Pkcs1};
@@ -49,6 +53,16 @@ fn who_has_the_public_key_seals_and_who_has_the_private_key_opens() {
         assert_eq!(opener.encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
         let other = Client::new(pair("rsa2048-b", padding).allow_pkcs1_decrypt());
         assert!(other.decrypt(&message, ExpectedContext::any()).is_err());
+    }
+}
+
+#[test]
+fn raw_rsa_keyrings_keep_the_contract_but_for_what_rsa_cannot_do() {
+    for padding in [Pkcs1, OaepSha1, OaepSha256, OaepSha384, OaepSha512] {
+        let keyring = pair("rsa2048-a", padding).allow_pkcs1_decrypt();
+        ready(check_keyring(&keyring, ContextBinding::MessageAlone)).unwrap();
+        let error = ready(check_keyring(&keyring, ContextBinding::DataKey)).unwrap_err();
+        assert!(error.to_string().contains("not bound to the encryption context"), "{error}");
     }
 }
 
@@ -112,14 +126,93 @@ fn pkcs1_opens_only_where_it_is_allowed() {
     assert!(error.to_string().contains("allow_pkcs1_decrypt"), "{error}");
 }
 
-/// The message with its first data key damaged, so that its padding is wrong.
-fn with_bad_padding(message: &[u8]) -> Vec<u8> {
-    let header = UnverifiedHeader::parse(message).unwrap();
-    let ciphertext = &header.encrypted_data_keys()[0].ciphertext;
-    let at = message.windows(ciphertext.len()).position(|window| window == ciphertext).unwrap();
-    let mut damaged = message.to_vec();
-    damaged[at + 10] ^= 1;
-    damaged
+/// Seals as an attacker does who has the public key alone: under a data key of their own, which comes last in the
+/// message if it comes at all, behind data keys of their choice.
+#[derive(Debug)]
+struct Attacker {
+    candidates: Vec<Vec<u8>>,
+    own_too: bool,
+}
+
+impl Keyring for Attacker {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async {
+            let public = RawRsaKeyring::public("tests", "k", Pkcs1, public("rsa2048-a")).unwrap();
+            let mut wrapped = public.on_encrypt(materials).await?;
+            let own = wrapped.encrypted_data_keys.remove(0);
+            let of_name = |ciphertext: &Vec<u8>| EncryptedDataKey { ciphertext: ciphertext.clone(), ..own.clone() };
+            wrapped.encrypted_data_keys = self.candidates.iter().map(of_name).collect();
+            wrapped.encrypted_data_keys.extend(self.own_too.then_some(own));
+            Ok(wrapped)
+        })
+    }
+
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        Box::pin(async { Ok(Unwrapped::default()) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+fn forged(suite: AlgorithmSuite, candidates: Vec<Vec<u8>>, own_too: bool) -> Vec<u8> {
+    client_for(suite, Attacker { candidates, own_too }).unwrap().encrypt(b"forged", &none()).unwrap()
+}
+
+/// The first data key of a good message of `suite`.
+fn data_key_of_another_message(suite: AlgorithmSuite, key: &str) -> Vec<u8> {
+    let message = client_for(suite, pair(key, Pkcs1)).unwrap().encrypt(b"x", &none()).unwrap();
+    UnverifiedHeader::parse(&message).unwrap().encrypted_data_keys()[0].ciphertext.clone()
+}
+
+/// Data keys that an attacker would like to tell apart: the first is padded well and has the right length.
+fn candidates(suite: AlgorithmSuite) -> Vec<Vec<u8>> {
+    let other_length = match suite.data_key_len() {
+        32 => AlgorithmSuite::Aes128GcmHkdfSha256,
+        _ => AlgorithmSuite::Aes256GcmHkdfSha256,
+    };
+    let wrong_padding = |ciphertext: Vec<u8>| {
+        assert!(private_decrypts_to(&ciphertext).is_none(), "padded well by chance");
+        ciphertext
+    };
+    vec![
+        data_key_of_another_message(suite, "rsa2048-a"),
+        data_key_of_another_message(other_length, "rsa2048-a"),
+        wrong_padding(data_key_of_another_message(suite, "rsa2048-b").iter().map(|byte| byte >> 1).collect()),
+        wrong_padding(vec![1; 256]),
+        // Over the modulus, or of no length that RSA takes.
+        wrong_padding(vec![0xff; 256]),
+        wrong_padding(vec![1; 255]),
+        wrong_padding(Vec::new()),
+    ]
+}
+
+/// Length of what AWS-LC makes of a ciphertext, if its padding is right.
+fn private_decrypts_to(ciphertext: &[u8]) -> Option<usize> {
+    use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, PrivateDecryptingKey};
+    let (_, der) = pkcs8::SecretDocument::from_pem(&pem("rsa2048-a", "private_pem")).unwrap();
+    let key = Pkcs1PrivateDecryptingKey::new(PrivateDecryptingKey::from_pkcs8(der.as_bytes()).unwrap()).unwrap();
+    key.decrypt(ciphertext, &mut [0; 256]).ok().map(|plaintext| plaintext.len())
+}
+
+/// Counts how often it is asked, and is down.
+#[derive(Clone, Debug, Default)]
+struct Down(Arc<AtomicU64>);
+
+impl Keyring for Down {
+    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unavailable, "the KMS is down")) })
+    }
+
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Err(Error::new(ErrorKind::Unavailable, "the KMS is down")) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
 }
 
 /// Kind, text and number of causes: all that an error tells.
@@ -128,57 +221,98 @@ fn told(client: &Client, message: &[u8]) -> (ErrorKind, String, usize) {
     (error.kind(), error.to_string(), error.causes().len())
 }
 
+/// A suite of each way to derive a key, and one with shorter keys.
+const SUITES: [AlgorithmSuite; 4] = [
+    AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
+    AlgorithmSuite::Aes256GcmHkdfSha256,
+    AlgorithmSuite::Aes256GcmNoKdf,
+    AlgorithmSuite::Aes128GcmHkdfSha256,
+];
+
 #[test]
-fn wrong_pkcs1_padding_fails_as_a_wrong_data_key_does() {
-    for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha256] {
+fn no_pkcs1_data_key_that_does_not_open_tells_why() {
+    for suite in SUITES {
         let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
-        let message = client_for(suite, pair("rsa2048-a", Pkcs1)).unwrap().encrypt(b"x", &none()).unwrap();
-        // The padding is right here, but the data key is another message's.
-        let other = client_for(suite, pair("rsa2048-a", Pkcs1)).unwrap().encrypt(b"x", &none()).unwrap();
-        let keys = [&message, &other]
-            .map(|message| UnverifiedHeader::parse(message).unwrap().encrypted_data_keys()[0].ciphertext.clone());
-        let at = message.windows(keys[0].len()).position(|window| window == keys[0]).unwrap();
-        let mut wrong_key = message.clone();
-        wrong_key[at..at + keys[1].len()].copy_from_slice(&keys[1]);
-        let expected = told(&reader, &wrong_key);
-        let kind = if suite.is_committing() { ErrorKind::CommitmentMismatch } else { ErrorKind::AuthenticationFailed };
-        assert_eq!((expected.0, expected.2), (kind, 0));
-        assert_eq!(told(&reader, &with_bad_padding(&message)), expected);
-        // A data key of a length that the suite does not take.
-        let short = AlgorithmSuite::Aes128GcmHkdfSha256;
-        let short = client_for(short, pair("rsa2048-a", Pkcs1)).unwrap().encrypt(b"x", &none()).unwrap();
-        let short = UnverifiedHeader::parse(&short).unwrap().encrypted_data_keys()[0].ciphertext.clone();
-        let mut wrong_length = message.clone();
-        wrong_length[at..at + short.len()].copy_from_slice(&short);
-        assert_eq!(told(&reader, &wrong_length), expected);
+        let told = candidates(suite).into_iter().map(|candidate| told(&reader, &forged(suite, vec![candidate], false)));
+        let told: Vec<_> = told.collect();
+        assert_eq!((told[0].0, told[0].2), (ErrorKind::WrongKey, 1), "{suite}: {}", told[0].1);
+        assert!(told.iter().all(|other| *other == told[0]), "{suite}: {told:#?}");
     }
 }
 
 #[test]
-fn wrong_pkcs1_padding_does_not_keep_a_later_data_key_from_opening() {
+fn an_attackers_own_data_key_behind_a_candidate_does_not_tell_its_padding() {
+    for suite in SUITES {
+        let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
+        for candidate in candidates(suite) {
+            let message = forged(suite, vec![candidate], true);
+            assert_eq!(reader.decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"forged", "{suite}");
+        }
+    }
+    // As many as the default limit allows, none of them padded well, and then one.
+    let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+    let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
+    let mut many = vec![vec![1; 256]; 63];
+    assert!(reader.decrypt(&forged(suite, many.clone(), true), ExpectedContext::any()).is_ok());
+    many[40] = candidates(suite).swap_remove(0);
+    assert!(reader.decrypt(&forged(suite, many, true), ExpectedContext::any()).is_ok());
+}
+
+#[test]
+fn the_next_member_of_a_multi_keyring_is_asked_whatever_the_pkcs1_padding() {
+    for suite in SUITES {
+        let mut first = None;
+        for candidate in candidates(suite) {
+            let next = Down::default();
+            let rsa = pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt();
+            let reader = client_for(suite, MultiKeyring::without_generator(rsa).child(next.clone())).unwrap();
+            let error = reader.decrypt(&forged(suite, vec![candidate], false), ExpectedContext::any()).unwrap_err();
+            assert_eq!(next.0.load(Ordering::SeqCst), 1);
+            // What may pass is told, and not that the message was forged.
+            assert_eq!((error.kind(), error.causes().len()), (ErrorKind::Unavailable, 2), "{error}");
+            assert_eq!(*first.get_or_insert(error.to_string()), error.to_string());
+        }
+    }
+}
+
+#[test]
+fn a_good_pkcs1_data_key_behind_others_of_its_name_opens() {
     let aes = || RawAesKeyring::new("tests", "aes", &[1; 32]).unwrap();
     let rsa = || pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt();
-    let suite = AlgorithmSuite::Aes256GcmHkdfSha256;
-    let policy = CommitmentPolicy::ForbidEncryptAllowDecrypt;
-    let client = |keyring| Client::builder(keyring).suite(suite).commitment_policy(policy).build().unwrap();
-    // Readable by RSA twice and by AES; the header is not covered here, so only the RSA data key is told apart.
-    let sealer = client(MultiKeyring::new(rsa()).child(rsa()).child(aes()));
-    let message = sealer.encrypt(b"x", &none()).unwrap();
-    let damaged = with_bad_padding(&message);
-    // The header's tag covers the data keys, so a later one that opens leads to the tag, which is then wrong: but it
-    // is the right key that finds it wrong, as without RSA at all.
-    let by_aes = told(&client(MultiKeyring::without_generator(aes())), &damaged);
-    assert_eq!(by_aes.0, ErrorKind::AuthenticationFailed);
-    assert_eq!(told(&client(MultiKeyring::without_generator(rsa()).child(aes())), &damaged), by_aes);
-    // Where nothing was damaged, a first data key that is another reader's RSA key of the same name is no obstacle.
-    let foreign = pair("rsa2048-b", Pkcs1);
-    let mixed = client(MultiKeyring::new(foreign).child(rsa()).child(aes())).encrypt(b"x", &none()).unwrap();
-    for reader in
-        [client(MultiKeyring::without_generator(rsa())), client(MultiKeyring::without_generator(rsa()).child(aes()))]
-    {
-        assert_eq!(open_every_way(&reader, &mixed, &ExpectedContext::any()).unwrap().plaintext, b"x");
+    for suite in SUITES {
+        let client = |keyring| client_for(suite, keyring).unwrap();
+        // Sealed under another reader's RSA key of the same name first.
+        let foreign = || pair("rsa2048-b", Pkcs1);
+        let mixed = client(MultiKeyring::new(foreign()).child(rsa()).child(aes())).encrypt(b"x", &none()).unwrap();
+        let only_aes = client(MultiKeyring::new(foreign()).child(aes())).encrypt(b"x", &none()).unwrap();
+        let alone = client(MultiKeyring::without_generator(rsa()));
+        let with_aes = client(MultiKeyring::without_generator(rsa()).child(aes()));
+        for (reader, message) in [(&alone, &mixed), (&with_aes, &mixed), (&with_aes, &only_aes)] {
+            assert_eq!(open_every_way(reader, message, &ExpectedContext::any()).unwrap().plaintext, b"x");
+        }
+        assert_eq!(told(&alone, &only_aes).0, ErrorKind::WrongKey);
     }
-    let only_later = client(MultiKeyring::new(pair("rsa2048-b", Pkcs1)).child(aes())).encrypt(b"x", &none()).unwrap();
-    let reader = client(MultiKeyring::without_generator(rsa()).child(aes()));
-    assert_eq!(open_every_way(&reader, &only_later, &ExpectedContext::any()).unwrap().plaintext, b"x");
+}
+
+#[test]
+fn a_changed_header_is_opened_by_no_pkcs1_data_key_and_judged_by_the_other_members() {
+    let aes = || RawAesKeyring::new("tests", "aes", &[1; 32]).unwrap();
+    let rsa = || pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt();
+    for suite in SUITES {
+        let client = |keyring| client_for(suite, keyring).unwrap();
+        let message = client(MultiKeyring::new(rsa()).child(aes())).encrypt(b"x", &none()).unwrap();
+        let header = UnverifiedHeader::parse(&message).unwrap().len();
+        let mut changed = message.clone();
+        // In the tag.
+        changed[header - 1] ^= 1;
+        let by_rsa = told(&client(MultiKeyring::without_generator(rsa())), &changed);
+        assert_eq!((by_rsa.0, by_rsa.2), (ErrorKind::WrongKey, 1), "{}", by_rsa.1);
+        let down = client(MultiKeyring::without_generator(rsa()).child(Down::default()));
+        let by_rsa_and_kms = told(&down, &changed);
+        assert_eq!((by_rsa_and_kms.0, by_rsa_and_kms.2), (ErrorKind::Unavailable, 2), "{}", by_rsa_and_kms.1);
+        // A keyring that can trust what it unwraps still finds the header wrong.
+        let by_aes = told(&client(MultiKeyring::without_generator(aes())), &changed);
+        assert_eq!(by_aes.0, ErrorKind::AuthenticationFailed);
+        assert_eq!(told(&client(MultiKeyring::without_generator(rsa()).child(aes())), &changed), by_aes);
+    }
 }

@@ -39,7 +39,7 @@ fn keys_and_what_holds_them() {
     shows_nothing(&key());
     shows_nothing(&materials());
     shows_nothing(&Wrapped { data_key: Some(key()), encrypted_data_keys: vec![] });
-    shows_nothing(&Unwrapped { data_key: Some(key()), causes: vec![], decoy: Some(key()) });
+    shows_nothing(&Unwrapped { data_key: Some(key()), causes: vec![] });
     shows_nothing(&DecryptionMaterials { data_key: key() });
     shows_nothing(&GeneratedDataKey { plaintext: key(), ciphertext: vec![], key_arn: String::new() });
     shows_nothing(&KmsPlaintext { plaintext: key(), key_arn: String::new() });

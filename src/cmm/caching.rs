@@ -126,9 +126,7 @@ impl DataKeyCache {
 /// that use their data key as it is are never cached.
 ///
 /// Put no cache before a cache: the outer one takes for one message what serves many, and the inner one's limits no longer
-/// hold. Where a multi-keyring has a raw RSA keyring with PKCS #1 v1.5 padding, the decoy that stands for a broken data key
-/// is kept like a key, since the time would tell it apart otherwise: if another member was unavailable just then, the
-/// message fails until the entry expires.
+/// hold.
 ///
 /// What caching gives up: a key that is disabled, or a right that is taken away, has its effect when entries expire
 /// ([`CacheSettings::new`]); and data keys stay in memory as long.

@@ -10,6 +10,7 @@ use aws_lc_rs::rsa::{
 use pkcs8::der::asn1::{BitStringRef, OctetStringRef};
 use pkcs8::der::{Decode, Encode};
 use pkcs8::{Document, PrivateKeyInfoRef, SecretDocument, SubjectPublicKeyInfoRef};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::Refused;
@@ -137,19 +138,30 @@ impl RsaPrivateKey {
         Self::from_pkcs8(document.as_bytes())
     }
 
-    /// Refuses whatever is wrong in one way. With [`RsaPadding::Pkcs1`] the refusal itself is an oracle, which the
-    /// caller must not pass on.
-    pub(crate) fn decrypt(&self, padding: RsaPadding, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    /// Decrypts what is padded by OAEP, and refuses whatever is wrong in one way.
+    pub(crate) fn decrypt_oaep(&self, padding: RsaPadding, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
+        let oaep = padding.oaep().ok_or(Refused)?;
         let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
-        let decrypted = match padding.oaep() {
-            Some(oaep) => OaepPrivateDecryptingKey::new(self.0.clone())
-                .and_then(|key| key.decrypt(oaep, ciphertext, &mut plaintext, None).map(|out| out.len())),
-            None => Pkcs1PrivateDecryptingKey::new(self.0.clone())
-                .and_then(|key| key.decrypt(ciphertext, &mut plaintext).map(|out| out.len())),
-        };
-        let len = decrypted.map_err(|_| Refused)?;
-        plaintext.truncate(len);
+        let decrypted = OaepPrivateDecryptingKey::new(self.0.clone())
+            .and_then(|key| key.decrypt(oaep, ciphertext, &mut plaintext, None).map(|out| out.len()));
+        plaintext.truncate(decrypted.map_err(|_| Refused)?);
         Ok(plaintext)
+    }
+
+    /// Decrypts what is padded by PKCS #1 v1.5 and as long as `decoy`; of anything else `decoy` comes out.
+    ///
+    /// Nothing tells which of the two it is: whether the padding is right is what Bleichenbacher's attack lives on.
+    /// AWS-LC checks the padding in constant time and answers yes or no; here both answers take the same instructions.
+    pub(crate) fn decrypt_pkcs1_or(&self, ciphertext: &[u8], mut decoy: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+        let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
+        let decrypted = Pkcs1PrivateDecryptingKey::new(self.0.clone())
+            .and_then(|key| key.decrypt(ciphertext, &mut plaintext).map(|out| out.len()));
+        // No decoy is empty, so that 0 stands for a refusal.
+        let is_taken = decrypted.unwrap_or(0).ct_eq(&decoy.len());
+        for (byte, opened) in decoy.iter_mut().zip(plaintext.iter()) {
+            byte.conditional_assign(opened, is_taken);
+        }
+        decoy
     }
 }
 

@@ -6,40 +6,54 @@ use futures_util::future::try_join_all;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
-use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
 
 /// A generator that makes the data key, and children that wrap it too, all at once; the order of their data keys in the
 /// message is theirs here.
 ///
-/// Whoever holds one of them opens the message: as strong as the weakest. On decryption the generator is asked
-/// first, then the children in order, until one opens a data key.
+/// Whoever holds one of them opens the message: as strong as the weakest. Sealing fails if one of them fails or wraps
+/// nothing, since a recipient who cannot open would be found out when they are needed. On decryption the generator is
+/// asked first, then the children in order, until one opens a data key.
 #[derive(Debug)]
 pub struct MultiKeyring {
-    generator: Option<Box<dyn Keyring>>,
-    children: Vec<Box<dyn Keyring>>,
+    generator: Option<Member>,
+    children: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    keyring: Box<dyn Keyring>,
+    /// Its type, to name it in errors.
+    type_name: &'static str,
+}
+
+impl Member {
+    fn new<K: Keyring + 'static>(keyring: K) -> Self {
+        Self { keyring: Box::new(keyring), type_name: std::any::type_name::<K>() }
+    }
 }
 
 impl MultiKeyring {
     /// A keyring that seals: `generator` makes the data key.
     pub fn new(generator: impl Keyring + 'static) -> Self {
-        Self { generator: Some(Box::new(generator)), children: Vec::new() }
+        Self { generator: Some(Member::new(generator)), children: Vec::new() }
     }
 
     /// A keyring that opens messages; to seal it needs to be a child of one with a generator.
     pub fn without_generator(child: impl Keyring + 'static) -> Self {
-        Self { generator: None, children: vec![Box::new(child)] }
+        Self { generator: None, children: vec![Member::new(child)] }
     }
 
     /// Adds a child.
     #[must_use]
     pub fn child(mut self, child: impl Keyring + 'static) -> Self {
-        self.children.push(Box::new(child));
+        self.children.push(Member::new(child));
         self
     }
 
     fn members(&self) -> impl Iterator<Item = &dyn Keyring> {
-        self.generator.iter().chain(&self.children).map(AsRef::as_ref)
+        self.generator.iter().chain(&self.children).map(|member| member.keyring.as_ref())
     }
 
     async fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
@@ -54,27 +68,35 @@ impl MultiKeyring {
                 return Err(Error::new(ErrorKind::InvalidInput, detail));
             }
             (None, Some(_)) => None,
-            (Some(generator), None) => Some(generator.on_encrypt(materials).await?),
+            (Some(generator), None) => Some(generate(generator, materials).await?),
         };
-        let Some(mut generated) = generated else {
+        let Some((data_key, mut encrypted_data_keys)) = generated else {
             let encrypted_data_keys = self.wrap_under_children(materials).await?;
             return Ok(Wrapped { data_key: None, encrypted_data_keys });
         };
-        let Some(data_key) = generated.data_key.take() else {
-            return Err(Error::new(ErrorKind::Internal, "the generator of a multi-keyring made no data key"));
-        };
         let for_children = materials.with_data_key(data_key)?;
-        generated.encrypted_data_keys.extend(self.wrap_under_children(&for_children).await?);
-        generated.data_key = for_children.into_data_key();
-        Ok(generated)
+        encrypted_data_keys.extend(self.wrap_under_children(&for_children).await?);
+        Ok(Wrapped { data_key: for_children.into_data_key(), encrypted_data_keys })
     }
 
     async fn wrap_under_children(&self, materials: &EncryptionMaterials) -> Result<Vec<EncryptedDataKey>> {
-        let wrapped = try_join_all(self.children.iter().map(|child| child.on_encrypt(materials))).await?;
-        if wrapped.iter().any(|wrapped| wrapped.data_key.is_some()) {
-            return Err(Error::new(ErrorKind::Internal, "a keyring made a data key where there is one"));
+        let wrapped = self.children.iter().map(|child| child.keyring.on_encrypt(materials));
+        let wrapped = try_join_all(wrapped).await?;
+        let mut encrypted_data_keys = Vec::new();
+        for (number, (child, wrapped)) in (1_usize..).zip(self.children.iter().zip(wrapped)) {
+            let broken = |what: &str| {
+                let detail = format!("child {number} of a multi-keyring, {}, {what}", child.type_name);
+                Err(Error::new(ErrorKind::Internal, detail))
+            };
+            if wrapped.data_key.is_some() {
+                return broken("made a data key where there is one");
+            }
+            if wrapped.encrypted_data_keys.is_empty() {
+                return broken(WRAPPED_NOTHING);
+            }
+            encrypted_data_keys.extend(wrapped.encrypted_data_keys);
         }
-        Ok(wrapped.into_iter().flat_map(|wrapped| wrapped.encrypted_data_keys).collect())
+        Ok(encrypted_data_keys)
     }
 
     async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
@@ -83,7 +105,6 @@ impl MultiKeyring {
             match member.on_decrypt(request).await {
                 Ok(unwrapped) => {
                     all.causes.extend(unwrapped.causes);
-                    all.decoy = all.decoy.or(unwrapped.decoy);
                     all.data_key = unwrapped.data_key;
                 }
                 Err(cause) => all.causes.push(cause),
@@ -93,6 +114,22 @@ impl MultiKeyring {
             }
         }
         Ok(all)
+    }
+}
+
+const WRAPPED_NOTHING: &str = "wrapped no data key: nobody could open the message with it";
+
+/// The data key that a generator makes, and that data key wrapped.
+async fn generate(generator: &Member, materials: &EncryptionMaterials) -> Result<(DataKey, Vec<EncryptedDataKey>)> {
+    let broken = |what: &str| {
+        let detail = format!("the generator of a multi-keyring, {}, {what}", generator.type_name);
+        Err(Error::new(ErrorKind::Internal, detail))
+    };
+    let Wrapped { data_key, encrypted_data_keys } = generator.keyring.on_encrypt(materials).await?;
+    match data_key {
+        None => broken("made no data key"),
+        Some(_) if encrypted_data_keys.is_empty() => broken(WRAPPED_NOTHING),
+        Some(data_key) => Ok((data_key, encrypted_data_keys)),
     }
 }
 

@@ -1,8 +1,8 @@
-//! What raw keyrings have in common: names, and data keys that they make themselves.
+//! The common part of raw keyrings: names, and data keys that they make themselves.
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
-use crate::materials::{DataKey, EncryptionMaterials, Wrapped};
+use crate::materials::{DataKey, EncryptionMaterials, Unwrapped, Wrapped};
 use crate::message::header::EncryptedDataKey;
 
 /// Fails for names that are not a raw keyring's to use, or that do not fit into a header with `suffix_len` bytes of
@@ -19,10 +19,25 @@ pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Res
     Ok(())
 }
 
-/// Why a data key that carries the key's name did not open.
+/// The cause that is left by a data key which carries the key's name and does not open.
 pub(super) fn refused(kind: &str, namespace: &str, name: &str, why: &str) -> Error {
     let detail = format!("raw {kind} key {} of {} {why}", quoted(name), quoted(namespace));
     Error::new(ErrorKind::WrongKey, detail)
+}
+
+/// Returns the first data key that opens, and the causes of those before it.
+pub(super) fn first_that_opens(tries: impl Iterator<Item = Result<DataKey>>) -> Unwrapped {
+    let mut unwrapped = Unwrapped::default();
+    for opened in tries {
+        match opened {
+            Ok(data_key) => {
+                unwrapped.data_key = Some(data_key);
+                break;
+            }
+            Err(cause) => unwrapped.causes.push(cause),
+        }
+    }
+    unwrapped
 }
 
 /// Wraps the data key of the materials, or a fresh one if they have none.

@@ -62,18 +62,8 @@ impl RawAesKeyring {
 
     fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
         let aad = request.encryption_context().to_bytes()?;
-        let mut unwrapped = Unwrapped::default();
-        for key in request.encrypted_data_keys() {
-            let Some(iv) = self.iv_of_mine(key) else { continue };
-            match self.unwrap_one(request, &aad, iv, key) {
-                Ok(data_key) => {
-                    unwrapped.data_key = Some(data_key);
-                    break;
-                }
-                Err(cause) => unwrapped.causes.push(cause),
-            }
-        }
-        Ok(unwrapped)
+        let mine = request.encrypted_data_keys().iter().filter_map(|key| Some((self.iv_of_mine(key)?, key)));
+        Ok(raw::first_that_opens(mine.map(|(iv, key)| self.unwrap_one(request, &aad, iv, key))))
     }
 
     fn unwrap_one(

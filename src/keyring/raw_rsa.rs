@@ -2,8 +2,10 @@
 //!
 //! Source: the ESDK specification, `framework/raw-rsa-keyring.md`.
 
-use crate::crypto::Refused;
+use zeroize::Zeroizing;
+
 use crate::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
+use crate::crypto::{self, Refused};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
@@ -79,9 +81,16 @@ impl RawRsaKeyring {
     /// Lets [`RsaPadding::Pkcs1`] open data keys, which it otherwise refuses.
     ///
     /// Whoever can send messages and learn whether their padding was right can open any data key of this RSA key
-    /// with some thousands to millions of tries (Bleichenbacher's attack). With this setting a data key whose padding
-    /// is wrong is therefore replaced by a random one, so that the message fails as one with a wrong key does: later,
-    /// for the same kind of reason, with the same text. Timing may still tell. Take OAEP for anything new.
+    /// with some thousands to millions of tries (Bleichenbacher's attack). With this setting a data key whose padding or
+    /// length is wrong is therefore replaced by a random one, and every data key, replaced or not, is then held against
+    /// the header of the message: the first that opens the header is taken, and all others leave one and the same
+    /// cause. So neither a result, nor a text, nor what other keyrings are asked tells right padding from wrong, while
+    /// a good data key behind a bad one still opens.
+    ///
+    /// Time may still tell: AWS-LC's decryption takes another way of some nanoseconds where the padding is wrong. And
+    /// each data key of this key's name costs a decryption with RSA and a pass over the header:
+    /// [`max_encrypted_data_keys`](crate::ClientBuilder::max_encrypted_data_keys) bounds them. Use OAEP for anything
+    /// new.
     #[must_use]
     pub fn allow_pkcs1_decrypt(mut self) -> Self {
         self.pkcs1_decrypt = true;
@@ -103,52 +112,57 @@ impl RawRsaKeyring {
     }
 
     fn unwrap(&self, request: &DecryptionRequest) -> Unwrapped {
-        let mut unwrapped = Unwrapped::default();
         let mine =
             |key: &&EncryptedDataKey| key.provider_id == self.namespace && key.provider_info == self.name.as_bytes();
-        for key in request.encrypted_data_keys().iter().filter(mine) {
-            match self.unwrap_one(request, key) {
-                Ok(Opened::DataKey(data_key)) => {
-                    unwrapped.data_key = Some(data_key);
-                    break;
-                }
-                Ok(Opened::Decoy(decoy)) => unwrapped.decoy = unwrapped.decoy.or(Some(decoy)),
-                Err(cause) => unwrapped.causes.push(cause),
-            }
-        }
-        unwrapped
+        let mine = request.encrypted_data_keys().iter().filter(mine);
+        raw::first_that_opens(mine.map(|key| self.unwrap_one(request, &key.ciphertext)))
     }
 
-    fn unwrap_one(&self, request: &DecryptionRequest, key: &EncryptedDataKey) -> Result<Opened> {
-        let refused = |why: &str| raw::refused("RSA", &self.namespace, &self.name, why);
+    fn unwrap_one(&self, request: &DecryptionRequest, ciphertext: &[u8]) -> Result<DataKey> {
         let Some(private_key) = &self.private_key else {
-            return Err(refused("cannot open: the keyring has no private key"));
+            return Err(self.refused("cannot open: the keyring has no private key"));
         };
-        let suite = request.suite();
-        if self.padding != RsaPadding::Pkcs1 {
-            let opened = private_key.decrypt(self.padding, &key.ciphertext).map_err(|Refused| {
-                refused("does not open its data key: another key of that name, or another padding")
-            })?;
-            let data_key = DataKey::new(&opened);
-            data_key.check_len(suite).map_err(|error| refused(&format!("opens {error}")))?;
-            return Ok(Opened::DataKey(data_key));
-        }
-        if !self.pkcs1_decrypt {
-            return Err(refused("does not open PKCS #1 v1.5 data keys: see allow_pkcs1_decrypt"));
-        }
-        // Made in any case, so that making it tells nothing.
-        let decoy = DataKey::generate(suite.data_key_len())?;
-        match private_key.decrypt(RsaPadding::Pkcs1, &key.ciphertext) {
-            Ok(opened) if opened.len() == suite.data_key_len() => Ok(Opened::DataKey(DataKey::new(&opened))),
-            Ok(_) | Err(Refused) => Ok(Opened::Decoy(decoy)),
+        match self.padding {
+            RsaPadding::Pkcs1 if self.pkcs1_decrypt => self.unwrap_pkcs1(request, private_key, ciphertext),
+            RsaPadding::Pkcs1 => Err(self.refused("does not open PKCS #1 v1.5 data keys: see allow_pkcs1_decrypt")),
+            _ => self.unwrap_oaep(request, private_key, ciphertext),
         }
     }
-}
 
-enum Opened {
-    DataKey(DataKey),
-    /// PKCS #1 v1.5 padding was wrong, or the length was.
-    Decoy(DataKey),
+    fn unwrap_oaep(
+        &self,
+        request: &DecryptionRequest,
+        private_key: &RsaPrivateKey,
+        ciphertext: &[u8],
+    ) -> Result<DataKey> {
+        let opened = private_key.decrypt_oaep(self.padding, ciphertext).map_err(|Refused| {
+            self.refused("does not open its data key: another key of that name, or another padding")
+        })?;
+        let data_key = DataKey::new(&opened);
+        data_key.check_len(request.suite()).map_err(|error| self.refused(&format!("opens {error}")))?;
+        Ok(data_key)
+    }
+
+    /// Takes a data key only if it opens the header, and does the same work and leaves the same cause for every other:
+    /// one with wrong padding, of another length, or of another message.
+    fn unwrap_pkcs1(
+        &self,
+        request: &DecryptionRequest,
+        private_key: &RsaPrivateKey,
+        ciphertext: &[u8],
+    ) -> Result<DataKey> {
+        let mut decoy = Zeroizing::new(vec![0; request.suite().data_key_len()]);
+        crypto::random(&mut decoy)?;
+        let candidate = DataKey::new(&private_key.decrypt_pkcs1_or(ciphertext, decoy));
+        if request.is_opened_by(&candidate) {
+            return Ok(candidate);
+        }
+        Err(self.refused("does not open the message's header: another key of that name, or a message that was changed"))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        raw::refused("RSA", &self.namespace, &self.name, why)
+    }
 }
 
 impl Keyring for RawRsaKeyring {

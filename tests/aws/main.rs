@@ -9,7 +9,7 @@ mod server;
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 
-use manila::testing::{check_keyring, check_kms, check_two_keys};
+use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys};
 use manila::{
     Client, CreateKey, DiscoveryFilter, EncryptionContext, ErrorKind, Kms, KmsKeyring, KmsRequest, LocalKms,
     MultiKeyring, RegionalClients,
@@ -47,7 +47,7 @@ async fn the_sdks_client_keeps_the_contracts() {
     let [one, other] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
     check_kms(&client(&server), one.arn()).await.unwrap();
     check_two_keys(&client(&server), one.arn(), other.arn()).await.unwrap();
-    check_keyring(&KmsKeyring::new(client(&server), one.arn()).unwrap()).await.unwrap();
+    check_keyring(&KmsKeyring::new(client(&server), one.arn()).unwrap(), ContextBinding::DataKey).await.unwrap();
 }
 
 #[tokio::test]

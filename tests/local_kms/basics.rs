@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use manila::testing::{check_keyring, check_kms, check_two_keys, open_every_way, ready};
+use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys, open_every_way, ready};
 use manila::{
     Client, Clock, CreateKey, EncryptionContext, ErrorKind, ExpectedContext, KeyArn, Kms, KmsKeyring, KmsRequest,
     LocalKms, RootKey, UnverifiedHeader,
@@ -19,7 +19,7 @@ fn it_keeps_the_contracts() {
         ready(check_kms(&kms, key.key_id())).unwrap();
         let other = kms.create_key(CreateKey::default()).unwrap();
         ready(check_two_keys(&kms, key.arn(), other.arn())).unwrap();
-        ready(check_keyring(&KmsKeyring::new(kms.clone(), key.arn()).unwrap())).unwrap();
+        ready(check_keyring(&KmsKeyring::new(kms.clone(), key.arn()).unwrap(), ContextBinding::DataKey)).unwrap();
     }
 }
 

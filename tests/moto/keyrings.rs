@@ -1,6 +1,6 @@
 //! The forms of KMS keyrings over moto.
 
-use manila::testing::{check_keyring, check_kms, check_two_keys};
+use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys};
 use manila::{Client, DiscoveryFilter, ErrorKind, KmsKeyring, MultiKeyring, UnverifiedHeader};
 
 use crate::world::{IRELAND, VIRGINIA, World, filter, open, seal};
@@ -25,9 +25,13 @@ pub async fn the_sdks_client_keeps_two_keys_apart(world: &World) {
 pub async fn keyrings_of_one_key_keep_the_contract(world: &World) {
     let arn = world.key(VIRGINIA).await;
     let (primary, replica) = world.multi_region_key().await;
-    check_keyring(&KmsKeyring::new(world.client(VIRGINIA), &arn).unwrap()).await.unwrap();
-    check_keyring(&KmsKeyring::mrk_aware(world.client(VIRGINIA), &primary).unwrap()).await.unwrap();
-    check_keyring(&KmsKeyring::mrk_aware(world.client(IRELAND), &replica).unwrap()).await.unwrap();
+    check_keyring(&KmsKeyring::new(world.client(VIRGINIA), &arn).unwrap(), ContextBinding::DataKey).await.unwrap();
+    check_keyring(&KmsKeyring::mrk_aware(world.client(VIRGINIA), &primary).unwrap(), ContextBinding::DataKey)
+        .await
+        .unwrap();
+    check_keyring(&KmsKeyring::mrk_aware(world.client(IRELAND), &replica).unwrap(), ContextBinding::DataKey)
+        .await
+        .unwrap();
 }
 
 pub async fn a_strict_keyring_opens_what_its_own_key_sealed(world: &World) {
