@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use base64::Engine as _;
@@ -22,6 +21,8 @@ use serde_json::{Value, json};
 
 #[path = "interop/peer.rs"]
 mod peer;
+#[path = "support/set_up.rs"]
+mod set_up;
 
 use peer::Peer;
 
@@ -29,14 +30,11 @@ const LEAST_CASES: usize = 320;
 const DEFAULT_SEED: u64 = 0x6d61_6e69_6c61;
 
 fn main() -> ExitCode {
-    let Some(folder) = std::env::var_os("MANILA_INTEROP") else {
-        println!("interop: not run: MANILA_INTEROP names no folder (see tests/interop/README.md)");
-        return ExitCode::SUCCESS;
-    };
+    let Some(folder) = set_up::folder("interop", "MANILA_INTEROP") else { return ExitCode::SUCCESS };
     let seed = std::env::var("MANILA_INTEROP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(DEFAULT_SEED);
     let cases = select(seed);
     println!("{} cases, seed {seed}", cases.len());
-    let (mut python, mut javascript) = (Peer::python(Path::new(&folder)), Peer::javascript(Path::new(&folder)));
+    let (mut python, mut javascript) = (Peer::python(&folder), Peer::javascript(&folder));
     let mut failed = 0;
     for case in &cases {
         let peer = if case.peer == Who::JavaScript { &mut javascript } else { &mut python };

@@ -21,6 +21,9 @@ use manila::{
 };
 use serde_json::Value;
 
+/// Names folders of vectors, separated by colons.
+const FOLDERS: &str = "MANILA_VECTORS";
+
 const PUBLIC_KEY: &str = "aws-crypto-public-key";
 
 /// Keyrings that wait for being built. A case that needs anything else is run.
@@ -92,7 +95,7 @@ fn main() -> ExitCode {
 }
 
 fn folders() -> Vec<PathBuf> {
-    match std::env::var_os("MANILA_VECTORS") {
+    match std::env::var_os(FOLDERS) {
         Some(folders) => std::env::split_paths(&folders).collect(),
         None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")],
     }
@@ -132,7 +135,12 @@ impl Tally {
             let categories = self.not_run.iter().map(|(name, count)| format!("{name} {count}"));
             println!("not run: {not_run} ({})", categories.collect::<Vec<_>>().join(", "));
         }
-        println!("vectors: {} passed, {} failed, {not_run} not run", self.passed, self.failed);
+        let folders = if std::env::var_os(FOLDERS).is_some() {
+            format!("the folders that {FOLDERS} names")
+        } else {
+            format!("tests/vectors alone: {FOLDERS} names no other folders")
+        };
+        println!("vectors: {} passed, {} failed, {not_run} not run, of {folders}", self.passed, self.failed);
         ExitCode::from(u8::from(self.failed > 0 || self.passed == 0))
     }
 }

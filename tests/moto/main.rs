@@ -12,9 +12,10 @@ mod world;
 
 #[path = "../interop/peer.rs"]
 mod peer;
+#[path = "../support/set_up.rs"]
+mod set_up;
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,11 +56,8 @@ const CASES: &[Case] = &cases![
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(folder) = std::env::var_os("MANILA_MOTO") else {
-        println!("moto: not run: MANILA_MOTO names no folder (see tests/interop/README.md)");
-        return ExitCode::SUCCESS;
-    };
-    let world = Arc::new(World::start(Path::new(&folder)));
+    let Some(folder) = set_up::folder("moto", "MANILA_MOTO") else { return ExitCode::SUCCESS };
+    let world = Arc::new(World::start(&folder));
     let mut failed = 0;
     for (name, case) in CASES {
         // As a task of its own, so that its panic ends the case alone.
