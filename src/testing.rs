@@ -26,7 +26,9 @@ pub use kms_contract::{check_kms, check_two_keys};
 pub use ways::{open_every_way, open_streamed};
 
 #[cfg(feature = "local-kms")]
-pub use crate::kms::local::probe::{open_store, read_ciphertext, read_policy, read_record};
+pub use crate::kms::local::probe::{
+    open_store, policies_parsed, read_ciphertext, read_policy, read_record, records_read,
+};
 
 const PROVIDER: &str = "manila-testing";
 

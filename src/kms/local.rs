@@ -33,7 +33,9 @@ use crate::error::Result;
 
 use audit::{Event, LineKey, Log, Written};
 use call::HighWater;
+use overdue::Settling;
 use place::Place;
+use policy::PolicyCache;
 use store::Store;
 
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
@@ -63,10 +65,11 @@ pub use root_key::RootKey;
 ///
 /// # What it protects against
 ///
-/// Without the root key the file tells account and regions, the number of keys, their ids, the names of aliases, when
-/// deletions and expiries are due, how many grants there are on which key, how long each record is (which tells how often
-/// a key was rotated, or that it has a policy), the order in which records were written, when the last write was and how
-/// often the root key was changed; no secret, policy, tag or description. A record that was changed, moved, removed or set
+/// Without the root key the file tells account and regions, the number of keys, their ids, the names of aliases, how many
+/// aliases and grants each key has, which grants on a key are to the same principal, when deletions and expiries are due,
+/// how long each record is (which tells how often a key was rotated, or that it has a policy), the order in which records
+/// were written, when the last write was and how often the root key was changed; no secret, policy, tag or description,
+/// not which key an alias names, and no principal. A record that was changed, moved, removed or set
 /// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
 /// unless the file is set back while it is open; and who holds both file and root key holds every key. Opening a file
 /// needs leave to write it.
@@ -76,7 +79,8 @@ pub use root_key::RootKey;
 /// One store holds all regions: [`region`](Self::region) is a view of another one, for multi-Region keys and their
 /// replicas. [`as_principal`](Self::as_principal) is a view for another caller, whom key policies and grants bind; a
 /// handle that is no view is the owner of the account, its root principal. There are no IAM policies here: where AWS
-/// lets an account's policies decide, only the owner may. Inside one process principals guard against mistakes and
+/// lets an account's policies decide, only the owner may. Principals of other accounts can be allowed what AWS allows
+/// across accounts: to use keys, `DescribeKey`, `GetKeyRotationStatus` and grants. Inside one process principals guard against mistakes and
 /// rehearse the policies of AWS. They are no security boundary.
 ///
 /// # Time
@@ -110,6 +114,8 @@ struct Shared {
     store_id: Vec<u8>,
     clock: Arc<dyn Clock>,
     high_water: HighWater,
+    settling: Settling,
+    policies: PolicyCache,
     log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
 }
@@ -198,6 +204,8 @@ impl Shared {
             store,
             clock,
             high_water: HighWater::default(),
+            settling: Settling::default(),
+            policies: PolicyCache::default(),
             log,
             line_keys: Mutex::default(),
         };

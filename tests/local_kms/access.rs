@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manila::testing::ready;
+use manila::testing::{policies_parsed, ready};
 use manila::{
     CreateGrant, CreateKey, Error, ErrorKind, GrantOperation, KeySpec, Kms, KmsCiphertext, KmsRequest, LocalKms,
     RootKey,
@@ -14,6 +14,7 @@ use crate::{both, code, context, decrypt, encrypt};
 pub const OWNER: &str = "arn:aws:iam::000000000000:root";
 pub const ALICE: &str = "arn:aws:iam::000000000000:user/alice";
 pub const BOB: &str = "arn:aws:iam::000000000000:user/bob";
+pub const STRANGER: &str = "arn:aws:iam::111122223333:user/carol";
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/service/app";
 pub const SESSION: &str = "arn:aws:sts::000000000000:assumed-role/app/i-1";
 pub const MATERIAL: [u8; 32] = *b"material that was made elsewhere";
@@ -204,10 +205,10 @@ pub const METHODS: [Method; 48] = [
 
     method("key_policy", "GetKeyPolicy", &["GetKeyPolicy"], |kms, scene| done(kms.key_policy(&scene.key))),
     method("put_key_policy", "PutKeyPolicy", &["PutKeyPolicy"], |kms, scene| {
-        kms.put_key_policy(&scene.key, &policy(&[allow(OWNER, &["*"])]))
+        kms.put_key_policy(&scene.key, &policy(&[allow(OWNER, &["*"]), allow(ALICE, &["*"])]))
     }),
-    method("put_key_policy_that_may_lock_out_owner", "PutKeyPolicy", &["PutKeyPolicy"], |kms, scene| {
-        kms.put_key_policy_that_may_lock_out_owner(&scene.key, &policy(&[allow(ALICE, &["*"])]))
+    method("put_key_policy_that_may_lock_out_caller", "PutKeyPolicy", &["PutKeyPolicy"], |kms, scene| {
+        kms.put_key_policy_that_may_lock_out_caller(&scene.key, &policy(&[allow(ALICE, &["*"])]))
     }),
     method("create_grant", "CreateGrant", &["CreateGrant"], |kms, scene| {
         done(kms.create_grant(&scene.key, CreateGrant::to(ALICE).operation(GrantOperation::Decrypt)))
@@ -390,6 +391,39 @@ fn a_policy_binds_from_the_next_call_on_and_in_other_handles() {
 }
 
 #[test]
+fn a_policy_is_parsed_once_until_it_is_another_whoever_writes_it() {
+    for (kms, _, folder) in both() {
+        let opened = [allow(OWNER, &["*"]), allow(ALICE, &["Encrypt"])];
+        let (open, closed) = (policy(&opened), policy(&opened[..1]));
+        let key = kms.create_key(CreateKey::default().policy(&open)).unwrap();
+        let other = if folder.store().exists() { folder.open().unwrap() } else { kms.clone() };
+        let alice = kms.as_principal(ALICE).unwrap();
+        let may = || {
+            let before = policies_parsed(&kms);
+            let may = encrypt(&alice, key.arn(), b"x").is_ok();
+            assert!(encrypt(&kms, key.key_id(), b"x").is_ok(), "by another name, for another caller");
+            (may, policies_parsed(&kms) - before)
+        };
+        assert_eq!(may(), (true, 1));
+        assert_eq!(may(), (true, 0));
+        kms.update_key_description(key.arn(), "a write that leaves it as it is").unwrap();
+        assert_eq!(may(), (true, 0));
+        // From the next call on, also where another handle of the file writes it, or takes it back.
+        for (json, expected) in [(&closed, false), (&open, true)] {
+            other.put_key_policy(key.arn(), json).unwrap();
+            assert_eq!(may().0, expected);
+            assert_eq!(may(), (expected, 0));
+        }
+        // A write that is refused leaves nothing behind of the policy that it was to put.
+        assert!(other.put_key_policy(key.arn(), &policy(&[allow(BOB, &["*"])])).is_err());
+        assert_eq!(may(), (true, 0));
+        kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+        kms.put_key_policy(key.arn(), &closed).unwrap();
+        assert!(!may().0);
+    }
+}
+
+#[test]
 fn a_key_can_be_made_with_a_policy() {
     for (kms, _, _) in both() {
         let json = policy(&[allow(OWNER, &["*"]), allow(ROLE, &["DescribeKey"])]);
@@ -408,14 +442,72 @@ fn a_key_can_be_made_with_a_policy() {
 }
 
 #[test]
-fn an_account_root_principal_matches_only_the_owner() {
+fn an_account_that_is_allowed_is_its_owner_and_one_that_is_denied_everyone_in_it() {
     let kms = LocalKms::in_memory().unwrap();
-    for principal in [OWNER, "000000000000"] {
-        let key = kms.create_key(CreateKey::default().policy(policy(&[allow(principal, &["*"])]))).unwrap();
+    let in_the_account = [ALICE, ROLE, SESSION];
+    for account in [OWNER, "000000000000"] {
+        let key = kms.create_key(CreateKey::default().policy(policy(&[allow(account, &["*"])]))).unwrap();
         assert!(kms.describe_key(key.arn()).is_ok());
-        for of_the_account in [ALICE, ROLE, SESSION] {
-            let kms = kms.as_principal(of_the_account).unwrap();
-            assert_refused(&kms.describe_key(key.arn()).unwrap_err(), of_the_account);
+        for principal in in_the_account {
+            let kms = kms.as_principal(principal).unwrap();
+            assert_refused(&kms.describe_key(key.arn()).unwrap_err(), principal);
+        }
+
+        let statements = [allow(OWNER, &["*"]), allow("*", &["DescribeKey"]), deny(account, &["DescribeKey"])];
+        let key = kms.create_key(CreateKey::default().policy(policy(&statements))).unwrap();
+        for principal in [&in_the_account[..], &[OWNER]].concat() {
+            let kms = kms.as_principal(principal).unwrap();
+            assert_refused(&kms.describe_key(key.arn()).unwrap_err(), principal);
+        }
+        kms.as_principal(STRANGER).unwrap().describe_key(key.arn()).unwrap();
+    }
+    // Another account is shut out of a key that is open to all, and no grant lets it in again.
+    for account in ["arn:aws:iam::111122223333:root", "111122223333"] {
+        let statements = [allow(OWNER, &["*"]), allow("*", &["Encrypt"]), deny(account, &["*"])];
+        let key = kms.create_key(CreateKey::default().policy(policy(&statements))).unwrap();
+        kms.create_grant(key.arn(), CreateGrant::to(STRANGER).operation(GrantOperation::Encrypt)).unwrap();
+        let session = "arn:aws:sts::111122223333:assumed-role/app/i-1";
+        for principal in [STRANGER, "arn:aws:iam::111122223333:root", session] {
+            let error = encrypt(&kms.as_principal(principal).unwrap(), key.arn(), b"x").unwrap_err();
+            assert_refused(&error, principal);
+        }
+        assert!(encrypt(&kms.as_principal(ALICE).unwrap(), key.arn(), b"x").is_ok());
+    }
+}
+
+/// The operations that AWS's documentation says "Cross-account use: Yes" of, of those that there are here.
+///
+/// Source: AWS KMS Developer Guide, "AWS KMS permissions".
+const ACROSS_ACCOUNTS: [&str; 13] = [
+    "CreateGrant",
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "GetKeyRotationStatus",
+    "ListGrants",
+    "ReEncrypt",
+    "RetireGrant",
+    "RevokeGrant",
+    "VerifyMac",
+];
+
+#[test]
+fn another_account_is_allowed_what_aws_allows_across_accounts_and_no_more() {
+    for method in methods() {
+        let scene = Scene::in_memory();
+        scene.set_policy(&policy(&[allow(OWNER, &["*"]), allow("*", &["*"])]));
+        let retirable = CreateGrant::to(BOB).operation(GrantOperation::Decrypt).retiring_principal(STRANGER);
+        let scene = Scene { grant: scene.owner.create_grant(&scene.key, retirable).unwrap(), ..scene };
+        for principal in [STRANGER, "arn:aws:iam::111122223333:root", "arn:aws-cn:iam::000000000000:user/alice"] {
+            let done = (method.call)(&scene.owner.as_principal(principal).unwrap(), &scene);
+            if !ACROSS_ACCOUNTS.contains(&method.operation) {
+                assert_refused(&done.unwrap_err(), method.name);
+            } else if principal == STRANGER {
+                done.unwrap_or_else(|error| panic!("{}: {error}", method.name));
+            }
         }
     }
 }
@@ -468,7 +560,7 @@ fn what_is_not_implemented_is_refused_by_name_when_the_policy_is_put() {
             assert_ne!(json, good);
             for error in [
                 kms.put_key_policy(key.arn(), &json).unwrap_err(),
-                kms.put_key_policy_that_may_lock_out_owner(key.arn(), &json).unwrap_err(),
+                kms.put_key_policy_that_may_lock_out_caller(key.arn(), &json).unwrap_err(),
                 kms.create_key(CreateKey::default().policy(&json)).unwrap_err(),
             ] {
                 let found = (error.kind(), code(&error));
@@ -482,38 +574,49 @@ fn what_is_not_implemented_is_refused_by_name_when_the_policy_is_put() {
 }
 
 #[test]
-fn a_policy_that_locks_the_owner_out_is_refused_unless_asked_for() {
+fn a_policy_that_locks_its_caller_out_is_refused_unless_asked_for() {
     for (kms, _, _) in both() {
-        let key = kms.create_key(CreateKey::default()).unwrap();
-        let conditional = r#"{"Null": {"kms:EncryptionContextKeys": "false"}}"#;
-        let lockouts = [
-            policy(&[allow(ALICE, &["*"])]),
-            policy(&[allow(OWNER, &["Decrypt"])]),
-            policy(&[allow(OWNER, &["*"]), deny("*", &["Put*"])]),
-            policy(&[statement("Allow", OWNER, &["*"], conditional)]),
-            policy(&[allow("arn:aws:iam::111122223333:root", &["*"])]),
-            policy(&[allow(OWNER, &["*"])]).replace(r#""Resource": "*""#, r#""Resource": "arn:aws:kms:*:*:key/none""#),
-        ];
-        for json in &lockouts {
-            for error in [
-                kms.put_key_policy(key.arn(), json).unwrap_err(),
-                kms.create_key(CreateKey::default().policy(json)).unwrap_err(),
-            ] {
-                let found = (error.kind(), code(&error));
-                assert_eq!(found, (ErrorKind::InvalidInput, "MalformedPolicyDocumentException"), "{json}");
-            }
-            let asked_for = CreateKey::default().policy(json).policy_may_lock_out_owner();
-            let locked = kms.create_key(asked_for).unwrap();
-            let error = kms.put_key_policy(locked.arn(), &policy(&[allow(OWNER, &["*"])])).unwrap_err();
-            assert_refused(&error, json);
-        }
-        kms.put_key_policy(key.arn(), &policy(&[allow(OWNER, &["PutKeyPolicy"])])).unwrap();
-        assert_refused(&kms.describe_key(key.arn()).unwrap_err(), "the owner is bound by the policy too");
-        kms.put_key_policy_that_may_lock_out_owner(key.arn(), &lockouts[0]).unwrap();
-        assert_refused(&kms.key_policy(key.arn()).unwrap_err(), "locked out");
         let alice = kms.as_principal(ALICE).unwrap();
-        alice.put_key_policy(key.arn(), &policy(&[allow(OWNER, &["*"])])).unwrap();
-        assert!(kms.describe_key(key.arn()).is_ok());
+        let conditional = r#"{"Null": {"kms:EncryptionContextKeys": "false"}}"#;
+        for (caller, arn, other) in [(&kms, OWNER, ALICE), (&alice, ALICE, OWNER)] {
+            let lockouts = [
+                policy(&[allow(other, &["*"])]),
+                policy(&[allow(arn, &["Decrypt"])]),
+                policy(&[allow(arn, &["*"]), deny("*", &["Put*"])]),
+                policy(&[allow(arn, &["*"]), deny("000000000000", &["Put*"])]),
+                policy(&[statement("Allow", arn, &["*"], conditional)]),
+                policy(&[allow("arn:aws:iam::111122223333:root", &["*"])]),
+                policy(&[allow(arn, &["*"])])
+                    .replace(r#""Resource": "*""#, r#""Resource": "arn:aws:kms:*:*:key/none""#),
+            ];
+            for json in &lockouts {
+                let both_may = policy(&[allow(OWNER, &["*"]), allow(ALICE, &["*"])]);
+                let key = kms.create_key(CreateKey::default().policy(&both_may)).unwrap();
+                let mut errors = vec![caller.put_key_policy(key.arn(), json).unwrap_err()];
+                if arn == OWNER {
+                    errors.push(kms.create_key(CreateKey::default().policy(json)).unwrap_err());
+                    let asked_for = CreateKey::default().policy(json).policy_may_lock_out_caller();
+                    let locked = kms.create_key(asked_for).unwrap();
+                    let error = kms.put_key_policy(locked.arn(), &both_may).unwrap_err();
+                    assert_refused(&error, json);
+                }
+                for error in errors {
+                    let found = (error.kind(), code(&error));
+                    assert_eq!(found, (ErrorKind::InvalidInput, "MalformedPolicyDocumentException"), "{json}");
+                    assert!(error.to_string().contains(arn), "{error}");
+                }
+                assert_eq!(caller.key_policy(key.arn()).unwrap(), both_may, "it stays as it was");
+                caller.put_key_policy_that_may_lock_out_caller(key.arn(), json).unwrap();
+                assert_refused(&caller.put_key_policy(key.arn(), &both_may).unwrap_err(), json);
+            }
+            // A caller who can change the policy again may keep all others from it.
+            let both_may = policy(&[allow(OWNER, &["*"]), allow(ALICE, &["*"])]);
+            let key = kms.create_key(CreateKey::default().policy(both_may)).unwrap();
+            caller.put_key_policy(key.arn(), &policy(&[allow(arn, &["PutKeyPolicy"])])).unwrap();
+            assert_refused(&caller.describe_key(key.arn()).unwrap_err(), "bound by the policy too");
+            caller.put_key_policy(key.arn(), &policy(&[allow(arn, &["*"])])).unwrap();
+            assert!(caller.describe_key(key.arn()).is_ok());
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Aliases: names that go to another key, and never outlive one.
 
-use manila::{Alias, Client, CreateKey, ErrorKind, KeySpec, KmsKeyring, LocalKms};
+use manila::testing::records_read;
+use manila::{Alias, Client, CreateKey, ErrorKind, KeySpec, KmsKeyring, LocalKms, RootKey};
 
-use crate::{both, code, context, decrypt, encrypt};
+use crate::lifecycle::rows;
+use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
 fn aliases(kms: &LocalKms) -> Vec<(String, String)> {
     kms.list_aliases().unwrap().into_iter().map(|Alias { name, key_arn, .. }| (name, key_arn)).collect()
@@ -191,4 +193,54 @@ fn what_changes_a_key_takes_no_alias() {
         }
     }
     assert_eq!(kms.describe_key("alias/a").unwrap(), key);
+}
+
+/// How many records the first call after the deadline of ten keys with two aliases each reads, where another key has so
+/// many aliases.
+fn read_by_a_sweep(others: usize) -> u64 {
+    let clock = TestClock::new();
+    let kms = LocalKms::builder().clock(clock.clone()).in_memory().unwrap();
+    let kept = kms.create_key(CreateKey::default()).unwrap();
+    (0..others).for_each(|n| kms.create_alias(&format!("alias/kept-{n}"), kept.arn()).unwrap());
+    for n in 0..10 {
+        let key = kms.create_key(CreateKey::default().alias(format!("alias/gone-{n}"))).unwrap();
+        kms.create_alias(&format!("alias/also-gone-{n}"), key.arn()).unwrap();
+        kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
+    }
+    clock.advance_days(7);
+    let before = records_read(&kms);
+    encrypt(&kms, kept.arn(), b"x").unwrap();
+    let read = records_read(&kms) - before;
+    assert_eq!(aliases(&kms).len(), others, "the deleted keys' are gone");
+    read
+}
+
+#[test]
+fn the_deletion_of_a_key_reads_no_aliases_of_others() {
+    assert_eq!(read_by_a_sweep(0), read_by_a_sweep(300));
+}
+
+#[test]
+fn the_aliases_of_a_key_are_found_after_each_change_of_them_and_of_the_root_key() {
+    let (folder, clock) = (Folder::new(), TestClock::new());
+    let kms = folder.create_at(&clock);
+    let [gone, kept] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
+    for n in 0..6 {
+        kms.create_alias(&format!("alias/{n}"), gone.arn()).unwrap();
+    }
+    kms.update_alias("alias/0", kept.arn()).unwrap();
+    kms.delete_alias("alias/1").unwrap();
+    kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    kms.update_alias("alias/2", kept.arn()).unwrap();
+    kms.delete_alias("alias/3").unwrap();
+    kms.update_alias("alias/0", gone.arn()).unwrap();
+    kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+    clock.advance_days(7);
+    assert_eq!(aliases(&kms), [pair("alias/2", kept.arn())]);
+    assert!(rows(&folder, gone.key_id()).is_empty(), "no record of it is left");
+    // Not even one that only the next key of this name would meet.
+    for name in ["alias/0", "alias/1", "alias/3", "alias/4", "alias/5"] {
+        kms.create_alias(name, kept.arn()).unwrap();
+    }
+    assert_eq!(aliases(&kms).len(), 6);
 }

@@ -1,13 +1,16 @@
 //! Grants: made, bound to contexts, passed on, retired and revoked.
 
-use manila::testing::ready;
+use redb::ReadableDatabase;
+
+use manila::testing::{ready, records_read};
 use manila::{
     CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec,
-    Kms, KmsRequest, LocalKms,
+    Kms, KmsRequest, LocalKms, RootKey,
 };
 
 use crate::access::{ALICE, BOB, OWNER, ROLE, SESSION, allow, assert_refused, deny, policy, statement};
-use crate::{both, code, context, decrypt, encrypt};
+use crate::lifecycle::rows;
+use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
 const CAROL: &str = "arn:aws:iam::111122223333:user/carol";
 
@@ -373,4 +376,93 @@ fn a_key_has_at_most_a_thousand_grants_and_none_goes_by_an_alias() {
     assert_eq!(code(&kms.retire_grant("alias/a", &grants[0]).unwrap_err()), "NotFoundException");
     kms.retire_grant(key.arn(), &grants[0]).unwrap();
     kms.create_grant(key.arn(), grant()).unwrap();
+}
+
+#[test]
+fn a_call_reads_no_grants_of_others() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = key_of(&kms);
+    let pairs = context(&[]);
+    let read = |principal: &str, may: bool| {
+        let before = records_read(&kms);
+        assert_eq!(may_encrypt(&kms, principal, key.arn(), &pairs), may, "{principal}");
+        records_read(&kms) - before
+    };
+    let grant = |to: &str| {
+        let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        kms.create_grant(key.arn(), request).unwrap()
+    };
+    let without = read(BOB, false);
+    for n in 0..100 {
+        grant(&format!("arn:aws:iam::000000000000:role/r{n}"));
+    }
+    assert_eq!(read(BOB, false), without, "a stranger");
+    grant(ALICE);
+    assert_eq!(read(ALICE, true), without + 2, "one grant, and the record by which it is found");
+    grant(ROLE);
+    grant(SESSION);
+    assert_eq!(read(ROLE, true), without + 2, "a role");
+    assert_eq!(read(&SESSION.replace("i-1", "i-2"), true), without + 2, "a session by its role's");
+    assert_eq!(read(SESSION, true), without + 4, "a session by its role's and its own");
+    assert_eq!(read(BOB, false), without, "a stranger still");
+    // What no grant can allow reads none.
+    let before = records_read(&kms);
+    assert_refused(&kms.as_principal(ALICE).unwrap().disable_key(key.arn()).unwrap_err(), "not grantable");
+    assert!(records_read(&kms) - before <= without, "{} records", records_read(&kms) - before);
+}
+
+#[test]
+fn grants_are_found_and_removed_after_a_change_of_root_key() {
+    let (folder, clock) = (Folder::new(), TestClock::new());
+    let kms = folder.create_at(&clock);
+    let key = key_of(&kms);
+    let grant = |to: &str| {
+        let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        kms.create_grant(key.arn(), request).unwrap()
+    };
+    let (before, _) = (grant(ALICE), grant(ROLE));
+    kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    let after = grant(ALICE);
+    let pairs = context(&[]);
+    let may = |principal: &str| may_encrypt(&kms, principal, key.arn(), &pairs);
+    assert!(may(ALICE) && may(SESSION) && !may(BOB));
+    kms.revoke_grant(key.arn(), &before).unwrap();
+    assert!(may(ALICE));
+    kms.retire_grant(key.arn(), &after).unwrap();
+    assert!(!may(ALICE) && may(SESSION));
+    assert_eq!(rows(&folder, key.key_id()).len(), 4, "the key, its material, a grant and its grantee");
+    kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
+    clock.advance_days(7);
+    kms.purge().unwrap();
+    assert!(rows(&folder, key.key_id()).is_empty());
+}
+
+#[test]
+fn the_file_does_not_tell_to_whom_grants_are_nor_whose_aliases_are() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let keys: Vec<_> = (0..2).map(|_| key_of(&kms)).collect();
+    for key in &keys {
+        kms.create_grant(key.arn(), CreateGrant::to(ROLE).operation(GrantOperation::Encrypt)).unwrap();
+    }
+    kms.create_alias("alias/whose", keys[0].arn()).unwrap();
+    let hidden: Vec<_> = keys.iter().map(|key| row_ids(&folder, "grantees", key.key_id())).collect();
+    let grantee = |ids: &Vec<String>| ids[0].split('/').nth(2).unwrap().to_owned();
+    assert_ne!(grantee(&hidden[0]), grantee(&hidden[1]), "one principal has another name on each key");
+    let [of_alias] = row_ids(&folder, "key-aliases", keys[0].key_id()).try_into().unwrap();
+    assert!(!of_alias.contains("whose"), "{of_alias}");
+    let file = std::fs::read(folder.store()).unwrap();
+    for part in [ROLE, "role/app", "service/app"] {
+        assert!(!file.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
+    }
+}
+
+/// The ids of a table's rows that hold `part`, as the file has them.
+fn row_ids(folder: &Folder, table: &str, part: &str) -> Vec<String> {
+    let mode = redb::ConcurrencyMode::MultiWriter;
+    let database = redb::Builder::new().set_concurrency_mode(mode).open(folder.store()).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let table = transaction.open_table(redb::TableDefinition::<&str, &[u8]>::new(table)).unwrap();
+    let ids = table.range::<&str>(..).unwrap().map(|row| row.unwrap().0.value().to_owned());
+    ids.filter(|id| id.contains(part)).collect()
 }

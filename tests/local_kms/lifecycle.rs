@@ -10,13 +10,17 @@ use manila::{
 };
 use redb::{Builder, ConcurrencyMode, ReadableDatabase, TableDefinition};
 
+use crate::access::{OWNER, STRANGER, allow, policy};
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
 const OK: &str = "";
 const DISABLED: &str = "DisabledException";
 const INVALID: &str = "KMSInvalidStateException";
+const DENIED: &str = "AccessDeniedException";
 const UNSUPPORTED: &str = "UnsupportedOperationException";
 const MATERIAL: [u8; 32] = [7; 32];
+/// Where the replica of a primary key is.
+const EUROPE: &str = "eu-west-1";
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Principal":{"AWS":"arn:aws:iam::000000000000:root"},"Action":"kms:*","Resource":"*"}]}"#;
 
@@ -40,42 +44,61 @@ struct Subject {
     other: String,
 }
 
-/// An operation, and the error of it in each state: enabled, disabled, pending deletion, pending import.
+/// An operation, and the error of it in each state: enabled, disabled, pending deletion, pending import, a primary key
+/// that has a replica, and enabled where a principal of another account calls whom the policy allows everything.
 struct Row {
     name: &'static str,
     kind: Kind,
     call: fn(&LocalKms, &Subject) -> Result<(), Error>,
-    errors: [&'static str; 4],
+    errors: [&'static str; 6],
 }
 
-/// The table of the Developer Guide, "Key states of AWS KMS keys", and what it says of imported material.
+/// The table of the Developer Guide, "Key states of AWS KMS keys", what it says of imported material, and what "AWS KMS
+/// permissions" says of other accounts. On AWS the deletion of a primary key that has replicas can be scheduled: its
+/// state is then `PendingReplicaDeletion`, which there is not here.
 const TABLE: &[Row] = &[
-    row("CancelKeyDeletion", |kms, it| kms.cancel_key_deletion(&it.name), [INVALID, INVALID, OK, INVALID]),
-    row("CreateAlias", |kms, it| kms.create_alias("alias/new", &it.name), [OK, OK, INVALID, OK]),
-    row("CreateGrant", |kms, it| grant(kms, &it.name).map(drop), [OK, DISABLED, INVALID, INVALID]),
-    row("Decrypt", |kms, it| decrypt(kms, &it.name, &it.ciphertext).map(drop), [OK, DISABLED, INVALID, INVALID]),
-    row("DeleteAlias", |kms, it| kms.delete_alias(&it.alias), [OK; 4]),
+    row(
+        "CancelKeyDeletion",
+        |kms, it| kms.cancel_key_deletion(&it.name),
+        [INVALID, INVALID, OK, INVALID, INVALID, DENIED],
+    ),
+    row("CreateAlias", |kms, it| kms.create_alias("alias/new", &it.name), [OK, OK, INVALID, OK, OK, DENIED]),
+    row("CreateGrant", |kms, it| grant(kms, &it.name).map(drop), [OK, DISABLED, INVALID, INVALID, OK, OK]),
+    row(
+        "Decrypt",
+        |kms, it| decrypt(kms, &it.name, &it.ciphertext).map(drop),
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
+    ),
+    row("DeleteAlias", |kms, it| kms.delete_alias(&it.alias), [OK, OK, OK, OK, OK, DENIED]),
     Row {
         name: "DeleteImportedKeyMaterial",
         kind: Kind::Imported,
         call: |kms, it| kms.delete_imported_key_material(&it.name),
-        errors: [OK; 4],
+        errors: [OK, OK, OK, OK, OK, DENIED],
     },
-    row("DescribeKey", |kms, it| kms.describe_key(&it.name).map(drop), [OK; 4]),
-    row("DisableKey", |kms, it| kms.disable_key(&it.name), [OK, OK, INVALID, INVALID]),
-    row("DisableKeyRotation", |kms, it| kms.disable_key_rotation(&it.name), [OK, DISABLED, INVALID, UNSUPPORTED]),
-    row("EnableKey", |kms, it| kms.enable_key(&it.name), [OK, OK, INVALID, INVALID]),
-    row("EnableKeyRotation", |kms, it| kms.enable_key_rotation(&it.name), [OK, DISABLED, INVALID, UNSUPPORTED]),
+    row("DescribeKey", |kms, it| kms.describe_key(&it.name).map(drop), [OK; 6]),
+    row("DisableKey", |kms, it| kms.disable_key(&it.name), [OK, OK, INVALID, INVALID, OK, DENIED]),
+    row(
+        "DisableKeyRotation",
+        |kms, it| kms.disable_key_rotation(&it.name),
+        [OK, DISABLED, INVALID, UNSUPPORTED, OK, DENIED],
+    ),
+    row("EnableKey", |kms, it| kms.enable_key(&it.name), [OK, OK, INVALID, INVALID, OK, DENIED]),
+    row(
+        "EnableKeyRotation",
+        |kms, it| kms.enable_key_rotation(&it.name),
+        [OK, DISABLED, INVALID, UNSUPPORTED, OK, DENIED],
+    ),
     row(
         "EnableKeyRotation every 90 days",
         |kms, it| kms.enable_key_rotation_every(&it.name, 90),
-        [OK, DISABLED, INVALID, UNSUPPORTED],
+        [OK, DISABLED, INVALID, UNSUPPORTED, OK, DENIED],
     ),
-    row("Encrypt", |kms, it| encrypt(kms, &it.name, b"x").map(drop), [OK, DISABLED, INVALID, INVALID]),
+    row("Encrypt", |kms, it| encrypt(kms, &it.name, b"x").map(drop), [OK, DISABLED, INVALID, INVALID, OK, OK]),
     row(
         "GenerateDataKey",
         |kms, it| ready(kms.generate_data_key(KmsRequest::new(&it.name, &EncryptionContext::empty()), 32)).map(drop),
-        [OK, DISABLED, INVALID, INVALID],
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
     ),
     row(
         "GenerateDataKeyWithoutPlaintext",
@@ -83,71 +106,87 @@ const TABLE: &[Row] = &[
             let request = &EncryptionContext::empty();
             kms.generate_data_key_without_plaintext(KmsRequest::new(&it.name, request), 32).map(drop)
         },
-        [OK, DISABLED, INVALID, INVALID],
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
     ),
     Row {
         name: "GenerateMac",
         kind: Kind::Hmac,
         call: |kms, it| kms.generate_mac(&it.name, b"x").map(drop),
-        errors: [OK, DISABLED, INVALID, INVALID],
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
     },
-    row("GetKeyPolicy", |kms, it| kms.key_policy(&it.name).map(drop), [OK; 4]),
-    row("GetKeyRotationStatus", |kms, it| kms.key_rotation_status(&it.name).map(drop), [OK; 4]),
+    row("GetKeyPolicy", |kms, it| kms.key_policy(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
+    row("GetKeyRotationStatus", |kms, it| kms.key_rotation_status(&it.name).map(drop), [OK; 6]),
     Row {
         name: "ImportKeyMaterial",
         kind: Kind::Imported,
         call: |kms, it| kms.import_key_material(&it.name, &MATERIAL, None),
-        errors: [OK, OK, INVALID, OK],
+        errors: [OK, OK, INVALID, OK, OK, DENIED],
     },
-    row("ListGrants", |kms, it| kms.list_grants(&it.name).map(drop), [OK; 4]),
-    row("ListKeyRotations", |kms, it| kms.list_key_rotations(&it.name).map(drop), [OK; 4]),
-    row("ListResourceTags", |kms, it| kms.list_key_tags(&it.name).map(drop), [OK; 4]),
-    row("PutKeyPolicy", |kms, it| kms.put_key_policy(&it.name, POLICY), [OK; 4]),
-    row("PutKeyPolicy, locking out", |kms, it| kms.put_key_policy_that_may_lock_out_owner(&it.name, POLICY), [OK; 4]),
-    row("ReEncrypt from", |kms, it| re_encrypt(kms, it, &it.name, &it.other), [OK, DISABLED, INVALID, INVALID]),
+    row("ListGrants", |kms, it| kms.list_grants(&it.name).map(drop), [OK; 6]),
+    row("ListKeyRotations", |kms, it| kms.list_key_rotations(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
+    row("ListResourceTags", |kms, it| kms.list_key_tags(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
+    row("PutKeyPolicy", |kms, it| kms.put_key_policy(&it.name, POLICY), [OK, OK, OK, OK, OK, DENIED]),
+    row(
+        "PutKeyPolicy, locking out",
+        |kms, it| kms.put_key_policy_that_may_lock_out_caller(&it.name, POLICY),
+        [OK, OK, OK, OK, OK, DENIED],
+    ),
+    row("ReEncrypt from", |kms, it| re_encrypt(kms, it, &it.name, &it.other), [OK, DISABLED, INVALID, INVALID, OK, OK]),
     row(
         "ReEncrypt to",
         |kms, it| {
             let ciphertext = encrypt(kms, &it.other, b"x")?;
             re_encrypt(kms, &Subject { ciphertext, ..subject() }, &it.other, &it.name)
         },
-        [OK, DISABLED, INVALID, INVALID],
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
     ),
     Row {
         name: "ReplicateKey",
         kind: Kind::MultiRegion,
         call: |kms, it| kms.replicate_key(&it.name, "us-west-2").map(drop),
-        errors: [OK, DISABLED, INVALID, INVALID],
+        errors: [OK, DISABLED, INVALID, INVALID, OK, DENIED],
     },
-    row("RetireGrant", |kms, it| kms.retire_grant(&it.name, &it.grant), [OK; 4]),
-    row("RevokeGrant", |kms, it| kms.revoke_grant(&it.name, &it.grant), [OK; 4]),
-    row("RotateKeyOnDemand", |kms, it| kms.rotate_key_on_demand(&it.name), [OK, DISABLED, INVALID, UNSUPPORTED]),
-    row("ScheduleKeyDeletion", |kms, it| kms.schedule_key_deletion(&it.name).map(drop), [OK, OK, INVALID, OK]),
+    row("RetireGrant", |kms, it| kms.retire_grant(&it.name, &it.grant), [OK; 6]),
+    row("RevokeGrant", |kms, it| kms.revoke_grant(&it.name, &it.grant), [OK; 6]),
+    row(
+        "RotateKeyOnDemand",
+        |kms, it| kms.rotate_key_on_demand(&it.name),
+        [OK, DISABLED, INVALID, UNSUPPORTED, OK, DENIED],
+    ),
+    row(
+        "ScheduleKeyDeletion",
+        |kms, it| kms.schedule_key_deletion(&it.name).map(drop),
+        [OK, OK, INVALID, OK, INVALID, DENIED],
+    ),
     row(
         "ScheduleKeyDeletion in 7 days",
         |kms, it| kms.schedule_key_deletion_in(&it.name, 7).map(drop),
-        [OK, OK, INVALID, OK],
+        [OK, OK, INVALID, OK, INVALID, DENIED],
     ),
-    row("TagResource", |kms, it| kms.tag_key(&it.name, [("a", "b")]), [OK, OK, INVALID, OK]),
-    row("UntagResource", |kms, it| kms.untag_key(&it.name, ["a"]), [OK, OK, INVALID, OK]),
-    row("UpdateAlias to", |kms, it| kms.update_alias("alias/other", &it.name), [OK, OK, INVALID, OK]),
-    row("UpdateAlias from", |kms, it| kms.update_alias(&it.alias, &it.other), [OK; 4]),
-    row("UpdateKeyDescription", |kms, it| kms.update_key_description(&it.name, "new"), [OK, OK, INVALID, OK]),
+    row("TagResource", |kms, it| kms.tag_key(&it.name, [("a", "b")]), [OK, OK, INVALID, OK, OK, DENIED]),
+    row("UntagResource", |kms, it| kms.untag_key(&it.name, ["a"]), [OK, OK, INVALID, OK, OK, DENIED]),
+    row("UpdateAlias to", |kms, it| kms.update_alias("alias/other", &it.name), [OK, OK, INVALID, OK, OK, DENIED]),
+    row("UpdateAlias from", |kms, it| kms.update_alias(&it.alias, &it.other), [OK, OK, OK, OK, OK, DENIED]),
+    row(
+        "UpdateKeyDescription",
+        |kms, it| kms.update_key_description(&it.name, "new"),
+        [OK, OK, INVALID, OK, OK, DENIED],
+    ),
     Row {
         name: "UpdatePrimaryRegion",
         kind: Kind::MultiRegion,
-        call: |kms, it| kms.update_primary_region(&it.name, "eu-west-1"),
-        errors: [OK, DISABLED, INVALID, INVALID],
+        call: |kms, it| kms.update_primary_region(&it.name, EUROPE),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, DENIED],
     },
     Row {
         name: "VerifyMac",
         kind: Kind::Hmac,
         call: |kms, it| kms.verify_mac(&it.name, b"x", &it.mac),
-        errors: [OK, DISABLED, INVALID, INVALID],
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
     },
 ];
 
-const fn row(name: &'static str, call: fn(&LocalKms, &Subject) -> Result<(), Error>, errors: [&'static str; 4]) -> Row {
+const fn row(name: &'static str, call: fn(&LocalKms, &Subject) -> Result<(), Error>, errors: [&'static str; 6]) -> Row {
     Row { name, kind: Kind::Symmetric, call, errors }
 }
 
@@ -158,7 +197,7 @@ fn subject() -> Subject {
 
 fn grant(kms: &LocalKms, key: &str) -> Result<String, Error> {
     let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::DescribeKey);
-    kms.create_grant(key, grant)
+    kms.create_grant(key, grant.retiring_principal(STRANGER))
 }
 
 fn re_encrypt(kms: &LocalKms, it: &Subject, from: &str, to: &str) -> Result<(), Error> {
@@ -167,15 +206,17 @@ fn re_encrypt(kms: &LocalKms, it: &Subject, from: &str, to: &str) -> Result<(), 
 }
 
 /// Makes a key that can be used, and uses it. Its alias is `alias/subject`, and `alias/other` that of the other key.
-fn prepare(kms: &LocalKms, kind: Kind, imported: bool) -> (KeyMetadata, Subject) {
+fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (KeyMetadata, Subject) {
     for alias in kms.list_aliases().unwrap() {
         kms.delete_alias(&alias.name).unwrap();
     }
     let mut request = CreateKey::default().alias("alias/subject");
     match kind {
         Kind::Hmac => request = request.spec(KeySpec::Hmac256),
-        Kind::MultiRegion => request = request.multi_region(),
-        Kind::Symmetric | Kind::Imported => {}
+        Kind::Symmetric | Kind::Imported | Kind::MultiRegion => {}
+    }
+    if multi_region || kind == Kind::MultiRegion {
+        request = request.multi_region();
     }
     let imported = imported || kind == Kind::Imported;
     if imported {
@@ -196,29 +237,70 @@ fn prepare(kms: &LocalKms, kind: Kind, imported: bool) -> (KeyMetadata, Subject)
     (key, Subject { name, alias: "alias/subject".to_owned(), ciphertext, mac, grant, other })
 }
 
+/// What a key is when an operation of the table is called on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Case {
+    Of(KeyState),
+    PrimaryWithReplica,
+    AnotherAccount,
+}
+
+impl Case {
+    /// The columns of the table.
+    const ALL: [Self; 6] = [
+        Self::Of(KeyState::Enabled),
+        Self::Of(KeyState::Disabled),
+        Self::Of(KeyState::PendingDeletion),
+        Self::Of(KeyState::PendingImport),
+        Self::PrimaryWithReplica,
+        Self::AnotherAccount,
+    ];
+
+    fn state(self) -> KeyState {
+        if let Self::Of(state) = self { state } else { KeyState::Enabled }
+    }
+
+    /// Brings a key and the one beside it into the case, and returns who calls.
+    fn set(self, kms: &LocalKms, key: &str, other: &str) -> LocalKms {
+        match self {
+            Self::Of(KeyState::Disabled) => kms.disable_key(key).unwrap(),
+            Self::Of(KeyState::PendingDeletion) => drop(kms.schedule_key_deletion(key).unwrap()),
+            Self::Of(KeyState::PendingImport) => kms.delete_imported_key_material(key).unwrap(),
+            Self::AnotherAccount => {
+                let open = policy(&[allow(OWNER, &["*"]), allow(STRANGER, &["*"])]);
+                for key in [key, other] {
+                    kms.put_key_policy(key, &open).unwrap();
+                }
+                return kms.as_principal(STRANGER).unwrap();
+            }
+            _ => {}
+        }
+        kms.clone()
+    }
+}
+
 #[test]
-fn each_operation_is_allowed_in_the_states_that_aws_allows() {
-    let states = [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion, KeyState::PendingImport];
+fn each_operation_is_allowed_in_the_states_and_across_accounts_as_aws_allows_it() {
     for (kms, _, _folder) in both() {
         for row in TABLE {
-            for (state, expected) in states.into_iter().zip(row.errors) {
-                let (key, subject) = prepare(&kms, row.kind, state == KeyState::PendingImport);
-                if row.name == "UpdatePrimaryRegion" && state != KeyState::PendingDeletion {
-                    kms.replicate_key(key.arn(), "eu-west-1").unwrap();
+            for (case, expected) in Case::ALL.into_iter().zip(row.errors) {
+                let what = format!("{} of {case:?}", row.name);
+                let imported = case == Case::Of(KeyState::PendingImport);
+                let multi_region = case == Case::PrimaryWithReplica;
+                let (key, subject) = prepare(&kms, row.kind, imported, multi_region);
+                let moves = row.name == "UpdatePrimaryRegion" && case.state() != KeyState::PendingDeletion;
+                if moves || multi_region {
+                    kms.replicate_key(key.arn(), EUROPE).unwrap();
                 }
-                match state {
-                    KeyState::Disabled => kms.disable_key(key.arn()).unwrap(),
-                    KeyState::PendingDeletion => drop(kms.schedule_key_deletion(key.arn()).unwrap()),
-                    KeyState::PendingImport => kms.delete_imported_key_material(key.arn()).unwrap(),
-                    _ => {}
-                }
-                assert_eq!(kms.describe_key(key.arn()).unwrap().state(), state);
-                let done = (row.call)(&kms, &subject);
-                assert_eq!(done.as_ref().map_or_else(code, |()| OK), expected, "{} while {state:?}", row.name);
+                let caller = case.set(&kms, key.arn(), &subject.other);
+                let before = kms.describe_key(key.arn()).unwrap();
+                assert_eq!(before.state(), case.state(), "{what}");
+                let done = (row.call)(&caller, &subject);
+                assert_eq!(done.as_ref().map_or_else(code, |()| OK), expected, "{what}");
                 if let Err(error) = done {
                     let kind = if expected == UNSUPPORTED { ErrorKind::InvalidInput } else { ErrorKind::KeyRefused };
-                    assert_eq!(error.kind(), kind, "{} while {state:?}", row.name);
-                    assert_eq!(kms.describe_key(key.arn()).unwrap().state(), state, "{} changed it", row.name);
+                    assert_eq!(error.kind(), kind, "{what}");
+                    assert_eq!(kms.describe_key(key.arn()).unwrap(), before, "{what} changed it");
                 }
             }
         }
@@ -238,7 +320,7 @@ fn from_the_deadline_on_every_operation_behaves_as_deleted() {
         let memory = names.iter().skip(1).map(|name| (name, in_memory()));
         let all = both().into_iter().map(|case| (&names[0], case)).chain(memory);
         for (at, (kms, clock, _folder)) in all {
-            let (key, subject) = prepare(&kms, row.kind, false);
+            let (key, subject) = prepare(&kms, row.kind, false, false);
             kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
             clock.advance_days(7);
             let name = at(&key);
@@ -252,7 +334,7 @@ fn from_the_deadline_on_every_operation_behaves_as_deleted() {
 #[test]
 fn from_the_deadline_on_no_list_has_the_key() {
     for (kms, clock, _folder) in both() {
-        let (key, subject) = prepare(&kms, Kind::MultiRegion, false);
+        let (key, subject) = prepare(&kms, Kind::MultiRegion, false, false);
         let replica = kms.replicate_key(key.arn(), "eu-west-1").unwrap();
         let europe = kms.region("eu-west-1").unwrap();
         europe.create_alias("alias/replica", replica.arn()).unwrap();
@@ -464,9 +546,13 @@ fn the_next_write_removes_the_material_even_if_it_is_refused() {
         let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
         grant(&kms, key.arn()).unwrap();
         kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
-        assert_eq!(rows(&folder, key.key_id()).len(), 4, "the key, its material, a grant and a deadline");
+        assert_eq!(
+            rows(&folder, key.key_id()).len(),
+            6,
+            "the key, its material, an alias, a grant, its grantee, a deadline"
+        );
         clock.advance_days(7);
-        assert_eq!(rows(&folder, key.key_id()).len(), 4, "nothing runs by itself");
+        assert_eq!(rows(&folder, key.key_id()).len(), 6, "nothing runs by itself");
         let _ = write(&kms, key.arn());
         assert!(rows(&folder, key.key_id()).is_empty());
         assert!(rows(&folder, "alias/a").is_empty());
@@ -576,7 +662,7 @@ pub(crate) fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
     let database = Builder::new().set_concurrency_mode(ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
     let transaction = database.begin_read().unwrap();
     let mut found = Vec::new();
-    for table in ["keys", "materials", "aliases", "grants", "deadlines"] {
+    for table in ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines"] {
         let Ok(table) = transaction.open_table(TableDefinition::<&str, &[u8]>::new(table)) else { continue };
         let rows = table.range::<&str>(..).unwrap().map(Result::unwrap);
         found.extend(rows.filter(|(id, _)| id.value().contains(part)).map(|(_, row)| row.value().to_vec()));

@@ -212,7 +212,7 @@ fn the_last_region_takes_the_material_along() {
     europe.schedule_key_deletion_in(replica.arn(), 7).unwrap();
     clock.advance_days(7);
     kms.purge().unwrap();
-    assert_eq!(rows(&folder, key.key_id()).len(), 2, "the primary and the material");
+    assert_eq!(rows(&folder, key.key_id()).len(), 3, "the primary, its alias and the material");
     assert_eq!(rows(&folder, "alias/a").len(), 1, "the primary's");
     kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
     clock.advance_days(7);

@@ -127,8 +127,27 @@ fn rotations_are_listed_and_several_that_were_missed_are_one() {
         assert_eq!(newest(&kms, key.arn()), 3);
         let listed = kms.list_key_rotations(key.arn()).unwrap();
         let listed: Vec<_> = listed.iter().map(|rotation| (rotation.date, rotation.on_demand)).collect();
-        assert_eq!(listed, [(created + days(45), true), (created + days(270), false)]);
+        assert_eq!(listed, [(created + days(45), true), (created + days(315), false)]);
         assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(360)));
+    }
+}
+
+/// The list says under which material a ciphertext of a day is.
+#[test]
+fn a_late_rotation_is_dated_to_when_it_took_place_and_the_schedule_goes_on() {
+    for (kms, clock, _folder) in both() {
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        let created = clock.now();
+        kms.disable_key(key.arn()).unwrap();
+        clock.advance_days(140);
+        kms.enable_key(key.arn()).unwrap();
+        clock.advance_secs(60);
+        assert_eq!(newest(&kms, key.arn()), 2);
+        let [rotation] = kms.list_key_rotations(key.arn()).unwrap().try_into().unwrap();
+        assert_eq!(rotation.date, clock.now());
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(180)));
+        clock.advance_days(40);
+        assert_eq!(newest(&kms, key.arn()), 3);
     }
 }
 

@@ -5,19 +5,20 @@ use crate::error::{Error, Result, quoted};
 use crate::kms::local::LocalKms;
 use crate::kms::local::answer::{invalid, refused};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::{AccessRequest, Decision, Policy, owner};
+use crate::kms::local::policy::{AccessRequest, Decision, Policy, is_of_account};
 use crate::kms::local::record::grant;
 use crate::kms::local::record::key::Key;
 use crate::kms::local::store::Tables;
 
-/// What lets a caller do what he does.
+/// What permits a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Policy,
     Grant,
 }
 
-/// What permits an operation on a key: its policy, unless that denies; where it is silent, a grant.
+/// What permits an operation on a key: its policy, unless that denies; where it is silent, a grant. Neither can permit
+/// another account what AWS keeps for the key's own.
 pub(super) fn permission(
     kms: &LocalKms,
     tables: &impl Tables,
@@ -25,7 +26,10 @@ pub(super) fn permission(
     operation: Operation,
     context: Option<&EncryptionContext>,
 ) -> Result<Permission> {
-    match decide(key.record.policy.as_deref(), kms.account(), kms.principal(), &key.arn, operation, context)? {
+    if !operation.crosses_accounts() && !is_of_account(kms.principal(), kms.account()) {
+        return Err(denied(kms.principal(), operation, "nobody of another account may, whatever its policy says"));
+    }
+    match decide(kms, key, operation, context)? {
         Decision::Allowed => Ok(Permission::Policy),
         Decision::Denied => Err(denied(kms.principal(), operation, "its policy denies it")),
         Decision::Silent if grant::any_allows(tables, key, kms.principal(), operation, context)? => {
@@ -40,29 +44,32 @@ fn denied(principal: &str, operation: Operation, why: &str) -> Error {
     refused("AccessDeniedException", message)
 }
 
-fn decide(
-    policy: Option<&str>,
-    account: &str,
-    principal: &str,
-    key_arn: &str,
-    operation: Operation,
-    encryption_context: Option<&EncryptionContext>,
-) -> Result<Decision> {
-    let Some(policy) = policy else {
+fn decide(kms: &LocalKms, key: &Key, operation: Operation, context: Option<&EncryptionContext>) -> Result<Decision> {
+    let Some(json) = &key.record.policy else {
         // The policy of a key that was given none, without reading it each time.
-        return Ok(if principal == owner(account) { Decision::Allowed } else { Decision::Silent });
+        return Ok(if kms.is_owner() { Decision::Allowed } else { Decision::Silent });
     };
-    let request = AccessRequest { principal, action: operation.action(), key_arn, encryption_context };
-    Ok(Policy::parse(policy)?.decide(&request))
+    Ok(kms.shared.policies.parse(&key.arn, json)?.decide(&request(kms, &key.arn, operation, context)))
 }
 
-/// Fails if a policy is none, or if it keeps the owner from changing it and that was not asked for.
-pub(super) fn check_policy(policy: &str, account: &str, key_arn: &str, may_lock_out: bool) -> Result<()> {
-    let said = decide(Some(policy), account, &owner(account), key_arn, Operation::PutKeyPolicy, None)?;
-    if may_lock_out || matches!(said, Decision::Allowed) {
+fn request<'a>(
+    kms: &'a LocalKms,
+    key_arn: &'a str,
+    operation: Operation,
+    encryption_context: Option<&'a EncryptionContext>,
+) -> AccessRequest<'a> {
+    AccessRequest { principal: kms.principal(), action: operation.action(), key_arn, encryption_context }
+}
+
+/// Fails if this is not a policy, or if it keeps its caller from changing it again and that was not asked for.
+pub(super) fn check_policy(kms: &LocalKms, policy: &str, key_arn: &str, may_lock_out: bool) -> Result<()> {
+    let said = Policy::parse(policy)?.decide(&request(kms, key_arn, Operation::PutKeyPolicy, None));
+    if may_lock_out || said == Decision::Allowed {
         return Ok(());
     }
-    let message = "the policy would keep the owner of the account from changing it again: allow its root principal \
-                   kms:PutKeyPolicy";
+    let message = format!(
+        "the policy would keep its caller from changing it again: allow {} kms:PutKeyPolicy",
+        quoted(kms.principal())
+    );
     Err(invalid("MalformedPolicyDocumentException", message))
 }

@@ -8,6 +8,7 @@
 mod recorder;
 mod subject;
 
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -111,8 +112,8 @@ impl LocalKms {
         let mut done = call.pass(subject, &work);
         let due = std::mem::take(&mut call.due);
         if call.late || !due.is_empty() {
-            match self.settle(call.now, &due) {
-                Ok(_) => done = call.pass(subject, &work),
+            match self.settle_for_reader(call.now, &due) {
+                Ok(()) => done = call.pass(subject, &work),
                 // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
                 Err(error) if !due.is_empty() => done = done.and(Err(error)),
                 Err(_) => {}
@@ -171,9 +172,25 @@ impl LocalKms {
         call.conclude(done)
     }
 
+    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation is due
+    /// for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
+    pub(super) fn settle_for_reader(&self, now: u64, key_ids: &[String]) -> Result<()> {
+        let settling =
+            if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
+        let Some(settling) = settling else { return Ok(()) };
+        if self.shared.store.read(|tables| overdue::is_left(tables, now, key_ids))? {
+            self.settle_in(settling, now, key_ids)?;
+        }
+        Ok(())
+    }
+
     /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
     /// keys.
     pub(super) fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
+        self.settle_in(self.shared.settling.begin(), now, key_ids)
+    }
+
+    fn settle_in(&self, settling: MutexGuard<'_, ()>, now: u64, key_ids: &[String]) -> Result<usize> {
         let mut recorder = Recorder::new(self);
         let done = self.shared.store.write(|tables| {
             let now = now.max(tables.time());
@@ -182,6 +199,8 @@ impl LocalKms {
             swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now))?;
             Ok(swept.len())
         });
+        // A subscriber that is told may call the KMS, and find something overdue.
+        drop(settling);
         recorder.tell();
         done
     }

@@ -3,6 +3,8 @@
 //! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
 //! after it, or the first call that meets it, does the work for good.
 
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
 use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::call::Recorder;
@@ -11,7 +13,7 @@ use crate::kms::local::operation::Operation;
 use crate::kms::local::place::{Place, row};
 use crate::kms::local::record::alias;
 use crate::kms::local::record::grant;
-use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
+use crate::kms::local::record::key::{Key, KeyRecord, MaterialRecord};
 use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What happens at a deadline.
@@ -46,12 +48,62 @@ impl Deadline {
     }
 }
 
+/// Held by the call that does what is overdue, so that the others of a handle do not queue behind it for the writer.
+#[derive(Debug, Default)]
+pub(super) struct Settling(Mutex<()>);
+
+impl Settling {
+    pub(super) fn begin(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins, unless another call is at it.
+    pub(super) fn try_begin(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
 /// Whether something is past its deadline that [`sweep`] would remove.
 pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     match tables.first_ids(Table::Deadlines, "", 1)?.first() {
         Some(first) => Ok(parse(first)?.0 <= now),
         None => Ok(false),
     }
+}
+
+/// Whether there is anything that [`sweep`] would remove, or one of these keys that [`rotate`] would rotate.
+pub(super) fn is_left(tables: &impl Tables, now: u64, key_ids: &[String]) -> Result<bool> {
+    if is_any(tables, now)? {
+        return Ok(true);
+    }
+    for key_id in key_ids {
+        if let Some(material) = tables.get::<MaterialRecord>(Table::Materials, key_id)?
+            && due_rotation(tables, key_id, &material, now)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the regions from a key in which it is past its deadline and not removed yet.
+pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u64) -> Result<()> {
+    if key.material.regions.len() < 2 || !is_any(tables, now)? {
+        return Ok(());
+    }
+    let mut left = Vec::with_capacity(key.material.regions.len());
+    for region in std::mem::take(&mut key.material.regions) {
+        let record: KeyRecord = tables.get(Table::Keys, &row(&region, &key.id))?.ok_or_else(damaged)?;
+        if record.deletion.is_none_or(|deadline| deadline > now) {
+            left.push(region);
+        }
+    }
+    key.material.regions = left;
+    Ok(())
 }
 
 /// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
@@ -111,7 +163,7 @@ fn forget_material(tables: &mut Writing<'_>, key_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// When a key was due to be rotated last, if it was not and its primary is enabled.
+/// The time at which a key was due to be rotated last, if it was not and its primary is enabled.
 pub(super) fn due_rotation(
     tables: &impl Tables,
     key_id: &str,
@@ -127,7 +179,7 @@ pub(super) fn due_rotation(
     let primary = material.regions.first().ok_or_else(damaged)?;
     let record: Option<KeyRecord> = tables.get(Table::Keys, &row(primary, key_id))?;
     let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
-    // Of several that were missed only the last one matters: nothing was encrypted in between.
+    // Several that were missed are made up for by one.
     Ok(usable.then(|| material.rotation_base.saturating_add(periods.saturating_mul(period))))
 }
 
@@ -141,10 +193,105 @@ pub(super) fn rotate(
 ) -> Result<()> {
     let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
     let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
+    // The schedule goes on as if this had been done in time; the new material is of the time that it was made at.
     material.rotation_base = due;
-    material.renew(due, false)?;
+    material.renew(now, false)?;
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
     let place = Place { region: primary, account: kms.account() };
     recorder.write_own(Operation::RotateKey, &place.key_arn(key_id), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::context::EncryptionContext;
+    use crate::error::ErrorKind;
+    use crate::kms::local::record::key::{CreateKey, KeyMetadata};
+    use crate::kms::{Kms, KmsCiphertext, KmsRequest};
+    use crate::testing::ready;
+
+    #[derive(Clone, Debug, Default)]
+    struct Days(Arc<AtomicU64>);
+
+    impl Clock for Days {
+        fn now(&self) -> SystemTime {
+            UNIX_EPOCH + Duration::from_hours(24 * (20_000 + self.0.load(Ordering::SeqCst)))
+        }
+    }
+
+    fn in_memory() -> (LocalKms, Days) {
+        let days = Days::default();
+        (LocalKms::builder().clock(days.clone()).in_memory().unwrap(), days)
+    }
+
+    fn encrypt(kms: &LocalKms, key: &KeyMetadata) -> Result<KmsCiphertext> {
+        ready(kms.encrypt(KmsRequest::new(key.arn(), &EncryptionContext::empty()), b"x"))
+    }
+
+    #[test]
+    fn a_key_whose_rotation_is_due_and_fails_is_not_used() {
+        let (kms, days) = in_memory();
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        assert!(encrypt(&kms, &key).is_ok());
+        // There is no number for more material.
+        let exhaust = |tables: &mut Writing<'_>| {
+            let mut material: MaterialRecord = tables.get(Table::Materials, key.key_id())?.ok_or_else(damaged)?;
+            material.materials[0].id = u32::MAX;
+            tables.put(Table::Materials, key.key_id(), &material)
+        };
+        kms.shared.store.write(exhaust).unwrap();
+        assert!(encrypt(&kms, &key).is_ok(), "until then");
+        days.0.store(90, Ordering::SeqCst);
+        for error in [
+            encrypt(&kms, &key).unwrap_err(),
+            ready(kms.generate_data_key(KmsRequest::new(key.arn(), &EncryptionContext::empty()), 32)).unwrap_err(),
+            kms.list_key_rotations(key.arn()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+        }
+        assert!(kms.describe_key(key.arn()).is_ok(), "what needs no new material goes on");
+    }
+
+    #[test]
+    fn calls_that_read_do_not_wait_for_the_one_that_removes_what_is_late() {
+        let (kms, days) = in_memory();
+        let kept = kms.create_key(CreateKey::default().multi_region()).unwrap();
+        let gone = kms.replicate_key(kept.arn(), "eu-west-1").unwrap();
+        let europe = kms.region("eu-west-1").unwrap();
+        europe.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+        days.0.store(7, Ordering::SeqCst);
+        let left = || kms.shared.store.read(|tables| tables.ids(Table::Deadlines, "")).unwrap().len();
+        let settling = kms.shared.settling.begin();
+        // They would hang here; what is late is gone for them all the same.
+        assert!(encrypt(&kms, &kept).is_ok());
+        assert!(europe.describe_key(gone.arn()).is_err() && europe.list_keys().unwrap().is_empty());
+        assert!(kms.describe_key(kept.arn()).unwrap().replica_regions().is_empty());
+        assert!(kms.list_keys().unwrap()[0].replica_regions().is_empty());
+        assert_eq!(left(), 1);
+        drop(settling);
+        assert!(encrypt(&kms, &kept).is_ok());
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn who_waited_for_another_to_do_what_is_overdue_writes_nothing() {
+        let (kms, days) = in_memory();
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        days.0.store(90, Ordering::SeqCst);
+        let now = 24 * 60 * 60 * 1000 * 20_090;
+        let due = [key.key_id().to_owned()];
+        let noted = || kms.shared.store.read(|tables| Ok(tables.time())).unwrap();
+        kms.settle_for_reader(now, &due).unwrap();
+        assert_eq!(noted(), now);
+        // A write would note the time.
+        kms.settle_for_reader(now + 1, &due).unwrap();
+        assert_eq!(noted(), now);
+        assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 1);
+    }
 }

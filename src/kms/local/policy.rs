@@ -14,9 +14,9 @@
 //!
 //! # Where AWS differs
 //!
-//! - There are no IAM policies here that an account could hand its leave on with. An account as a principal is its
-//!   owner (`arn:aws:iam::111122223333:root`) alone, in `Allow` and in `Deny`. To name everyone of an account, take the
-//!   principal `*` with a condition on `kms:CallerAccount`.
+//! - There are no IAM policies here that an account could hand its permissions on with. In `Allow` an account as a
+//!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on AWS.
+//!   To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
 //! - The path of a role is unknown in a session of it. `aws:PrincipalArn` of a session is the role's ARN without path.
 //! - A request whose encryption context has several keys that differ only in case can mean any of them to
 //!   `kms:EncryptionContext:KEY`, whose `KEY` AWS matches without regard to case. `Allow` then needs every one of the
@@ -29,6 +29,7 @@
 //! and "AWS KMS condition keys".
 
 mod action;
+mod cache;
 mod condition;
 mod document;
 mod json;
@@ -42,7 +43,8 @@ use crate::kms::local::answer::invalid;
 use condition::Condition;
 use principal::{Identity, Principal};
 
-pub(super) use principal::{check_principal, means, owner};
+pub(super) use cache::PolicyCache;
+pub(super) use principal::{check_principal, index_name, index_names_of, is_of_account, means, owner};
 
 /// A key policy, read and understood whole.
 #[derive(Clone, Debug)]
@@ -91,7 +93,8 @@ impl Policy {
         let Ok(caller) = Identity::parse(request.principal) else {
             return Decision::Denied;
         };
-        let speaks = |effect| self.statements.iter().any(|s| s.effect == effect && s.covers(&caller, request));
+        let action = request.action.to_ascii_lowercase();
+        let speaks = |effect| self.statements.iter().any(|s| s.effect == effect && s.covers(&caller, &action, request));
         if speaks(Effect::Deny) {
             Decision::Denied
         } else if speaks(Effect::Allow) {
@@ -121,10 +124,10 @@ struct Statement {
 }
 
 impl Statement {
-    fn covers(&self, caller: &Identity, request: &AccessRequest<'_>) -> bool {
-        let action = request.action.to_ascii_lowercase();
-        self.principals.iter().any(|principal| principal.is(caller))
-            && self.actions.iter().any(|wanted| pattern::matches(wanted, &action))
+    /// Whether the statement is about a request. `action` is the request's in lower case.
+    fn covers(&self, caller: &Identity, action: &str, request: &AccessRequest<'_>) -> bool {
+        self.principals.iter().any(|principal| principal.is(self.effect, caller))
+            && self.actions.iter().any(|wanted| pattern::matches(wanted, action))
             && self.resources.iter().any(|wanted| pattern::matches(wanted, request.key_arn))
             && self.conditions.iter().all(|condition| condition.holds(self.effect, caller, request))
     }

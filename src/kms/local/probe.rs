@@ -1,4 +1,5 @@
-//! Ways in for fuzzers: arbitrary bytes as each thing that the embedded KMS decodes (feature `testing`).
+//! Ways in for fuzzers, arbitrary bytes as each thing that the embedded KMS decodes, and counts of its work for tests
+//! (feature `testing`).
 
 use crate::context::EncryptionContext;
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::kms::local::record::audit::AuditRecord;
 use crate::kms::local::record::grant::GrantRecord;
 use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
 use crate::kms::local::root_key::RootKey;
-use crate::kms::local::store::{Store, damaged, from_cbor};
+use crate::kms::local::store::{Seal, Store, damaged, from_cbor};
 
 /// Opens bytes as the file of an embedded KMS.
 ///
@@ -42,6 +43,18 @@ pub fn read_record(bytes: &[u8]) -> usize {
 pub fn read_ciphertext(bytes: &[u8]) -> Result<()> {
     let read = blob::parse(bytes)?;
     if read.to_bytes()? == bytes { Ok(()) } else { Err(damaged()) }
+}
+
+/// Returns how many records the store of a handle has opened since its root key was given.
+#[must_use]
+pub fn records_read(kms: &LocalKms) -> u64 {
+    kms.shared.store.with_seal(Seal::opened)
+}
+
+/// Returns how many key policies a handle and its clones have parsed to decide by them.
+#[must_use]
+pub fn policies_parsed(kms: &LocalKms) -> u64 {
+    kms.shared.policies.parsed()
 }
 
 /// Reads a key policy and puts a request to it.

@@ -44,20 +44,35 @@ pub(super) enum Table {
     Keys,
     Materials,
     Aliases,
+    /// The aliases of each key.
+    KeyAliases,
     Grants,
+    /// The grants of each grantee on a key.
+    Grantees,
     Deadlines,
     Audit,
 }
 
 impl Table {
-    const ALL: [Self; 6] = [Self::Keys, Self::Materials, Self::Aliases, Self::Grants, Self::Deadlines, Self::Audit];
+    const ALL: [Self; 8] = [
+        Self::Keys,
+        Self::Materials,
+        Self::Aliases,
+        Self::KeyAliases,
+        Self::Grants,
+        Self::Grantees,
+        Self::Deadlines,
+        Self::Audit,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",
             Self::Materials => "materials",
             Self::Aliases => "aliases",
+            Self::KeyAliases => "key-aliases",
             Self::Grants => "grants",
+            Self::Grantees => "grantees",
             Self::Deadlines => "deadlines",
             Self::Audit => "audit",
         }

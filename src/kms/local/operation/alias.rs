@@ -7,8 +7,7 @@ use crate::kms::local::audit::Details;
 use crate::kms::local::call::{OnAlias, OnKey, Owner, Retargeting};
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::record::alias::{AliasRecord, of_region, put_new};
-use crate::kms::local::store::Table;
+use crate::kms::local::record::alias::{of_region, put_new, remove, retarget};
 
 /// An alias and the key it names. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl LocalKms {
                 let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
                 return Err(invalid("ValidationException", message));
             }
-            tables.put(Table::Aliases, &self.place().row(alias), &AliasRecord { key_id: new.id })
+            retarget(tables, &self.place(), alias, &new.id)
         })
     }
 
@@ -60,7 +59,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
         self.write(Operation::DeleteAlias, &OnAlias(alias), Details::new(), |tables, _, _| {
-            tables.remove(Table::Aliases, &self.place().row(alias))
+            remove(tables, &self.place(), alias)
         })
     }
 

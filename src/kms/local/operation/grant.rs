@@ -10,12 +10,11 @@ use crate::kms::local::call::{Answer, OnKey, PassingOn, Retiring};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::policy::check_principal;
 use crate::kms::local::record::grant::{
-    CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, grant_row, load, of_key,
+    CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, count, of_key, put_new, remove,
 };
 use crate::kms::local::record::key::{Key, KeySpec};
-use crate::kms::local::store::{Table, Tables};
 
-/// The most grants on a key. Each call that a key's policy is silent on looks at all of them.
+/// The most grants on a key. Listing them reads all, and one more counts them.
 const MAX_GRANTS: usize = 1000;
 
 impl LocalKms {
@@ -38,12 +37,12 @@ impl LocalKms {
                 let message = "a grant that is passed on allows no more than one's own";
                 return Err(refused("AccessDeniedException", message));
             }
-            if tables.ids(Table::Grants, &grant_row(&key, ""))?.len() >= MAX_GRANTS {
+            if count(tables, &key)? >= MAX_GRANTS {
                 let message = format!("a key has at most {MAX_GRANTS} grants: revoke or retire some");
                 return Err(invalid("LimitExceededException", message));
             }
             let id = crypto::hex(&crypto::random_array::<32>()?);
-            tables.put(Table::Grants, &grant_row(&key, &id), &grant)?;
+            put_new(tables, &key, &id, &grant)?;
             Ok(GrantId(id))
         });
         made.map(|GrantId(id)| id)
@@ -66,8 +65,7 @@ impl LocalKms {
     pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
         let request = Details::new().text("grantId", grant_id);
         self.write(Operation::RevokeGrant, &OnKey::new(key_id), request, |tables, key, _| {
-            load(tables, &key, grant_id)?;
-            tables.remove(Table::Grants, &grant_row(&key, grant_id))
+            remove(tables, &key, grant_id)
         })
     }
 
@@ -79,9 +77,7 @@ impl LocalKms {
     /// of these.
     pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
         let subject = Retiring { key: key_id, grant: grant_id };
-        self.write(Operation::RetireGrant, &subject, Details::new(), |tables, key, _| {
-            tables.remove(Table::Grants, &grant_row(&key, grant_id))
-        })
+        self.write(Operation::RetireGrant, &subject, Details::new(), |tables, key, _| remove(tables, &key, grant_id))
     }
 }
 

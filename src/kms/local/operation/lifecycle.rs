@@ -17,7 +17,7 @@ use crate::kms::local::clock::{days_after, from_millis};
 use crate::kms::local::lookup::{self, put};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::operation::rotation::{self, check_can_rotate};
-use crate::kms::local::overdue::Deadline;
+use crate::kms::local::overdue::{self, Deadline};
 use crate::kms::local::record::alias;
 use crate::kms::local::record::key::{CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
 use crate::kms::local::store::{Table, Tables};
@@ -34,8 +34,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
-    /// no alias name, if description, tags or rotation period break AWS's rules, or if the policy is no policy or
-    /// locks the owner out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// no alias name, if description, tags or rotation period break AWS's rules, or if the policy is not one or
+    /// locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
         self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
@@ -48,7 +48,7 @@ impl LocalKms {
             let id = new_id(request.multi_region)?;
             let arn = self.place().key_arn(&id);
             if let Some(policy) = &request.policy {
-                access::check_policy(policy, self.account(), &arn, request.may_lock_out)?;
+                access::check_policy(self, policy, &arn, request.may_lock_out)?;
             }
             let material = match request.origin {
                 KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, false)?],
@@ -89,12 +89,10 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key (`NotFoundException`), or the
     /// caller may not.
     pub fn describe_key(&self, key_id: &str) -> Result<KeyMetadata> {
-        self.read(
-            Operation::DescribeKey,
-            &OnKey::new(key_id),
-            Details::new(),
-            |_, key, call| Ok(key.metadata(call.now)),
-        )
+        self.read(Operation::DescribeKey, &OnKey::new(key_id), Details::new(), |tables, mut key, call| {
+            overdue::forget_deleted_regions(tables, &mut key, call.now)?;
+            Ok(key.metadata(call.now))
+        })
     }
 
     /// All keys of the region, in the order of their ids. For the owner alone.
@@ -109,9 +107,13 @@ impl LocalKms {
             let mut keys = Vec::new();
             for row in tables.ids(Table::Keys, &prefix)? {
                 let id = row.strip_prefix(&prefix).unwrap_or_default();
-                keys.extend(lookup::load(tables, &place, id)?.filter(|key| !key.is_deleted(call.now)));
+                let Some(mut key) = lookup::load(tables, &place, id)?.filter(|key| !key.is_deleted(call.now)) else {
+                    continue;
+                };
+                overdue::forget_deleted_regions(tables, &mut key, call.now)?;
+                keys.push(key.metadata(call.now));
             }
-            Ok(keys.iter().map(|key| key.metadata(call.now)).collect())
+            Ok(keys)
         })
     }
 

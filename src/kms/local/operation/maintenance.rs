@@ -9,6 +9,7 @@ use crate::kms::local::builder::LocalKmsBuilder;
 use crate::kms::local::call::Owner;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::record::audit::remember_key;
+use crate::kms::local::record::{alias, grant};
 use crate::kms::local::root_key::RootKey;
 
 impl LocalKms {
@@ -64,6 +65,8 @@ impl LocalKms {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
             self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
+                alias::index_anew(tables)?;
+                grant::index_anew(tables)?;
                 call.succeeds(&())?;
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.

@@ -9,7 +9,7 @@ use crate::kms::local::operation::Operation;
 use crate::kms::local::policy::owner;
 
 impl LocalKms {
-    /// The policy of a key, in AWS's JSON: the one it was given, or the one that all keys start with.
+    /// Returns the policy of a key, in AWS's JSON: the one it was given, or the one that all keys start with.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
@@ -27,29 +27,43 @@ impl LocalKms {
 
     /// Gives a key another policy, in AWS's JSON, from the next call on.
     ///
-    /// What is not implemented here is refused by name, never ignored.
+    /// A part of AWS's policy language is implemented, and the rest is refused by name, never ignored:
+    ///
+    /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource` and
+    ///   `Condition`.
+    /// - Principals: `*`, and under `AWS` accounts, users, roles and sessions of roles.
+    /// - Condition operators: `StringEquals`, `StringLike`, their negations and `Bool`, each also with `ForAllValues:`
+    ///   and `ForAnyValue:`; `Null`.
+    /// - Condition keys: `kms:EncryptionContext:KEY`, `kms:EncryptionContextKeys`, `kms:ViaService`,
+    ///   `kms:CallerAccount` and `aws:PrincipalArn`.
+    ///
+    /// An account (its id, or the ARN of its root) in a `Deny` is everyone in it. In an `Allow` it is its owner alone:
+    /// there are no IAM policies here by which an account hands its permissions on. `aws:PrincipalArn` of a session is
+    /// its role's ARN without the role's path. Principals of other accounts can be allowed what AWS allows across
+    /// accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and grants; all else is refused them whatever the
+    /// policy says.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if it is no
-    /// policy, holds what is not implemented, or keeps the owner from changing it again;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if it is not a
+    /// policy, holds what is not implemented, or does not allow the caller to call `PutKeyPolicy` again;
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn put_key_policy(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, false)
     }
 
-    /// [`put_key_policy`](Self::put_key_policy), also if the policy keeps even the owner from changing it again: then
-    /// nobody ever may.
+    /// Does the same as [`put_key_policy`](Self::put_key_policy), also if the policy does not allow the caller to change
+    /// it again. If it allows nobody to, nobody ever can.
     ///
     /// # Errors
     /// As there, but for the lockout.
-    pub fn put_key_policy_that_may_lock_out_owner(&self, key_id: &str, json: &str) -> Result<()> {
+    pub fn put_key_policy_that_may_lock_out_caller(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, true)
     }
 
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
         self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
-            check_policy(json, self.account(), &key.arn, may_lock_out)?;
+            check_policy(self, json, &key.arn, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
             Ok(())
         })

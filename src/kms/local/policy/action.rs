@@ -81,10 +81,19 @@ pub(super) fn parse(action: &str) -> Result<String, String> {
     if service != SERVICE {
         return Err(format!("the action {} is none of kms: a key's policy is about nothing else", quoted(action)));
     }
-    if !ACTIONS.iter().any(|known| pattern::matches(name, &known.to_ascii_lowercase())) {
+    if !exists(name) {
         return Err(format!("the action {} does not exist in AWS KMS", quoted(action)));
     }
     Ok(lower)
+}
+
+/// Whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies are long.
+fn exists(name: &str) -> bool {
+    if pattern::has_wildcard(name) {
+        ACTIONS.iter().any(|known| pattern::matches(name, &known.to_ascii_lowercase()))
+    } else {
+        ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
 }
 
 #[cfg(test)]

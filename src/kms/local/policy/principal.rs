@@ -3,8 +3,11 @@
 use crate::error::{Result, quoted};
 use crate::kms::local::answer::invalid;
 
+use super::Effect;
 use super::pattern::has_wildcard;
 
+/// The partition of every key.
+const PARTITION: &str = "aws";
 /// Digits of an account's id.
 const ACCOUNT_LEN: usize = 12;
 /// AWS's limits for names and paths of users and roles.
@@ -16,7 +19,11 @@ const MAX_PATH_LEN: usize = 512;
 /// # Errors
 /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`InvalidArnException`) if it is none.
 pub(in crate::kms::local) fn check_principal(arn: &str) -> Result<()> {
-    Identity::parse(arn).map(|_| ()).map_err(|message| invalid("InvalidArnException", message))
+    parse(arn).map(drop)
+}
+
+fn parse(arn: &str) -> Result<Identity> {
+    Identity::parse(arn).map_err(|message| invalid("InvalidArnException", message))
 }
 
 /// Whether a principal means a caller, both by their ARNs. A role means its sessions too.
@@ -25,9 +32,33 @@ pub(in crate::kms::local) fn means(principal: &str, caller: &str) -> bool {
     principal.means(&caller)
 }
 
+/// The name by which grants to a principal are found: its ARN, but for a role without its path, which its sessions do
+/// not know.
+///
+/// # Errors
+/// As [`check_principal`].
+pub(in crate::kms::local) fn index_name(principal: &str) -> Result<String> {
+    Ok(parse(principal)?.index_name())
+}
+
+/// The names by which all grants are found that [mean](means) a caller, and maybe some others.
+///
+/// # Errors
+/// As [`check_principal`].
+pub(in crate::kms::local) fn index_names_of(caller: &str) -> Result<Vec<String>> {
+    let caller = parse(caller)?;
+    let role = matches!(caller.kind, Kind::Session { .. }).then(|| caller.principal_arn());
+    Ok(role.into_iter().chain([caller.index_name()]).collect())
+}
+
+/// Whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
+pub(in crate::kms::local) fn is_of_account(principal: &str, account: &str) -> bool {
+    Identity::parse(principal).is_ok_and(|identity| identity.partition == PARTITION && identity.account == account)
+}
+
 /// The principal that owns an account, and its keys.
 pub(in crate::kms::local) fn owner(account: &str) -> String {
-    format!("arn:aws:iam::{account}:root")
+    format!("arn:{PARTITION}:iam::{account}:root")
 }
 
 /// Whom a statement means.
@@ -47,11 +78,15 @@ impl Principal {
         identity.map(Self::One)
     }
 
-    /// Whether the statement means `caller`. A role means its sessions too.
-    pub(super) fn is(&self, caller: &Identity) -> bool {
-        match self {
-            Self::Anyone => true,
-            Self::One(identity) => identity.means(caller),
+    /// Whether a statement of this effect means `caller`. A role means its sessions too.
+    ///
+    /// An account that is denied something is everyone in it. One that is allowed something may hand that on by IAM
+    /// policies on AWS; there are none here, so `Allow` means its owner alone.
+    pub(super) fn is(&self, effect: Effect, caller: &Identity) -> bool {
+        match (self, effect) {
+            (Self::Anyone, _) => true,
+            (Self::One(Identity { account, kind: Kind::Root, .. }), Effect::Deny) => *account == caller.account,
+            (Self::One(identity), _) => identity.means(caller),
         }
     }
 }
@@ -113,6 +148,16 @@ impl Identity {
             return false;
         };
         (&self.partition, &self.account) == (&caller.partition, &caller.account) && last_part(path) == role
+    }
+
+    fn index_name(&self) -> String {
+        let resource = match &self.kind {
+            Kind::Root => "root".to_owned(),
+            Kind::User(name) => format!("user/{name}"),
+            Kind::Role(name) => format!("role/{}", last_part(name)),
+            Kind::Session { role, name } => format!("assumed-role/{role}/{name}"),
+        };
+        format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
     }
 
     /// The value of `aws:PrincipalArn`: for a session, the ARN of its role.
@@ -181,7 +226,7 @@ mod tests {
     const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/app/i-1";
 
     #[test]
-    fn a_principal_means_itself_and_a_role_its_sessions() {
+    fn a_principal_means_itself_a_role_its_sessions_and_an_account_in_a_denial_everyone_in_it() {
         let callers = [
             ROOT,
             USER,
@@ -198,25 +243,52 @@ mod tests {
             "arn:aws:iam::111122223333:user/app",
             "arn:aws:iam::111122223333:user/Alice",
         ];
-        // The callers whom each means, by their places above.
-        let table: [(&str, &[usize]); 11] = [
-            ("*", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]),
-            (ROOT, &[0]),
-            ("111122223333", &[0]),
-            ("444455556666", &[10]),
-            (USER, &[1]),
-            ("arn:aws:iam::111122223333:user/team/alice", &[2]),
-            (ROLE, &[3, 5, 6]),
-            (ROLE_WITH_PATH, &[4, 5, 6]),
-            (SESSION, &[5]),
-            ("arn:aws-cn:iam::111122223333:role/app", &[9]),
-            ("arn:aws:iam::111122223333:role/i-1", &[]),
+        // The callers whom each means in `Allow` and in `Deny`, by their places above.
+        let everyone: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+        let of_the_account: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13];
+        let same = |principal, meant| (principal, meant, meant);
+        let table: [(&str, &[usize], &[usize]); 11] = [
+            same("*", everyone),
+            (ROOT, &[0], of_the_account),
+            ("111122223333", &[0], of_the_account),
+            ("444455556666", &[10], &[8, 10]),
+            same(USER, &[1]),
+            same("arn:aws:iam::111122223333:user/team/alice", &[2]),
+            same(ROLE, &[3, 5, 6]),
+            same(ROLE_WITH_PATH, &[4, 5, 6]),
+            same(SESSION, &[5]),
+            same("arn:aws-cn:iam::111122223333:role/app", &[9]),
+            same("arn:aws:iam::111122223333:role/i-1", &[]),
         ];
-        for (principal, expected) in table {
-            let principal = Principal::parse(principal).unwrap();
-            let is = |caller: &str| principal.is(&Identity::parse(caller).unwrap());
-            let meant: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
-            assert_eq!(meant, expected, "{principal:?}");
+        for (name, allowed, denied) in table {
+            let principal = Principal::parse(name).unwrap();
+            for (effect, expected) in [(Effect::Allow, allowed), (Effect::Deny, denied)] {
+                let is = |caller: &str| principal.is(effect, &Identity::parse(caller).unwrap());
+                let meant: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
+                assert_eq!(meant, expected, "{effect:?} {name}");
+            }
+            // Grants to a principal are found for every caller that it means.
+            let Principal::One(identity) = principal else { continue };
+            for caller in callers.iter().filter(|caller| means(&arn_of(name), caller)) {
+                assert!(index_names_of(caller).unwrap().contains(&identity.index_name()), "{name} {caller}");
+            }
+        }
+    }
+
+    fn arn_of(principal: &str) -> String {
+        if is_account(principal) { owner(principal) } else { principal.to_owned() }
+    }
+
+    #[test]
+    fn a_principal_is_of_one_account_in_one_partition() {
+        for (principal, account, expected) in [
+            (ROOT, "111122223333", true),
+            (SESSION, "111122223333", true),
+            (USER, "444455556666", false),
+            ("arn:aws-cn:iam::111122223333:root", "111122223333", false),
+            ("alice", "111122223333", false),
+        ] {
+            assert_eq!(is_of_account(principal, account), expected, "{principal}");
         }
     }
 

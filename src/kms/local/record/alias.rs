@@ -1,11 +1,14 @@
 //! What is stored of an alias, and the rules for its name.
+//!
+//! An alias has two records: under its name the key, and under its key the name, so that a key's deletion reads no
+//! aliases but its own. They are written and removed together, here alone.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, quoted};
 use crate::kms::local::answer::invalid;
 use crate::kms::local::place::Place;
-use crate::kms::local::store::{Table, Tables, Writing};
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What the names of aliases begin with.
 pub(in crate::kms::local) const ALIAS_PREFIX: &str = "alias/";
@@ -31,17 +34,65 @@ pub(in crate::kms::local) fn put_new(
     if tables.get::<AliasRecord>(Table::Aliases, &row)?.is_some() {
         return Err(invalid("AlreadyExistsException", format!("the alias {} is taken", quoted(alias))));
     }
-    tables.put(Table::Aliases, &row, &AliasRecord { key_id: key_id.to_owned() })
+    put(tables, place, alias, key_id)
+}
+
+/// Gives an alias that is there to another key.
+pub(in crate::kms::local) fn retarget(
+    tables: &mut Writing<'_>,
+    place: &Place<'_>,
+    alias: &str,
+    key_id: &str,
+) -> Result<()> {
+    remove(tables, place, alias)?;
+    put(tables, place, alias, key_id)
+}
+
+fn put(tables: &mut Writing<'_>, place: &Place<'_>, alias: &str, key_id: &str) -> Result<()> {
+    tables.put(Table::Aliases, &place.row(alias), &AliasRecord { key_id: key_id.to_owned() })?;
+    tables.put(Table::KeyAliases, &key_row(tables, place, key_id, alias)?, &alias)
+}
+
+/// Removes an alias, if it is there.
+pub(in crate::kms::local) fn remove(tables: &mut Writing<'_>, place: &Place<'_>, alias: &str) -> Result<()> {
+    let row = place.row(alias);
+    let Some(record) = tables.get::<AliasRecord>(Table::Aliases, &row)? else { return Ok(()) };
+    tables.remove(Table::Aliases, &row)?;
+    tables.remove(Table::KeyAliases, &key_row(tables, place, &record.key_id, alias)?)
 }
 
 /// Removes all aliases of a key.
 pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
-    for (name, record) in of_region(tables, place)? {
-        if record.key_id == key_id {
-            tables.remove(Table::Aliases, &place.row(&name))?;
-        }
+    let prefix = key_prefix(place, key_id);
+    for (rest, alias) in tables.all::<String>(Table::KeyAliases, &prefix)? {
+        tables.remove(Table::Aliases, &place.row(&alias))?;
+        tables.remove(Table::KeyAliases, &format!("{prefix}{rest}"))?;
     }
     Ok(())
+}
+
+/// Writes the records by key anew: the seal that hides names in their ids is another one.
+pub(in crate::kms::local) fn index_anew(tables: &mut Writing<'_>) -> Result<()> {
+    for row in tables.ids(Table::KeyAliases, "")? {
+        tables.remove(Table::KeyAliases, &row)?;
+    }
+    for (row, record) in tables.all::<AliasRecord>(Table::Aliases, "")? {
+        let (region, alias) = row.split_once('/').ok_or_else(damaged)?;
+        let id = key_row(tables, &Place { region, account: "" }, &record.key_id, alias)?;
+        tables.put(Table::KeyAliases, &id, &alias)?;
+    }
+    Ok(())
+}
+
+/// The row of an alias under its key. The file is to tell which aliases there are, and not whose.
+fn key_row(tables: &impl Tables, place: &Place<'_>, key_id: &str, alias: &str) -> Result<String> {
+    let prefix = key_prefix(place, key_id);
+    let hidden = tables.seal().hide(Table::KeyAliases, &format!("{prefix}{alias}"))?;
+    Ok(format!("{prefix}{hidden}"))
+}
+
+fn key_prefix(place: &Place<'_>, key_id: &str) -> String {
+    format!("{}/", place.row(key_id))
 }
 
 /// The aliases of a region, in the order of their names.

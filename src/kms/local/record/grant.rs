@@ -1,4 +1,7 @@
 //! What is stored of a grant, and what one allows.
+//!
+//! A grant has two records: itself, and an empty one under its grantee, so that a call reads no grants but those that can
+//! be its caller's. They are written and removed together, here alone.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -11,9 +14,9 @@ use crate::kms::local::answer::refused;
 use crate::kms::local::clock::from_millis;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::place::{Place, row};
-use crate::kms::local::policy::means;
+use crate::kms::local::policy::{index_name, index_names_of, means};
 use crate::kms::local::record::key::Key;
-use crate::kms::local::store::{Table, Tables, Writing};
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
 
 /// What a grant can allow, under AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +47,21 @@ pub enum GrantOperation {
 }
 
 impl GrantOperation {
+    #[cfg(test)]
+    const ALL: [Self; 11] = [
+        Self::CreateGrant,
+        Self::Decrypt,
+        Self::DescribeKey,
+        Self::Encrypt,
+        Self::GenerateDataKey,
+        Self::GenerateDataKeyWithoutPlaintext,
+        Self::GenerateMac,
+        Self::ReEncryptFrom,
+        Self::ReEncryptTo,
+        Self::RetireGrant,
+        Self::VerifyMac,
+    ];
+
     pub(in crate::kms::local) const fn operation(self) -> Operation {
         match self {
             Self::CreateGrant => Operation::CreateGrant,
@@ -242,7 +260,7 @@ impl From<&GrantConstraint> for ConstraintRecord {
     }
 }
 
-/// Whether a grant allows a principal an operation on a key.
+/// Whether a grant allows a principal an operation on a key. The grants of others are not read.
 pub(in crate::kms::local) fn any_allows(
     tables: &impl Tables,
     key: &Key,
@@ -250,7 +268,10 @@ pub(in crate::kms::local) fn any_allows(
     operation: Operation,
     context: Option<&EncryptionContext>,
 ) -> Result<bool> {
-    for (_, grant) in of_key(tables, key)? {
+    if !operation.is_grantable() {
+        return Ok(false);
+    }
+    for grant in of_caller(tables, key, principal)? {
         if grant.allows(principal, operation, context)? {
             return Ok(true);
         }
@@ -258,14 +279,14 @@ pub(in crate::kms::local) fn any_allows(
     Ok(false)
 }
 
-/// Whether a principal has a grant by which he may make `other`.
+/// Whether a principal has a grant that allows it to make `other`.
 pub(in crate::kms::local) fn any_covers(
     tables: &impl Tables,
     key: &Key,
     principal: &str,
     other: &GrantRecord,
 ) -> Result<bool> {
-    for (_, grant) in of_key(tables, key)? {
+    for grant in of_caller(tables, key, principal)? {
         if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
             return Ok(true);
         }
@@ -275,21 +296,100 @@ pub(in crate::kms::local) fn any_covers(
 
 /// Removes all grants on a key.
 pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
-    for row in tables.ids(Table::Grants, &format!("{}/", place.row(key_id)))? {
-        tables.remove(Table::Grants, &row)?;
+    let prefix = format!("{}/", place.row(key_id));
+    for table in [Table::Grants, Table::Grantees] {
+        for row in tables.ids(table, &prefix)? {
+            tables.remove(table, &row)?;
+        }
     }
     Ok(())
 }
 
-pub(in crate::kms::local) fn grant_row(key: &Key, grant_id: &str) -> String {
-    format!("{}/{grant_id}", row(&key.region, &key.id))
+/// Stores a grant that is not there yet.
+pub(in crate::kms::local) fn put_new(
+    tables: &mut Writing<'_>,
+    key: &Key,
+    grant_id: &str,
+    grant: &GrantRecord,
+) -> Result<()> {
+    let prefix = prefix(key);
+    tables.put(Table::Grants, &format!("{prefix}{grant_id}"), grant)?;
+    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
+    tables.put(Table::Grantees, &row, &())
+}
+
+/// Removes a grant; fails if it is not there.
+pub(in crate::kms::local) fn remove(tables: &mut Writing<'_>, key: &Key, grant_id: &str) -> Result<()> {
+    let grant = load(tables, key, grant_id)?;
+    let prefix = prefix(key);
+    tables.remove(Table::Grants, &format!("{prefix}{grant_id}"))?;
+    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
+    tables.remove(Table::Grantees, &row)
+}
+
+/// Writes the records by grantee anew: the seal that hides grantees in their ids is another one.
+pub(in crate::kms::local) fn index_anew(tables: &mut Writing<'_>) -> Result<()> {
+    for row in tables.ids(Table::Grantees, "")? {
+        tables.remove(Table::Grantees, &row)?;
+    }
+    for (row, grant) in tables.all::<GrantRecord>(Table::Grants, "")? {
+        let at = row.rfind('/').ok_or_else(damaged)?;
+        let (key, grant_id) = row.split_at_checked(at.saturating_add(1)).ok_or_else(damaged)?;
+        let row = grantee_prefix(tables, key, &index_name(&grant.grantee)?)? + grant_id;
+        tables.put(Table::Grantees, &row, &())?;
+    }
+    Ok(())
+}
+
+/// How many grants there are on a key.
+pub(in crate::kms::local) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
+    Ok(tables.ids(Table::Grants, &prefix(key))?.len())
+}
+
+/// The grants on a key that can be a caller's, and no others.
+fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<GrantRecord>> {
+    let prefix = prefix(key);
+    let mut grants = Vec::new();
+    for name in index_names_of(principal)? {
+        let of_grantee = grantee_prefix(tables, &prefix, &name)?;
+        for row in tables.ids(Table::Grantees, &of_grantee)? {
+            // Ids are in the clear: a grant is found by this one only if the manifest knows it.
+            tables.get::<()>(Table::Grantees, &row)?.ok_or_else(damaged)?;
+            let grant_id = row.strip_prefix(&of_grantee).unwrap_or_default();
+            grants.push(tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?);
+        }
+    }
+    Ok(grants)
+}
+
+/// What the rows of a grantee's grants on a key begin with. The file does not tell who the grantee is.
+fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
+    let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
+    Ok(format!("{key_prefix}{hidden}/"))
+}
+
+/// What the rows of grants on a key begin with.
+fn prefix(key: &Key) -> String {
+    format!("{}/", row(&key.region, &key.id))
 }
 
 pub(in crate::kms::local) fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
-    tables.all(Table::Grants, &grant_row(key, ""))
+    tables.all(Table::Grants, &prefix(key))
 }
 
 pub(in crate::kms::local) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
-    let found = tables.get(Table::Grants, &grant_row(key, grant_id))?;
+    let found = tables.get(Table::Grants, &format!("{}{grant_id}", prefix(key)))?;
     found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_for_what_the_table_of_operations_says() {
+        let granted = GrantOperation::ALL.map(|granted| granted.operation().name());
+        let grantable = Operation::TABLE.iter().filter(|operation| operation.is_grantable());
+        assert_eq!(grantable.map(|operation| operation.name()).collect::<Vec<_>>(), granted);
+    }
 }

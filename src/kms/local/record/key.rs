@@ -150,8 +150,8 @@ impl CreateKey {
         self
     }
 
-    /// Takes a policy that keeps even the owner from changing it again.
-    pub fn policy_may_lock_out_owner(mut self) -> Self {
+    /// Takes a policy that keeps the caller from changing it again.
+    pub fn policy_may_lock_out_caller(mut self) -> Self {
         self.may_lock_out = true;
         self
     }

@@ -10,7 +10,7 @@ use crate::kms::local::store::codec::{damaged, from_cbor, to_cbor};
 use crate::kms::local::store::seal::Seal;
 
 /// Raised with every change of what is stored that an older library would misread.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Which KMS a store is, and how its root key is had.
 #[derive(Clone, Serialize, Deserialize)]
@@ -102,7 +102,9 @@ struct Format {
 fn newer_format(header: &[u8]) -> Error {
     match from_cbor::<Format>(header) {
         Some(Format { format }) if format != FORMAT => {
-            let detail = format!("the key store is of format {format}, this library reads {FORMAT}: use a newer one");
+            let detail = format!(
+                "the key store is of format {format}, this library reads {FORMAT} alone: use one that reads {format}"
+            );
             Error::new(ErrorKind::Storage, detail)
         }
         _ => damaged(),

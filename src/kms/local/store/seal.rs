@@ -1,5 +1,8 @@
 //! What a store is sealed with: keys derived from the root key.
 
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, MacHash, Refused};
@@ -14,6 +17,9 @@ const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
 const MANIFEST_PURPOSE: &[u8] = b"manila local-kms manifest 1";
 const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
 
+/// What the digests of [`Seal::hide`] are over, so that none is a tag of the manifest.
+const OF_HIDDEN: &[u8] = b"h";
+
 /// Length of a tag of the manifest.
 pub(super) const MAC_LEN: usize = 32;
 
@@ -24,12 +30,22 @@ pub(in crate::kms::local) struct Seal {
     /// Counts the root keys that the store has had.
     epoch: u64,
     manifest: Zeroizing<[u8; 32]>,
+    /// How many records were opened.
+    #[cfg(feature = "testing")]
+    opened: AtomicU64,
 }
 
 impl Seal {
     pub(super) fn new(root: Zeroizing<[u8; 32]>, store_id: Vec<u8>, epoch: u64) -> Result<Self> {
         let manifest = derive(&root, &store_id, MANIFEST_PURPOSE)?;
-        Ok(Self { root, store_id, epoch, manifest })
+        Ok(Self {
+            root,
+            store_id,
+            epoch,
+            manifest,
+            #[cfg(feature = "testing")]
+            opened: AtomicU64::new(0),
+        })
     }
 
     pub(in crate::kms::local) fn epoch(&self) -> u64 {
@@ -62,14 +78,28 @@ impl Seal {
     }
 
     pub(super) fn open_bytes(&self, table: Table, id: &str, counter: u64, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        #[cfg(feature = "testing")]
+        self.opened.fetch_add(1, Ordering::Relaxed);
         let place = self.place(table, id, counter);
         sealed::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
+    }
+
+    #[cfg(feature = "testing")]
+    pub(in crate::kms::local) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Binds a record to its place and its moment. Store ids and counters have one length, and no table's name holds
     /// a zero byte.
     fn place(&self, table: Table, id: &str, counter: u64) -> Vec<u8> {
         [self.store_id.as_slice(), &counter.to_be_bytes(), table.name().as_bytes(), &[0], id.as_bytes()].concat()
+    }
+
+    /// The digest of an id, in hexadecimal, for rows whose ids are not to be read in the file. Keyed: without the root
+    /// key nobody can try what it is of.
+    pub(in crate::kms::local) fn hide(&self, table: Table, id: &str) -> Result<String> {
+        let mac = self.mac(&[OF_HIDDEN, table.name().as_bytes(), &[0], id.as_bytes()])?;
+        Ok(crypto::hex(mac.first_chunk::<16>().ok_or_else(damaged)?))
     }
 
     /// The tag of a part of the manifest.
