@@ -6,14 +6,18 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::text::Escaped;
+pub(crate) use crate::text::quoted;
+
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed.
 ///
 /// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor
-/// the text depends on a secret. Strings that come from a message are escaped before they enter the text, so
-/// it is safe to print on a terminal or in a log line. Cloning is cheap and keeps the causes.
+/// the text depends on a secret. The text is safe to print on a terminal or in a log line: control characters, line
+/// breaks and marks that change the direction of text are escaped when it is shown, whoever wrote it. Cloning is cheap
+/// and keeps the causes.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -115,7 +119,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.detail)?;
+        // Here and not where texts are made: they hold what messages, services and streams said.
+        write!(f, "{}", Escaped(&self.0.detail))?;
         for (n, cause) in self.0.causes.iter().enumerate() {
             write!(f, "{} {cause}", if n == 0 { ":" } else { ";" })?;
         }
@@ -158,25 +163,20 @@ impl From<io::Error> for Error {
 
 impl From<Error> for io::Error {
     /// For `Read` and `Write`: the [`Error`] can be taken back with `Error::from`.
+    ///
+    /// Its kind is never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), by which callers of
+    /// [`read_exact`](io::Read::read_exact) know a clean end: a message that was cut is
+    /// [`InvalidData`](io::ErrorKind::InvalidData), and so is one whose source ended with that error.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
-            ErrorKind::Truncated => io::ErrorKind::UnexpectedEof,
             ErrorKind::InvalidInput | ErrorKind::NeedsAsync => io::ErrorKind::InvalidInput,
             ErrorKind::Io => (error.0.source.as_ref())
                 .and_then(|source| source.downcast_ref::<io::Error>())
                 .map_or(io::ErrorKind::Other, io::Error::kind),
             _ => io::ErrorKind::InvalidData,
         };
+        let kind = if kind == io::ErrorKind::UnexpectedEof { io::ErrorKind::InvalidData } else { kind };
         io::Error::new(kind, error)
-    }
-}
-
-/// `text` in quotes, cut to a length that fits an error line, with control characters escaped.
-pub(crate) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 120;
-    match text.char_indices().nth(LONGEST) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
     }
 }
 
@@ -188,8 +188,17 @@ mod tests {
     fn an_error_survives_the_way_through_io() {
         let error = Error::new(ErrorKind::Truncated, "cut short");
         let through = io::Error::from(error);
-        assert_eq!(through.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(through.kind(), io::ErrorKind::InvalidData);
         assert_eq!(Error::from(through).kind(), ErrorKind::Truncated);
+    }
+
+    #[test]
+    fn no_error_looks_like_a_clean_end() {
+        let of_the_source = || Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(of_the_source().kind(), ErrorKind::Io);
+        for error in [Error::new(ErrorKind::Truncated, "cut short"), of_the_source()] {
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+        }
     }
 
     #[test]
@@ -201,8 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn quoted_text_cannot_steer_a_terminal() {
-        assert_eq!(quoted("a\x1b[31m\u{202e}\n"), "\"a\\u{1b}[31m\\u{202e}\\n\"");
-        assert!(quoted(&"x".repeat(10_000)).len() < 130);
+    fn no_text_can_steer_a_terminal() {
+        // As a keyring, a service or a stream may word it.
+        let said = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\u{2066}c";
+        let cause = Error::from(io::Error::other(said));
+        let error = Error::with_causes(ErrorKind::WrongKey, said, vec![cause]);
+        let answer = crate::kms::KmsError::new(said, said).with_request_id(said).to_string();
+        let shown = [error.to_string(), format!("{error:?}"), io::Error::from(error).to_string(), answer];
+        for text in shown {
+            assert!(text.contains("a\\u{1b}[2J") && !text.contains(crate::text::steers), "{text:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::materials::{DataKey, KeyFuture};
+use crate::text::Escaped;
 
 /// The provider id of data keys wrapped by any [`Kms`], embedded or AWS's.
 pub(crate) const PROVIDER_ID: &str = "aws-kms";
@@ -170,8 +171,8 @@ impl std::error::Error for KmsError {}
 
 impl fmt::Display for KmsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
-        self.request_id.as_ref().map_or(Ok(()), |id| write!(f, " (request {id})"))
+        write!(f, "{}: {}", Escaped(&self.code), Escaped(&self.message))?;
+        self.request_id.as_ref().map_or(Ok(()), |id| write!(f, " (request {})", Escaped(id)))
     }
 }
 

@@ -63,7 +63,7 @@
 //! `kms`; it is the only street with futures. **Bytes**: `client` hands them to a `stream` or straight to `encrypt` and
 //! `decrypt`, which lay them out with `message` and share long ones between `threads`; it is the only street that sees
 //! plaintext. They meet in `encrypt` and `decrypt` alone, and both end in `crypto`. `reencrypt` leads from one client to
-//! another. `error`, `suite`, `policy` and `context` are for everyone.
+//! another. `error`, `text`, `suite`, `policy` and `context` are for everyone.
 // The links to `LocalKms` and `CachingCmm` above lead nowhere in documentation made without them.
 #![cfg_attr(not(all(feature = "cache", feature = "local-kms")), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -93,6 +93,7 @@ mod stream;
 mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod threads;
 
 pub use client::builder::ClientBuilder;

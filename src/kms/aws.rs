@@ -18,6 +18,7 @@ use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
 use crate::materials::{DataKey, KeyFuture};
+use crate::text::escaped_up_to;
 
 /// Answers that say to try again: throttling under each of its names, whether or not the SDK has a type for it, and
 /// failures inside the service.
@@ -159,7 +160,8 @@ where
     let code = error.code().map(str::to_owned);
     let kind = kind(&error, code.as_deref());
     let message = error.message().map_or_else(|| texts(&error), str::to_owned);
-    let mut answer = KmsError::new(code.unwrap_or_else(|| name(&error).to_owned()), printable(&message));
+    let code = code.map_or_else(|| name(&error).to_owned(), |code| printable(&code));
+    let mut answer = KmsError::new(code, printable(&message));
     answer.request_id = error.request_id().map(printable);
     Error::other(kind, format!("AWS KMS: {answer}"), answer)
 }
@@ -212,5 +214,5 @@ fn texts(error: &(dyn StdError + 'static)) -> String {
 /// What came over the network, fit for a terminal and a line of a log.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 1000;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    escaped_up_to(text, LONGEST)
 }

@@ -209,3 +209,18 @@ async fn no_error_shows_a_byte_of_the_answer() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_the_service_says_cannot_steer_a_terminal() {
+    let kms = LocalKms::in_memory().unwrap();
+    let server = Server::new(kms.clone());
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
+    server.misbehave(Fault::Refuse(400, "Odd\u{202e}\u{1b}[31m\n"));
+    let error = user.encrypt_async(b"hello", &context()).await.unwrap_err();
+    let answer = answer(&error).unwrap();
+    for text in [error.to_string(), answer.to_string(), answer.code.clone(), format!("{error:?}")] {
+        assert!(text.contains("Odd\\u{202e}\\u{1b}[31m"), "{text:?}");
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+}
