@@ -2,7 +2,9 @@
 
 #![cfg(feature = "local-kms")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, Weak};
+use std::time::Duration;
 
 use manila::{
     Client, CreateKey, DiscoveryFilter, EncryptionContext, Error, ErrorKind, GeneratedDataKey, KeyFuture, Kms,
@@ -139,14 +141,58 @@ fn a_region_has_one_client_which_is_made_when_it_is_needed() {
 }
 
 #[test]
-fn a_client_that_is_asked_for_at_once_by_many_is_made_once() {
-    let world = World::new();
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| world.clients.get(VIRGINIA).unwrap());
-        }
+fn all_get_the_same_client_however_many_ask_at_once() {
+    let all_make_one = Barrier::new(4);
+    let clients = RegionalClients::new(move |_| {
+        all_make_one.wait();
+        LocalKms::in_memory()
     });
-    assert_eq!(world.log.take(), ["made us-east-1"]);
+    let clients = Arc::new(clients);
+    let (send, receive) = std::sync::mpsc::channel();
+    for _ in 0..4 {
+        let (clients, send) = (clients.clone(), send.clone());
+        std::thread::spawn(move || send.send(clients.get(VIRGINIA).unwrap()).unwrap());
+    }
+    let waits = "making a client waits for another's";
+    let got = [(); 4].map(|()| receive.recv_timeout(Duration::from_secs(60)).expect(waits));
+    assert!(got.iter().all(|client| Arc::ptr_eq(client, &got[0])));
+    assert!(Arc::ptr_eq(&clients.get(VIRGINIA).unwrap(), &got[0]), "it is kept");
+}
+
+/// A client that asks for others when it is dropped.
+#[derive(Debug)]
+struct Asks(Weak<RegionalClients<Self>>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(clients) = self.0.upgrade() {
+            clients.get(IRELAND).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_of_the_callers_runs_while_the_clients_are_locked() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let clients = Arc::new_cyclic(|own: &Weak<RegionalClients<Asks>>| {
+            let (own, again) = (own.clone(), AtomicBool::new(true));
+            RegionalClients::new(move |region| {
+                let clients = own.upgrade().unwrap();
+                // A client of another region, and one of the same, which is then kept in place of this one.
+                match region {
+                    VIRGINIA => drop(clients.get(MUMBAI)?),
+                    MUMBAI if again.swap(false, Ordering::Relaxed) => drop(clients.get(MUMBAI)?),
+                    _ => {}
+                }
+                Ok(Asks(own.clone()))
+            })
+        });
+        let virginia = clients.get(VIRGINIA).unwrap();
+        assert!(Arc::ptr_eq(&virginia, &clients.get(VIRGINIA).unwrap()));
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(60)).expect("making or dropping a client waits for the clients");
 }
 
 #[test]

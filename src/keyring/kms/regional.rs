@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::kms::KmsKeyring;
@@ -17,6 +17,10 @@ use crate::kms::{KeyArn, Kms};
 type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 
 /// A client of a KMS for each region, made when it is first asked for and then kept.
+///
+/// Nothing is locked while a client is made: one that takes long holds up no other region, and making one may ask for
+/// others. Where several threads ask for a new region at once, each may make a client; one of these is kept, and all
+/// get that one.
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
@@ -56,16 +60,20 @@ impl<K> RegionalClients<K> {
     /// The client of a region.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is no name of a region, and that of making the client.
+    /// [`ErrorKind::InvalidInput`] if it is not a valid name of a region, and that of making the client.
     pub fn get(&self, region: &str) -> Result<Arc<K>> {
         check_part("a region", region)?;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = made.get(region) {
+        if let Some(client) = self.made().get(region) {
             return Ok(client.clone());
         }
         let client = Arc::new((self.make)(region)?);
-        made.insert(region.to_owned(), client.clone());
-        Ok(client)
+        // Shared with the map, so that one that is not kept is dropped when nothing is locked any more.
+        let kept = self.made().entry(region.to_owned()).or_insert_with(|| client.clone()).clone();
+        Ok(kept)
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<String, Arc<K>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A keyring with the client of a region and the grant tokens.
