@@ -34,7 +34,7 @@ impl Unopened {
     pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, settings: &Settings) -> Result<Self> {
         settings.header_limits.check_data_keys(header.encrypted_data_keys().len())?;
         settings.header_limits.check_length(header.len())?;
-        check_frame_length(header.content(), settings.max_frame_length)?;
+        let shape = BodyShape::within(header.content(), settings.max_frame_length, settings.max_unframed_length)?;
         settings.commitment_policy.check_decrypt(header.suite())?;
         if settings.unsigned_only && header.suite().is_signed() {
             let detail =
@@ -45,7 +45,6 @@ impl Unopened {
         if let Some(verifier) = &mut verifier {
             verifier.update(header.as_bytes());
         }
-        let shape = BodyShape { content: header.content(), max_unframed_length: settings.max_unframed_length };
         let request = DecryptionRequest::new(header, expected, settings.commitment_policy)?;
         Ok(Self { verifier, request, shape, threads: settings.threads })
     }
@@ -84,16 +83,6 @@ impl Unopened {
             keys.join(", ")
         );
         Error::other(ErrorKind::ContextMismatch, detail, error)
-    }
-}
-
-fn check_frame_length(content: Content, max: u32) -> Result<()> {
-    match content {
-        Content::Framed(length) if length > max => {
-            let detail = format!("frames of {length} bytes are over the limit of {max}: raise max_frame_length");
-            Err(Error::new(ErrorKind::LimitExceeded, detail))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -167,7 +156,7 @@ impl Decryptor {
         let NextFrame::Head(head) = self.opener.shape().read_head(sequence, body)? else {
             return Err(truncated());
         };
-        let frame = head.frame_len().and_then(|len| body.get(..len)).ok_or_else(truncated)?;
+        let frame = body.get(..head.frame_len()?).ok_or_else(truncated)?;
         let sealed = frame.get(head.len()..).unwrap_or_default();
         let len = sealed.len().saturating_sub(TAG_LEN);
         let no_room = || Error::new(ErrorKind::Internal, "no room for the plaintext of a frame");
@@ -195,7 +184,7 @@ impl Decryptor {
     /// The plaintext of a whole body, verified to its last byte, in place of what `plaintext` holds. After an error
     /// that is of no meaning.
     pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
-        buffer::fit(plaintext, self.opener.most_plaintext(body.len()));
+        buffer::fit(plaintext, self.opener.most_plaintext(body.len()) as u64)?;
         let shape = self.opener.shape();
         let frames = self.open_regular(1, body, plaintext);
         let mut sealed = frames.saturating_mul(shape.frame_len());
@@ -222,7 +211,7 @@ impl Decryptor {
             let NextFrame::Head(head) = self.opener.shape().read_head(sequence, body)? else {
                 return Err(truncated());
             };
-            let frame = head.frame_len().and_then(|len| body.get_mut(..len)).ok_or_else(truncated)?;
+            let frame = body.get_mut(..head.frame_len()?).ok_or_else(truncated)?;
             let frame_len = frame.len();
             self.verify(frame);
             let content = self.opener.decrypt_frame_in_place(&head, frame.get_mut(head.len()..).unwrap_or_default())?;

@@ -159,7 +159,7 @@ impl Encryptor {
     /// The whole message of `plaintext`, in place of what `message` holds.
     pub(crate) fn encrypt_all(mut self, plaintext: &[u8], message: &mut Vec<u8>) -> Result<()> {
         let map = self.frame_map(plaintext.len() as u64)?;
-        buffer::fit(message, usize::try_from(map.ciphertext_len()).map_err(|_| too_many_frames())?);
+        buffer::fit(message, map.ciphertext_len())?;
         let (header, body) = message.split_at_mut_checked(self.header.len()).ok_or_else(no_room)?;
         header.copy_from_slice(&self.header);
         let last = map.frames();

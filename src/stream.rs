@@ -37,10 +37,36 @@ const THREAD_BATCH: usize = 2 << 20;
 /// More threads than this share batches that are made for so many: memory has an end where threads have none.
 const MOST_THREADS: usize = 64;
 
+/// The longest batch in bytes, but for one frame that is longer. It holds what [`MOST_THREADS`] take of short frames, and
+/// bounds what they take of long ones: 64 frames of 64 MiB, the longest by default, would be 4 GiB.
+const LONGEST_BATCH: usize = 256 << 20;
+
 /// How many frames of `frame_len` bytes are handled at once.
 fn frames_in_batch(threads: usize, frame_len: usize) -> usize {
+    let frame_len = frame_len.max(1);
     match threads.min(MOST_THREADS) {
-        0 | 1 => (BATCH / frame_len.max(1)).max(1),
-        threads => (THREAD_BATCH.saturating_mul(threads) / frame_len.max(1)).saturating_add(1).max(threads),
+        0 | 1 => (BATCH / frame_len).max(1),
+        threads => {
+            let wanted = (THREAD_BATCH.saturating_mul(threads) / frame_len).saturating_add(1).max(threads);
+            wanted.min(LONGEST_BATCH / frame_len).max(1)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_a_bound_whatever_threads_and_frames_are() {
+        for threads in [1, 2, 7, 64, usize::MAX] {
+            for frame_len in [0, 1, 4128, 65_568, 2 << 20, 64 << 20, 300 << 20, u32::MAX as usize, usize::MAX] {
+                let frames = frames_in_batch(threads, frame_len);
+                assert!(frames == 1 || frames.saturating_mul(frame_len) <= LONGEST_BATCH, "{threads} of {frame_len}");
+                // Frames that are no longer than a thread's share keep all threads at work.
+                let busy = frame_len > THREAD_BATCH || frames >= threads.min(MOST_THREADS);
+                assert!(busy, "{frames} frames of {frame_len} for {threads} threads");
+            }
+        }
     }
 }

@@ -43,6 +43,11 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        hold(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         release(layout.size());
         unsafe { System.dealloc(pointer, layout) }
@@ -179,6 +184,18 @@ fn streams_take_constant_memory() {
         let (short, long) = (held_for(MIB as u64), held_for(64 * MIB as u64));
         assert_eq!(short, long, "memory grows with the message");
         assert!(long.0 < 512 * KIB && long.1 < 512 * KIB, "{long:?}");
+    }
+}
+
+#[test]
+fn a_stream_on_many_threads_takes_no_more_than_it_says() {
+    let keyring = || FixedKeyKeyring::new(&[7; 32]);
+    for (threads, frame_length, most) in [(64, 4096, 256), (64, 64 << 20, 512), (2, 64 << 20, 256), (64, 1 << 20, 260)]
+    {
+        let client = Client::builder(keyring()).frame_length(frame_length).threads(threads).build().unwrap();
+        let writer = || client.encryptor(&none()).unwrap().writer(io::sink());
+        let (_, held) = most_held(|| writer().write_all(b"x").unwrap());
+        assert!(held < most * MIB, "{threads} threads, frames of {frame_length}: {} MiB", held / MIB);
     }
 }
 

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::cmm::{Cmm, DefaultCmm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
+use crate::message::frame::{FINAL_OVERHEAD, frame_in_memory};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
@@ -86,12 +87,14 @@ impl ClientBuilder {
 
     /// The most threads that work on one message, the caller's among them; 1 by default.
     ///
-    /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The
-    /// bytes are the same on any number of threads. Threads last for the call that they help, and none is started for
-    /// small messages. What they bring ends where memory is no faster: whole messages and writers gain most, readers
-    /// least, as all that a reader takes passes through one thread before it can be shared. In signed suites, where hashing takes nearly all the time and cannot be split, one thread
-    /// hashes while the others do the rest. A stream's memory grows with the threads: about 4 MiB for each, or two frames
-    /// if they are longer than 2 MiB.
+    /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The bytes
+    /// are the same on any number of threads. Threads last for the call that they help, and none is started for small
+    /// messages. What they bring ends where memory is no faster: whole messages and writers gain most, readers least,
+    /// as all that a reader takes passes through one thread before it can be shared. In signed suites, where hashing
+    /// takes nearly all the time and cannot be split, one thread hashes while the others do the rest. A stream's memory
+    /// grows with the threads: about 4 MiB for each, or two frames for each if they are longer than 2 MiB, up to 512
+    /// MiB for all, or two frames if they are longer than 256 MiB. Where that bound leaves fewer frames than threads,
+    /// fewer threads work.
     pub fn threads(mut self, threads: usize) -> Self {
         self.client.settings.threads = threads;
         self
@@ -108,8 +111,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::PolicyViolation`] if the policy does not allow the suite, [`ErrorKind::InvalidInput`] if the
-    /// frame length is 0 or over what this client reads, if it would write signed messages and not read them, or if
-    /// no data key or no thread is allowed.
+    /// frame length is 0, over what this client reads or over what the machine can address, if it would write signed
+    /// messages and not read them, or if no data key or no thread is allowed.
     pub fn build(self) -> Result<Client> {
         let mut settings = self.client.settings;
         let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
@@ -127,6 +130,11 @@ impl ClientBuilder {
         }
         if settings.frame_length > settings.max_frame_length {
             return invalid("the client could not read its own frames: raise max_frame_length to frame_length");
+        }
+        if frame_in_memory(settings.frame_length.into(), FINAL_OVERHEAD).is_none() {
+            return invalid(
+                "frames of that length are longer than this machine can hold in memory: lower frame_length",
+            );
         }
         if settings.header_limits.max_encrypted_data_keys == 0 {
             return invalid("a message has at least one data key: set max_encrypted_data_keys to 1 or more");

@@ -36,7 +36,7 @@ impl FrameSealer {
         head_out.copy_from_slice(&head.to_bytes());
         let tag = self.key.seal(head.iv, &head.aad(&self.message_id), plaintext, content)?;
         *rest.first_chunk_mut().ok_or_else(no_room)? = tag;
-        head.frame_len().ok_or_else(no_room)
+        head.frame_len()
     }
 
     /// Seals `plaintext`, whole frames of which none is the last, into the front of `out`, the first as frame `first`,

@@ -66,9 +66,12 @@ impl FrameHead {
         }
     }
 
-    /// Length in bytes of the whole frame, or `None` where this machine cannot address it.
-    pub(crate) fn frame_len(&self) -> Option<usize> {
-        usize::try_from(self.content_len).ok()?.checked_add(self.len() + TAG_LEN)
+    /// Length in bytes of the whole frame.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] if this machine cannot address it.
+    pub(crate) fn frame_len(&self) -> Result<usize> {
+        frame_in_memory(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
     }
 
     /// The fields of a frame (an unframed body is never written).
@@ -121,6 +124,24 @@ pub(crate) enum NextFrame {
 }
 
 impl BodyShape {
+    /// The shape of a body that is to be opened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] if its frames are over the limit, or longer than this machine can address.
+    pub(crate) fn within(content: Content, max_frame_length: u32, max_unframed_length: u64) -> Result<Self> {
+        if let Content::Framed(length) = content {
+            if length > max_frame_length {
+                let detail = format!(
+                    "frames of {length} bytes are over the limit of {max_frame_length}: raise max_frame_length"
+                );
+                return Err(Error::new(ErrorKind::LimitExceeded, detail));
+            }
+            // The final frame is the longest there can be.
+            frame_in_memory(length.into(), FINAL_OVERHEAD).ok_or_else(|| too_long(length.into()))?;
+        }
+        Ok(Self { content, max_unframed_length })
+    }
+
     /// The head of frame `sequence`, which must be the next one, from the front of `bytes`.
     pub(crate) fn read_head(&self, sequence: u32, bytes: &[u8]) -> Result<NextFrame> {
         let mut cursor = Cursor::new(bytes);
@@ -141,7 +162,7 @@ impl BodyShape {
     /// Length in bytes of a frame before the final one, or `None` where there is none such or it cannot be addressed.
     pub(crate) fn regular_len(&self) -> Option<usize> {
         match self.content {
-            Content::Framed(length) => usize::try_from(length).ok()?.checked_add(REGULAR_OVERHEAD),
+            Content::Framed(length) => frame_in_memory(length.into(), REGULAR_OVERHEAD),
             Content::Unframed => None,
         }
     }
@@ -182,6 +203,21 @@ impl BodyShape {
     }
 }
 
+/// Length in bytes of a frame of so much content, with what is around it; `None` where this machine cannot address twice
+/// as much, since streams let their buffers grow by doubling them.
+pub(crate) fn frame_in_memory(content_len: u64, around: usize) -> Option<usize> {
+    let len = usize::try_from(content_len).ok()?.checked_add(around)?;
+    (len <= isize::MAX.unsigned_abs() / 2).then_some(len)
+}
+
+fn too_long(content_len: u64) -> Error {
+    let detail = format!(
+        "a frame or body of {content_len} bytes is longer than this machine can hold in memory: open the message where \
+         addresses have 64 bits"
+    );
+    Error::new(ErrorKind::LimitExceeded, detail)
+}
+
 fn read_regular(cursor: &mut Cursor<'_>, sequence: u32, frame_length: u32) -> Result<FrameHead, EndOfBytes> {
     Ok(FrameHead { kind: FrameKind::Regular, sequence, iv: cursor.array()?, content_len: u64::from(frame_length) })
 }
@@ -214,5 +250,18 @@ mod tests {
             bytes.pop();
             assert!(matches!(shape.read_head(7, &bytes), Ok(NextFrame::Needs(needs)) if needs == head.len()));
         }
+    }
+
+    #[test]
+    fn a_frame_that_no_memory_can_hold_is_an_error() {
+        // Where addresses have 32 bits, frames of the format can be such.
+        let half = isize::MAX as u64 / 2;
+        assert_eq!(frame_in_memory(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
+        for content_len in [half - 31, half * 2, u64::MAX] {
+            assert_eq!(frame_in_memory(content_len, REGULAR_OVERHEAD), None);
+            let head = FrameHead { kind: FrameKind::Unframed, sequence: 1, iv: [0; IV_LEN], content_len };
+            assert_eq!(head.frame_len().unwrap_err().kind(), ErrorKind::LimitExceeded);
+        }
+        assert!(BodyShape::within(Content::Framed(u32::MAX), u32::MAX, 0).is_ok() == (usize::BITS > 32));
     }
 }

@@ -3,7 +3,7 @@
 use crate::decrypt::Decryptor;
 use crate::error::Result;
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{BodyShape, FrameHead, NextFrame};
+use crate::message::frame::{BodyShape, NextFrame};
 use crate::message::header::Header;
 use crate::message::survey::{trailing_bytes, truncated};
 use crate::stream::window::Window;
@@ -80,7 +80,8 @@ impl OpenStream {
 
     /// Room for bytes of the message; never empty.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        let next = self.next_frame().ok().flatten().and_then(|head| head.frame_len()).unwrap_or(0);
+        // What is wrong with it, `advance` tells.
+        let next = self.next_frame_len().ok().flatten().unwrap_or(0);
         if self.source_is_ahead {
             self.wire.grow(self.batch_len);
         }
@@ -145,7 +146,7 @@ impl OpenStream {
 
     /// Opens the next frame, which is the last one, or tells what is wrong with it. False: it has not arrived.
     fn open_next_frame(&mut self) -> Result<bool> {
-        let Some(frame_len) = self.next_frame()?.and_then(|head| head.frame_len()) else {
+        let Some(frame_len) = self.next_frame_len()? else {
             return Ok(false);
         };
         if self.wire.len() < frame_len {
@@ -162,11 +163,11 @@ impl OpenStream {
         Ok(true)
     }
 
-    /// The head of the next frame; none: it has not arrived.
-    fn next_frame(&self) -> Result<Option<FrameHead>> {
+    /// Length in bytes of the next frame; none: its head has not arrived.
+    fn next_frame_len(&self) -> Result<Option<usize>> {
         match self.shape().read_head(self.sequence, self.wire.bytes())? {
             NextFrame::Needs(_) => Ok(None),
-            NextFrame::Head(head) => Ok(Some(head)),
+            NextFrame::Head(head) => head.frame_len().map(Some),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reading a sealed message at any place.
+//! Reading a sealed message at any offset.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -18,7 +18,7 @@ use crate::stream::source::{ReadAt, read_fully_at};
 use crate::stream::{BATCH, frames_in_batch};
 
 impl Decryptor {
-    /// Opens the message at any place: `message` is all of it, from the first byte of its header on.
+    /// Opens the message at any offset: `message` is all of it, from the first byte of its header on.
     ///
     /// The final frame is verified first, and with it the length, which is read once: a message that is cut is
     /// refused here, and one that shrinks later when its missing bytes are asked for. A frame is verified each time
@@ -55,8 +55,8 @@ impl Decryptor {
 
     /// As [`seekable`](Self::seekable), of signed messages too, **whose signature is not looked at**.
     ///
-    /// A frame is still verified by its tag, under a key that everyone has who may read the message. What is given up is
-    /// what signing adds: that nobody who may only read the message can have written it.
+    /// A frame is still verified by its tag, under a key that everyone has who may read the message. What is given up
+    /// is what signing adds: that nobody who may only read the message can have written it.
     ///
     /// # Errors
     /// As [`seekable`](Self::seekable), but for signed messages.
@@ -65,7 +65,7 @@ impl Decryptor {
     }
 }
 
-/// A sealed message that is read at any place, opening only the frames that are asked for.
+/// A sealed message that is read at any offset, opening only the frames that are asked for.
 ///
 /// Made by [`Decryptor::seekable`]. It can be shared between threads, all reading at once.
 pub struct SealedFile<R> {
@@ -127,13 +127,14 @@ impl<R: ReadAt> SealedFile<R> {
     ///
     /// # Errors
     /// [`ErrorKind::AuthenticationFailed`], [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if one of the frames
-    /// was changed since it was written, and [`ErrorKind::Io`] if reading fails. What `buf` holds then is of no meaning.
+    /// was changed since it was written, and [`ErrorKind::Io`] if reading fails. What `buf` holds then is of no
+    /// meaning.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut spare = self.lock_spare().pop().unwrap_or_default();
         let mut filled = 0_usize;
         let read = loop {
             let at = offset.saturating_add(filled as u64);
-            match self.read_some_at(at, buf.get_mut(filled..).unwrap_or_default(), &mut spare) {
+            match self.read_frames_at(at, buf.get_mut(filled..).unwrap_or_default(), &mut spare) {
                 Ok(0) => break Ok(filled),
                 Ok(count) => filled = filled.saturating_add(count),
                 Err(error) => break Err(error),
@@ -149,7 +150,7 @@ impl<R: ReadAt> SealedFile<R> {
     }
 
     /// Reads from the first few frames that hold what is asked for.
-    fn read_some_at(&self, offset: u64, buf: &mut [u8], sealed: &mut Vec<u8>) -> Result<usize> {
+    fn read_frames_at(&self, offset: u64, buf: &mut [u8], sealed: &mut Vec<u8>) -> Result<usize> {
         let end = offset.saturating_add(buf.len() as u64).min(self.plaintext_len());
         let (Some(first), true) = (self.map.frame_at(offset), offset < end) else {
             return Ok(0);
@@ -160,12 +161,12 @@ impl<R: ReadAt> SealedFile<R> {
         fetch(&self.message, &self.map, first..=last, sealed)?;
         let (mut rest, mut out, mut filled) = (sealed.as_mut_slice(), buf, 0_usize);
         for number in first..=last {
-            let frame_len = self.map.frame_ciphertext(number).map_or(0, |range| length(&range));
+            let frame_len = length(&self.map.frame_ciphertext(number).unwrap_or_default())?;
             let content = self.map.frame_plaintext(number).unwrap_or_default();
             let (frame, behind) = rest.split_at_mut_checked(frame_len).ok_or_else(no_end)?;
             let wanted = offset.max(content.start)..end.min(content.end);
-            let (space, free) = out.split_at_mut_checked(length(&wanted)).ok_or_else(no_end)?;
-            let skipped = length(&(content.start..wanted.start));
+            let (space, free) = out.split_at_mut_checked(length(&wanted)?).ok_or_else(no_end)?;
+            let skipped = length(&(content.start..wanted.start))?;
             open_part(&self.opener, &self.map, number, frame, skipped, space)?;
             filled = filled.saturating_add(space.len());
             (rest, out) = (behind, free);
@@ -207,7 +208,7 @@ fn verify_end(opener: &FrameOpener, message: &impl ReadAt, map: &FrameMap) -> Re
 fn fetch(message: &impl ReadAt, map: &FrameMap, frames: RangeInclusive<u32>, sealed: &mut Vec<u8>) -> Result<()> {
     let start = map.frame_ciphertext(*frames.start()).map_or(0, |range| range.start);
     let end = map.frame_ciphertext(*frames.end()).map_or(start, |range| range.end);
-    buffer::fit(sealed, length(&(start..end)));
+    buffer::fit(sealed, end.saturating_sub(start))?;
     if read_fully_at(message, start, sealed)? < sealed.len() { Err(truncated()) } else { Ok(()) }
 }
 
@@ -221,7 +222,7 @@ fn open_part(
     out: &mut [u8],
 ) -> Result<()> {
     let kind = if number == map.frames() { FrameKind::Final } else { FrameKind::Regular };
-    let len = map.frame_plaintext(number).map_or(0, |content| length(&content));
+    let len = length(&map.frame_plaintext(number).unwrap_or_default())?;
     let head = match opener.shape().read_head(number, frame)? {
         NextFrame::Head(head) if head.kind == kind && head.content_len == len as u64 => head,
         _ => return Err(no_end()),
@@ -236,8 +237,8 @@ fn open_part(
     Ok(())
 }
 
-fn length(range: &Range<u64>) -> usize {
-    usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
+fn length(range: &Range<u64>) -> Result<usize> {
+    buffer::in_memory(range.end.saturating_sub(range.start))
 }
 
 fn no_end() -> Error {
@@ -246,7 +247,7 @@ fn no_end() -> Error {
 }
 
 impl<R: ReadAt> ReadAt for SealedFile<R> {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.read_at(offset, buf)?)
     }
 
@@ -286,7 +287,7 @@ impl<R: ReadAt> SealedCursor<'_, R> {
         let Some(content) = map.frame_at(self.position).and_then(|number| map.frame_plaintext(number)) else {
             return Ok(());
         };
-        buffer::fit(&mut self.held, length(&content).max(BATCH));
+        buffer::fit(&mut self.held, content.end.saturating_sub(content.start).max(BATCH as u64))?;
         match self.file.read_at(content.start, &mut self.held) {
             Ok(count) => self.held.truncate(count),
             Err(error) => {

@@ -1,4 +1,4 @@
-//! What can be read at any place.
+//! Sources that can be read at any offset.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,25 +6,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::buffer;
 
-/// Bytes that can be read at any place, from many threads at once: a slice, a file, or what else one likes, such as an
+/// Bytes that can be read at any offset, from many threads at once: a slice, a file, or another source, such as an
 /// object in a store that is fetched by ranges.
+///
+/// ```
+/// use manila::ReadAt;
+///
+/// let mut buf = [0; 5];
+/// assert_eq!(b"any offset will do".read_some_at(4, &mut buf)?, 5);
+/// assert_eq!(&buf, b"offse");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait ReadAt {
-    /// Reads bytes from `offset` on into the front of `buf`, and returns how many: fewer than asked for if it likes,
+    /// Reads bytes from `offset` on into the front of `buf`, and returns how many: possibly fewer than asked for, and
     /// 0 only where `buf` is empty or nothing is left.
     ///
-    /// # Errors
-    /// What reading fails with.
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
-
-    /// Length in bytes of all there is.
+    /// It is not called `read_at`, which a `File` has from `std::os::unix::fs::FileExt` with its arguments the other
+    /// way round: both traits can be in scope.
     ///
     /// # Errors
-    /// What asking for it fails with.
+    /// The error of the source.
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Length in bytes of the whole source.
+    ///
+    /// # Errors
+    /// The error of the source.
     fn size(&self) -> io::Result<u64>;
 }
 
 impl ReadAt for [u8] {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
         rest.unwrap_or_default().read(buf)
     }
@@ -35,8 +47,8 @@ impl ReadAt for [u8] {
 }
 
 impl ReadAt for Vec<u8> {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.as_slice().read_at(offset, buf)
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.as_slice().read_some_at(offset, buf)
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -44,10 +56,10 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// Reads at its place whatever the file's cursor says; on Windows the cursor moves along.
+/// Reads at the offset, wherever the file's cursor is; on Windows the cursor moves along.
 #[cfg(any(unix, windows))]
 impl ReadAt for File {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         #[cfg(unix)]
         return std::os::unix::fs::FileExt::read_at(self, buf, offset);
         #[cfg(windows)]
@@ -59,9 +71,9 @@ impl ReadAt for File {
     }
 }
 
-/// For what has one cursor: reads take turns.
+/// For sources with one cursor: reads take turns.
 impl<T: Read + Seek> ReadAt for Mutex<T> {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.lock().unwrap_or_else(PoisonError::into_inner);
         inner.seek(SeekFrom::Start(offset))?;
         inner.read(buf)
@@ -76,8 +88,8 @@ macro_rules! forward_read_at {
     ($($pointer:ty),*) => {$(
         #[deny(clippy::missing_trait_methods)]
         impl<T: ReadAt + ?Sized> ReadAt for $pointer {
-            fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-                (**self).read_at(offset, buf)
+            fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+                (**self).read_some_at(offset, buf)
             }
 
             fn size(&self) -> io::Result<u64> {
@@ -93,7 +105,7 @@ forward_read_at!(&T, Arc<T>, Box<T>);
 pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0_usize;
     while let Some(space @ [_, ..]) = buf.get_mut(filled..) {
-        match source.read_at(offset, space).and_then(|count| buffer::believed(count, space.len())) {
+        match source.read_some_at(offset, space).and_then(|count| buffer::believed(count, space.len())) {
             Ok(0) => break,
             Ok(count) => {
                 filled = filled.saturating_add(count);

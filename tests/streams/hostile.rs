@@ -116,7 +116,7 @@ impl Write for Boaster {
 }
 
 impl ReadAt for Boaster {
-    fn read_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, _: u64, buf: &mut [u8]) -> io::Result<usize> {
         Ok(buf.len() + 1000)
     }
 

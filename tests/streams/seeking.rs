@@ -54,13 +54,13 @@ impl Watched {
 }
 
 impl ReadAt for Watched {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         // In pieces, and stumbling.
         if self.read.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let most = buf.len().min(1000);
-        let count = self.bytes.read_at(offset, &mut buf[..most])?;
+        let count = self.bytes.read_some_at(offset, &mut buf[..most])?;
         self.read.fetch_add(count * 1_000_000, Ordering::Relaxed);
         Ok(count)
     }
@@ -145,6 +145,13 @@ fn a_file_that_shrinks_is_an_error_and_one_that_grows_keeps_its_length() {
     assert_eq!(sealed.read_at(0, &mut buf[..16]).unwrap(), 16);
     assert_eq!(sealed.read_at(0, &mut buf).unwrap_err().kind(), ErrorKind::Truncated);
     assert_eq!(sealed.read_at(48, &mut buf).unwrap_err().kind(), ErrorKind::Truncated);
+    // As a stream: an end that comes too early is no end.
+    let mut cursor = sealed.cursor();
+    cursor.seek(SeekFrom::Start(48)).unwrap();
+    for _ in 0..2 {
+        let error = cursor.read_exact(&mut buf[..16]).unwrap_err();
+        assert_eq!((error.kind(), Error::from(error).kind()), (io::ErrorKind::InvalidData, ErrorKind::Truncated));
+    }
 }
 
 #[test]
@@ -338,10 +345,10 @@ fn a_cursor_forgets_what_it_held_when_it_fails() {
 struct Asked(Vec<u8>, AtomicUsize, AtomicUsize);
 
 impl ReadAt for Asked {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.1.fetch_max(buf.len(), Ordering::Relaxed);
         self.2.fetch_add(1, Ordering::Relaxed);
-        self.0.read_at(offset, buf)
+        self.0.read_some_at(offset, buf)
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -365,4 +372,23 @@ fn much_is_fetched_in_pieces_and_little_once() {
         cursor.read_exact(&mut [0; 10]).unwrap();
     }
     assert_eq!(file.get_ref().2.load(Ordering::Relaxed), before, "what is held is not fetched again");
+}
+
+#[cfg(unix)]
+mod beside_the_standard_library {
+    use std::io::Write as _;
+    use std::os::unix::fs::FileExt;
+
+    use manila::*;
+
+    #[test]
+    fn all_names_of_the_crate_leave_a_file_its_own() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"hello").unwrap();
+        let mut buf = [0; 2];
+        assert_eq!(file.read_at(&mut buf, 1).unwrap(), 2);
+        assert_eq!(&buf, b"el");
+        assert_eq!(file.read_some_at(3, &mut buf).unwrap(), 2);
+        assert_eq!(&buf, b"lo");
+    }
 }
