@@ -18,7 +18,8 @@ use crate::message::header_parser::HeaderReader;
 use crate::stream::read::DecryptReader;
 use crate::stream::write::EncryptWriter;
 
-/// An asynchronous stream with the face of a blocking one, which answers `WouldBlock` where it waits.
+/// An asynchronous stream with the face of a blocking one, which answers `WouldBlock` where it waits. Streams are
+/// polled through it alone, so that each of their answers is one that [`polled`] can turn back.
 struct Polled<'a, 'b, T: ?Sized> {
     stream: Pin<&'a mut T>,
     context: &'a mut Context<'b>,
@@ -48,6 +49,12 @@ impl<T: AsyncWrite> Write for Polled<'_, '_, T> {
     }
 }
 
+impl<T: AsyncWrite> Polled<'_, '_, T> {
+    fn shut_down(&mut self) -> io::Result<()> {
+        blocking(self.stream.as_mut().poll_shutdown(self.context))
+    }
+}
+
 fn blocking<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
@@ -64,8 +71,8 @@ fn polled<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-/// `poll_shutdown` completes the message and shuts the sink down; [`finish_async`](EncryptWriter::finish_async) completes
-/// it and gives the sink back. One of them must be awaited: without it the message never opens.
+/// `poll_shutdown` completes the message and shuts the sink down; [`finish_async`](EncryptWriter::finish_async)
+/// completes it and gives the sink back. One of them must be awaited: without it the message never opens.
 impl<W: AsyncWrite + Unpin> AsyncWrite for EncryptWriter<W> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
         let Self { pump, sink } = &mut *self;
@@ -79,8 +86,9 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for EncryptWriter<W> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { pump, sink } = &mut *self;
-        ready!(polled(pump.finish(&mut Polled::new(sink, context))))?;
-        Pin::new(sink).poll_shutdown(context).map_err(|error| pump.failed.keep(error))
+        let mut sink = Polled::new(sink, context);
+        ready!(polled(pump.finish(&mut sink)))?;
+        polled(sink.shut_down().map_err(|error| pump.failed.of_stream(error)))
     }
 }
 
@@ -99,8 +107,8 @@ impl<W: AsyncWrite + Unpin> EncryptWriter<W> {
 
 /// Each frame is released once its tag has verified, the last one once the whole message has. In signed suites the
 /// frames before the last are therefore released **before the signature is known**; see
-/// [`Decryptor::reader`](crate::Decryptor::reader), and [`unsigned_only`](crate::ClientBuilder::unsigned_only) to refuse
-/// such messages.
+/// [`Decryptor::reader`](crate::Decryptor::reader), and [`unsigned_only`](crate::ClientBuilder::unsigned_only) to
+/// refuse such messages.
 impl<R: AsyncRead + Unpin> AsyncRead for DecryptReader<R> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { pump, body } = &mut *self;

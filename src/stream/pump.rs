@@ -22,14 +22,14 @@ impl Latch {
         self.0.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    pub(super) fn keep(&mut self, error: impl Into<Error>) -> io::Error {
+    fn keep(&mut self, error: impl Into<Error>) -> io::Error {
         let error = error.into();
         self.0 = Some(error.clone());
         error.into()
     }
 
     /// An error of a stream. One that waits has not failed.
-    fn of_stream(&mut self, error: io::Error) -> io::Error {
+    pub(super) fn of_stream(&mut self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::WouldBlock { error } else { self.keep(error) }
     }
 }

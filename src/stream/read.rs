@@ -56,7 +56,9 @@ impl Decryptor {
 /// In signed suites all but the last frame are released **before the signature is known**; see
 /// [`Decryptor::reader`].
 ///
-/// After an error every later read fails the same way.
+/// After an error every later read fails the same way. As an [`io::Error`] a message that was cut is
+/// [`InvalidData`](io::ErrorKind::InvalidData), never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): programs that call
+/// [`read_exact`](Read::read_exact) until it answers that do not take it for whole.
 ///
 /// It is a [`BufRead`] too: [`fill_buf`](BufRead::fill_buf) shows the plaintext where it was opened, without copying
 /// it. [`Read`] opens straight into the caller's buffer if that has room for a frame. With the feature `tokio` it is an

@@ -244,6 +244,29 @@ impl AsyncRead for Misbehaved {
     }
 }
 
+/// A sink of which one call says so.
+struct Stalls(&'static str);
+
+impl Stalls {
+    fn answer<T>(&self, call: &str, done: T) -> Poll<io::Result<T>> {
+        Poll::Ready(if self.0 == call { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(done) })
+    }
+}
+
+impl AsyncWrite for Stalls {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.answer("write", buf.len())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.answer("flush", ())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.answer("shutdown", ())
+    }
+}
+
 #[test]
 fn a_stream_that_breaks_its_contract_fails_rather_than_hang() {
     run(async {
@@ -252,6 +275,33 @@ fn a_stream_that_breaks_its_contract_fails_rather_than_hang() {
         let mut reader = client.decryptor(parts(&message).0, any()).unwrap().reader(Misbehaved);
         let error = AsyncReadExt::read(&mut reader, &mut [0; 10]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Other);
+        // Whichever of its calls does so: what is `Pending` is polled no more, as nobody is woken.
+        for breaks in ["write", "flush", "shutdown"] {
+            let mut writer = client.encryptor_async(&none()).await.unwrap().writer(Stalls(breaks));
+            let context = &mut Context::from_waker(std::task::Waker::noop());
+            let Poll::Ready(Err(error)) = Pin::new(&mut writer).poll_shutdown(context) else {
+                panic!("{breaks}: it waits for a waker that nobody has")
+            };
+            assert_eq!(error.kind(), io::ErrorKind::Other, "{breaks}");
+            let Poll::Ready(Err(again)) = Pin::new(&mut writer).poll_write(context, b"x") else { panic!("{breaks}") };
+            assert_eq!(again.to_string(), error.to_string());
+        }
+    });
+}
+
+#[test]
+fn a_cut_message_is_not_whole_to_whoever_reads_records() {
+    run(async {
+        let client = client(UNSIGNED, 64);
+        let message = client.encrypt(&pattern(20 * 16), &none()).unwrap();
+        let (header, body) = parts(&message);
+        let mut reader = client.decryptor(header, any()).unwrap().reader(Halting::new(&body[..2 * 96], 50));
+        let mut record = [0; 16];
+        for _ in 0..8 {
+            AsyncReadExt::read_exact(&mut reader, &mut record).await.unwrap();
+        }
+        let error = AsyncReadExt::read_exact(&mut reader, &mut record).await.unwrap_err();
+        assert_eq!((error.kind(), Error::from(error).kind()), (io::ErrorKind::InvalidData, ErrorKind::Truncated));
     });
 }
 

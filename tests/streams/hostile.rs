@@ -312,3 +312,47 @@ fn a_header_over_the_limit_is_not_read_to_its_end() {
     assert_eq!(reader.read_header(&mut source).unwrap_err().kind(), ErrorKind::LimitExceeded);
     assert!(message.len() - source.len() < 100, "it was refused by the length it tells");
 }
+
+/// Takes records of 16 bytes until the stream ends, as programs do.
+fn records(mut reader: impl Read) -> Result<usize, io::Error> {
+    let (mut record, mut count) = ([0; 16], 0);
+    loop {
+        match reader.read_exact(&mut record) {
+            Ok(()) => count += 1,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(count),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A connection that is cut: its end is an error.
+struct Cut<'a>(&'a [u8]);
+
+impl Read for Cut<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+#[test]
+fn a_cut_message_is_not_whole_to_whoever_reads_records() {
+    for suite in [UNSIGNED, SIGNED] {
+        let client = client(suite, 64);
+        let message = client.encrypt(&pattern(20 * 16), &none()).unwrap();
+        let (header, body) = parts(&message);
+        let reader = |body| client.decryptor(header.clone(), any()).unwrap().reader(body);
+        assert_eq!(records(reader(body)).unwrap(), 20);
+        // Between two frames, where all that came are whole records, in a frame, and before the last byte.
+        for end in [0, 96, 2 * 96, 2 * 96 + 50, body.len() - 1] {
+            let error = records(reader(&body[..end])).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "cut at {end}");
+            assert_eq!(Error::from(error).kind(), ErrorKind::Truncated);
+            let cut = Cut(&body[..end]);
+            let error = records(client.decryptor(header.clone(), any()).unwrap().reader(cut)).unwrap_err();
+            assert_eq!((error.kind(), Error::from(error).kind()), (io::ErrorKind::InvalidData, ErrorKind::Io));
+        }
+    }
+}
