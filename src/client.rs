@@ -9,8 +9,7 @@ use std::io::Read;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use zeroize::Zeroize;
-
+use crate::buffer::Refilled;
 use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::decrypt::{Decryptor, Unopened};
@@ -86,7 +85,10 @@ impl Client {
     }
 
     /// As [`encrypt`](Self::encrypt), in place of what `message` holds: memory that is used again costs no page
-    /// faults, which are most of the time of a large message. After an error `message` is empty.
+    /// faults, which are most of the time of a large message.
+    ///
+    /// After any error `message` is empty and its memory wiped, [`ErrorKind::NeedsAsync`] included. Memory that
+    /// `message` outgrows goes back to the allocator as it is.
     ///
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
@@ -94,21 +96,25 @@ impl Client {
         self.now(pin!(self.encrypt_into_async(plaintext, context, message)))
     }
 
-    /// As [`encrypt_into`](Self::encrypt_into), for keys that come over a network.
+    /// As [`encrypt_into`](Self::encrypt_into), for keys that come over a network. If the future is dropped before its
+    /// end, `message` is empty and wiped as after an error.
     ///
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
-    pub async fn encrypt_into_async(
+    pub fn encrypt_into_async(
         &self,
         plaintext: &[u8],
         context: &EncryptionContext,
         message: &mut Vec<u8>,
-    ) -> Result<()> {
-        let sealed = match self.encryptor_up_to_async(context, plaintext.len() as u64).await {
-            Ok(encryptor) => encryptor.encrypt_all(plaintext, message),
-            Err(error) => Err(error),
-        };
-        sealed.inspect_err(|_| message.clear())
+    ) -> impl Future<Output = Result<()>> {
+        // From now on, and not when it is first polled: that may never be.
+        let mut message = Refilled::new(message);
+        async move {
+            let encryptor = self.encryptor_up_to_async(context, plaintext.len() as u64).await?;
+            encryptor.encrypt_all(plaintext, message.buffer())?;
+            message.keep();
+            Ok(())
+        }
     }
 
     /// Opens a whole message. Nothing is returned before all of it is verified.
@@ -134,8 +140,11 @@ impl Client {
     }
 
     /// As [`decrypt`](Self::decrypt), in place of what `plaintext` holds: memory that is used again costs no page
-    /// faults, which are most of the time of a large message. As much memory as the message takes is enough. After an
-    /// error `plaintext` is empty, and wiped.
+    /// faults, which are most of the time of a large message. As much memory as the message takes is enough.
+    ///
+    /// After any error `plaintext` is empty and its memory wiped, [`ErrorKind::NeedsAsync`] included: neither what it
+    /// held before nor anything of this message is left there. Memory that `plaintext` outgrows goes back to the
+    /// allocator as it is.
     ///
     /// # Errors
     /// As [`decrypt`](Self::decrypt).
@@ -148,27 +157,32 @@ impl Client {
         self.now(pin!(self.decrypt_into_async(message, expected.into(), plaintext)))
     }
 
-    /// As [`decrypt_into`](Self::decrypt_into), for keys that come over a network.
+    /// As [`decrypt_into`](Self::decrypt_into), for keys that come over a network. If the future is dropped before its
+    /// end, `plaintext` is empty and wiped as after an error.
     ///
     /// # Errors
     /// As [`decrypt`](Self::decrypt).
-    pub async fn decrypt_into_async(
+    pub fn decrypt_into_async(
         &self,
         message: &[u8],
         expected: impl Into<ExpectedContext>,
         plaintext: &mut Vec<u8>,
-    ) -> Result<Header> {
-        let opened = match self.open_message(message, expected.into()).await {
-            Ok((decryptor, body)) => decryptor.decrypt_all(message.get(body..).unwrap_or_default(), plaintext),
-            Err(error) => Err(error),
-        };
-        opened.inspect_err(|_| plaintext.zeroize())
+    ) -> impl Future<Output = Result<Header>> {
+        let (expected, mut plaintext) = (expected.into(), Refilled::new(plaintext));
+        async move {
+            let (decryptor, body) = self.open_message(message, expected).await?;
+            let header = decryptor.decrypt_all(message.get(body..).unwrap_or_default(), plaintext.buffer())?;
+            plaintext.keep();
+            Ok(header)
+        }
     }
 
-    /// As [`decrypt`](Self::decrypt), in the memory of the message, which becomes its plaintext. On one thread, whatever
-    /// [`threads`](crate::ClientBuilder::threads) says.
+    /// As [`decrypt`](Self::decrypt), in the memory of the message, which becomes its plaintext. On one thread,
+    /// whatever [`threads`](crate::ClientBuilder::threads) says.
     ///
-    /// If no key opens the message, it stays as it was; after an error later on it is empty, and wiped.
+    /// Until a key has opened the message it stays as it was: after an error up to then, [`ErrorKind::NeedsAsync`]
+    /// included, it can be opened again, with other keys or when a KMS can be reached. After an error later on it is
+    /// empty, and its memory wiped.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
@@ -185,7 +199,8 @@ impl Client {
         self.now(pin!(self.decrypt_in_place_async(message, expected.into())))
     }
 
-    /// As [`decrypt_in_place`](Self::decrypt_in_place), for keys that come over a network.
+    /// As [`decrypt_in_place`](Self::decrypt_in_place), for keys that come over a network. If the future is dropped
+    /// before its end, the message is as it was.
     ///
     /// # Errors
     /// As [`decrypt`](Self::decrypt).
@@ -195,7 +210,10 @@ impl Client {
         expected: impl Into<ExpectedContext>,
     ) -> Result<Header> {
         let (decryptor, body) = self.open_message(message, expected.into()).await?;
-        decryptor.decrypt_in_place(message, body).inspect_err(|_| message.zeroize())
+        let mut message = Refilled::new(message);
+        let header = decryptor.decrypt_in_place(message.buffer(), body)?;
+        message.keep();
+        Ok(header)
     }
 
     /// Takes up a message that is there as a whole, and tells where its body starts.
@@ -220,7 +238,7 @@ impl Client {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub async fn encryptor_async(&self, context: &EncryptionContext) -> Result<Encryptor> {
-        self.encryptor_for(context, None).await
+        self.encryptor_for(context, BTreeSet::new(), None).await
     }
 
     /// As [`encryptor`](Self::encryptor), for a plaintext of at most `max_plaintext_len` bytes: more of it fails.
@@ -242,7 +260,7 @@ impl Client {
         context: &EncryptionContext,
         max_plaintext_len: u64,
     ) -> Result<Encryptor> {
-        self.encryptor_for(context, Some(max_plaintext_len)).await
+        self.encryptor_for(context, BTreeSet::new(), Some(max_plaintext_len)).await
     }
 
     /// Takes up a message that is read piece by piece, behind its header: see [`Decryptor::reader`].
@@ -292,15 +310,29 @@ impl Client {
         self.settings.header_limits
     }
 
-    async fn encryptor_for(&self, context: &EncryptionContext, max_plaintext_len: Option<u64>) -> Result<Encryptor> {
+    /// An encryptor that leaves the pairs of the keys `left_out` out of the header.
+    pub(crate) async fn encryptor_for(
+        &self,
+        context: &EncryptionContext,
+        left_out: BTreeSet<String>,
+        max_plaintext_len: Option<u64>,
+    ) -> Result<Encryptor> {
         let request = EncryptionRequest {
             encryption_context: context.clone(),
             suite: self.settings.suite,
             commitment_policy: self.settings.commitment_policy,
-            required_context_keys: BTreeSet::new(),
+            required_context_keys: left_out,
             max_plaintext_len,
         };
         let materials = self.cmm.encryption_materials(&request).await?;
+        if !materials.required_context_keys().is_superset(&request.required_context_keys) {
+            let detail = format!(
+                "the materials manager would write encryption context pairs into the header that are to be left out \
+                 of it: {} must hand required_context_keys on",
+                self.cmm_type
+            );
+            return Err(Error::new(ErrorKind::Internal, detail));
+        }
         Encryptor::new(materials, max_plaintext_len, &self.settings)
     }
 

@@ -12,11 +12,14 @@ impl Client {
     /// move to another suite or another KMS. Gives the sink back.
     ///
     /// The new message has the encryption context of the old one, all pairs that its reader could verify, and nothing
-    /// else in common with it: a data key, an id and a signature of its own. Plaintext is only in memory, some frames
-    /// at a time. The new message is completed only when the old one has verified to its last byte, its signature
-    /// included: after an error what `sink` holds never opens as a whole. Where the new message is read as a stream while
-    /// it is still being written, its frames can be seen **before the old signature is known**: take signed messages out
-    /// of that with [`unsigned_only`](crate::ClientBuilder::unsigned_only), or let nobody read the sink before the end.
+    /// else in common with it: a data key, an id and a signature of its own. Pairs that the old header lacks stay out
+    /// of the new one, as with [`RequiredContextCmm`](crate::RequiredContextCmm): they are authenticated, and whoever
+    /// opens the new message gives them as whoever opened the old one did. Plaintext is only in memory, some frames at
+    /// a time. The new message is completed only when the old one has verified to its last byte, its signature
+    /// included: after an error what `sink` holds never opens as a whole. Where the new message is read as a stream
+    /// while it is still being written, its frames can be seen **before the old signature is known**: take signed
+    /// messages out of that with [`unsigned_only`](crate::ClientBuilder::unsigned_only), or let nobody read the sink
+    /// before the end.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
@@ -30,8 +33,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`decrypt`](Self::decrypt) of this client and [`encrypt`](Self::encrypt) of `to`; [`ErrorKind::Io`](crate::ErrorKind::Io) if the
-    /// source or the sink fails.
+    /// As [`decrypt`](Self::decrypt) of this client and [`encrypt`](Self::encrypt) of `to`;
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the source or the sink fails;
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the materials manager of `to` would write pairs into the
+    /// header that the old one lacks.
     pub fn reencrypt<W: Write>(
         &self,
         message: impl Read,
@@ -57,8 +62,11 @@ impl Client {
         let mut message = BufReader::new(message);
         let header = self.read_header(&mut message)?;
         let decryptor = self.decryptor_async(header, expected.into()).await?;
-        let context = decryptor.header().authenticated_context().without_reserved();
-        let mut writer = to.encryptor_async(&context).await?.writer(sink);
+        let (stored, context) = (decryptor.header().encryption_context(), decryptor.header().authenticated_context());
+        let context = context.without_reserved();
+        let left_out = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
+        let left_out = left_out.map(str::to_owned).collect();
+        let mut writer = to.encryptor_for(&context, left_out, None).await?.writer(sink);
         let mut reader = decryptor.reader(message);
         loop {
             let plaintext = reader.fill_buf()?;

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use manila::testing::{FixedKeyKeyring, open_every_way, policy_for};
 use manila::{
-    AlgorithmSuite, Client, EncryptionContext, Error, ErrorKind, ExpectedContext, RawAesKeyring, RequiredContextCmm,
+    AlgorithmSuite, Client, Cmm, DecryptionMaterials, DecryptionRequest, EncryptionContext, EncryptionMaterials,
+    EncryptionRequest, Error, ErrorKind, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, RequiredContextCmm,
     UnverifiedHeader,
 };
 
@@ -88,14 +89,91 @@ fn what_the_reader_expects_is_checked_and_kept() {
     let error = old.reencrypt(message.as_slice(), Shared(&mut sink), &other, &new).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ContextMismatch);
     assert!(sink.is_empty());
+}
 
-    // Pairs that are authenticated without being stored go along: the new message holds them all.
-    let keyring = RawAesKeyring::new("test", "old", &[1; 32]).unwrap();
-    let hiding = Client::with_cmm(RequiredContextCmm::new(keyring, ["tenant"]).unwrap());
-    let message = hiding.encrypt(b"hello", &context).unwrap();
-    assert_eq!(UnverifiedHeader::parse(&message).unwrap().encryption_context().get("tenant"), None);
-    let moved = hiding.reencrypt(message.as_slice(), Vec::new(), &context, &new).unwrap();
-    assert_eq!(new.decrypt(&moved, &context).unwrap().header.encryption_context().get("tenant"), Some("acme"));
+fn hiding(name: &str, key: u8) -> RequiredContextCmm<impl Cmm> {
+    let keyring = RawAesKeyring::new("test", name, &[key; 32]).unwrap();
+    RequiredContextCmm::new(keyring, ["patient"]).unwrap()
+}
+
+fn shows(message: &[u8], text: &str) -> bool {
+    message.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn pairs_that_the_old_header_lacks_stay_out_of_the_new_one() {
+    let context = EncryptionContext::new([("patient", "J. Doe"), ("kind", "report")]).unwrap();
+    let patient = EncryptionContext::new([("patient", "J. Doe")]).unwrap();
+    let old = Client::with_cmm(hiding("old", 1));
+    let message = old.encrypt(&pattern(5000), &context).unwrap();
+    assert!(!shows(&message, "J. Doe"));
+    for suite in SUITES {
+        for new in [named(suite, "new", 2), hiding_client(suite)] {
+            let moved = old.reencrypt(message.as_slice(), Vec::new(), &context, &new).unwrap();
+            assert!(!shows(&moved, "J. Doe") && !shows(&moved, "patient"));
+            let stored = UnverifiedHeader::parse(&moved).unwrap().encryption_context().without_reserved();
+            assert_eq!(stored, EncryptionContext::new([("kind", "report")]).unwrap());
+            // Who knows them opens it, and nobody else.
+            for expected in [ExpectedContext::exactly(&context), (&patient).into()] {
+                let opened = open_every_way(&new, &moved, &expected).unwrap();
+                assert_eq!(opened.plaintext, pattern(5000));
+                assert_eq!(opened.header.authenticated_context().get("patient"), Some("J. Doe"));
+            }
+            let other = EncryptionContext::new([("patient", "M. Mustermann")]).unwrap();
+            for expected in [ExpectedContext::any(), (&other).into()] {
+                open_every_way(&new, &moved, &expected).unwrap_err();
+            }
+            // And so it goes on.
+            let again = new.reencrypt(moved.as_slice(), Vec::new(), &patient, &old).unwrap();
+            assert!(!shows(&again, "J. Doe"));
+            assert_eq!(old.decrypt(&again, &context).unwrap().plaintext, pattern(5000));
+        }
+    }
+}
+
+fn hiding_client(suite: AlgorithmSuite) -> Client {
+    Client::builder_with_cmm(hiding("new", 2)).suite(suite).commitment_policy(policy_for(suite)).build().unwrap()
+}
+
+/// Forgets which pairs are to be left out, as one does that was written before there were such.
+#[derive(Debug)]
+struct Forgets(RawAesKeyring);
+
+impl Cmm for Forgets {
+    fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+        Box::pin(async {
+            let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+            let mut materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
+            materials.add(self.0.on_encrypt(&materials).await?)?;
+            Ok(materials)
+        })
+    }
+
+    fn decryption_materials<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        Box::pin(async { Err(Error::new(ErrorKind::WrongKey, "it only seals")) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_materials_manager_that_would_show_a_pair_is_refused() {
+    let context = EncryptionContext::new([("patient", "J. Doe")]).unwrap();
+    let old = Client::with_cmm(hiding("old", 1));
+    let new = Client::with_cmm(Forgets(RawAesKeyring::new("test", "new", &[2; 32]).unwrap()));
+    let message = old.encrypt(b"hello", &context).unwrap();
+    let mut sink = Vec::new();
+    let error = old.reencrypt(message.as_slice(), Shared(&mut sink), &context, &new).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("Forgets"), "{error}");
+    assert!(sink.is_empty());
+    // One that demands pairs which the message does not have refuses it as any other.
+    let plain = named(UNSIGNED, "plain", 3);
+    let message = plain.encrypt(b"hello", &none()).unwrap();
+    let error = plain.reencrypt(message.as_slice(), Vec::new(), any(), &hiding_client(UNSIGNED)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ContextMismatch);
 }
 
 #[test]
