@@ -1,9 +1,15 @@
 //! The primitives, behind a dozen small functions: nothing else in the crate names a cryptographic library.
 //!
-//! With the feature `aws-lc` (the default), AES-GCM, the hashes of signed messages and ECDSA come from AWS-LC;
-//! without it from the pure Rust crates of the `RustCrypto` project, as HKDF does in both: AWS-LC's interface would redo the extract
-//! step for each output. Random bytes come from the operating system alone: a generator in user space that a fork
-//! or a cloned virtual machine repeats would repeat message ids, and with a cached data key keys and IVs too.
+//! With the feature `aws-lc` (the default), AES-GCM, the hashes of signed messages and ECDSA come from AWS-LC; without
+//! it from the pure Rust crates of the `RustCrypto` project, as HKDF does in both: AWS-LC's interface would redo the
+//! extract step for each output.
+//!
+//! Data keys, message ids, salts and the IVs of wrapping come from the operating system alone ([`random`]): a generator
+//! in user space that a fork or a cloned virtual machine repeats would repeat message ids, and with a cached data key
+//! keys and IVs too. What the primitives themselves draw comes from the operating system with the pure Rust crates, and
+//! from AWS-LC's own generator with AWS-LC: signing keys, the nonces of ECDSA and the padding of RSA. AWS-LC mixes the
+//! private key and the digest into each nonce, so that a repeated state gives two different messages no common one; it
+//! would give them a common signing key, which seals and opens nothing.
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
