@@ -6,7 +6,7 @@ use manila::testing::{FixedKeyKeyring, open_every_way, policy_for};
 use manila::{
     AlgorithmSuite, Client, Cmm, DecryptionMaterials, DecryptionRequest, EncryptionContext, EncryptionMaterials,
     EncryptionRequest, Error, ErrorKind, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, RequiredContextCmm,
-    UnverifiedHeader,
+    UnverifiedHeader, Unwrapped, Wrapped,
 };
 
 use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
@@ -198,18 +198,12 @@ fn a_sink_that_fails_ends_it() {
 fn keys_over_a_network_ask_for_the_asynchronous_twin() {
     #[derive(Debug)]
     struct Remote(FixedKeyKeyring);
-    impl manila::Keyring for Remote {
-        fn on_encrypt<'a>(
-            &'a self,
-            materials: &'a manila::EncryptionMaterials,
-        ) -> manila::KeyFuture<'a, manila::Wrapped> {
+    impl Keyring for Remote {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
             self.0.on_encrypt(materials)
         }
 
-        fn on_decrypt<'a>(
-            &'a self,
-            request: &'a manila::DecryptionRequest,
-        ) -> manila::KeyFuture<'a, manila::Unwrapped> {
+        fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
             self.0.on_decrypt(request)
         }
     }
