@@ -204,8 +204,8 @@ pub(super) fn rotate(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, mpsc};
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use super::*;
@@ -268,11 +268,18 @@ mod tests {
         days.0.store(7, Ordering::SeqCst);
         let left = || kms.shared.store.read(|tables| tables.ids(Table::Deadlines, "")).unwrap().len();
         let settling = kms.shared.settling.begin();
-        // They would hang here; what is late is gone for them all the same.
-        assert!(encrypt(&kms, &kept).is_ok());
-        assert!(europe.describe_key(gone.arn()).is_err() && europe.list_keys().unwrap().is_empty());
-        assert!(kms.describe_key(kept.arn()).unwrap().replica_regions().is_empty());
-        assert!(kms.list_keys().unwrap()[0].replica_regions().is_empty());
+        // What is late is gone for them all the same.
+        let (send, receive) = mpsc::channel();
+        let (here, key) = (kms.clone(), kept.clone());
+        let calls = std::thread::spawn(move || {
+            let found = (europe.describe_key(gone.arn()).is_ok(), europe.list_keys().unwrap().len());
+            let described = [here.describe_key(key.arn()).unwrap(), here.list_keys().unwrap().remove(0)];
+            send.send((encrypt(&here, &key).is_ok(), found, described)).unwrap();
+        });
+        let (encrypted, found, described) = receive.recv_timeout(Duration::from_mins(1)).expect("they wait");
+        calls.join().unwrap();
+        assert_eq!((encrypted, found), (true, (false, 0)));
+        assert!(described.iter().all(|key| key.replica_regions().is_empty()));
         assert_eq!(left(), 1);
         drop(settling);
         assert!(encrypt(&kms, &kept).is_ok());
