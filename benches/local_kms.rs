@@ -1,16 +1,22 @@
-//! The embedded KMS in a file: how long opening takes, and a data key, with few keys and with many.
+//! The embedded KMS in a file: how long opening takes, and a data key, with few keys and with many; and in memory, what
+//! others' aliases, others' grants and long policies add to a call.
 //!
-//! Besides criterion's means this prints the median and the 99th percentile of single calls: the audit log is on and not
-//! synced, no rotation is due, one process has the store open.
+//! Besides criterion's means the first part prints the median and the 99th percentile of single calls: the audit log is
+//! on and not synced, no rotation is due, one process has the store open.
 
 use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 use manila::testing::ready;
-use manila::{AuditLog, CreateKey, EncryptionContext, Kms, KmsRequest, LocalKms, RootKey};
+use manila::{
+    AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, GrantOperation, Kms, KmsCiphertext, KmsRequest,
+    LocalKms, RootKey,
+};
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
 const CALLS: usize = 20_000;
@@ -60,5 +66,95 @@ fn local_kms(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, local_kms);
+/// A clock that stands still until it is moved.
+#[derive(Clone, Debug, Default)]
+struct Days(Arc<AtomicU64>);
+
+impl Clock for Days {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(24 * (20_000 + self.0.load(Ordering::SeqCst)))
+    }
+}
+
+fn encrypt(kms: &LocalKms, arn: &str) -> Result<KmsCiphertext, Error> {
+    ready(kms.encrypt(KmsRequest::new(arn, &EncryptionContext::empty()), b"x"))
+}
+
+/// A KMS in which keys are due to be deleted, and the ARN of another key, which all aliases are of.
+fn with_keys_due(keys: usize, aliases: usize) -> (LocalKms, String) {
+    let days = Days::default();
+    let kms = LocalKms::builder().clock(days.clone()).in_memory().unwrap();
+    let kept = kms.create_key(CreateKey::default()).unwrap();
+    (0..aliases).for_each(|n| kms.create_alias(&format!("alias/kept-{n}"), kept.arn()).unwrap());
+    for _ in 0..keys {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
+    }
+    days.0.store(7, Ordering::SeqCst);
+    (kms, kept.arn().to_owned())
+}
+
+/// The first call after the deadline of many keys, which removes them.
+fn deletions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("300 keys due");
+    group.sample_size(10);
+    for aliases in [0, 3_000] {
+        let due = || with_keys_due(300, aliases);
+        group.bench_function(format!("first call, {aliases} aliases of another key"), |bench| {
+            bench.iter_batched_ref(due, |(kms, arn)| encrypt(kms, arn).unwrap(), BatchSize::PerIteration);
+        });
+    }
+}
+
+/// Who is refused, and who is allowed by the last of many grants.
+fn grants(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("grants");
+    let granted = |to: &str| CreateGrant::to(to).operation(GrantOperation::Encrypt);
+    for count in [0, 999] {
+        let kms = LocalKms::in_memory().unwrap();
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        for n in 0..count {
+            kms.create_grant(key.arn(), granted(&format!("arn:aws:iam::000000000000:role/r{n}"))).unwrap();
+        }
+        let [alice, bob] = ["arn:aws:iam::000000000000:user/alice", "arn:aws:iam::000000000000:user/bob"];
+        kms.create_grant(key.arn(), granted(alice)).unwrap();
+        let [alice, bob] = [alice, bob].map(|arn| kms.as_principal(arn).unwrap());
+        let beside = format!("beside {count} grants to others");
+        group.bench_function(format!("the owner encrypts {beside}"), |bench| {
+            bench.iter(|| encrypt(&kms, key.arn()).unwrap());
+        });
+        group.bench_function(format!("a grantee encrypts {beside}"), |bench| {
+            bench.iter(|| encrypt(&alice, key.arn()).unwrap());
+        });
+        group.bench_function(format!("a stranger is refused {beside}"), |bench| {
+            bench.iter(|| encrypt(&bob, key.arn()).unwrap_err());
+        });
+    }
+}
+
+/// A policy of so many statements about roles, and one about the owner.
+fn policy(statements: usize) -> String {
+    let allow = |principal: &str, action: &str| {
+        format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},"Action":"{action}","Resource":"*"}}"#)
+    };
+    let roles = (0..statements).map(|n| allow(&format!("arn:aws:iam::000000000000:role/r{n:05}"), "kms:Decrypt"));
+    let all: Vec<_> = roles.chain([allow("arn:aws:iam::000000000000:root", "kms:*")]).collect();
+    format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, all.join(","))
+}
+
+fn policies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("policies");
+    let kms = LocalKms::in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    group.bench_function("Encrypt without a policy", |bench| bench.iter(|| encrypt(&kms, key.arn()).unwrap()));
+    for statements in [1, 240] {
+        let json = policy(statements);
+        kms.put_key_policy(key.arn(), &json).unwrap();
+        group.bench_function(format!("Encrypt under a policy of {} bytes", json.len()), |bench| {
+            bench.iter(|| encrypt(&kms, key.arn()).unwrap());
+        });
+    }
+}
+
+criterion_group!(benches, local_kms, deletions, grants, policies);
 criterion_main!(benches);
