@@ -247,6 +247,29 @@ fn a_subscriber_may_call_the_kms() {
     }
 }
 
+/// The same while it is told of what the KMS did by itself because it was overdue.
+#[test]
+fn a_subscriber_may_call_the_kms_when_something_was_overdue() {
+    wait_until_heard();
+    let clock = TestClock::new();
+    let kms = LocalKms::builder().clock(clock.clone()).in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+    let gone = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion_in(gone.arn(), 30).unwrap();
+    clock.advance_days(90);
+    let told = Arc::new(AtomicU64::new(0));
+    let (count, of, asks) = (told.clone(), kms.clone(), AtomicBool::new(true));
+    let ask = move |_: &str| {
+        if asks.swap(false, Ordering::SeqCst) {
+            of.purge().unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            asks.store(true, Ordering::SeqCst);
+        }
+    };
+    tracing::subscriber::with_default(listener(ask), || encrypt(&kms, key.arn(), b"x").unwrap());
+    assert_eq!(told.load(Ordering::SeqCst), 3, "DeleteKey, RotateKey and Encrypt");
+}
+
 /// All that can be told of a store but its times, by a handle that keeps no log.
 fn told(kms: &LocalKms, ciphertext: &[u8]) -> String {
     let mut told = String::new();

@@ -29,6 +29,7 @@ pub fn read_record(bytes: &[u8]) -> usize {
         from_cbor::<KeyRecord>(bytes).is_some(),
         from_cbor::<MaterialRecord>(bytes).is_some(),
         from_cbor::<AliasRecord>(bytes).is_some(),
+        from_cbor::<String>(bytes).is_some(),
         from_cbor::<GrantRecord>(bytes).is_some(),
         from_cbor::<AuditRecord>(bytes).is_some(),
         from_cbor::<()>(bytes).is_some(),
