@@ -172,8 +172,8 @@ impl LocalKms {
         call.conclude(done)
     }
 
-    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation is due
-    /// for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
+    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation
+    /// is due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
     pub(super) fn settle_for_reader(&self, now: u64, key_ids: &[String]) -> Result<()> {
         let settling =
             if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };

@@ -15,8 +15,8 @@
 //! # Where AWS differs
 //!
 //! - There are no IAM policies here that an account could hand its permissions on with. In `Allow` an account as a
-//!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on AWS.
-//!   To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
+//!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on
+//!   AWS. To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
 //! - The path of a role is unknown in a session of it. `aws:PrincipalArn` of a session is the role's ARN without path.
 //! - A request whose encryption context has several keys that differ only in case can mean any of them to
 //!   `kms:EncryptionContext:KEY`, whose `KEY` AWS matches without regard to case. `Allow` then needs every one of the

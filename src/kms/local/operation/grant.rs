@@ -20,8 +20,8 @@ const MAX_GRANTS: usize = 1000;
 impl LocalKms {
     /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
     ///
-    /// Who may create grants by a grant of his own can pass on no more than that one allows. To a key's policy the pairs
-    /// of the constraint are the encryption context of this call, as on AWS.
+    /// Those who may create grants by a grant of their own can pass on no more than that one allows. To a key's policy
+    /// the pairs of the constraint are the encryption context of this call, as on AWS.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the

@@ -29,8 +29,8 @@ impl LocalKms {
     ///
     /// A part of AWS's policy language is implemented, and the rest is refused by name, never ignored:
     ///
-    /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource` and
-    ///   `Condition`.
+    /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource`
+    ///   and `Condition`.
     /// - Principals: `*`, and under `AWS` accounts, users, roles and sessions of roles.
     /// - Condition operators: `StringEquals`, `StringLike`, their negations and `Bool`, each also with `ForAllValues:`
     ///   and `ForAnyValue:`; `Null`.
@@ -51,8 +51,8 @@ impl LocalKms {
         self.replace_policy(key_id, json, false)
     }
 
-    /// Does the same as [`put_key_policy`](Self::put_key_policy), also if the policy does not allow the caller to change
-    /// it again. If it allows nobody to, nobody ever can.
+    /// Does the same as [`put_key_policy`](Self::put_key_policy), also if the policy does not allow the caller to
+    /// change it again. If it allows nobody to, nobody ever can.
     ///
     /// # Errors
     /// As there, but for the lockout.

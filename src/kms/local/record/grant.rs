@@ -1,7 +1,7 @@
 //! What is stored of a grant, and what one allows.
 //!
-//! A grant has two records: itself, and an empty one under its grantee, so that a call reads no grants but those that can
-//! be its caller's. They are written and removed together, here alone.
+//! A grant has two records: itself, and an empty one under its grantee, so that a call reads no grants but those that
+//! can be its caller's. They are written and removed together, here alone.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
