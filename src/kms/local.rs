@@ -71,7 +71,7 @@ pub use root_key::RootKey;
 /// were written, when the last write was and how often the root key was changed; no secret, policy, tag or description,
 /// not which key an alias names, and no principal. A record that was changed, moved, removed or set
 /// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
-/// unless the file is set back while it is open; and who holds both file and root key holds every key. Opening a file
+/// unless the file is set back while it is open, or its [`AuditLog`] proves a later state; and who holds both file and root key holds every key. Opening a file
 /// needs leave to write it.
 ///
 /// # Regions and principals
@@ -118,6 +118,8 @@ struct Shared {
     policies: PolicyCache,
     log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
+    /// Whether the handle was given out.
+    is_open: bool,
 }
 
 impl LocalKms {
@@ -208,9 +210,15 @@ impl Shared {
             policies: PolicyCache::default(),
             log,
             line_keys: Mutex::default(),
+            is_open: false,
         };
         shared.load_line_keys()?;
         Ok(shared)
+    }
+
+    /// The time in milliseconds since 1970, no earlier than any call saw before.
+    fn now(&self) -> u64 {
+        self.high_water.raise(clock::to_millis(self.clock.now()))
     }
 
     /// Writes the line of an event, if a log is kept.
@@ -235,9 +243,11 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Keeps the end of the audit log, if it can. Who must know calls [`LocalKms::checkpoint`] himself.
+    /// Keeps the end of the audit log, if it can. Those who must know call [`LocalKms::checkpoint`] themselves.
     fn drop(&mut self) {
-        let _ = self.checkpoint();
+        if self.is_open {
+            self.close();
+        }
     }
 }
 

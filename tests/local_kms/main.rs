@@ -6,6 +6,7 @@ mod access;
 mod aliases;
 mod audit;
 mod audit_chain;
+mod audit_rotation;
 mod basics;
 mod child;
 mod crash;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Result, quoted};
 use crate::kms::is_arn_part;
-use crate::kms::local::answer::invalid;
+use crate::kms::local::answer::{code_of, invalid};
 use crate::kms::local::audit::{AuditLog, Log};
+use crate::kms::local::operation::audit_log::OpeningMode;
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::Store;
 use crate::kms::local::{LocalKms, Shared};
@@ -72,7 +73,7 @@ impl LocalKmsBuilder {
     pub fn in_memory(self) -> Result<LocalKms> {
         self.check()?;
         let (region, account) = (self.region.clone(), self.account.clone());
-        self.over(|| Store::in_memory(region, account))
+        self.over(OpeningMode::InMemory, || Store::in_memory(region, account))
     }
 
     /// A new KMS in a new file at `path`, readable by its owner alone.
@@ -83,7 +84,7 @@ impl LocalKmsBuilder {
     pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.check()?;
         let (region, account) = (self.region.clone(), self.account.clone());
-        self.over(|| Store::create(path.as_ref(), region, account, root_key))
+        self.over(OpeningMode::Create, || Store::create(path.as_ref(), region, account, root_key))
     }
 
     /// The KMS in the file at `path`. Other processes may have it open too.
@@ -95,7 +96,7 @@ impl LocalKmsBuilder {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
     /// another root key.
     pub fn open(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
-        self.over(|| Store::open(path.as_ref(), root_key))
+        self.over(OpeningMode::Open, || Store::open(path.as_ref(), root_key))
     }
 
     /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
@@ -109,7 +110,7 @@ impl LocalKmsBuilder {
         path: impl AsRef<Path>,
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
-        let kms = self.over(|| Store::restore(backup.as_ref(), path.as_ref(), root_key))?;
+        let kms = self.over(OpeningMode::Restore, || Store::restore(backup.as_ref(), path.as_ref(), root_key))?;
         let dropped = kms.settle_restored()?;
         Ok((kms, dropped))
     }
@@ -124,11 +125,17 @@ impl LocalKmsBuilder {
     }
 
     /// The KMS over a store. The log comes first: where it cannot be kept no store is made.
-    pub(super) fn over(self, store: impl FnOnce() -> Result<Store>) -> Result<LocalKms> {
+    pub(super) fn over(self, mode: OpeningMode, store: impl FnOnce() -> Result<Store>) -> Result<LocalKms> {
         let log = self.audit.map(Log::open).transpose()?;
-        let store = store()?;
+        let store = store().inspect_err(|error| {
+            // The key of the log's lines comes from the root key, so what cannot be opened can have no line.
+            tracing::warn!(target: "manila::audit", operation = "OpenStore", outcome = code_of(error), "not opened");
+        })?;
         let region = store.region().into();
-        Ok(LocalKms { shared: Arc::new(Shared::new(store, self.clock, log)?), region, principal: None })
+        let mut shared = Shared::new(store, self.clock, log)?;
+        shared.opened(mode)?;
+        shared.is_open = true;
+        Ok(LocalKms { shared: Arc::new(shared), region, principal: None })
     }
 }
 

@@ -8,6 +8,7 @@
 mod recorder;
 mod subject;
 
+use std::borrow::Cow;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -17,8 +18,8 @@ use crate::error::{ErrorKind, Result};
 use crate::kms::local::LocalKms;
 use crate::kms::local::access::{self, Permission};
 use crate::kms::local::answer::{code_of, refused};
-use crate::kms::local::audit::{Details, Event};
-use crate::kms::local::clock::{from_millis, to_millis};
+use crate::kms::local::audit::{Commits, Details, Event};
+use crate::kms::local::clock::from_millis;
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::overdue;
@@ -36,7 +37,7 @@ pub(super) use subject::{
 pub(super) struct HighWater(AtomicU64);
 
 impl HighWater {
-    fn raise(&self, time: u64) -> u64 {
+    pub(super) fn raise(&self, time: u64) -> u64 {
         self.0.fetch_max(time, Ordering::AcqRel).max(time)
     }
 }
@@ -52,12 +53,16 @@ pub(super) struct Call<'a> {
     pub(super) now: u64,
     key_arn: Option<String>,
     source_arn: Option<String>,
+    /// The commits of the store that the call found and makes.
+    commits: Commits,
     /// Whether something is past its deadline and not removed yet.
     late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
     /// How many keys were removed on the way.
     pub(super) swept: usize,
+    /// Whether the call's line was to be written.
+    attempted: bool,
     /// Whether the log has the call's line.
     recorded: bool,
     pub(super) recorder: Recorder<'a>,
@@ -136,6 +141,7 @@ impl LocalKms {
             self.shared.store.write(|tables| {
                 call.now = call.now.max(tables.time());
                 tables.saw(call.now);
+                call.will_commit(tables);
                 let found = subject.find(&mut call, tables)?;
                 let done = work(tables, found, &mut call)?;
                 call.succeeds(&done)?;
@@ -167,6 +173,7 @@ impl LocalKms {
         request: Details<'_>,
         work: impl FnOnce(&mut Call<'_>) -> Result<T>,
     ) -> Result<T> {
+        let request = Owner.describe(request);
         let mut call = Call::new(self, operation, None, &request);
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
@@ -196,7 +203,8 @@ impl LocalKms {
             let now = now.max(tables.time());
             let swept = overdue::sweep(self, tables, now)?;
             key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, &mut recorder, id, now))?;
-            swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now))?;
+            let commits = commits_of(tables);
+            swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now, commits))?;
             Ok(swept.len())
         });
         // A subscriber that is told may call the KMS, and find something overdue.
@@ -218,12 +226,14 @@ impl<'a> Call<'a> {
             operation,
             context,
             request,
-            now: kms.shared.high_water.raise(to_millis(kms.shared.clock.now())),
+            now: kms.shared.now(),
             key_arn: None,
             source_arn: None,
+            commits: Commits::default(),
             late: false,
             due: Vec::new(),
             swept: 0,
+            attempted: false,
             recorded: false,
             recorder: Recorder::new(kms),
         }
@@ -243,6 +253,7 @@ impl<'a> Call<'a> {
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
         self.now = self.now.max(tables.time());
+        self.commits.found = Some(tables.commit_number());
         self.late = overdue::is_any(tables, self.now)?;
         Ok(())
     }
@@ -254,6 +265,11 @@ impl<'a> Call<'a> {
             self.swept = self.kms.settle(self.now, &[])?;
         }
         Ok(())
+    }
+
+    /// Notes which commit the call is about to make.
+    pub(super) fn will_commit(&mut self, tables: &Writing<'_>) {
+        self.commits = commits_of(tables);
     }
 
     /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen.
@@ -272,25 +288,48 @@ impl<'a> Call<'a> {
         let recorded = match &done {
             Ok(_) if self.recorded => Ok(()),
             Ok(_) => self.succeeds(&()),
-            Err(error) if error.kind() == ErrorKind::AuditFailed => Ok(()),
-            Err(error) => self.record(code_of(error), Details::new()),
+            // A log that did not take the call's line does not take another.
+            Err(error) if error.kind() == ErrorKind::AuditFailed && self.attempted && !self.recorded => Ok(()),
+            Err(error) => {
+                self.commits.made = None;
+                self.record(code_of(error), Details::new())
+            }
         };
         self.recorder.tell();
-        recorded.and(done)
+        match done {
+            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
+            done => recorded.and(done),
+        }
     }
 
     fn record(&mut self, outcome: String, response: Details<'static>) -> Result<()> {
-        self.recorder.write(Event {
+        self.attempted = true;
+        let event = self.event(outcome, response);
+        self.recorder.write(event)
+    }
+
+    /// Lets `write` put the line of a call that is about to succeed where it belongs: into a new log.
+    pub(super) fn succeeds_in<T>(&mut self, write: impl FnOnce(&Event<'_>) -> Result<T>) -> Result<T> {
+        let event = self.event("ok".to_owned(), Details::new());
+        let written = write(&event)?;
+        self.recorder.wrote(event);
+        self.recorded = true;
+        Ok(written)
+    }
+
+    fn event(&self, outcome: String, response: Details<'static>) -> Event<'a> {
+        Event {
             time: from_millis(self.now),
-            principal: self.kms.principal(),
+            principal: self.kms.principal().into(),
             operation: self.operation.name(),
             key_arn: self.key_arn.clone(),
             source_arn: self.source_arn.clone(),
             encryption_context: self.context,
-            request: Some(self.request),
+            request: Some(Cow::Borrowed(self.request)),
+            commits: self.commits,
             response,
             outcome,
-        })
+        }
     }
 
     /// Finds the key that a name stands for, notes it for the line, and checks what every operation on a key checks.
@@ -347,4 +386,9 @@ impl<'a> Call<'a> {
         let message = format!("only the owner of the account may call {}", self.operation.name());
         Err(refused("AccessDeniedException", message))
     }
+}
+
+/// The commits that the line of a write tells of.
+pub(super) fn commits_of(tables: &Writing<'_>) -> Commits {
+    Commits { found: Some(tables.commit_number()), restored: false, made: Some(tables.next_commit_number()) }
 }

@@ -2,7 +2,7 @@
 //! takes, and whom it can be allowed.
 
 pub(super) mod alias;
-mod audit_log;
+pub(super) mod audit_log;
 mod cipher;
 mod grant;
 mod import;
@@ -125,6 +125,7 @@ operations! {
     CancelKeyDeletion:               DELETED      Id         Never      Own      Any,
     ChangeRootKey:                   NO_KEY       Id         Never      Own      Any,
     Checkpoint:                      NO_KEY       Id         Never      Own      Any,
+    CloseStore:                      NO_KEY       Id         Never      Own      Any,
     CreateAlias:                     NOT_DELETED  Id         Never      Own      Any,
     CreateGrant:                     ENABLED      Id         Grantable  All      Any,
     CreateKey:                       NO_KEY       Id         Never      Own      Any,
@@ -150,15 +151,18 @@ operations! {
     ListKeyRotations:                ALL          Id         Never      Own      Newest,
     ListKeys:                        NO_KEY       Id         Never      Own      Any,
     ListResourceTags:                ALL          Id         Never      Own      Any,
+    OpenStore:                       NO_KEY       Id         Never      Own      Any,
     Purge:                           NO_KEY       Id         Never      Own      Any,
     PutKeyPolicy:                    ALL          Id         Never      Own      Any,
     ReEncrypt:                       NO_KEY       Id         Never      Own      Any,
     ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Any,
     ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Newest,
+    ReplaceLostAuditLog:             NO_KEY       Id         Never      Own      Any,
     ReplicateKey:                    ENABLED      Id         Never      Own      Any,
     Restore:                         NO_KEY       Id         Never      Own      Any,
     RetireGrant:                     ALL          Id         Grantable  All      Any,
     RevokeGrant:                     ALL          Id         Never      All      Any,
+    RotateAuditLog:                  NO_KEY       Id         Never      Own      Any,
     RotateKey:                       NO_KEY       Id         Never      Own      Any,
     RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Any,
     ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Any,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::call::Recorder;
+use crate::kms::local::call::{Recorder, commits_of};
 use crate::kms::local::clock::days_after;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::place::{Place, row};
@@ -199,7 +199,7 @@ pub(super) fn rotate(
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
     let place = Place { region: primary, account: kms.account() };
-    recorder.write_own(Operation::RotateKey, &place.key_arn(key_id), now)
+    recorder.write_own(Operation::RotateKey, &place.key_arn(key_id), now, commits_of(tables))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::blob;
 use crate::kms::local::builder::LocalKmsBuilder;
+use crate::kms::local::operation::audit_log::OpeningMode;
 use crate::kms::local::policy::{AccessRequest, Policy};
 use crate::kms::local::record::alias::AliasRecord;
-use crate::kms::local::record::audit::AuditRecord;
+use crate::kms::local::record::audit::{AuditRecord, EndRecord};
 use crate::kms::local::record::grant::GrantRecord;
 use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
 use crate::kms::local::root_key::RootKey;
@@ -19,7 +20,7 @@ use crate::kms::local::store::{Seal, Store, damaged, from_cbor};
 /// # Errors
 /// As [`LocalKms::open`].
 pub fn open_store(file: &[u8], root_key: RootKey) -> Result<LocalKms> {
-    LocalKmsBuilder::default().over(|| Store::of_bytes(file, root_key))
+    LocalKmsBuilder::default().over(OpeningMode::InMemory, || Store::of_bytes(file, root_key))
 }
 
 /// Reads bytes as each kind of record, and says of how many kinds they are.
@@ -32,6 +33,7 @@ pub fn read_record(bytes: &[u8]) -> usize {
         from_cbor::<String>(bytes).is_some(),
         from_cbor::<GrantRecord>(bytes).is_some(),
         from_cbor::<AuditRecord>(bytes).is_some(),
+        from_cbor::<EndRecord>(bytes).is_some(),
         from_cbor::<()>(bytes).is_some(),
     ];
     kinds.into_iter().filter(|read| *read).count()

@@ -289,6 +289,9 @@ pub(super) trait Tables {
     /// The latest time that any commit saw, in milliseconds since 1970.
     fn time(&self) -> u64;
 
+    /// The number of the latest commit.
+    fn commit_number(&self) -> u64;
+
     /// What records are sealed with.
     fn seal(&self) -> &Seal;
 
@@ -371,6 +374,10 @@ impl Tables for Reading<'_> {
         self.manifest.time
     }
 
+    fn commit_number(&self) -> u64 {
+        self.manifest.commit
+    }
+
     fn seal(&self) -> &Seal {
         self.seal
     }
@@ -400,12 +407,21 @@ impl Tables for Writing<'_> {
         self.edit.time()
     }
 
+    fn commit_number(&self) -> u64 {
+        self.edit.base()
+    }
+
     fn seal(&self) -> &Seal {
         self.seal
     }
 }
 
 impl Writing<'_> {
+    /// The number of the commit that this transaction will be.
+    pub(super) fn next_commit_number(&self) -> u64 {
+        self.edit.commit()
+    }
+
     /// Stores a record, over an older one of the same id.
     pub(super) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
         let sealed = self.seal.seal_bytes(table, id, self.edit.commit(), &to_cbor(record)?)?;

@@ -19,7 +19,7 @@ const MAX_TEXT_LEN: usize = 4096;
 const MAX_LIST: usize = 64;
 const MAX_LISTED_LEN: usize = 512;
 
-/// Members of a JSON object that says what was asked for, under the names that CloudTrail has for them.
+/// Members of a JSON object that says what was asked for, under the names that `CloudTrail` has for them.
 ///
 /// There is no way to add bytes: secrets, plaintexts, ciphertexts and messages have no method that would take them.
 #[derive(Clone, Debug, Default)]

@@ -1,25 +1,31 @@
 //! One line of an audit log: its form, and the MAC that proves who wrote it.
 //!
-//! A line is one JSON object. Its fields keep their order, and the last two are the MAC of the line before it and its
-//! own, so both stand in places that are known without parsing. The MAC is over the store's anchor and the very bytes
+//! A line is one JSON object. Its fields keep their order: numbers first, and last the MAC of the line before it and its
+//! own, so all that is needed to follow a log stands in places that are known without parsing. The MAC is over the store's anchor and the very bytes
 //! of the line before `,"mac":`.
 
 use std::io::{self, BufRead, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
 
 use crate::context::EncryptionContext;
 use crate::crypto::{MacHash, equal, hex, mac};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::audit::details::DetailsJson;
 use crate::kms::local::audit::{AuditFaultKind, Details, Event, Head, LineKey, MAC_LEN};
+use crate::text::steers;
 
 /// The longest line, in bytes. The largest encryption context takes 384 KiB when each of its bytes is escaped.
 pub(super) const MAX_LEN: usize = 1 << 20;
 
 const START: &[u8] = b"{\"seq\":";
 const EPOCH: &[u8] = b",\"epoch\":";
+const AFTER: &[u8] = b",\"after\":";
+const STORE: &[u8] = b",\"store\":";
+const RESTORED: &[u8] = b",\"restored\":";
+const COMMIT: &[u8] = b",\"commit\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const MAC: &[u8] = b",\"mac\":\"";
 const HEX_LEN: usize = 2 * MAC_LEN;
@@ -31,6 +37,14 @@ const ANCHOR_PURPOSE: &[u8] = b"manila local-kms audit log 1";
 struct Fields<'a> {
     seq: u64,
     epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<u64>,
     time: String,
     principal: &'a str,
     operation: &'a str,
@@ -64,12 +78,18 @@ impl Serialize for ContextJson<'_> {
 }
 
 pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Option<String> {
-    serde_json::to_string(&ContextJson { context, keys_only }).ok()
+    plain_json(&ContextJson { context, keys_only })
+}
+
+fn plain_json(value: &impl Serialize) -> Option<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Plain)).ok()?;
+    String::from_utf8(json).ok()
 }
 
 /// Details as JSON, unless there are none.
 pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
-    shown(details, keys_only).and_then(|details| serde_json::to_string(&details).ok())
+    shown(details, keys_only).and_then(|details| plain_json(&details))
 }
 
 fn shown<'a>(details: &'a Details<'_>, keys_only: bool) -> Option<DetailsJson<'a>> {
@@ -84,9 +104,39 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
 }
 
+/// The commits of the store that a line tells of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::kms::local) struct Commits {
+    /// The latest one that the call found.
+    pub(in crate::kms::local) found: Option<u64>,
+    /// Whether that is a backup's, which the owner made the store.
+    pub(in crate::kms::local) restored: bool,
+    /// The one that the call makes.
+    pub(in crate::kms::local) made: Option<u64>,
+}
+
+/// Writes JSON in which nothing but the line's end steers a terminal or an editor.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if !fragment.contains(steers) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            let mut buffer = [0; 2];
+            match steers(c) {
+                true => c.encode_utf16(&mut buffer).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+                false => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Where a log has come to: its last line, and which root key that was written under.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) head: Head,
     pub(super) epoch: u64,
 }
@@ -110,8 +160,8 @@ impl<'a> Macs<'a> {
     }
 
     /// Where a log without lines is.
-    pub(super) fn start(&self) -> Place {
-        Place { head: Head { lines: 0, mac: self.anchor }, epoch: 0 }
+    pub(super) fn start(&self) -> Position {
+        Position { head: Head { lines: 0, mac: self.anchor }, epoch: 0 }
     }
 
     fn of(&self, key: &LineKey, authenticated: &[u8]) -> Result<[u8; MAC_LEN]> {
@@ -119,34 +169,47 @@ impl<'a> Macs<'a> {
     }
 
     /// The place that the line stands for, if its MAC is the right one.
-    pub(super) fn genuine(&self, line: &Line<'_>) -> Result<Option<Place>> {
+    pub(super) fn genuine(&self, line: &Line<'_>) -> Result<Option<Position>> {
         let Some(key) = self.keys.iter().find(|key| key.epoch == line.epoch) else { return Ok(None) };
         let mac = self.of(key, line.authenticated)?;
-        let place = Place { head: Head { lines: line.seq, mac }, epoch: line.epoch };
+        let place = Position { head: Head { lines: line.seq, mac }, epoch: line.epoch };
         Ok(equal(hex(&mac).as_bytes(), line.mac).then_some(place))
     }
 }
 
-/// The line of an event, with its newline, and the place that the log has come to with it.
-pub(super) fn write(event: &Event<'_>, keys_only: bool, last: &Place, macs: &Macs<'_>) -> Result<(Vec<u8>, Place)> {
+/// The line of an event, with its newline, and the place that the log has come to with it. `begins` says that the line is
+/// the first of a file that goes on from another one.
+pub(super) fn write(
+    event: &Event<'_>,
+    keys_only: bool,
+    begins: bool,
+    last: &Position,
+    macs: &Macs<'_>,
+) -> Result<(Vec<u8>, Position)> {
     let failed = |detail: &'static str| Error::new(ErrorKind::AuditFailed, detail);
     let key = macs.newest()?;
     let seq = last.head.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
     let fields = Fields {
         seq,
         epoch: key.epoch,
+        after: begins.then_some(last.head.lines),
+        store: event.commits.found.filter(|_| !event.commits.restored),
+        restored: event.commits.found.filter(|_| event.commits.restored),
+        commit: event.commits.made,
         time: rfc3339(event.time),
-        principal: event.principal,
+        principal: &event.principal,
         operation: event.operation,
         key: event.key_arn.as_deref(),
         source: event.source_arn.as_deref(),
         context: event.encryption_context.map(|context| ContextJson { context, keys_only }),
-        request: event.request.and_then(|request| shown(request, keys_only)),
+        request: event.request.as_deref().and_then(|request| shown(request, keys_only)),
         response: shown(&event.response, keys_only),
         outcome: &event.outcome,
         prev: hex(&last.head.mac),
     };
-    let mut line = serde_json::to_vec(&fields).map_err(|_| failed("an audit event cannot be written as JSON"))?;
+    let mut line = Vec::new();
+    let written = fields.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Plain));
+    written.map_err(|_| failed("an audit event cannot be written as JSON"))?;
     line.pop(); // the brace: one field is to come
     let mac = macs.of(key, &line)?;
     line.extend([MAC, hex(&mac).as_bytes(), b"\"}"].concat());
@@ -154,13 +217,16 @@ pub(super) fn write(event: &Event<'_>, keys_only: bool, last: &Place, macs: &Mac
         return Err(failed("an audit event is too long for a line"));
     }
     line.push(b'\n');
-    Ok((line, Place { head: Head { lines: seq, mac }, epoch: key.epoch }))
+    Ok((line, Position { head: Head { lines: seq, mac }, epoch: key.epoch }))
 }
 
 /// A line as read. Nothing of it is to be believed before [`Macs::genuine`] has said so.
 pub(super) struct Line<'a> {
     pub(super) seq: u64,
     pub(super) epoch: u64,
+    /// The number of lines in the logs before, if this line begins a file.
+    pub(super) after: Option<u64>,
+    pub(super) commits: Commits,
     pub(super) prev: &'a [u8],
     authenticated: &'a [u8],
     mac: &'a [u8],
@@ -175,11 +241,22 @@ impl<'a> Line<'a> {
             return Err(AuditFaultKind::Malformed);
         }
         match (parse_start(bytes), parse_end(bytes)) {
-            (Some((seq, epoch)), Some((authenticated, prev, mac))) => Ok(Self { seq, epoch, prev, authenticated, mac }),
+            (Some(Numbers { seq, epoch, after, commits }), Some((authenticated, prev, mac))) => {
+                Ok(Self { seq, epoch, after, commits, prev, authenticated, mac })
+            }
             (None, Some(_)) => Err(AuditFaultKind::Changed),
             (_, None) if bytes.starts_with(START) || START.starts_with(bytes) => Err(AuditFaultKind::Torn),
             (_, None) => Err(AuditFaultKind::Malformed),
         }
+    }
+
+    /// The MAC of the line before.
+    pub(super) fn prev_mac(&self) -> Option<[u8; MAC_LEN]> {
+        let mut mac = [0; MAC_LEN];
+        for (byte, digits) in mac.iter_mut().zip(self.prev.as_chunks::<2>().0) {
+            *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(mac)
     }
 
     /// Whether this is the last line of a log that ends there.
@@ -193,10 +270,29 @@ impl<'a> Line<'a> {
     }
 }
 
-fn parse_start(bytes: &[u8]) -> Option<(u64, u64)> {
+/// The numbers that a line begins with.
+struct Numbers {
+    seq: u64,
+    epoch: u64,
+    after: Option<u64>,
+    commits: Commits,
+}
+
+fn parse_start(bytes: &[u8]) -> Option<Numbers> {
     let (seq, rest) = split_number(bytes.strip_prefix(START)?)?;
-    let (epoch, _) = split_number(rest.strip_prefix(EPOCH)?)?;
-    Some((seq, epoch))
+    let (epoch, rest) = split_number(rest.strip_prefix(EPOCH)?)?;
+    let (after, rest) = split_member(rest, AFTER)?;
+    let (store, rest) = split_member(rest, STORE)?;
+    let (restored, rest) = split_member(rest, RESTORED)?;
+    let (made, _) = split_member(rest, COMMIT)?;
+    let commits = Commits { found: store.or(restored), restored: restored.is_some(), made };
+    Some(Numbers { seq, epoch, after, commits })
+}
+
+/// The number of a member that may be left out.
+fn split_member<'a>(bytes: &'a [u8], name: &[u8]) -> Option<(Option<u64>, &'a [u8])> {
+    let Some(rest) = bytes.strip_prefix(name) else { return Some((None, bytes)) };
+    split_number(rest).map(|(number, rest)| (Some(number), rest))
 }
 
 fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -255,7 +351,7 @@ mod tests {
     fn first(event: &Event<'_>, keys_only: bool) -> Result<Vec<u8>> {
         let keys = keys([1]);
         let macs = Macs::new(&keys, STORE).unwrap();
-        write(event, keys_only, &macs.start(), &macs).map(|(line, _)| line)
+        write(event, keys_only, false, &macs.start(), &macs).map(|(line, _)| line)
     }
 
     #[test]
@@ -275,13 +371,13 @@ mod tests {
 
     #[test]
     fn text_of_any_kind_stays_in_its_field_and_on_its_line() {
-        let hostile = "a\n\r\u{0}\u{1b}[31m\"},\"seq\":9,\"prev\":\"\\ \u{202e}\u{10ffff} \u{e9}";
+        let hostile = "a\n\r\u{0}\u{1b}[31m\u{7f}\u{9b}2J\u{85}\"},\"seq\":9,\"prev\":\"\\ \u{202e}\u{2066}\u{2028}\u{e0041}\u{10ffff} \u{e9}";
         let context = EncryptionContext::new([(hostile, hostile), ("\u{1f511}", "")]).unwrap();
-        let event = Event { principal: hostile, outcome: hostile.to_owned(), ..event(hostile, &context) };
+        let event = Event { principal: hostile.into(), outcome: hostile.to_owned(), ..event(hostile, &context) };
         let line = first(&event, false).unwrap();
         let (newline, line) = line.split_last().unwrap();
         assert_eq!(*newline, b'\n');
-        assert!(!line.iter().any(u8::is_ascii_control));
+        assert!(!str::from_utf8(line).unwrap().contains(steers));
         assert!(Line::parse(line).is_ok());
         let value: serde_json::Value = serde_json::from_slice(line).unwrap();
         for field in [&value["principal"], &value["operation"], &value["outcome"], &value["context"][hostile]] {

@@ -5,17 +5,69 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use crate::error::Result;
-use crate::kms::local::audit::chain::Chain;
-use crate::kms::local::audit::file::{Access, Locked};
-use crate::kms::local::audit::line::{Lines, Macs};
-use crate::kms::local::audit::{AuditFault, AuditFaultKind, AuditReport, Head, LineKey};
+use crate::kms::local::audit::chain::{Chain, Proven};
+use crate::kms::local::audit::line::{Lines, Macs, Position};
+use crate::kms::local::audit::os::{Access, Locked};
+use crate::kms::local::audit::{AuditFault, AuditFaultKind, AuditReport, EndOfLog, Head, LineKey};
 use crate::kms::local::root_key::io_error;
 
 /// Faults that a report names.
 const MAX_FAULTS: usize = 1000;
 
-/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `checkpoint` what the store
-/// remembers of the log's end: read it before this call, since the log may grow meanwhile.
+/// What the store remembers of its logs.
+#[derive(Clone, Debug, Default)]
+pub(in crate::kms::local) struct Memory {
+    /// The end of the log that is written, or a line shortly before.
+    pub(in crate::kms::local) checkpoint: Option<Head>,
+    /// The ends of the logs that were rotated, in their order.
+    pub(in crate::kms::local) ends: Vec<EndOfLog>,
+}
+
+impl Memory {
+    /// Whether the store knows of another line with this one's number. Only after a cut can the KMS have given a number a
+    /// second time.
+    fn contradicts(&self, head: &Head) -> bool {
+        let ends = self.ends.iter().flat_map(|end| [Some(&end.last), end.cut.as_ref()]);
+        let mut known = ends.chain([self.checkpoint.as_ref()]).flatten();
+        known.any(|known| known.lines == head.lines && known.mac != head.mac)
+    }
+
+    /// The end of the log that goes on after `lines`, if it was rotated.
+    fn end_after(&self, lines: u64) -> Option<&EndOfLog> {
+        self.ends.iter().filter(|end| end.last.lines > lines).min_by_key(|end| end.last.lines)
+    }
+
+    /// The number of lines up to which the log that goes on after `lines` must be there.
+    fn needed_after(&self, lines: u64) -> u64 {
+        match self.end_after(lines) {
+            Some(end) => end.last.lines,
+            None => self.checkpoint.as_ref().map_or(0, |head| head.lines),
+        }
+    }
+}
+
+/// The outcome of reading a log.
+pub(in crate::kms::local) struct Verified {
+    pub(in crate::kms::local) report: AuditReport,
+    /// What the next file must go on from.
+    pub(in crate::kms::local) end: Before,
+    /// Whether this is the log that is being written, as far as the store knows. Then the store is not behind what the log
+    /// proves. Compare them only after this: lines may have been added until a moment ago.
+    pub(in crate::kms::local) is_current: bool,
+    /// The number of lines in the file.
+    pub(in crate::kms::local) lines: u64,
+}
+
+/// The end of a file, and what it proves.
+#[derive(Clone)]
+pub(in crate::kms::local) struct Before {
+    position: Position,
+    pub(in crate::kms::local) proven: Proven,
+}
+
+/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store remembers:
+/// read it before this call, since the log may grow meanwhile. `before` is the end of the file that this one must go on
+/// from, if it is known; `is_current` says that the file must be the one that is written.
 ///
 /// # Errors
 /// `ErrorKind::Io` if the file cannot be read. What is wrong with its lines is in the report.
@@ -23,34 +75,42 @@ pub(in crate::kms::local) fn verify(
     path: &Path,
     keys: &[LineKey],
     store_id: &[u8],
-    checkpoint: Option<&Head>,
-) -> Result<AuditReport> {
+    memory: &Memory,
+    before: Option<&Before>,
+    is_current: bool,
+) -> Result<Verified> {
     let failed = |error| io_error("read", path, error);
     let macs = Macs::new(keys, store_id)?;
-    let mut chain = Chain::after(macs.start(), &macs);
+    let mut chain = match before {
+        Some(before) => Chain::after(before.position.clone(), &macs).with(before.proven),
+        None => Chain::after(macs.start(), &macs),
+    };
     let mut lines = Lines::new(BufReader::new(whole_lines(path).map_err(failed)?));
     let mut report = AuditReport::default();
-    let mut reached = 0;
     while let Some(bytes) = lines.read().map_err(failed)? {
+        let reached = chain.last().map(|last| last.head.lines);
         let fault = chain.step(bytes)?;
-        let moved = chain.last().map(|place| &place.head).filter(|head| head.lines != reached);
-        if let Some(head) = moved {
-            reached = head.lines;
-            report.events = report.events.saturating_add(1);
-        }
+        let moved = chain.last().map(|last| &last.head).filter(|head| Some(head.lines) != reached);
         if let Some(kind) = fault.filter(|_| report.faults.len() < MAX_FAULTS) {
             report.faults.push(AuditFault { line: lines.number, kind });
         }
-        // Only after a cut can the KMS have given a number a second time.
-        if moved.zip(checkpoint).is_some_and(|(head, known)| head.lines == known.lines && head.mac != known.mac) {
+        let Some(head) = moved else { continue };
+        report.events = report.events.saturating_add(1);
+        report.last = head.lines;
+        report.first = if report.first == 0 { head.lines } else { report.first };
+        if memory.contradicts(head) {
             report.faults.push(AuditFault { line: lines.number, kind: AuditFaultKind::CutShort });
         }
     }
-    if checkpoint.is_some_and(|known| reached < known.lines) {
+    let start = chain.lines_before();
+    let is_old = memory.end_after(start).is_some();
+    if is_current && is_old || report.last < memory.needed_after(start) {
         let line = lines.number.saturating_add(1);
         report.faults.push(AuditFault { line, kind: AuditFaultKind::CutShort });
     }
-    Ok(report)
+    let position = chain.last().cloned().unwrap_or_else(|| macs.start());
+    let end = Before { position, proven: chain.proven() };
+    Ok(Verified { report, end, is_current: !is_old, lines: lines.number })
 }
 
 /// The file as of now: up to a length at which nobody is writing.
@@ -71,14 +131,14 @@ mod tests {
 
     use super::*;
     use crate::context::EncryptionContext;
-    use crate::kms::local::audit::line::{Place, write};
+    use crate::kms::local::audit::line::{Position, write};
     use crate::kms::local::audit::tests::{STORE, event, keys, tenant};
 
     /// `count` lines after `place` under the newest of the keys, each with its newline.
-    fn continue_log(count: u64, place: &mut Place, keys: &[LineKey], store_id: &[u8]) -> Vec<Vec<u8>> {
+    fn continue_log(count: u64, place: &mut Position, keys: &[LineKey], store_id: &[u8]) -> Vec<Vec<u8>> {
         let macs = Macs::new(keys, store_id).unwrap();
         let mut next = |_| {
-            let (line, after) = write(&event("Decrypt", &tenant()), false, place, &macs).unwrap();
+            let (line, after) = write(&event("Decrypt", &tenant()), false, false, place, &macs).unwrap();
             *place = after;
             line
         };
@@ -96,7 +156,8 @@ mod tests {
     fn check(bytes: &[u8], keys: &[LineKey], checkpoint: Option<&Head>) -> (u64, Vec<(u64, AuditFaultKind)>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
-        let report = verify(file.path(), keys, STORE, checkpoint).unwrap();
+        let memory = Memory { checkpoint: checkpoint.cloned(), ends: Vec::new() };
+        let report = verify(file.path(), keys, STORE, &memory, None, true).unwrap().report;
         assert_eq!(report.is_intact(), report.faults.is_empty());
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
     }
@@ -179,11 +240,11 @@ mod tests {
         assert_eq!(with(0, 1), (0, vec![(1, CutShort)]));
         // Cut off after the second line, and gone on from there.
         let keys = keys([1]);
-        let mut place = Place { head: heads[1].clone(), epoch: 1 };
+        let mut place = Position { head: heads[1].clone(), epoch: 1 };
         let macs = Macs::new(&keys, STORE).unwrap();
         let context = EncryptionContext::empty();
         let other = event("Encrypt", &context);
-        let (third, after) = write(&other, false, &place, &macs).unwrap();
+        let (third, after) = write(&other, false, false, &place, &macs).unwrap();
         place = after;
         let gone_on = [lines[..2].concat(), third, continue_log(3, &mut place, &keys, STORE).concat()].concat();
         assert_eq!(check(&gone_on, &keys, None), (6, vec![]));
@@ -227,7 +288,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let error = verify(&dir.path().join("none"), &keys([1]), STORE, None).unwrap_err();
+        let error = verify(&dir.path().join("none"), &keys([1]), STORE, &Memory::default(), None, true).err().unwrap();
         assert_eq!(error.kind(), crate::ErrorKind::Io);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kms::local::LocalKms;
-use crate::kms::local::audit::{Details, Event, Told};
+use crate::kms::local::audit::{Commits, Details, Event, Told};
 use crate::kms::local::clock::from_millis;
 use crate::kms::local::operation::Operation;
 
@@ -28,16 +28,28 @@ impl<'a> Recorder<'a> {
         result
     }
 
+    /// Keeps an event whose line is written already.
+    pub(super) fn wrote(&mut self, event: Event<'a>) {
+        self.told.push(Told::of(event, None));
+    }
+
     /// Writes the line of what the KMS does to a key by itself.
-    pub(in crate::kms::local) fn write_own(&mut self, operation: Operation, key_arn: &str, now: u64) -> Result<()> {
+    pub(in crate::kms::local) fn write_own(
+        &mut self,
+        operation: Operation,
+        key_arn: &str,
+        now: u64,
+        commits: Commits,
+    ) -> Result<()> {
         self.write(Event {
             time: from_millis(now),
-            principal: ITSELF,
+            principal: ITSELF.into(),
             operation: operation.name(),
             key_arn: Some(key_arn.to_owned()),
             source_arn: None,
             encryption_context: None,
             request: None,
+            commits,
             response: Details::new(),
             outcome: "ok".to_owned(),
         })

@@ -1,12 +1,16 @@
-//! Maintenance of the audit log: checkpoints and verification.
+//! Maintenance of the audit log: checkpoints, rotation, verification; and the lines of opening and closing a store.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::answer::invalid;
-use crate::kms::local::audit::{self, AuditReport, Details};
+use crate::kms::local::audit::{
+    self, AuditFault, AuditFaultKind, AuditReport, Commits, Details, Event, Log, Memory, Opening, Told, Verified,
+};
+use crate::kms::local::clock::from_millis;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::record::audit::{AuditRecord, line_keys};
+use crate::kms::local::record::audit::{AuditRecord, line_keys, memory, put_end};
 use crate::kms::local::store::{Tables, Writing};
 use crate::kms::local::{LocalKms, Shared};
 
@@ -15,10 +19,10 @@ impl LocalKms {
     /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if no audit log is kept,
-    /// [`ErrorKind::AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept,
+    /// [`ErrorKind::AuditFailed`] if it cannot be read, or does not go on from the last line that the store remembers:
+    /// then nothing new is kept. [`ErrorKind::KeyRefused`] if another than the owner asks, [`ErrorKind::Storage`] if the
+    /// store cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
         self.maintain(Operation::Checkpoint, Details::new(), |call| {
             if self.shared.log.is_none() {
@@ -29,21 +33,223 @@ impl LocalKms {
         })
     }
 
-    /// Verifies an audit log of this store: the file that is being written, or a copy of it.
+    /// Begins a new audit log. The old one gets the name `old`, on the same file system; for the owner alone.
     ///
-    /// Calls go on meanwhile, however long the log is.
+    /// The first line of the new file is the line of this call. It names the last line of the old one by its number and
+    /// its MAC, so the two are one chain: [`verify_audit_log`](Self::verify_audit_log) verifies each of them alone,
+    /// [`verify_audit_logs`](Self::verify_audit_logs) both in their order, and either shows if an end was cut off. Other
+    /// handles and processes go on in the new file with their next call. Old files may be compressed or moved elsewhere.
+    ///
+    /// If the log was moved to `old` already, as `logrotate` does, it is gone on from there. Until then every call fails,
+    /// so that no line is lost and no second chain begins. A rotation that was interrupted, at whatever point, is finished
+    /// by the same call. A log that does not go on from what the store remembers is rotated too; that it was cut off
+    /// shows in the old file for ever, and the new one begins well.
+    ///
+    /// ```
+    /// # use manila::{AuditLog, CreateKey, LocalKms, RootKey};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (store, log) = (folder.path().join("keys"), folder.path().join("audit.jsonl"));
+    /// # let root_key = RootKey::from_bytes(&[7; 32]);
+    /// let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(&store, root_key)?;
+    /// kms.create_key(CreateKey::default())?;
+    /// let old = folder.path().join("audit.jsonl.1");
+    /// kms.rotate_audit_log(&old)?;
+    /// assert!(kms.verify_audit_logs([&old, &log])?.iter().all(|report| report.is_intact()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file cannot be read,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, [`ErrorKind::KeyRefused`] if another than the owner asks,
+    /// [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or moved, [`ErrorKind::AuditFailed`] if
+    /// the old log is not found or cannot be read, [`ErrorKind::Storage`] if the store cannot be written.
+    pub fn rotate_audit_log(&self, old: impl AsRef<Path>) -> Result<()> {
+        self.rotate(Operation::RotateAuditLog, Some(old.as_ref()))
+    }
+
+    /// Begins a new audit log where the old one is lost. For the owner alone.
+    ///
+    /// It goes on from the last line that the store remembers of the old one, and verifies from there.
+    ///
+    /// # Errors
+    /// As [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if there is a log that is not
+    /// empty.
+    pub fn replace_lost_audit_log(&self) -> Result<()> {
+        self.rotate(Operation::ReplaceLostAuditLog, None)
+    }
+
+    fn rotate(&self, operation: Operation, old: Option<&Path>) -> Result<()> {
+        let request = Details::new().maybe(old, |details, old| details.path("path", old));
+        self.maintain(operation, request, |call| {
+            let log = self.shared.log.as_ref().ok_or_else(no_log)?;
+            self.shared.store.write(|tables| {
+                call.will_commit(tables);
+                let mut record = AuditRecord::load(tables)?;
+                let (keys, before) = (self.shared.line_keys(), record.checkpoint()?);
+                let rotated =
+                    call.succeeds_in(|event| log.rotate(old, event, &keys, &self.shared.store_id, before.as_ref()))?;
+                put_end(tables, &rotated.end)?;
+                record.set_checkpoint(rotated.checkpoint);
+                record.put(tables)
+            })
+        })
+    }
+
+    /// Verifies an audit log of this store: the file that is being written, one that was rotated, or a copy. For the
+    /// owner alone.
+    ///
+    /// Calls go on meanwhile, however long the log is: nothing is held while it is read. The report also says whether the
+    /// store was set back behind what the log proves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::KeyRefused`] if another than the owner asks.
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
-        let request = Details::new().path("path", path.as_ref());
+        let paths = [path.as_ref().to_owned()];
+        let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
+        let mut reports = self.verify(&paths, is_current)?;
+        reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no report of the audit log"))
+    }
+
+    /// Verifies audit logs that were rotated, oldest first, and the one that is being written as the last: each must go
+    /// on from the one before. For the owner alone. Returns a report for each file.
+    ///
+    /// The first may be any of them, if older ones are kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`verify_audit_log`](Self::verify_audit_log).
+    pub fn verify_audit_logs<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Vec<AuditReport>> {
+        let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
+        self.verify(&paths, true)
+    }
+
+    fn verify(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
+        let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+        let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
         self.maintain(Operation::VerifyAuditLog, request, |_| {
             // What the store knows is read first, so that nothing of it is held while a long log is read.
-            let checkpoint = self.shared.store.read(|tables| AuditRecord::load(tables)?.checkpoint())?;
-            let head = checkpoint.map(|checkpoint| checkpoint.head);
-            audit::verify(path.as_ref(), &self.shared.line_keys(), &self.shared.store_id, head.as_ref())
+            let memory = self.shared.store.read(|tables| memory(tables))?;
+            self.shared.verify_chain(paths, ends_in_current, &memory)
         })
+    }
+}
+
+/// The last part of the same path is compared as written, the folders as they are.
+fn is_same_path(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+impl Shared {
+    fn verify_chain(&self, paths: &[PathBuf], ends_in_current: bool, memory: &Memory) -> Result<Vec<AuditReport>> {
+        let keys = self.line_keys();
+        let mut reports = Vec::new();
+        let mut before = None;
+        for (index, path) in paths.iter().enumerate() {
+            let is_current = ends_in_current && index.saturating_add(1) == paths.len();
+            let Verified { mut report, end, is_current, lines } =
+                audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), is_current)?;
+            // Only now: whatever a line proves was committed before the line was written.
+            if is_current && self.commit_number()? < end.proven.commit {
+                report.faults.push(AuditFault { line: lines, kind: AuditFaultKind::StoreSetBack });
+            }
+            before = Some(end);
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    fn commit_number(&self) -> Result<u64> {
+        self.store.read(|tables| Ok(tables.commit_number()))
+    }
+
+    /// Writes the line of opening the store, and fails if the log proves that the store was set back.
+    ///
+    /// A log that cannot take the line now, as when it was moved, takes it before any other, and every call fails until
+    /// then: the handle is of use for rotating the log.
+    pub(in crate::kms::local) fn opened(&self, mode: OpeningMode) -> Result<()> {
+        let (found, memory) = self.store.read(|tables| Ok((tables.commit_number(), memory(tables)?)))?;
+        let commits = Commits { found: Some(found), restored: mode == OpeningMode::Restore, made: None };
+        let event = self.own_event(Operation::OpenStore, Details::new().text("mode", mode.name()), commits);
+        let Some(log) = &self.log else {
+            Told::of(event, None).tell(false);
+            return Ok(());
+        };
+        let expects_lines = memory.checkpoint.is_some() || !memory.ends.is_empty();
+        let opening = Opening { event: event.clone(), expects_lines };
+        let proven = log.open_with(opening, || self.line_keys(), &self.store_id);
+        Told::of(event, proven.as_ref().err()).tell(self.keeps_context_keys_only());
+        match proven {
+            Ok(proven) if mode != OpeningMode::Restore => self.check_not_set_back(log, proven)?,
+            Err(error) if error.kind() != ErrorKind::AuditFailed => return Err(error),
+            _ => {}
+        }
+        // From the first line on the store knows that there is a log, so that another one never begins unnoticed.
+        if !expects_lines {
+            let _ = self.checkpoint();
+        }
+        Ok(())
+    }
+
+    fn check_not_set_back(&self, log: &Log, proven: u64) -> Result<()> {
+        let found = self.commit_number()?;
+        if found >= proven {
+            return Ok(());
+        }
+        let commits = Commits { found: Some(found), ..Commits::default() };
+        let mut event = self.own_event(Operation::OpenStore, Details::new(), commits);
+        "StoreSetBack".clone_into(&mut event.outcome);
+        let written = log.append(&event, || self.line_keys(), &self.store_id);
+        let (told, _) = Told::new(event, written);
+        told.tell(self.keeps_context_keys_only());
+        if log.is_best_effort() {
+            return Ok(());
+        }
+        let detail = "the key store was set back to an earlier state than its audit log proves: if that is meant, make it \
+                      the store of a new file with LocalKms::restore, which the log notes";
+        Err(Error::new(ErrorKind::Storage, detail))
+    }
+
+    /// Writes the line of the end of a handle, and keeps the end of the log, if that can be.
+    pub(in crate::kms::local) fn close(&self) {
+        let commits = Commits { found: self.commit_number().ok(), ..Commits::default() };
+        let event = self.own_event(Operation::CloseStore, Details::new(), commits);
+        let written = self.write_line(&event);
+        let _ = self.checkpoint();
+        Told::new(event, written).0.tell(self.keeps_context_keys_only());
+    }
+
+    fn own_event(&self, operation: Operation, request: Details<'static>, commits: Commits) -> Event<'static> {
+        Event {
+            time: from_millis(self.now()),
+            principal: self.owner.clone().into(),
+            operation: operation.name(),
+            key_arn: None,
+            source_arn: None,
+            encryption_context: None,
+            request: Some(Cow::Owned(request)),
+            commits,
+            response: Details::new(),
+            outcome: "ok".to_owned(),
+        }
+    }
+}
+
+/// How a handle came to its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kms::local) enum OpeningMode {
+    InMemory,
+    Create,
+    Open,
+    Restore,
+}
+
+impl OpeningMode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InMemory => "in memory",
+            Self::Create => "create",
+            Self::Open => "open",
+            Self::Restore => "restore",
+        }
     }
 }
 
@@ -65,8 +271,10 @@ impl Shared {
     pub(in crate::kms::local) fn keep_end(&self, tables: &mut Writing<'_>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let mut record = AuditRecord::load(tables)?;
-        let end = log.end(&self.line_keys(), tables.seal().store_id(), record.checkpoint()?.as_ref())?;
-        let Some(end) = end else { return Ok(()) };
+        let (end, missed) = log.end(&self.line_keys(), &self.store_id, record.checkpoint()?.as_ref())?;
+        if let Some(missed) = missed {
+            put_end(tables, &missed)?;
+        }
         record.set_checkpoint(end);
         record.put(tables)
     }

@@ -67,6 +67,7 @@ impl LocalKms {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
                 grant::index_anew(tables)?;
+                call.will_commit(tables);
                 call.succeeds(&())?;
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::Result;
-use crate::kms::local::audit::{Checkpoint, Head, LineKey};
+use crate::kms::local::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory};
 use crate::kms::local::store::{Seal, Table, Tables, Writing, damaged};
 
-/// The one record of its table.
+/// The record of the log that is written.
 const AUDIT: &str = "log";
+/// The beginning of the rows of logs that were rotated.
+const END: &str = "end/";
 
 /// What the store remembers of its audit log.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -62,6 +64,47 @@ impl AuditRecord {
         let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
         Ok(Some(Checkpoint { head, len: *len }))
     }
+}
+
+/// The end of a log that was rotated, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::kms::local) struct EndRecord {
+    last: HeadRecord,
+    cut: Option<HeadRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeadRecord {
+    lines: u64,
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+}
+
+impl HeadRecord {
+    fn new(head: &Head) -> Self {
+        Self { lines: head.lines, mac: head.mac.to_vec() }
+    }
+
+    fn head(&self) -> Result<Head> {
+        Ok(Head { lines: self.lines, mac: self.mac.as_slice().try_into().map_err(|_| damaged())? })
+    }
+}
+
+/// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
+pub(in crate::kms::local) fn put_end(tables: &mut Writing<'_>, end: &EndOfLog) -> Result<()> {
+    let record = EndRecord { last: HeadRecord::new(&end.last), cut: end.cut.as_ref().map(HeadRecord::new) };
+    tables.put(Table::Audit, &format!("{END}{:020}", end.last.lines), &record)
+}
+
+/// What the store remembers of its logs, to verify one.
+pub(in crate::kms::local) fn memory(tables: &impl Tables) -> Result<Memory> {
+    let checkpoint = AuditRecord::load(tables)?.checkpoint()?.map(|checkpoint| checkpoint.head);
+    let mut ends = Vec::new();
+    for (_, record) in tables.all::<EndRecord>(Table::Audit, END)? {
+        let cut = record.cut.as_ref().map(HeadRecord::head).transpose()?;
+        ends.push(EndOfLog { last: record.last.head()?, cut });
+    }
+    Ok(Memory { checkpoint, ends })
 }
 
 /// The keys of the lines of a store's audit log, oldest first.

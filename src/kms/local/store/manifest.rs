@@ -99,6 +99,8 @@ impl Manifest {
 
 /// A manifest with the changes of the commit that is being made.
 pub(super) struct Edit {
+    /// The number of the commit before.
+    base: u64,
     manifest: Manifest,
     changed: BTreeMap<u16, Bucket>,
 }
@@ -107,9 +109,15 @@ impl Edit {
     pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
         // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was sealed
         // there, or by a commit that was given up, counts nowhere else.
+        let base = manifest.commit;
         let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
         manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
-        Ok(Self { manifest, changed: BTreeMap::new() })
+        Ok(Self { base, manifest, changed: BTreeMap::new() })
+    }
+
+    /// The number of the commit that this one changes.
+    pub(super) fn base(&self) -> u64 {
+        self.base
     }
 
     /// The number of this commit, that its records are sealed with.
@@ -124,7 +132,7 @@ impl Edit {
     /// The same commit over a store without records, for all of them to be written anew.
     pub(super) fn emptied(&self) -> Self {
         let Manifest { commit, time, .. } = self.manifest;
-        Self { manifest: Manifest { commit, time, ..Manifest::new() }, changed: BTreeMap::new() }
+        Self { base: self.base, manifest: Manifest { commit, time, ..Manifest::new() }, changed: BTreeMap::new() }
     }
 
     pub(super) fn saw(&mut self, time: u64) {
