@@ -9,7 +9,7 @@ use std::fmt;
 use crate::buffer;
 use crate::crypto::{self, AeadKey, Signer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::EncryptionMaterials;
+use crate::materials::{EncryptionMaterials, MessageKey};
 use crate::message::footer;
 use crate::message::frame_map::FrameMap;
 use crate::message::header::{Content, HeaderAuthentication, HeaderFields, MessageId, header_does_not_fit};
@@ -58,7 +58,8 @@ impl Encryptor {
 
         let mut message_id = MessageId::zeros(suite.message_id_len());
         crypto::random(&mut message_id)?;
-        let derived = data_key.derive(suite, &message_id)?;
+        let mut derived = MessageKey::default();
+        data_key.derive(suite, &message_id, &mut derived)?;
         let key = AeadKey::new(derived.key())?;
         let parts = materials.into_parts();
         let fields = HeaderFields {

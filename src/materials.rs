@@ -77,12 +77,13 @@ impl DataKey {
         Err(Error::new(ErrorKind::WrongKey, detail))
     }
 
-    /// The key that seals one message, and the commitment to it in suites that commit.
+    /// Derives the key that seals one message, and the commitment to it in suites that commit, into `derived`: a key
+    /// that is returned is moved, and what is moved is left behind where it was.
     ///
     /// Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
-    pub(crate) fn derive(&self, suite: AlgorithmSuite, message_id: &[u8]) -> Result<MessageKey> {
+    pub(crate) fn derive(&self, suite: AlgorithmSuite, message_id: &[u8], derived: &mut MessageKey) -> Result<()> {
         self.check_len(suite)?;
-        let mut derived = MessageKey { bytes: Zeroizing::default(), len: suite.data_key_len(), commitment: None };
+        derived.len = suite.data_key_len();
         let id = suite.id().to_be_bytes();
         let key = derived.bytes.get_mut(..derived.len).unwrap_or_default();
         match suite.kdf() {
@@ -95,7 +96,7 @@ impl DataKey {
                 crypto::hkdf(Hash::Sha512, message_id, &self.0, expansions)?;
             }
         }
-        Ok(derived)
+        Ok(())
     }
 }
 
@@ -106,6 +107,7 @@ impl fmt::Debug for DataKey {
 }
 
 /// The key of one message, derived from its data key and its id.
+#[derive(Default)]
 pub(crate) struct MessageKey {
     /// As long as the longest key of any suite.
     bytes: Zeroizing<[u8; 32]>,

@@ -14,7 +14,7 @@ use crate::decrypt;
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, MessageKey, Unwrapped, Wrapped};
 use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
@@ -74,7 +74,8 @@ impl fmt::Debug for FixedKeyKeyring {
 /// # Errors
 /// [`ErrorKind::WrongKey`] if the data key is not as long as the suite takes it.
 pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
-    let derived = DataKey::new(data_key).derive(suite, message_id)?;
+    let mut derived = MessageKey::default();
+    DataKey::new(data_key).derive(suite, message_id, &mut derived)?;
     Ok((derived.key().to_vec(), derived.commitment))
 }
 

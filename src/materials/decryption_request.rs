@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::crypto::{self, AeadKey, Refused};
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::DataKey;
+use crate::materials::{DataKey, MessageKey};
 use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
@@ -85,7 +85,8 @@ impl DecryptionRequest {
     /// No other function holds a data key against a header, so that one place never takes what another refuses.
     pub(crate) fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
         let header = &self.header;
-        let derived = data_key.derive(header.suite(), header.message_id())?;
+        let mut derived = MessageKey::default();
+        data_key.derive(header.suite(), header.message_id(), &mut derived)?;
         let is_committed_to = match (&header.commitment, &derived.commitment) {
             (Some(committed), Some(derived)) => crypto::equal(committed, derived),
             (None, None) => true,

@@ -1,0 +1,168 @@
+//! No key is left in memory when all that held it is gone.
+//!
+//! All memory of the process that can be written to is searched, the dead stack of the thread that did the work with
+//! it.
+
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use manila::testing::derive_key;
+use manila::{
+    AlgorithmSuite, Client, CommitmentPolicy, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext,
+    EncryptionMaterials, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+};
+use zeroize::Zeroizing;
+
+/// The key that is looked for, masked: this program holds it nowhere in the clear but where it is handed over.
+static MASKED: [u8; 32] = *b"\x11\x93\x5e\xd0\x27\x68\xaf\x04\xc3\x7b\xee\x3a\x99\x52\xb6\x1d\
+\x84\xf7\x20\x6c\xd9\x35\xa8\x4f\x02\xe1\x76\xbb\x18\xcd\x60\x9a";
+
+fn key() -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; MASKED.len()]);
+    for (byte, masked) in bytes.iter_mut().zip(std::hint::black_box(&MASKED)) {
+        *byte = masked ^ 0x5a;
+    }
+    bytes
+}
+
+/// Has the key for the data key of each message.
+#[derive(Debug)]
+struct Known;
+
+impl Keyring for Known {
+    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        Box::pin(async {
+            let wrapped = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![], ciphertext: vec![] };
+            Ok(Wrapped { data_key: Some(DataKey::new(&key())), encrypted_data_keys: vec![wrapped] })
+        })
+    }
+
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        Box::pin(async { Ok(Unwrapped { data_key: Some(DataKey::new(&key())), causes: Vec::new() }) })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+/// A sink that its writer need not give back.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+
+fn client(keyring: impl Keyring + 'static) -> Client {
+    Client::builder(keyring).suite(SUITE).commitment_policy(CommitmentPolicy::default()).build().unwrap()
+}
+
+/// A copy of all memory that can be written to, and the message that was made before it was taken.
+struct Dump {
+    file: File,
+    message: Vec<u8>,
+}
+
+impl Dump {
+    /// Does `work` on a thread that then stands still, and copies the memory.
+    fn after(work: fn() -> Vec<u8>) -> Self {
+        let (done, wait) = channel();
+        let (go_on, stand_still) = channel::<()>();
+        let worker = std::thread::spawn(move || {
+            done.send(work()).unwrap();
+            let _ = stand_still.recv();
+        });
+        let message = wait.recv().unwrap();
+        // Into a file, as memory that is copied must not grow by the copy.
+        let mut file = tempfile::tempfile().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let memory = File::open("/proc/self/mem").unwrap();
+        let mut page = vec![0; 4096];
+        for line in maps.lines().filter(|line| line.contains(" rw")) {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
+            for at in (start..end).step_by(page.len()) {
+                // Some pages of the kernel's cannot be read.
+                if memory.read_exact_at(&mut page, at).is_ok() {
+                    file.write_all(&page).unwrap();
+                }
+            }
+        }
+        drop(go_on);
+        worker.join().unwrap();
+        Self { file, message }
+    }
+
+    /// How often `key` occurs, and each half of it: a half is the first round key of AES, and the second.
+    fn occurrences(&self, key: &[u8]) -> [usize; 3] {
+        let mut bytes = vec![0; usize::try_from(self.file.metadata().unwrap().len()).unwrap()];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        let (first, second) = key.split_at(key.len() / 2);
+        [key, first, second].map(|part| bytes.windows(part.len()).filter(|window| *window == part).count())
+    }
+
+    /// The key of the message.
+    fn message_key(&self) -> Vec<u8> {
+        let header = UnverifiedHeader::parse(&self.message).unwrap();
+        derive_key(SUITE, &key(), header.message_id()).unwrap().0
+    }
+}
+
+/// One test, which copies all that it searches before it searches: a search holds the key it looks for.
+#[test]
+fn keys_are_wiped_when_all_that_held_them_is_dropped() {
+    let data_key = Dump::after(|| {
+        drop(DataKey::new(&key()));
+        Vec::new()
+    });
+    let raw_aes = Dump::after(|| {
+        let client = client(RawAesKeyring::new("tests", "k", &key()).unwrap());
+        let message = client.encrypt(b"x", &EncryptionContext::empty()).unwrap();
+        client.decrypt(&message, ExpectedContext::any()).unwrap();
+        message
+    });
+    let sealed = Dump::after(|| client(Known).encrypt(&[7; 10_000], &EncryptionContext::empty()).unwrap());
+    let opened = Dump::after(|| {
+        let message = client(Known).encrypt(&[7; 10_000], &EncryptionContext::empty()).unwrap();
+        client(Known).decrypt(&message, ExpectedContext::any()).unwrap();
+        message
+    });
+    // That what is there is found, last, as it stays there.
+    let unfinished = Dump::after(|| {
+        let sink = Shared::default();
+        let mut writer = client(Known).encryptor(&EncryptionContext::empty()).unwrap().writer(sink.clone());
+        writer.try_finish().unwrap();
+        std::mem::forget(writer);
+        sink.0.lock().unwrap().clone()
+    });
+    let leaked = Dump::after(|| {
+        std::mem::forget(key().to_vec());
+        Vec::new()
+    });
+
+    assert!(leaked.occurrences(&key())[0] > 0, "the search finds nothing");
+    // AWS-LC may keep round keys in an order of its own.
+    if cfg!(not(feature = "aws-lc")) {
+        assert!(unfinished.occurrences(&unfinished.message_key())[0] > 0, "the search does not find a message's key");
+    }
+    assert_eq!(data_key.occurrences(&key()), [0; 3], "a data key");
+    assert_eq!(raw_aes.occurrences(&key()), [0; 3], "the key of a raw AES keyring");
+    for (dump, what) in [(sealed, "sealed"), (opened, "opened")] {
+        assert_eq!(dump.occurrences(&key()), [0; 3], "the data key of a message that was {what}");
+        assert_eq!(dump.occurrences(&dump.message_key()), [0; 3], "the key of a message that was {what}");
+    }
+}
