@@ -27,9 +27,9 @@ pub(crate) const MULTI_REGION_PREFIX: &str = "mrk-";
 ///   [`EncryptionContext::to_bytes`] is unambiguous, a concatenation of keys and values is not.
 /// - Answer with the ARN of the key that was used, in the form of [`KeyArn`]. A KMS that has no ARNs makes one up, such
 ///   as `arn:vault:kms:eu-1:team-a:key/app`, and takes it as a key id. On `decrypt`, answer with the ARN asked for.
-///   Discovery keyrings take ARNs from messages that nobody has verified, and pass over those with other characters than
-///   `a` to `z`, `0` to `9` and `-` in partition, region and account, or than these, `A` to `Z` and `_` in the id of the
-///   key: keep to them. Escape the id nevertheless where a path is made of it.
+///   Discovery keyrings take ARNs from messages that nobody has verified, and pass over those with other characters
+///   than `a` to `z`, `0` to `9` and `-` in partition, region and account, or than these, `A` to `Z` and `_` in the id
+///   of the key: keep to them. Escape the id nevertheless where a path is made of it.
 /// - Fail with [`ErrorKind::Unavailable`] where trying again may help, with [`ErrorKind::KeyRefused`] where the key or
 ///   the ciphertext is at fault, with [`ErrorKind::InvalidInput`] where the request is, and put a [`KmsError`] beneath
 ///   ([`Error::other`]).
@@ -243,8 +243,8 @@ pub(crate) fn is_arn_part(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(plain)
 }
 
-/// Whether `text` can be the id of a key that a message names: AWS's ids have no other characters, and a KMS that is
-/// asked over HTTP may make a path of it, or a line of a header.
+/// Whether `text` can be the id of a key that a message names: AWS's ids are of letters, digits and `-`, and a KMS that
+/// is asked over HTTP may make a path of it, or a line of a header.
 pub(crate) fn is_key_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !text.is_empty() && text.bytes().all(plain)

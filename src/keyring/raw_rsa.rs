@@ -81,9 +81,9 @@ impl RawRsaKeyring {
     /// Lets [`RsaPadding::Pkcs1`] open data keys, which it otherwise refuses.
     ///
     /// Whoever can send messages and learn whether their padding was right can open any data key of this RSA key
-    /// with some thousands to millions of tries (Bleichenbacher's attack). With this setting a data key whose padding or
-    /// length is wrong is therefore replaced by a random one, and every data key, replaced or not, is then held against
-    /// the header of the message: the first that opens the header is taken, and all others leave one and the same
+    /// with some thousands to millions of tries (Bleichenbacher's attack). With this setting a data key whose padding
+    /// or length is wrong is therefore replaced by a random one, and every data key, replaced or not, is then held
+    /// against the header of the message: the first that opens the header is taken, and all others leave one and the same
     /// cause. So neither a result, nor a text, nor what other keyrings are asked tells right padding from wrong, while
     /// a good data key behind a bad one still opens.
     ///

@@ -49,20 +49,20 @@ impl DecryptionRequest {
 
     /// Replaces the data keys, as a keyring does that shows an inner one some of them or another order.
     ///
-    /// The message stays the same: [`is_opened_by`](Self::is_opened_by) goes by its header as it was read, with all the
-    /// data keys that stand there.
+    /// The message stays the same: [`is_opened_by`](Self::is_opened_by) goes by its header as it was read, with all
+    /// the data keys that stand there.
     #[must_use]
     pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
         Self { encrypted_data_keys: Arc::new(encrypted_data_keys), ..self.clone() }
     }
 
-    /// Tells whether the message's header was sealed under `data_key`: in suites that commit, whether it is the key that
-    /// the message commits to, and in all, whether the header's tag is right under it.
+    /// Tells whether the message's header was sealed under `data_key`: in suites that commit, whether it is the key
+    /// that the message commits to, and in all, whether the header's tag is right under it.
     ///
-    /// For keyrings that cannot tell from unwrapping alone whether they hold the right key, and for caches, which should
-    /// keep nothing that a forged message brought. It says nothing of the body, which is still to be verified. It costs
-    /// the same whether the commitment is wrong, the tag, or neither; a key of a length that the suite does not take is
-    /// refused at once.
+    /// For keyrings that cannot tell from unwrapping alone whether they hold the right key, and for caches, which
+    /// should keep nothing that a forged message brought. It says nothing of the body, which is still to be verified.
+    /// It costs the same whether the commitment is wrong, the tag, or neither; a key of a length that the suite does
+    /// not take is refused at once.
     ///
     /// ```
     /// use manila::{Cmm, DecryptionMaterials, DecryptionRequest, Result};
@@ -115,7 +115,8 @@ impl DecryptionRequest {
         }
     }
 
-    /// Turns into the verified header: to be called once [`open_header`](Self::open_header) has succeeded, and only then.
+    /// Turns into the verified header: to be called once [`open_header`](Self::open_header) has succeeded, and only
+    /// then.
     pub(crate) fn into_verified(self) -> Header {
         self.header.into_verified(self.full_context)
     }
