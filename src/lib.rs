@@ -122,7 +122,7 @@ pub use keyring::raw_rsa::RawRsaKeyring;
 pub use kms::local::{
     Alias, AuditFault, AuditFaultKind, AuditLog, AuditReport, CreateGrant, CreateKey, Grant, GrantConstraint,
     GrantOperation, KeyMetadata, KeyOrigin, KeyRotation, KeySpec, KeyState, LocalKms, LocalKmsBuilder, RootKey,
-    RotationStatus,
+    RootKeyChange, RotationStatus,
 };
 pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
 pub use materials::{

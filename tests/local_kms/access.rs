@@ -118,7 +118,7 @@ fn re_encrypt(kms: &LocalKms, scene: &Scene) -> Result<KmsCiphertext, Error> {
 
 /// Every method that takes a handle; [`the_table_is_complete`] sees to it that none is missing.
 #[rustfmt::skip]
-pub const METHODS: [Method; 51] = [
+pub const METHODS: [Method; 52] = [
     method("create_key", "CreateKey", &[], |kms, _| done(kms.create_key(CreateKey::default()))),
     method("list_keys", "ListKeys", &[], |kms, _| done(kms.list_keys())),
     method("list_aliases", "ListAliases", &[], |kms, _| done(kms.list_aliases())),
@@ -126,7 +126,10 @@ pub const METHODS: [Method; 51] = [
     method("retire_grant", "RetireGrant", &[], |kms, scene| kms.retire_grant(&scene.key, &scene.grant)),
     method("backup", "Backup", &[], |kms, scene| kms.backup(scene.folder.path().join("backup"))),
     method("purge", "Purge", &[], |kms, _| done(kms.purge())),
-    method("change_root_key", "ChangeRootKey", &[], |kms, _| kms.change_root_key(RootKey::from_bytes(&[7; 32]))),
+    method("change_root_key", "ChangeRootKey", &[], |kms, _| done(kms.change_root_key(RootKey::from_bytes(&[7; 32])))),
+    method("change_root_key_and_rotate", "ChangeRootKey", &[], |kms, _| {
+        done(kms.change_root_key_and_rotate(RootKey::from_bytes(&[7; 32])))
+    }),
     method("checkpoint", "Checkpoint", &[], |kms, _| kms.checkpoint()),
     method("verify_audit_log", "VerifyAuditLog", &[], |kms, scene| done(kms.verify_audit_log(&scene.log))),
     method("verify_audit_logs", "VerifyAuditLog", &[], |kms, scene| done(kms.verify_audit_logs([&scene.log]))),

@@ -117,6 +117,9 @@ fn every_call_and_every_refusal_becomes_one_event() {
             let lines = logged.lines_of(|| {
                 texts = heard(|| assert_eq!((method.call)(kms, &scene).is_ok(), outcome == "ok", "{}", method.name));
             });
+            // A change of the root key that rotates has a line of each key besides.
+            let lines: Vec<_> = lines.into_iter().filter(|line| line["principal"] != "manila").collect();
+            texts.retain(|text| !text.contains(" principal=\"manila\""));
             let [line] = lines.as_slice() else { panic!("{}: {lines:?}", method.name) };
             let [text] = texts.as_slice() else { panic!("{}: {texts:?}", method.name) };
             for (field, expected) in [("principal", principal), ("operation", method.operation), ("outcome", outcome)] {
@@ -239,7 +242,7 @@ fn a_subscriber_may_call_the_kms() {
                 kms.list_keys().unwrap();
                 kms.purge().unwrap();
                 assert!(text.starts_with("manila::audit"), "{text}");
-                count.fetch_add(1, Ordering::SeqCst);
+                count.fetch_add(u64::from(!text.contains(" principal=\"manila\"")), Ordering::SeqCst);
                 asks.store(true, Ordering::SeqCst);
             }
         };

@@ -557,13 +557,147 @@ fn what_is_dropped_while_restoring_is_not_in_the_new_file() {
     }
 }
 
+/// The bytes that are in no row of the file: what an earlier row left there.
+fn pieces_of(old: &Rows, header: &[u8]) -> std::collections::HashSet<Vec<u8>> {
+    let records = old.records.iter().map(|(_, _, record)| record.as_slice());
+    let tags = old.manifest.iter().map(|(_, row)| &row[row.len() - 32..]);
+    // Of the header the salt and the check value: the rest is as it was.
+    let secret = header.windows(4).position(|window| window == b"salt").map(|at| &header[at + 5..at + 21]);
+    let check = &header[header.len() - 48..];
+    let all = records.chain(tags).chain(secret).chain([check]);
+    all.flat_map(|row| row.chunks_exact(16)).map(<[u8]>::to_vec).collect()
+}
+
+fn header_of(store: &Path) -> Vec<u8> {
+    let database = redb::Database::open(store).unwrap();
+    let reading = database.begin_read().unwrap();
+    let table = reading.open_table(TableDefinition::<&str, &[u8]>::new("manila")).unwrap();
+    table.get("store").unwrap().unwrap().value().to_vec()
+}
+
+fn count(file: &[u8], pieces: &std::collections::HashSet<Vec<u8>>) -> usize {
+    file.windows(16).filter(|piece| pieces.contains(*piece)).count()
+}
+
 #[test]
-fn a_purge_of_a_store_whose_path_is_taken_by_another_file_ends() {
+fn a_changed_root_key_leaves_nothing_in_the_file_that_was_sealed_under_the_old_one() {
+    for keys in [1, 20, 100] {
+        let folder = Folder::new();
+        let kms = LocalKms::create(folder.store(), RootKey::from_passphrase("hunter2")).unwrap();
+        (0..keys).for_each(|_| drop(kms.create_key(CreateKey::default()).unwrap()));
+        drop(kms);
+        let old = pieces_of(&rows(&folder.store()), &header_of(&folder.store()));
+        assert!(count(&fs::read(folder.store()).unwrap(), &old) >= old.len(), "the test looks for what is there");
+        let kms = LocalKms::open(folder.store(), RootKey::from_passphrase("hunter2")).unwrap();
+        assert!(kms.change_root_key(RootKey::from_passphrase("correct horse")).unwrap().purged);
+        assert_eq!(count(&fs::read(folder.store()).unwrap(), &old), 0, "{keys} keys, while the store is open");
+        kms.create_key(CreateKey::default()).unwrap();
+        drop(kms);
+        assert_eq!(count(&fs::read(folder.store()).unwrap(), &old), 0, "{keys} keys, after it was closed");
+    }
+}
+
+#[test]
+fn a_changed_root_key_rotates_every_key_that_rotates_if_that_is_asked_for() {
     let folder = Folder::new();
-    let kms = folder.create();
-    kms.create_key(CreateKey::default()).unwrap();
-    fs::rename(folder.store(), folder.0.path().join("moved")).unwrap();
-    fs::write(folder.store(), vec![0; 64 << 20]).unwrap();
-    assert_eq!(kms.purge().unwrap_err().kind(), ErrorKind::Storage);
-    assert!(fs::metadata(folder.0.path().join("moved")).unwrap().len() < 1 << 28);
+    let log = folder.0.path().join("audit.jsonl");
+    let root = RootKey::create_file(folder.root()).unwrap();
+    let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(folder.store(), root).unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let disabled = kms.create_key(CreateKey::default()).unwrap();
+    kms.disable_key(disabled.key_id()).unwrap();
+    let hmac = kms.create_key(CreateKey::default().spec(manila::KeySpec::Hmac256)).unwrap();
+    let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+    let before = encrypt(&kms, key.arn(), b"before").unwrap();
+
+    let plain = kms.change_root_key(RootKey::from_bytes(&[8; 32])).unwrap();
+    assert!(plain.rotated.is_empty() && plain.not_rotated.is_empty());
+    assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 0);
+
+    let change = kms.change_root_key_and_rotate(RootKey::from_bytes(&[9; 32])).unwrap();
+    let sorted = |mut arns: Vec<String>| {
+        arns.sort_unstable();
+        arns
+    };
+    let of = |keys: [&manila::KeyMetadata; 2]| sorted(keys.iter().map(|key| key.arn().to_owned()).collect());
+    assert!(change.purged);
+    assert_eq!(sorted(change.rotated), of([&key, &disabled]));
+    assert_eq!(sorted(change.not_rotated), of([&hmac, &imported]));
+    assert!([&key, &disabled].iter().all(|key| kms.list_key_rotations(key.arn()).unwrap().len() == 1));
+    assert_eq!(decrypt(&kms, key.arn(), &before).unwrap(), b"before");
+    assert!(kms.verify_audit_log(&log).unwrap().is_intact());
+    let lines = fs::read_to_string(&log).unwrap();
+    assert_eq!(lines.matches("\"RotateKey\"").count(), 2);
+    drop(kms);
+    LocalKms::open(folder.store(), RootKey::from_bytes(&[9; 32])).unwrap();
+}
+
+#[test]
+fn a_root_key_cannot_be_changed_by_another_than_the_owner() {
+    let kms = LocalKms::in_memory().unwrap().as_principal("arn:aws:iam::000000000000:user/alice").unwrap();
+    let refused = [
+        kms.change_root_key(RootKey::from_bytes(&[1; 32])).unwrap_err(),
+        kms.change_root_key_and_rotate(RootKey::from_bytes(&[1; 32])).unwrap_err(),
+    ];
+    assert!(refused.iter().all(|error| code(error) == "AccessDeniedException"));
+}
+
+/// Reads until the handle has looked at its file.
+fn soon(kms: &LocalKms) -> manila::Error {
+    (0..20).find_map(|_| kms.list_keys().err()).expect("a handle looks at its file in one of sixteen reads")
+}
+
+#[test]
+fn a_store_that_is_moved_replaced_or_removed_while_it_is_open_is_not_gone_on_with() {
+    let moved = |folder: &Folder| fs::rename(folder.store(), folder.0.path().join("moved")).unwrap();
+    let replaced = |folder: &Folder| {
+        let copy = folder.0.path().join("copy");
+        fs::copy(folder.store(), &copy).unwrap();
+        fs::rename(copy, folder.store()).unwrap();
+    };
+    let removed = |folder: &Folder| fs::remove_file(folder.store()).unwrap();
+    for (what, change) in [("moved", &moved as &dyn Fn(&Folder)), ("replaced", &replaced), ("removed", &removed)] {
+        let folder = Folder::new();
+        let kms = folder.create();
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let other = folder.open().unwrap();
+        change(&folder);
+        for error in [
+            kms.create_key(CreateKey::default()).unwrap_err(),
+            kms.disable_key(key.key_id()).unwrap_err(),
+            kms.purge().unwrap_err(),
+            kms.change_root_key(RootKey::from_bytes(&[9; 32])).unwrap_err(),
+            soon(&other),
+            other.create_key(CreateKey::default()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Storage, "{what}: {error}");
+            assert!(error.to_string().contains("moved, replaced or removed"), "{what}: {error}");
+        }
+        assert!(what != "removed" || !folder.store().exists());
+    }
+}
+
+#[test]
+fn a_verification_of_the_log_holds_nothing_that_others_wait_for() {
+    let folder = Folder::new();
+    let log = folder.0.path().join("audit.jsonl");
+    let root = RootKey::create_file(folder.root()).unwrap();
+    let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(folder.store(), root).unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    // The copy is locked, and the verification waits for that: as long as it likes.
+    let copy = folder.0.path().join("copy.jsonl");
+    fs::copy(&log, &copy).unwrap();
+    let lock = fs::File::options().append(true).open(&copy).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| kms.verify_audit_log(&copy).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        kms.purge().unwrap();
+        kms.change_root_key(RootKey::from_bytes(&[9; 32])).unwrap();
+        encrypt(&kms, key.arn(), b"x").unwrap();
+        assert!(!verifying.is_finished());
+        lock.unlock().unwrap();
+        let report = verifying.join().unwrap();
+        assert_eq!((report.events, report.is_intact()), (1, true));
+    });
 }

@@ -7,7 +7,7 @@ mod cipher;
 mod grant;
 mod import;
 mod lifecycle;
-mod maintenance;
+pub(super) mod maintenance;
 mod policy;
 mod replica;
 pub(super) mod rotation;

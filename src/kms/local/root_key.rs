@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kms::local::disk;
 
 /// Length of a root key in bytes.
 const LEN: usize = 32;
@@ -103,11 +104,9 @@ pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Gives a written file its name, durably, unless the name is taken.
 pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|failed| failed.error)?;
-    // Where a folder cannot be synced the file is in place all the same.
-    #[cfg(unix)]
-    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    disk::sync(file.as_file())?;
+    disk::name(file, path)?;
+    disk::sync_folder(folder_of(path));
     Ok(())
 }
 
@@ -117,4 +116,18 @@ fn folder_of(path: &Path) -> &Path {
 
 pub(super) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
     Error::other(ErrorKind::Io, format!("cannot {what} {path:?}: {error}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kms::local::disk::Event;
+
+    #[test]
+    fn a_file_is_synced_before_it_gets_its_name_and_the_name_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, events) = disk::events(|| RootKey::create_file(folder.path().join("root.key")));
+        made.unwrap();
+        assert_eq!(events, [Event::Synced { len: LEN as u64 }, Event::Named, Event::SyncedFolder]);
+    }
 }

@@ -6,11 +6,28 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::audit::Details;
 use crate::kms::local::builder::LocalKmsBuilder;
-use crate::kms::local::call::Owner;
+use crate::kms::local::call::{Call, Owner};
 use crate::kms::local::operation::Operation;
+use crate::kms::local::operation::rotation::check_can_rotate;
+use crate::kms::local::place::Place;
 use crate::kms::local::record::audit::remember_key;
+use crate::kms::local::record::key::MaterialRecord;
 use crate::kms::local::record::{alias, grant};
 use crate::kms::local::root_key::RootKey;
+use crate::kms::local::store::{Table, Tables, Writing, damaged};
+
+/// The outcome of a change of the root key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RootKeyChange {
+    /// Whether what was sealed under the old root key was written over. Where another process read the store for too
+    /// long it was not: the next [`LocalKms::purge`] does it, or the next opening.
+    pub purged: bool,
+    /// The ARNs of the keys that have new material.
+    pub rotated: Vec<String>,
+    /// The ARNs of the keys that were to have new material and do not rotate.
+    pub not_rotated: Vec<String>,
+}
 
 impl LocalKms {
     /// Writes a copy of the store as it is now to a new file, sealed under the same root key. For the owner alone.
@@ -36,14 +53,16 @@ impl LocalKms {
         LocalKmsBuilder::default().restore(backup, path, root_key)
     }
 
-    /// Removes what is past its deadline, compacts the file, and writes over the space that was given back: no byte of
-    /// a deleted key is left in it. For the owner alone. Returns the number of keys that were removed now.
+    /// Removes what is past its deadline, writes over what the file still holds of anything removed, and compacts the file:
+    /// no byte is left in it of a deleted key, of imported material that was deleted or has expired, or of what was
+    /// sealed under an earlier root key. For the owner alone. Returns the number of keys that were removed now.
     ///
-    /// The medium below may keep copies of its own, as flash memory and snapshots do.
+    /// Everything else goes on meanwhile, but for two moments. A [`backup`](Self::backup) that this handle is making is
+    /// waited for. The medium below may keep copies of its own, as flash memory and snapshots do.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process is using the store at the moment, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another
-    /// than the owner asks.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process keeps reading the store for longer than a
+    /// second, as a backup does, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn purge(&self) -> Result<usize> {
         self.maintain(Operation::Purge, Details::new(), |call| {
             let deleted = self.settle(call.now, &[])?;
@@ -53,29 +72,93 @@ impl LocalKms {
         })
     }
 
-    /// Seals everything under another root key, in one transaction. For the owner alone.
+    /// Seals everything under another root key, in one transaction, and then [purges](Self::purge) the file of what was
+    /// sealed under the old one. For the owner alone.
     ///
-    /// Other handles of the store, in this process or others, then fail with [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they
-    /// are opened with the new one; clones of this handle go on. Copies of the file from before are still sealed under
-    /// the old key.
+    /// Other handles of the store, in this process or others, then fail with
+    /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they are given the new root key, by
+    /// [`reopen_with`](Self::reopen_with); clones of this handle go on. Copies of the file from before are still sealed
+    /// under the old key.
+    ///
+    /// A root key that others may have read has shown them all key material that was in the file: sealing it anew takes
+    /// nothing back. Use [`change_root_key_and_rotate`](Self::change_root_key_and_rotate) then.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = |name: &str| folder.path().join(name);
+    /// use manila::{LocalKms, RootKey};
+    ///
+    /// let kms = LocalKms::create(path("keys.redb"), RootKey::create_file(path("root.key"))?)?;
+    /// let change = kms.change_root_key(RootKey::create_file(path("root-2.key"))?)?;
+    /// assert!(change.purged);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
-    pub fn change_root_key(&self, root_key: RootKey) -> Result<()> {
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written. The old root key holds then.
+    pub fn change_root_key(&self, root_key: RootKey) -> Result<RootKeyChange> {
+        self.change_root(root_key, |_, _| Ok(RootKeyChange::default()))
+    }
+
+    /// [`change_root_key`](Self::change_root_key), and in the same transaction gives new material to every key that can be
+    /// rotated, whatever its state: whoever had the old root key and the file cannot open what is encrypted afterwards.
+    ///
+    /// What was encrypted before they can open still: encrypt it again, with [`Client::reencrypt`](crate::Client::reencrypt)
+    /// for instance. Keys that do not rotate (imported material, HMAC) are named in the answer: replace them.
+    ///
+    /// # Errors
+    /// As [`change_root_key`](Self::change_root_key).
+    pub fn change_root_key_and_rotate(&self, root_key: RootKey) -> Result<RootKeyChange> {
+        self.change_root(root_key, |tables, call| self.rotate_all(tables, call))
+    }
+
+    fn change_root(
+        &self,
+        root_key: RootKey,
+        work: impl FnOnce(&mut Writing<'_>, &mut Call<'_>) -> Result<RootKeyChange>,
+    ) -> Result<RootKeyChange> {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
-            self.shared.store.change_root_key(root_key, |tables, old| {
+            let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
                 grant::index_anew(tables)?;
+                let change = work(tables, call)?;
                 call.will_commit(tables);
                 call.succeeds(&())?;
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.
                 let _ = self.shared.keep_end(tables);
-                Ok(())
+                Ok(change)
             })?;
-            self.shared.load_line_keys()
+            self.shared.load_line_keys()?;
+            // The new root key holds already, so this is no failure of the call.
+            match self.shared.store.purge() {
+                Ok(()) => change.purged = true,
+                Err(error) => {
+                    tracing::warn!(%error, "what was sealed under the old root key is still in the key store")
+                }
+            }
+            Ok(change)
         })
+    }
+
+    fn rotate_all(&self, tables: &mut Writing<'_>, call: &mut Call<'_>) -> Result<RootKeyChange> {
+        let mut change = RootKeyChange::default();
+        let now = call.now.max(tables.time());
+        for (id, mut material) in tables.all::<MaterialRecord>(Table::Materials, "")? {
+            let region = material.regions.first().ok_or_else(damaged)?;
+            let arn = Place { region, account: self.account() }.key_arn(&id);
+            if check_can_rotate(material.spec, material.origin).is_err() {
+                change.not_rotated.push(arn);
+                continue;
+            }
+            material.renew(now, true)?;
+            tables.put(Table::Materials, &id, &material)?;
+            call.recorder.write_own(Operation::RotateKey, &arn, now)?;
+            change.rotated.push(arn);
+        }
+        Ok(change)
     }
 
     pub(in crate::kms::local) fn settle_restored(&self) -> Result<usize> {

@@ -71,6 +71,10 @@ impl Header {
         Ok((self, seal))
     }
 
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(super) fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
         let header = to_cbor(self)?.to_vec();
         let check = seal.seal_header(&header)?;

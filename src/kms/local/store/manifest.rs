@@ -55,8 +55,7 @@ impl Manifest {
         let mut numbers = body.as_chunks::<COUNTER_LEN>().0.iter().map(|bytes| u64::from_be_bytes(*bytes));
         let epoch = numbers.next().ok_or_else(damaged)?;
         if epoch > seal.epoch() {
-            let detail = "the root key of the key store was changed: open it again with the new one";
-            return Err(Error::new(ErrorKind::RootKeyChanged, detail));
+            return Err(root_key_changed());
         }
         if !crypto::equal(&seal.mac(&[OF_ROOT, seal.store_id(), body])?, mac) {
             return Err(damaged());
@@ -177,6 +176,11 @@ impl Edit {
         rows.push((ROOT, Some(self.manifest.to_row(seal)?)));
         Ok(rows)
     }
+}
+
+pub(super) fn root_key_changed() -> Error {
+    let detail = "the root key of the key store was changed: call reopen_with and give it the new one";
+    Error::new(ErrorKind::RootKeyChanged, detail)
 }
 
 type Digest = [u8; DIGEST_LEN];

@@ -1,93 +1,149 @@
-//! Leaving nothing behind of what was removed.
+//! Leaving nothing behind of what was removed, or sealed under an earlier root key.
+//!
+//! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows. So
+//! all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
 
 use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
 
-use redb::{CompactionError, Database, TableDefinition};
+use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::local::root_key::io_error;
-use crate::kms::local::store::Store;
 use crate::kms::local::store::codec::storage_error;
+use crate::kms::local::store::{HEADER_TABLE, MANIFEST_TABLE, Store, Table};
 
+/// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
+/// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
+const UNPURGED: &str = "unpurged";
+/// Where the rows of a table are while they are written to a new one.
+const FORMER: &str = "former";
 /// Takes up free pages for a moment, so that they are written over.
 const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
 /// Fills most of a page of 4096 bytes, alone.
 const FILLER_ROW: [u8; 3000] = [0; 3000];
+/// How often a purge tries to find the moment at which no other process is reading, and how long it waits in between.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
     /// Gives back the space of what was removed, and writes over what is left of it.
     pub(in crate::kms::local) fn purge(&self) -> Result<()> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        compact(&mut state.database)?;
-        if let Some(path) = &self.path {
-            let len = || path.metadata().map(|file| file.len()).map_err(|error| io_error("read", path, error));
-            overwrite_free_pages(&state.database, len)?;
-            compact(&mut state.database)?;
+        self.write_anew()?;
+        self.overwrite(ATTEMPTS)
+    }
+
+    /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark stays
+    /// for the next one.
+    pub(super) fn finish_purge(&self) -> Result<()> {
+        if !self.is_unpurged()? {
+            return Ok(());
+        }
+        self.write_anew()?;
+        self.overwrite(1)
+    }
+
+    fn is_unpurged(&self) -> Result<bool> {
+        self.read(|reading| {
+            let header = reading.transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+            Ok(header.get(UNPURGED).map_err(storage_error)?.is_some())
+        })
+    }
+
+    /// Writes every row to a new page.
+    fn write_anew(&self) -> Result<()> {
+        self.with(|state| {
+            let transaction = self.begin(state)?.transaction;
+            // Of a purge that was cut off.
+            transaction.delete_table(FILLER).map_err(storage_error)?;
+            rewrite(&transaction, HEADER_TABLE, |_, row| Ok(row.to_vec()))?;
+            rewrite(&transaction, MANIFEST_TABLE, |_, row| Ok(row.to_vec()))?;
+            for table in Table::ALL {
+                rewrite(&transaction, table.definition(), |_, row| Ok(row.to_vec()))?;
+            }
+            mark_unpurged(&transaction)?;
+            transaction.commit().map_err(storage_error)
+        })
+    }
+
+    /// Writes over the pages that no row is in any more. Everything goes on meanwhile, but for the moments of compaction.
+    pub(super) fn overwrite(&self, attempts: u32) -> Result<()> {
+        self.compact(attempts)?;
+        self.with(|state| {
+            let filling = state.database.begin_write().map_err(storage_error)?;
+            self.fill_free_pages(&filling)?;
+            filling.commit().map_err(storage_error)?;
+            let emptying = state.database.begin_write().map_err(storage_error)?;
+            emptying.delete_table(FILLER).map_err(storage_error)?;
+            emptying.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
+            emptying.commit().map_err(storage_error)
+        })?;
+        self.compact(attempts)
+    }
+
+    /// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
+    fn fill_free_pages(&self, filling: &WriteTransaction) -> Result<()> {
+        // What is in memory alone has no file that somebody could read later.
+        let Some(len) = &self.len else { return Ok(()) };
+        let before = len()?;
+        let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
+        // A row takes a page, so this is more than there are.
+        for row in 0..=before >> 11 {
+            filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
+            if len()? > before {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
+    }
+
+    fn compact(&self, attempts: u32) -> Result<()> {
+        for attempt in 1.. {
+            // Without the lock, so that nobody waits for a purge that waits.
+            self.snapshots.wait();
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            match state.database.compact() {
+                Ok(_) => break,
+                Err(CompactionError::TransactionInProgress) if attempt < attempts => {}
+                Err(CompactionError::TransactionInProgress) => {
+                    let detail = "the key store cannot be purged while another process reads it: try again";
+                    return Err(Error::new(ErrorKind::Storage, detail));
+                }
+                Err(error) => return Err(storage_error(error)),
+            }
+            drop(state);
+            thread::sleep(PAUSE);
         }
         Ok(())
     }
 }
 
-fn compact(database: &mut Database) -> Result<()> {
-    match database.compact() {
-        Ok(_) => Ok(()),
-        Err(CompactionError::TransactionInProgress) => {
-            let detail = "the key store cannot be compacted while another process uses it: try again";
-            Err(Error::new(ErrorKind::Storage, detail))
-        }
-        Err(error) => Err(storage_error(error)),
-    }
+/// Notes that old bytes are in the file, until a purge has ended.
+pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<()> {
+    let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+    header.insert(UNPURGED, [].as_slice()).map_err(storage_error)?;
+    Ok(())
 }
 
-/// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
-fn overwrite_free_pages(database: &Database, len: impl Fn() -> Result<u64>) -> Result<()> {
-    let before = len()?;
-    let filling = database.begin_write().map_err(storage_error)?;
-    {
-        let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
-        // Twice as many as there can be free pages: whose length that is that does not grow, it is not the store's.
-        for row in 0.. {
-            filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
-            if len()? > before {
-                break;
-            }
-            if row > before >> 11 {
-                let detail = "the file of the key store was moved while it was open: open it where it is, and purge it";
-                return Err(Error::new(ErrorKind::Storage, detail));
-            }
-        }
+/// Writes the rows of a table to new pages, changed by `change`. Rows that are replaced in place would leave bytes behind.
+pub(super) fn rewrite<K: Key + 'static>(
+    transaction: &WriteTransaction,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    mut change: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let former = TableDefinition::<K, &[u8]>::new(FORMER);
+    match transaction.rename_table(table, former) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        renamed => renamed.map_err(storage_error)?,
     }
-    filling.commit().map_err(storage_error)?;
-    let emptying = database.begin_write().map_err(storage_error)?;
-    emptying.delete_table(FILLER).map_err(storage_error)?;
-    emptying.commit().map_err(storage_error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn free_pages_are_written_over() {
-        // Without compacting, which leaves few free pages to look at.
-        const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("table");
-        const SECRET: &[u8] = b"what was removed";
-        fn write(database: &Database, work: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>)) {
-            let transaction = database.begin_write().unwrap();
-            work(&mut transaction.open_table(TABLE).unwrap());
-            transaction.commit().unwrap();
-        }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let database = Database::create(file.path()).unwrap();
-        write(&database, |table| {
-            (0..200).for_each(|row| drop(table.insert(row, SECRET.repeat(40).as_slice()).unwrap()));
-        });
-        write(&database, |table| table.retain(|_, _| false).unwrap());
-        // Pages are free once no commit before their removal can be read any more.
-        (0..3).for_each(|_| write(&database, |_| ()));
-        let holds = || std::fs::read(file.path()).unwrap().windows(SECRET.len()).any(|window| window == SECRET);
-        assert!(holds());
-        overwrite_free_pages(&database, || Ok(file.path().metadata().unwrap().len())).unwrap();
-        assert!(!holds());
+    let mut new = transaction.open_table(table).map_err(storage_error)?;
+    let old = transaction.open_table(former).map_err(storage_error)?;
+    for row in old.iter().map_err(storage_error)? {
+        let (id, row) = row.map_err(storage_error)?;
+        let changed = change(id.value(), row.value())?;
+        new.insert(id.value(), changed.as_slice()).map_err(storage_error)?;
     }
+    drop(old);
+    transaction.delete_table(former).map_err(storage_error)?;
+    Ok(())
 }

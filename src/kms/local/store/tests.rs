@@ -1,14 +1,17 @@
 //! A store on a disk that fails or loses its power: each failure is an error, and what is on the disk afterwards opens
 //! and holds a change whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use redb::BackendError;
+use redb::{BackendError, ConcurrencyMode, ReadableTable, StorageBackend};
 
+use super::open::{builder, open_error};
 use super::*;
+use crate::RootKey;
 use crate::clock::SystemClock;
 use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::record::key::CreateKey;
@@ -200,13 +203,21 @@ fn root(number: u8) -> RootKey {
 fn create(disk: &Disk) -> Result<Store> {
     let (region, account) = ("local".to_owned(), "000000000000".to_owned());
     Store::initialise(disk.clone(), ConcurrencyMode::MultiWriter, region, account, root(OLD_ROOT))
+        .map(|store| on(disk, store))
+}
+
+/// The store of a disk, which a purge writes over as it does a file.
+fn on(disk: &Disk, store: Store) -> Store {
+    let disk = disk.clone();
+    Store { len: Some(Box::new(move || Ok(disk.state().bytes.len() as u64))), ..store }
 }
 
 /// Opens a store as that of a file is opened.
 fn open(disk: &Disk, number: u8) -> Result<Store> {
     let mut builder = builder(ConcurrencyMode::MultiWriter);
     let opened = builder.set_check_integrity_on_open(true).create_with_backend(disk.clone());
-    Store::of_database(opened.map_err(|error| open_error(Path::new("disk"), error))?, root(number))
+    let opened = opened.map_err(|error| open_error(Path::new("disk"), error))?;
+    Store::of_database(opened, root(number)).map(|store| on(disk, store))
 }
 
 type Contents = BTreeMap<(&'static str, String), String>;
@@ -253,6 +264,42 @@ fn change_root_key(store: &Store) -> Result<()> {
     store.change_root_key(root(NEW_ROOT), |tables, _| tables.put(Table::Audit, "log", &"changed"))
 }
 
+/// Every row as it lies in the file, header and manifest too.
+fn raw_rows(store: &Store) -> Vec<Vec<u8>> {
+    let rows = store.read(|reading| {
+        let mut rows = Vec::new();
+        let header = reading.transaction.open_table(HEADER_TABLE).unwrap();
+        rows.extend(header.get(HEADER).unwrap().map(|row| row.value().to_vec()));
+        let manifest = reading.transaction.open_table(MANIFEST_TABLE).unwrap();
+        for row in manifest.iter().unwrap() {
+            let row = row.unwrap().1.value().to_vec();
+            // The numbers of the manifest's root are zeros, most of them: its tag is what shows it.
+            rows.push(row[row.len() - 32..].to_vec());
+        }
+        for table in Table::ALL {
+            for id in reading.ids(table, "")? {
+                rows.extend(reading.row(table, &id)?);
+            }
+        }
+        Ok(rows)
+    });
+    rows.unwrap()
+}
+
+/// Pieces of the old rows that are in no new one: what is left of a row in a page need not be whole.
+fn gone(old: &[Vec<u8>], new: &[Vec<u8>]) -> HashSet<Vec<u8>> {
+    let mut pieces: HashSet<_> = old.iter().flat_map(|row| row.chunks_exact(16)).map(<[u8]>::to_vec).collect();
+    for piece in new.iter().flat_map(|row| row.windows(16)) {
+        pieces.remove(piece);
+    }
+    pieces
+}
+
+/// How often one of the pieces is on the disk, wherever.
+fn left(disk: &Disk, pieces: &HashSet<Vec<u8>>) -> usize {
+    disk.state().bytes.windows(16).filter(|piece| pieces.contains(*piece)).count()
+}
+
 /// An error with a text that says what happened.
 fn check_error(error: &Error, why: io::ErrorKind) {
     assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Io), "{error:?}");
@@ -271,6 +318,11 @@ fn check_whole(disk: &Disk, before: &Contents, after: &Contents, must_be_done: b
 
 /// Does `work` on disks that fail at its first call, its second, and so on until it is done without a failure.
 fn fail_at_each_call(work: impl Fn(&Store) -> Result<()>) {
+    fail_at_calls(1, work);
+}
+
+/// The same for work of many calls: at each `step`-th of them.
+fn fail_at_calls(step: usize, work: impl Fn(&Store) -> Result<()>) {
     let prepared = prepared();
     let (before, after) = {
         let store = open(&prepared.copy(), OLD_ROOT).unwrap();
@@ -280,7 +332,7 @@ fn fail_at_each_call(work: impl Fn(&Store) -> Result<()>) {
     };
     for fault in [Fault::NO_SPACE, Fault { lasts: false, ..Fault::BROKEN }] {
         let mut failures = 0;
-        for number in 0.. {
+        for number in (0..).step_by(step) {
             let disk = prepared.copy();
             let store = open(&disk, OLD_ROOT).unwrap();
             disk.fail(fault.after(number));
@@ -319,8 +371,97 @@ fn a_change_of_the_root_key_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_purge_after_a_change_of_the_root_key_is_done_at_the_next_opening_if_it_was_cut_off() {
+    let prepared = prepared();
+    let old = raw_rows(&open(&prepared.copy(), OLD_ROOT).unwrap());
+    let (mut cut_off, mut whole) = (0, 0);
+    for number in (0..).step_by(11) {
+        let disk = prepared.copy();
+        let store = open(&disk, OLD_ROOT).unwrap();
+        change_root_key(&store).unwrap();
+        let old = gone(&old, &raw_rows(&store));
+        assert!(left(&disk, &old) > 0, "the test looks for what was there");
+        disk.fail(Fault::NO_SPACE.after(number));
+        let purged = store.purge().is_ok();
+        drop(store);
+        let disk = disk.after_power_cut(|number| number % 2 == 0);
+        let again = open(&disk, NEW_ROOT).unwrap();
+        cut_off += usize::from(left(&disk, &old) > 0);
+        again.finish_purge().unwrap();
+        assert_eq!(left(&disk, &old), 0, "cut off at call {number}");
+        // Nothing is left to do.
+        let before = disk.state().bytes.clone();
+        again.finish_purge().unwrap();
+        assert_eq!(disk.state().bytes, before);
+        if purged {
+            whole += 1;
+            break;
+        }
+    }
+    assert!(cut_off > 3 && whole == 1, "{cut_off}");
+}
+
+#[test]
+fn after_a_purge_nothing_is_left_of_what_was_removed() {
+    // Stores of several sizes: how many pages a compaction leaves free differs.
+    for count in [3, 20, 60, 200, 700] {
+        let disk = Disk::default();
+        let store = create(&disk).unwrap();
+        let text = |number: usize| format!("{number} of {count}").repeat(20);
+        store
+            .write(|tables| (0..count).try_for_each(|id| tables.put(Table::Keys, &format!("{id:05}"), &text(id))))
+            .unwrap();
+        let old = raw_rows(&store);
+        // All at once and from behind: the rows leave bytes in the page that they were in.
+        store
+            .write(|tables| {
+                (0..count)
+                    .rev()
+                    .filter(|id| id % 3 > 0)
+                    .try_for_each(|id| tables.remove(Table::Keys, &format!("{id:05}")))
+            })
+            .unwrap();
+        let removed = gone(&old, &raw_rows(&store));
+        assert!(left(&disk, &removed) > 0, "the test looks for what was there");
+        store.purge().unwrap();
+        assert_eq!(left(&disk, &removed), 0, "{count} records");
+        assert_eq!(contents(&store).unwrap().len(), count.div_ceil(3));
+    }
+}
+
+#[test]
+fn a_snapshot_stops_nobody_but_a_purge_and_a_purge_that_waits_stops_nobody() {
+    let disk = prepared();
+    let store = &open(&disk, OLD_ROOT).unwrap();
+    let before = contents(store).unwrap().len();
+    let purged = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let snapshot = store.snapshot().unwrap();
+        scope.spawn(|| {
+            store.purge().unwrap();
+            purged.store(true, Ordering::SeqCst);
+        });
+        let start = std::time::Instant::now();
+        while store.snapshots.waiting() == 0 {
+            assert!(start.elapsed().as_secs() < 60, "the purge does not wait");
+            std::thread::yield_now();
+        }
+        // It would hang here, or fail, if the purge held anything while it waits.
+        assert!(store.state.try_read().is_ok());
+        assert_eq!(contents(store).unwrap().len(), before);
+        store.write(|tables| tables.put(Table::Keys, "meanwhile", &"record")).unwrap();
+        change_root_key(store).unwrap();
+        assert!(!purged.load(Ordering::SeqCst));
+        // And the snapshot is of the moment at which it was begun.
+        let table = snapshot.transaction.open_table(Table::Keys.definition()).unwrap();
+        assert!(table.get("meanwhile").unwrap().is_none());
+    });
+    assert!(purged.load(Ordering::SeqCst));
+}
+
+#[test]
 fn purging_a_disk_that_fails_loses_nothing() {
-    fail_at_each_call(|store| {
+    fail_at_calls(7, |store| {
         change(store)?;
         store.purge()
     });
