@@ -17,8 +17,8 @@ pub(crate) struct PassphraseCost {
 impl PassphraseCost {
     /// RFC 9106, section 4, second recommendation: 64 MiB, 3 passes, 4 lanes.
     pub(crate) const RECOMMENDED: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
-    /// The most that a stored cost may ask for: 1 GiB, 16 passes, 16 lanes.
-    const MOST: Self = Self { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
+    /// The most that a stored cost may ask for: some five times the work of what is written, 256 MiB, 4 passes, 4 lanes.
+    const MOST: Self = Self { memory_kib: 256 * 1024, passes: 4, lanes: 4 };
 
     fn is_bounded(self) -> bool {
         self.memory_kib <= Self::MOST.memory_kib && self.passes <= Self::MOST.passes && self.lanes <= Self::MOST.lanes
@@ -58,7 +58,18 @@ mod tests {
 
     #[test]
     fn a_cost_that_would_exhaust_memory_is_refused() {
-        let greedy = PassphraseCost { memory_kib: u32::MAX, ..PassphraseCost::RECOMMENDED };
-        assert_eq!(key_from_passphrase(b"p", &[1; 16], greedy).unwrap_err().kind(), ErrorKind::Storage);
+        let most = PassphraseCost::MOST;
+        assert!(most.is_bounded() && PassphraseCost::RECOMMENDED.is_bounded());
+        for greedy in [
+            PassphraseCost { memory_kib: 256 * 1024 + 1, ..most },
+            PassphraseCost { memory_kib: u32::MAX, ..most },
+            PassphraseCost { passes: 5, ..most },
+            PassphraseCost { lanes: 5, ..most },
+        ] {
+            // At once: nothing is derived.
+            let error = key_from_passphrase(b"p", &[1; 16], greedy).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Storage);
+            assert!(error.to_string().contains("passphrase parameters"), "{error}");
+        }
     }
 }

@@ -448,7 +448,7 @@ fn a_store_of_another_format_is_refused_by_name() {
 
 #[cfg(unix)]
 #[test]
-fn a_root_key_file_that_others_may_read_is_refused() {
+fn a_root_key_file_that_is_not_its_owners_alone_or_another_users_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     RootKey::create_file(folder.root()).unwrap();
@@ -457,8 +457,19 @@ fn a_root_key_file_that_others_may_read_is_refused() {
         let error = RootKey::open_file(folder.root()).unwrap_err();
         assert!(error.kind() == ErrorKind::Io && error.to_string().contains("chmod 600"), "{mode:o}: {error}");
     }
-    fs::set_permissions(folder.root(), fs::Permissions::from_mode(0o400)).unwrap();
-    RootKey::open_file(folder.root()).unwrap();
+    // As secrets are mounted into containers.
+    for mode in [0o400, 0o440, 0o444] {
+        fs::set_permissions(folder.root(), fs::Permissions::from_mode(mode)).unwrap();
+        RootKey::open_file(folder.root()).unwrap();
+    }
+    // Only root may give a file away.
+    if std::os::unix::fs::chown(folder.root(), Some(12_345), None).is_ok() {
+        for mode in [0o400, 0o600, 0o444] {
+            fs::set_permissions(folder.root(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = RootKey::open_file(folder.root()).unwrap_err();
+            assert!(error.to_string().contains("another user"), "{error}");
+        }
+    }
     assert_eq!(RootKey::open_file(folder.0.path().join("none")).unwrap_err().kind(), ErrorKind::Io);
     assert!(!folder.0.path().join("none").exists(), "opening never makes one");
 }

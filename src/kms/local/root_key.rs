@@ -43,8 +43,13 @@ impl RootKey {
 
     /// Reads a root key that [`create_file`](Self::create_file) wrote. It never makes one.
     ///
+    /// On Unix the file must belong to the user that runs the program, or to root, and be its owner's alone (`chmod 600`).
+    /// A file that nobody may write, its owner neither, may be readable by others: so a secret comes that Kubernetes (mode
+    /// 0440 with `fsGroup`) or Docker (mode 0444) mounts into a container. Give the volume of a Kubernetes secret
+    /// `defaultMode: 0440` or `0400`, since its default is 0644.
+    ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if others than its owner have any access to it;
+    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it is another user's or others may read it;
     /// [`ErrorKind::Storage`] if it does not hold 32 bytes.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -80,16 +85,45 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Fails if others than its owner may read or write a file.
+/// Fails unless a file is its owner's alone, and the owner is root or the user that asks.
 #[cfg(unix)]
 fn check_private(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let of_others = file.metadata()?.permissions().mode() & 0o077;
-    if of_others == 0 {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    check_owner_and_mode(metadata.uid(), metadata.mode(), user())
+}
+
+/// Secrets that Kubernetes and Docker mount belong to root and can be written by nobody: who may read them is up to the
+/// container. A file that somebody made has a bit to write it, and then it is its owner's alone.
+#[cfg(unix)]
+fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<()> {
+    const ROOT: u32 = 0;
+    const OF_OTHERS: u32 = 0o077;
+    const WRITE_OR_EXECUTE: u32 = 0o333;
+    let failed = |detail: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, detail));
+    if owner != ROOT && Some(owner) != user {
+        return failed(format!(
+            "it belongs to another user, number {owner}: make this program's user or root its owner, or copy it to a file \
+             of this program's user"
+        ));
+    }
+    if mode & OF_OTHERS == 0 || mode & WRITE_OR_EXECUTE == 0 {
         return Ok(());
     }
-    let detail = "others than its owner have access to it: chmod 600";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, detail))
+    failed(format!(
+        "others than its owner have access to it by its mode, {:04o}: chmod 600 the file, or have a secret that is mounted \
+         come with mode 0440 or 0400",
+        mode & 0o7777
+    ))
+}
+
+/// The user that new files of this process belong to, if that can be found out.
+#[cfg(unix)]
+fn user() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let of_process = || std::fs::metadata("/proc/self").ok();
+    let of_new_file = || tempfile::tempfile().ok()?.metadata().ok();
+    of_process().or_else(of_new_file).map(|metadata| metadata.uid())
 }
 
 #[cfg(not(unix))]
@@ -122,6 +156,35 @@ pub(super) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::kms::local::disk::Event;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_taken_by_its_owner_and_its_mode() {
+        let taken = |owner, mode: u32, user| check_owner_and_mode(owner, 0o100_000 | mode, user).is_ok();
+        for (owner, user) in [(0, Some(0)), (0, Some(1000)), (1000, Some(1000)), (0, None)] {
+            for mode in [0o600, 0o400, 0o700, 0o440, 0o444] {
+                assert!(taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+            for mode in [0o640, 0o644, 0o660, 0o604, 0o610, 0o620, 0o602, 0o460, 0o446, 0o666, 0o777, 0o550] {
+                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+        }
+        for (owner, user) in [(1000, Some(0)), (1000, Some(1001)), (1000, None)] {
+            for mode in [0o600, 0o400, 0o440, 0o444] {
+                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+        }
+        let text = |owner, mode| check_owner_and_mode(owner, mode, Some(1000)).unwrap_err().to_string();
+        assert!(text(1001, 0o600).contains("number 1001") && text(1000, 0o644).contains("0644: chmod 600"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_user_is_the_one_that_new_files_belong_to() {
+        use std::os::unix::fs::MetadataExt;
+        let file = NamedTempFile::new().unwrap();
+        assert_eq!(user(), Some(file.as_file().metadata().unwrap().uid()));
+    }
 
     #[test]
     fn a_file_is_synced_before_it_gets_its_name_and_the_name_after_it() {

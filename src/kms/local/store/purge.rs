@@ -66,23 +66,40 @@ impl Store {
         })
     }
 
-    /// Writes over the pages that no row is in any more. Everything goes on meanwhile, but for the moments of compaction.
-    pub(super) fn overwrite(&self, attempts: u32) -> Result<()> {
-        self.compact(attempts)?;
+    /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the moments
+    /// of compaction.
+    fn overwrite(&self, attempts: u32) -> Result<()> {
+        // First before anything is cut off, so that the disk has none of it either; then what another process was reading
+        // until the compaction.
+        for _ in 0..2 {
+            self.snapshots.wait();
+            self.fill_free_pages()?;
+            self.compact(attempts)?;
+        }
+        self.commit(|transaction| {
+            transaction.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
+            Ok(())
+        })
+    }
+
+    fn fill_free_pages(&self) -> Result<()> {
+        // Pages are free once no commit before their removal can be read any more.
+        (0..3).try_for_each(|_| self.commit(|_| Ok(())))?;
+        self.commit(|filling| self.fill(filling))?;
+        self.commit(|emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error))
+    }
+
+    /// A change of the file that is none of the store.
+    fn commit(&self, work: impl FnOnce(&WriteTransaction) -> Result<()>) -> Result<()> {
         self.with(|state| {
-            let filling = state.database.begin_write().map_err(storage_error)?;
-            self.fill_free_pages(&filling)?;
-            filling.commit().map_err(storage_error)?;
-            let emptying = state.database.begin_write().map_err(storage_error)?;
-            emptying.delete_table(FILLER).map_err(storage_error)?;
-            emptying.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
-            emptying.commit().map_err(storage_error)
-        })?;
-        self.compact(attempts)
+            let transaction = state.database.begin_write().map_err(storage_error)?;
+            work(&transaction)?;
+            transaction.commit().map_err(storage_error)
+        })
     }
 
     /// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
-    fn fill_free_pages(&self, filling: &WriteTransaction) -> Result<()> {
+    fn fill(&self, filling: &WriteTransaction) -> Result<()> {
         // What is in memory alone has no file that somebody could read later.
         let Some(len) = &self.len else { return Ok(()) };
         let before = len()?;
