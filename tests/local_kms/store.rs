@@ -709,6 +709,6 @@ fn a_verification_of_the_log_holds_nothing_that_others_wait_for() {
         assert!(!verifying.is_finished());
         lock.unlock().unwrap();
         let report = verifying.join().unwrap();
-        assert_eq!((report.events, report.is_intact()), (1, true));
+        assert!(report.events > 0 && report.is_intact(), "{report:?}");
     });
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kms::local::LocalKms;
 use crate::kms::local::audit::Details;
 use crate::kms::local::builder::LocalKmsBuilder;
-use crate::kms::local::call::{Call, Owner};
+use crate::kms::local::call::{Call, Owner, commits_of};
 use crate::kms::local::operation::Operation;
 use crate::kms::local::operation::rotation::check_can_rotate;
 use crate::kms::local::place::Place;
@@ -155,7 +155,7 @@ impl LocalKms {
             }
             material.renew(now, true)?;
             tables.put(Table::Materials, &id, &material)?;
-            call.recorder.write_own(Operation::RotateKey, &arn, now)?;
+            call.recorder.write_own(Operation::RotateKey, &arn, now, commits_of(tables))?;
             change.rotated.push(arn);
         }
         Ok(change)
