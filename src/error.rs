@@ -66,8 +66,11 @@ pub enum ErrorKind {
     Io,
     /// The file of an embedded KMS cannot be used: damaged, of a newer version, or of another root key.
     Storage,
-    /// The root key of an embedded KMS was changed by another handle: open the KMS again with the new one.
+    /// The root key of an embedded KMS was changed by another handle: give this one the new root key with
+    /// `LocalKms::reopen_with`.
     RootKeyChanged,
+    /// An embedded KMS was opened for reading alone, and the operation would change it.
+    ReadOnly,
     /// An embedded KMS could not write its audit log, and therefore did nothing.
     AuditFailed,
     /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.

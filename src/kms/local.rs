@@ -153,6 +153,40 @@ impl LocalKms {
         LocalKmsBuilder::default().open(path, root_key)
     }
 
+    /// Opens the KMS in the file at `path` to read it, without changing the file: see
+    /// [`LocalKmsBuilder::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
+        LocalKmsBuilder::default().open_read_only(path, root_key)
+    }
+
+    /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and clients.
+    ///
+    /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced by
+    /// a later state of the same store. The audit log stays open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is another one
+    /// now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an earlier state of
+    /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory. The handle is as it was
+    /// then.
+    pub fn reopen(&self) -> Result<()> {
+        self.shared.store.reopen(None)?;
+        self.shared.load_line_keys()
+    }
+
+    /// [`reopen`](Self::reopen) with another root key, after another handle or process has
+    /// [changed](Self::change_root_key) it.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of the store.
+    pub fn reopen_with(&self, root_key: RootKey) -> Result<()> {
+        self.shared.store.reopen(Some(root_key))?;
+        self.shared.load_line_keys()
+    }
+
     /// Settings for a KMS: region, account, audit log, clock.
     pub fn builder() -> LocalKmsBuilder {
         LocalKmsBuilder::default()

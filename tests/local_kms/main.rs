@@ -15,6 +15,7 @@ mod grants;
 mod heard;
 mod import;
 mod lifecycle;
+mod opening;
 mod operations;
 mod processes;
 mod replicas;

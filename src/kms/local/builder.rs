@@ -99,8 +99,23 @@ impl LocalKmsBuilder {
         self.over(OpeningMode::Open, || Store::open(path.as_ref(), root_key))
     }
 
+    /// Opens the KMS in the file at `path` to read it: to decrypt, to describe keys, to verify an audit log. The file is not
+    /// changed by a byte and may lie on a medium that cannot be written. Other processes may go on writing it, and their
+    /// changes are seen.
+    ///
+    /// The whole file is verified first. What would change the store fails with
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), encrypting under a key too whose rotation is due. Deadlines hold
+    /// all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file was not closed properly
+    /// and nobody has it open: opening it for writing repairs it, and [`restore`](Self::restore) makes a new one of it.
+    pub fn open_read_only(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
+        self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), root_key))
+    }
+
     /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
-    /// second result is their number.
+    /// second result is their number. The backup is not changed by a byte.
     ///
     /// # Errors
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
@@ -110,7 +125,8 @@ impl LocalKmsBuilder {
         path: impl AsRef<Path>,
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
-        let kms = self.over(OpeningMode::Restore, || Store::restore(backup.as_ref(), path.as_ref(), root_key))?;
+        let restore = || Store::restore(backup.as_ref(), path.as_ref(), &root_key, |_| Ok(()));
+        let kms = self.over(OpeningMode::Restore, restore)?;
         let dropped = kms.settle_restored()?;
         Ok((kms, dropped))
     }

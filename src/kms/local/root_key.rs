@@ -24,6 +24,11 @@ pub struct RootKey(pub(super) Source);
 pub(super) enum Source {
     Key(Zeroizing<[u8; LEN]>),
     Passphrase(Zeroizing<Vec<u8>>),
+    /// The key of an open store, however it was had, and the number of root keys that the store had before it.
+    Derived {
+        key: Zeroizing<[u8; LEN]>,
+        epoch: u64,
+    },
 }
 
 impl RootKey {

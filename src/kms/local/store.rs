@@ -7,6 +7,8 @@ mod identity;
 mod manifest;
 mod open;
 mod purge;
+mod read_only;
+mod reopen;
 mod root_key_change;
 mod seal;
 mod tables;
@@ -14,17 +16,17 @@ mod tables;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::TableDefinition;
 
 use crate::error::{Error, ErrorKind, Result};
 
-use codec::storage_error;
 use copy::Snapshots;
 use header::Header;
 use identity::Identity;
 use manifest::{Edit, Manifest};
+use read_only::Opened;
 use tables::{manifest_row_in, manifest_row_of};
 
 pub(super) use codec::{damaged, from_cbor};
@@ -87,30 +89,49 @@ pub(super) struct Store {
     /// The highest commit that was seen: the store never goes back behind it while it is open.
     latest: AtomicU64,
     snapshots: Snapshots,
-    /// The file, unless the store is in memory.
-    file: Option<Arc<Identity>>,
-    /// Tells the length of what the store is in, to be overwritten by a purge.
-    len: Option<Box<Len>>,
 }
 
-type Len = dyn Fn() -> Result<u64> + Send + Sync;
-
 struct State {
-    database: Database,
+    database: Opened,
     header: Header,
     seal: Seal,
+    /// The file, unless the store is in memory.
+    file: Option<Identity>,
+    /// Tells the length of a store of a test, which a purge writes over as it does a file.
+    #[cfg(test)]
+    len: Option<Box<tests::Len>>,
+}
+
+impl State {
+    fn new(database: Opened, header: Header, seal: Seal) -> Self {
+        Self {
+            database,
+            header,
+            seal,
+            file: None,
+            #[cfg(test)]
+            len: None,
+        }
+    }
+
+    /// The length of what the store is in; none for memory.
+    fn len(&self) -> Result<Option<u64>> {
+        #[cfg(test)]
+        if let Some(len) = &self.len {
+            return len().map(Some);
+        }
+        self.file.as_ref().map(Identity::len).transpose()
+    }
 }
 
 impl Store {
     fn of(state: State) -> Self {
-        let (state, latest, snapshots) = (RwLock::new(state), AtomicU64::new(0), Snapshots::default());
-        Self { state, latest, snapshots, file: None, len: None }
+        Self { state: RwLock::new(state), latest: AtomicU64::new(0), snapshots: Snapshots::default() }
     }
 
-    fn in_file(self, file: Identity) -> Self {
-        let file = Arc::new(file);
-        let measured = file.clone();
-        Self { file: Some(file), len: Some(Box::new(move || measured.len())), ..self }
+    fn in_file(mut self, file: Identity) -> Self {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).file = Some(file);
+        self
     }
 
     pub(super) fn region(&self) -> String {
@@ -135,9 +156,9 @@ impl Store {
     }
 
     fn begin_read<'a>(&self, state: &'a State) -> Result<Reading<'a>> {
-        self.file.as_ref().map_or(Ok(()), |file| file.check_now_and_then())?;
+        state.file.as_ref().map_or(Ok(()), Identity::check_now_and_then)?;
         let latest = self.latest.load(Ordering::Acquire);
-        let transaction = state.database.begin_read().map_err(storage_error)?;
+        let transaction = state.database.begin_read()?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
         self.check(latest, &manifest)?;
         Ok(Reading { transaction, seal: &state.seal, manifest })
@@ -156,9 +177,9 @@ impl Store {
 
     fn begin<'a>(&self, state: &'a State) -> Result<Writing<'a>> {
         let latest = self.latest.load(Ordering::Acquire);
-        let transaction = state.database.begin_write().map_err(storage_error)?;
+        let transaction = state.database.begin_write()?;
         // After the wait for other writers, which may have been long.
-        self.file.as_ref().map_or(Ok(()), |file| file.check())?;
+        state.file.as_ref().map_or(Ok(()), Identity::check)?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
         self.check(latest, &manifest)?;
         Ok(Writing { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
@@ -166,10 +187,14 @@ impl Store {
 
     fn check(&self, latest: u64, manifest: &Manifest) -> Result<()> {
         if manifest.commit < latest {
-            let detail = "the key store was set back to an earlier state while it was open";
-            return Err(Error::new(ErrorKind::Storage, detail));
+            return Err(set_back());
         }
         self.latest.fetch_max(manifest.commit, Ordering::AcqRel);
         Ok(())
     }
+}
+
+fn set_back() -> Error {
+    let detail = "the key store was set back to an earlier state while it was open: open it anew, if that is meant";
+    Error::new(ErrorKind::Storage, detail)
 }

@@ -239,6 +239,7 @@ pub(in crate::kms::local) enum OpeningMode {
     InMemory,
     Create,
     Open,
+    ReadOnly,
     Restore,
 }
 
@@ -248,6 +249,7 @@ impl OpeningMode {
             Self::InMemory => "in memory",
             Self::Create => "create",
             Self::Open => "open",
+            Self::ReadOnly => "read only",
             Self::Restore => "restore",
         }
     }

@@ -7,6 +7,7 @@ use crate::crypto::{self, PassphraseCost, Refused, key_from_passphrase};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::root_key::{RootKey, Source};
 use crate::kms::local::store::codec::{damaged, from_cbor, to_cbor};
+use crate::kms::local::store::manifest::root_key_changed;
 use crate::kms::local::store::seal::Seal;
 
 /// Raised with every change of what is stored that an older library would misread.
@@ -60,7 +61,7 @@ impl Header {
 
     fn sealed_with(mut self, root: RootKey) -> Result<(Self, Seal)> {
         self.passphrase = match root.0 {
-            Source::Key(_) => None,
+            Source::Key(_) | Source::Derived { .. } => None,
             Source::Passphrase(_) => {
                 let PassphraseCost { memory_kib, passes, lanes } = PassphraseCost::RECOMMENDED;
                 Some(Passphrase { salt: crypto::random_array::<16>()?.to_vec(), memory_kib, passes, lanes })
@@ -69,6 +70,10 @@ impl Header {
         let root = root_bytes(root, self.passphrase.as_ref())?;
         let seal = Seal::new(root, self.id.clone(), self.epoch)?;
         Ok((self, seal))
+    }
+
+    pub(super) fn id(&self) -> &[u8] {
+        &self.id
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -87,6 +92,9 @@ impl Header {
         let header: Self = from_cbor(&stored.header).ok_or_else(|| newer_format(&stored.header))?;
         if header.format != FORMAT {
             return Err(newer_format(&stored.header));
+        }
+        if matches!(root.0, Source::Derived { epoch, .. } if epoch < header.epoch) {
+            return Err(root_key_changed());
         }
         let root = root_bytes(root, header.passphrase.as_ref())?;
         let seal = Seal::new(root, header.id.clone(), header.epoch)?;
@@ -117,7 +125,7 @@ fn newer_format(header: &[u8]) -> Error {
 
 fn root_bytes(root: RootKey, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32]>> {
     match (root.0, passphrase) {
-        (Source::Key(key), None) => Ok(key),
+        (Source::Key(key), None) | (Source::Derived { key, .. }, _) => Ok(key),
         (Source::Passphrase(text), Some(stored)) => {
             let Passphrase { ref salt, memory_kib, passes, lanes } = *stored;
             key_from_passphrase(&text, salt, PassphraseCost { memory_kib, passes, lanes })

@@ -37,6 +37,10 @@ impl Identity {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The length of the file, in bytes.
     pub(super) fn len(&self) -> Result<u64> {
         self.look().map(|metadata| metadata.len())

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableError,
+    Builder, ConcurrencyMode, DatabaseError, StorageBackend, StorageError, TableError,
     backends::{FileBackend, InMemoryBackend},
 };
 
@@ -15,6 +15,7 @@ use crate::kms::local::store::codec::{bounded, damaged, storage_error};
 use crate::kms::local::store::header::Header;
 use crate::kms::local::store::identity::Identity;
 use crate::kms::local::store::manifest::{Edit, Manifest};
+use crate::kms::local::store::read_only::Opened;
 use crate::kms::local::store::tables::{put_header, put_manifest, verify};
 use crate::kms::local::store::{HEADER, HEADER_TABLE, State, Store};
 
@@ -42,28 +43,12 @@ impl Store {
     /// Opens the store and verifies all of it.
     pub(in crate::kms::local) fn open(path: &Path, root: RootKey) -> Result<Self> {
         let path = &absolute(path)?;
-        let failed = |error| io_error("open", path, error);
-        let opened = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-        let file = Identity::of(path, &opened)?;
-        // A database would be made in it.
-        if file.len()? == 0 {
-            return Err(no_store());
-        }
-        let backend = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
-        let opened =
-            builder(ConcurrencyMode::MultiWriter).set_check_integrity_on_open(true).create_with_backend(backend);
-        let store = Self::of_database(opened.map_err(|error| open_error(path, error))?, root)?.in_file(file);
+        let (database, file) = open_database(path)?;
+        let store = Self::of_database(database, root)?.in_file(file);
         if let Err(error) = store.finish_purge() {
             tracing::warn!(%error, "a purge of the key store that was cut off could not be ended");
         }
         Ok(store)
-    }
-
-    /// Makes a copy of the store at `backup` the store at `path`.
-    pub(in crate::kms::local) fn restore(backup: &Path, path: &Path, root: RootKey) -> Result<Self> {
-        let again = root.clone();
-        Self::open(backup, root)?.copy_to(path, || Ok(()))?;
-        Self::open(path, again)
     }
 
     /// Opens the bytes of a store's file, for fuzzers.
@@ -75,12 +60,13 @@ impl Store {
         preloaded.map_err(|error| io_error("read", Path::new("memory"), error))?;
         let mut builder = builder(ConcurrencyMode::ExclusiveWriter);
         let opened = builder.set_check_integrity_on_open(true).create_with_backend(backend);
-        Self::of_database(opened.map_err(|error| open_error(Path::new("memory"), error))?, root)
+        let database = opened.map_err(|error| open_error(Path::new("memory"), error))?;
+        Self::of_database(Opened::Writable(database), root)
     }
 
-    pub(super) fn of_database(database: Database, root: RootKey) -> Result<Self> {
+    pub(super) fn of_database(database: Opened, root: RootKey) -> Result<Self> {
         let (header, seal) = Header::open(&read_header(&database)?, root)?;
-        let store = Self::of(State { database, header, seal });
+        let store = Self::of(State::new(database, header, seal));
         store.read(verify)?;
         Ok(store)
     }
@@ -98,13 +84,29 @@ impl Store {
         put_header(&transaction, &header, &seal)?;
         put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
         transaction.commit().map_err(storage_error)?;
-        Ok(Self::of(State { database, header, seal }))
+        Ok(Self::of(State::new(Opened::Writable(database), header, seal)))
     }
 }
 
 /// A path that means the same file when the program's folder is another one.
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| io_error("open", path, error))
+}
+
+/// Opens the database in a file, and checks all of it.
+pub(super) fn open_database(path: &Path) -> Result<(Opened, Identity)> {
+    let opened = OpenOptions::new().read(true).write(true).open(path).map_err(|error| io_error("open", path, error))?;
+    let file = Identity::of(path, &opened)?;
+    check_not_empty(&file)?;
+    let backend = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
+    let mut builder = builder(ConcurrencyMode::MultiWriter);
+    let opened = builder.set_check_integrity_on_open(true).create_with_backend(backend);
+    Ok((Opened::Writable(opened.map_err(|error| open_error(path, error))?), file))
+}
+
+/// Fails if a file is empty: a database would be made in it.
+pub(super) fn check_not_empty(file: &Identity) -> Result<()> {
+    if file.len()? == 0 { Err(no_store()) } else { Ok(()) }
 }
 
 /// Lets `work` make a database in a temporary file, and then gives the file its name.
@@ -141,8 +143,8 @@ fn is_damage(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
-fn read_header(database: &Database) -> Result<Vec<u8>> {
-    let transaction = database.begin_read().map_err(storage_error)?;
+pub(super) fn read_header(database: &Opened) -> Result<Vec<u8>> {
+    let transaction = database.begin_read()?;
     let table = match transaction.open_table(HEADER_TABLE) {
         Err(TableError::Storage(error)) => return Err(storage_error(error)),
         opened => opened.map_err(|_| no_store())?,

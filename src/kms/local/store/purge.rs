@@ -11,7 +11,8 @@ use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, Wri
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kms::local::store::codec::storage_error;
-use crate::kms::local::store::{HEADER_TABLE, MANIFEST_TABLE, Store, Table};
+use crate::kms::local::store::read_only::{Opened, read_only};
+use crate::kms::local::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 
 /// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
 /// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
@@ -76,7 +77,7 @@ impl Store {
             self.fill_free_pages()?;
             self.compact(attempts)?;
         }
-        self.commit(|transaction| {
+        self.commit(|_, transaction| {
             transaction.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
             Ok(())
         })
@@ -84,34 +85,18 @@ impl Store {
 
     fn fill_free_pages(&self) -> Result<()> {
         // Pages are free once no commit before their removal can be read any more.
-        (0..3).try_for_each(|_| self.commit(|_| Ok(())))?;
-        self.commit(|filling| self.fill(filling))?;
-        self.commit(|emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error))
+        (0..3).try_for_each(|_| self.commit(|_, _| Ok(())))?;
+        self.commit(fill)?;
+        self.commit(|_, emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error))
     }
 
     /// A change of the file that is none of the store.
-    fn commit(&self, work: impl FnOnce(&WriteTransaction) -> Result<()>) -> Result<()> {
+    fn commit(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<()>) -> Result<()> {
         self.with(|state| {
-            let transaction = state.database.begin_write().map_err(storage_error)?;
-            work(&transaction)?;
+            let transaction = state.database.begin_write()?;
+            work(state, &transaction)?;
             transaction.commit().map_err(storage_error)
         })
-    }
-
-    /// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
-    fn fill(&self, filling: &WriteTransaction) -> Result<()> {
-        // What is in memory alone has no file that somebody could read later.
-        let Some(len) = &self.len else { return Ok(()) };
-        let before = len()?;
-        let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
-        // A row takes a page, so this is more than there are.
-        for row in 0..=before >> 11 {
-            filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
-            if len()? > before {
-                return Ok(());
-            }
-        }
-        Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
     }
 
     fn compact(&self, attempts: u32) -> Result<()> {
@@ -119,7 +104,8 @@ impl Store {
             // Without the lock, so that nobody waits for a purge that waits.
             self.snapshots.wait();
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            match state.database.compact() {
+            let Opened::Writable(database) = &mut state.database else { return Err(read_only()) };
+            match database.compact() {
                 Ok(_) => break,
                 Err(CompactionError::TransactionInProgress) if attempt < attempts => {}
                 Err(CompactionError::TransactionInProgress) => {
@@ -133,6 +119,21 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
+fn fill(state: &State, filling: &WriteTransaction) -> Result<()> {
+    // What is in memory alone has no file that somebody could read later.
+    let Some(before) = state.len()? else { return Ok(()) };
+    let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
+    // A row takes a page, so this is more than there are.
+    for row in 0..=before >> 11 {
+        filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
+        if state.len()?.is_some_and(|len| len > before) {
+            return Ok(());
+        }
+    }
+    Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
 }
 
 /// Notes that old bytes are in the file, until a purge has ended.

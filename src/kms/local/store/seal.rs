@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{self, MacHash, Refused};
 use crate::error::Result;
+use crate::kms::local::root_key::{RootKey, Source};
 use crate::kms::local::sealed;
 use crate::kms::local::store::Table;
 use crate::kms::local::store::codec::{bounded, damaged};
@@ -46,6 +47,11 @@ impl Seal {
             #[cfg(feature = "testing")]
             opened: AtomicU64::new(0),
         })
+    }
+
+    /// The root key of this seal, however it was derived.
+    pub(super) fn root_key(&self) -> RootKey {
+        RootKey(Source::Derived { key: self.root.clone(), epoch: self.epoch })
     }
 
     pub(in crate::kms::local) fn epoch(&self) -> u64 {

@@ -214,15 +214,18 @@ fn create(disk: &Disk) -> Result<Store> {
 /// The store of a disk, which a purge writes over as it does a file.
 fn on(disk: &Disk, store: Store) -> Store {
     let disk = disk.clone();
-    Store { len: Some(Box::new(move || Ok(disk.state().bytes.len() as u64))), ..store }
+    store.state.write().unwrap().len = Some(Box::new(move || Ok(disk.state().bytes.len() as u64)));
+    store
 }
+
+pub(super) type Len = dyn Fn() -> Result<u64> + Send + Sync;
 
 /// Opens a store as that of a file is opened.
 fn open(disk: &Disk, number: u8) -> Result<Store> {
     let mut builder = builder(ConcurrencyMode::MultiWriter);
     let opened = builder.set_check_integrity_on_open(true).create_with_backend(disk.clone());
     let opened = opened.map_err(|error| open_error(Path::new("disk"), error))?;
-    Store::of_database(opened, root(number)).map(|store| on(disk, store))
+    Store::of_database(Opened::Writable(opened), root(number)).map(|store| on(disk, store))
 }
 
 type Contents = BTreeMap<(&'static str, String), String>;
