@@ -79,7 +79,8 @@ impl ClientBuilder {
     }
 
     /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in memory,
-    /// sealed and opened.
+    /// sealed and opened. Its length follows the header: of a whole message it is checked before any key is asked for,
+    /// of a stream when it has arrived.
     pub fn max_unframed_length(mut self, bytes: u64) -> Self {
         self.client.settings.max_unframed_length = bytes;
         self
