@@ -59,9 +59,8 @@ impl Unopened {
 
     /// Verifies the header under the data key.
     pub(crate) fn open(self, data_key: &DataKey) -> Result<Decryptor> {
-        let key = self.request.open_header(data_key)?;
         let header_len = self.request.header().len();
-        let header = self.request.into_verified();
+        let (key, header) = self.request.open(data_key)?;
         let opener = FrameOpener { key, message_id: header.message_id.clone(), shape: self.shape };
         Ok(Decryptor { header, header_len, opener, verifier: self.verifier, threads: self.threads })
     }

@@ -83,7 +83,7 @@ impl DecryptionRequest {
     /// Verifies the header under `data_key`, and returns the key that its frames are sealed under.
     ///
     /// No other function holds a data key against a header, so that one place never takes what another refuses.
-    pub(crate) fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
+    fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
         let header = &self.header;
         let mut derived = MessageKey::default();
         data_key.derive(header.suite(), header.message_id(), &mut derived)?;
@@ -105,20 +105,19 @@ impl DecryptionRequest {
             let detail = "the data key is not the one that the message commits to: the message was changed or forged";
             return Err(Error::new(ErrorKind::CommitmentMismatch, detail));
         }
-        match is_authentic {
-            Ok(()) => Ok(key),
-            Err(Refused) => {
-                let detail = "the header's authentication tag is wrong: the header was changed, or its encryption \
-                              context is not the one it was sealed with";
-                Err(Error::new(ErrorKind::AuthenticationFailed, detail))
-            }
-        }
+        is_authentic.map_err(|Refused| {
+            let detail = "the header's authentication tag is wrong: the header was changed, or its encryption \
+                          context is not the one it was sealed with";
+            Error::new(ErrorKind::AuthenticationFailed, detail)
+        })?;
+        Ok(key)
     }
 
-    /// Turns into the verified header: to be called once [`open_header`](Self::open_header) has succeeded, and only
-    /// then.
-    pub(crate) fn into_verified(self) -> Header {
-        self.header.into_verified(self.full_context)
+    /// Verifies the header under `data_key`, and returns the key that its frames are sealed under with the header, which
+    /// is verified now.
+    pub(crate) fn open(self, data_key: &DataKey) -> Result<(AeadKey, Header)> {
+        let key = self.open_header(data_key)?;
+        Ok((key, self.header.into_verified(self.full_context)))
     }
 
     /// Returns the header as it was read.

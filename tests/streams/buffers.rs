@@ -90,7 +90,7 @@ struct Remote {
 impl Remote {
     async fn wait(&self) {
         if self.waits {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -191,17 +191,15 @@ fn after_an_error_nothing_is_left_of_a_message() {
         let mut message = Watched::holding(pattern(2000));
         ready(client.encrypt_into_async(b"x", &reserved, &mut message.buffer)).unwrap_err();
         message.assert_wiped("a context that is refused");
+        let none = none();
         for (kind, remote, polls) in interruptions(suite) {
             let mut message = Watched::holding(pattern(2000));
             match kind {
                 Some(kind) => {
-                    let error = remote.encrypt_into(b"x", &none(), &mut message.buffer).unwrap_err();
+                    let error = remote.encrypt_into(b"x", &none, &mut message.buffer).unwrap_err();
                     assert_eq!(error.kind(), kind);
                 }
-                None => {
-                    let none = none();
-                    abandon(remote.encrypt_into_async(b"x", &none, &mut message.buffer), polls);
-                }
+                None => abandon(remote.encrypt_into_async(b"x", &none, &mut message.buffer), polls),
             }
             message.assert_wiped(&format!("{kind:?} and {polls} polls"));
         }
