@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manila::{AuditFaultKind, AuditLog, CreateKey, Error, ErrorKind, KeyState, LocalKms, RootKey};
+use manila::{AuditFaultKind, AuditLog, AuditReport, CreateKey, Error, ErrorKind, KeyState, LocalKms, RootKey};
 use serde_json::json;
 
 use crate::access::ALICE;
@@ -48,13 +48,13 @@ impl Rotating {
     }
 
     /// Each file alone, and all in their order.
-    fn assert_intact(&self, kms: &LocalKms, files: &[&Path]) {
+    fn assert_intact(kms: &LocalKms, files: &[&Path]) {
         for file in files {
             let report = kms.verify_audit_log(file).unwrap();
             assert!(report.is_intact(), "{file:?}: {report:?}");
         }
         let reports = kms.verify_audit_logs(files).unwrap();
-        assert!(reports.iter().all(|report| report.is_intact()), "{reports:?}");
+        assert!(reports.iter().all(AuditReport::is_intact), "{reports:?}");
         for pair in reports.windows(2) {
             assert_eq!(pair[0].last + 1, pair[1].first);
         }
@@ -86,24 +86,24 @@ fn a_new_log_goes_on_from_the_old_one() -> Result<(), Error> {
     scene.calls(&kms, 2);
     assert_eq!(scene.logged.lines().len(), 5);
     assert_eq!(fs::read(&scene.old)?, before);
-    scene.assert_intact(&kms, &[&scene.old, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     // Once more, past a handle that saw nothing of it.
     let second = scene.logged.log().with_extension("2");
     kms.rotate_audit_log(&second)?;
     let third = scene.logged.log().with_extension("3");
     kms.rotate_audit_log(&third)?;
     scene.calls(&other, 1);
-    scene.assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
-    scene.assert_intact(&kms, &[&third, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&third, &scene.log()]);
     drop((kms, other));
-    scene.assert_intact(&scene.logged.open(), &[&scene.old, &second, &third, &scene.log()]);
+    Rotating::assert_intact(&scene.logged.open(), &[&scene.old, &second, &third, &scene.log()]);
     // A name that is taken, and the log itself, are refused, and nothing is changed.
     let kms = scene.logged.open();
     for taken in [&scene.old, &scene.log(), &scene.log().parent().unwrap().join("../logs/audit.jsonl")] {
         assert_eq!(kms.rotate_audit_log(taken).unwrap_err().kind(), ErrorKind::Io, "{taken:?}");
     }
     assert_eq!(kms.as_principal(ALICE)?.rotate_audit_log("x").unwrap_err().kind(), ErrorKind::KeyRefused);
-    scene.assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
     Ok(())
 }
 
@@ -118,7 +118,7 @@ fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
     kms.rotate_audit_log(&second)?;
     scene.calls(&kms, 3);
     kms.checkpoint()?;
-    scene.assert_intact(&kms, &[&scene.old, &second, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &scene.log()]);
     let copy = |path: &Path| {
         let copy = path.with_extension("copy");
         fs::copy(path, &copy).unwrap();
@@ -171,7 +171,7 @@ fn a_log_that_was_renamed_is_taken_up_where_it_is() -> Result<(), Error> {
         }
         kms.rotate_audit_log(&scene.old)?;
         scene.calls(&kms, 3);
-        scene.assert_intact(&kms, &[&scene.old, &scene.log()]);
+        Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
         let operations: Vec<_> = scene.logged.lines().iter().map(|line| line["operation"].clone()).collect();
         assert_eq!(operations.contains(&json!("OpenStore")), reopens, "the opening is made good");
     }
@@ -192,7 +192,7 @@ fn a_lost_log_is_replaced_and_a_cut_one_rotated_and_both_stay_known() -> Result<
     kms.replace_lost_audit_log()?;
     scene.calls(&kms, 3);
     kms.checkpoint()?;
-    scene.assert_intact(&kms, &[&scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.log()]);
     // It turns up again.
     fs::write(&scene.old, &lost)?;
     assert_eq!(scene.faults(&scene.old), []);
@@ -234,16 +234,18 @@ fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
         fs::write(scene.logged.0.store(), &store).unwrap();
         fs::write(scene.log(), new_is).unwrap();
         let _ = fs::remove_file(&scene.old);
-        old_is.map(|bytes| fs::write(&scene.old, bytes).unwrap());
+        if let Some(bytes) = old_is {
+            fs::write(&scene.old, bytes).unwrap();
+        }
     };
     assert!(old.starts_with(text.as_bytes()));
     // Others go on in the new file; closing makes the store learn of it.
     reset(Some(&old), first);
     let kms = scene.logged.open();
     scene.calls(&kms, 2);
-    scene.assert_intact(&kms, &[&scene.old, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     drop(kms);
-    scene.assert_intact(&scene.logged.open(), &[&scene.old, &scene.log()]);
+    Rotating::assert_intact(&scene.logged.open(), &[&scene.old, &scene.log()]);
     cut_last_line(&scene.old);
     assert_eq!(scene.faults(&scene.old).len(), 1);
     // The call is repeated, more than once.
@@ -252,7 +254,7 @@ fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
     for _ in 0..2 {
         kms.rotate_audit_log(&scene.old)?;
         scene.calls(&kms, 2);
-        scene.assert_intact(&kms, &[&scene.old, &scene.log()]);
+        Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     }
     // The old file had its second name, and the new one was not in its place.
     drop(kms);
@@ -261,7 +263,7 @@ fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
     let kms = scene.logged.open();
     kms.rotate_audit_log(&scene.old)?;
     scene.calls(&kms, 2);
-    scene.assert_intact(&kms, &[&scene.old, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     Ok(())
 }
 
@@ -287,7 +289,7 @@ fn handles_and_threads_go_on_while_the_log_is_rotated() -> Result<(), Error> {
         }
     });
     files.push(scene.log());
-    scene.assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    Rotating::assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
     let events: u64 = kms.verify_audit_logs(&files)?.iter().map(|report| report.events).sum();
     assert_eq!(events, 3 + 4 * 60 + 5 + 7);
     Ok(())

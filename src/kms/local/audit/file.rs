@@ -140,7 +140,7 @@ impl Log {
     pub(super) fn write_event(&self, state: &mut State, event: &Event<'_>, macs: &Macs<'_>) -> Result<End> {
         self.at_end(state, macs, |state, end| {
             let end = self.write_opening(state, end, macs)?;
-            let end = self.write_line(&state.file, event, end, macs)?;
+            let end = self.write_line(&state.file, event, &end, macs)?;
             state.known = Some(end.clone());
             Ok(end)
         })
@@ -162,7 +162,7 @@ impl Log {
         let mut state = self.lock();
         let macs = Macs::new(keys, store_id)?;
         self.at_end(&mut state, &macs, |state, end| {
-            self.sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
+            os::sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
             let tail = Tail { file: &state.file, path: &self.options.path, macs: &macs };
             if end.last.head.lines == 0 {
                 return Err(self.refusal("has no lines, so there is no end to remember"));
@@ -249,19 +249,19 @@ impl Log {
     /// Writes the line of the opening, if it is not in the log yet.
     fn write_opening(&self, state: &mut State, end: End, macs: &Macs<'_>) -> Result<End> {
         let Some(opening) = &state.opening else { return Ok(end) };
-        let end = self.write_line(&state.file, &opening.event, end, macs)?;
+        let end = self.write_line(&state.file, &opening.event, &end, macs)?;
         (state.opening, state.known) = (None, Some(end.clone()));
         Ok(end)
     }
 
-    fn write_line(&self, file: &File, event: &Event<'_>, end: End, macs: &Macs<'_>) -> Result<End> {
+    fn write_line(&self, file: &File, event: &Event<'_>, end: &End, macs: &Macs<'_>) -> Result<End> {
         let (mut line, last) = line::write(event, self.options.context_keys_only, false, &end.last, macs)?;
         if !end.ends_in_newline {
             line.insert(0, b'\n');
         }
         let mut writer = file;
         let written = writer.write_all(&line).and_then(|()| match self.options.sync_each_call {
-            true => self.sync(file),
+            true => os::sync(file),
             false => Ok(()),
         });
         if let Err(error) = written {
@@ -272,13 +272,6 @@ impl Log {
         }
         let proven_commit = end.proven_commit.max(event.commits.found.unwrap_or_default());
         Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proven_commit })
-    }
-
-    /// Waits until what was written to the file is on the disk.
-    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
-        #[cfg(test)]
-        self.hooks.syncs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        file.sync_data()
     }
 
     pub(super) fn failed(&self, what: &str, error: io::Error) -> Error {

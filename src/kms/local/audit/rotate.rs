@@ -146,7 +146,7 @@ impl Log {
         let path = self.place();
         let mut new = new_private_file(&path)?;
         new.write_all(line)?;
-        self.sync(new.as_file())?;
+        os::sync(new.as_file())?;
         if let Some(to) = to {
             // A second name first, so that the log is never without one. Some file systems have no second names.
             fs::hard_link(&path, to).or_else(|error| match error.kind() {
@@ -184,7 +184,7 @@ impl Log {
     fn end_of(&self, old: &File, macs: &Macs<'_>, before: Option<&Checkpoint>) -> Result<EndOfLog> {
         let tail = Tail { file: old, path: &self.options.path, macs };
         let now = tail.find()?;
-        self.sync(old).map_err(|error| self.failed("cannot be synced", error))?;
+        os::sync(old).map_err(|error| self.failed("cannot be synced", error))?;
         let last = now.last.head.clone();
         let Some(before) = before else { return Ok(EndOfLog { last, cut: None }) };
         if tail.goes_on(before, &now)? || self.is_behind(&last, before, macs)? {

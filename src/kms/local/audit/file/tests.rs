@@ -15,8 +15,6 @@ use crate::kms::local::audit::{Memory, Told, verify};
 /// What tests see of a log, and do in the middle of an append.
 #[derive(Default)]
 pub(in crate::kms::local::audit) struct Hooks {
-    /// How often the log waited for the disk.
-    pub(in crate::kms::local::audit) syncs: AtomicUsize,
     /// Called between finding the end of the file and writing there.
     between: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
@@ -336,11 +334,10 @@ fn a_line_that_is_half_written_is_taken_back() {
 fn each_line_waits_for_the_disk_if_that_is_asked_for() {
     let folder = Folder::new();
     for (options, each) in [(AuditLog::file(folder.path()), 0), (AuditLog::file(folder.path()).sync_each_call(), 1)] {
-        let log = Log::open(options).unwrap();
-        let syncs = || log.hooks.syncs.load(Ordering::SeqCst);
+        let (log, before) = (Log::open(options).unwrap(), os::SYNCED.get());
         for calls_made in 1..=3 {
             calls(&log, 1);
-            assert_eq!(syncs(), calls_made * each);
+            assert_eq!(os::SYNCED.get() - before, calls_made * each);
         }
     }
 }
@@ -350,9 +347,9 @@ fn what_the_store_is_to_remember_is_on_the_disk_first() {
     let folder = Folder::new();
     let log = folder.open();
     calls(&log, 3);
-    assert_eq!(log.hooks.syncs.load(Ordering::SeqCst), 0);
+    let before = os::SYNCED.get();
     log.end(&keys([1]), STORE, None).unwrap();
-    assert_eq!(log.hooks.syncs.load(Ordering::SeqCst), 1);
+    assert_eq!(os::SYNCED.get() - before, 1);
 }
 
 #[test]
