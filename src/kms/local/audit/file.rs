@@ -14,6 +14,7 @@ use crate::kms::local::audit::line::{self, Macs};
 use crate::kms::local::audit::os::{self, Access, Locked};
 use crate::kms::local::audit::tail::{self, End, Tail};
 use crate::kms::local::audit::{AuditLog, Checkpoint, EndOfLog, Event, LineKey};
+use crate::kms::local::disk;
 use crate::kms::local::root_key::io_error;
 
 /// How often in one call a log may turn out to have been rotated.
@@ -60,7 +61,7 @@ impl Log {
         let failed = |error| io_error("open the audit log", &options.path, error);
         let path = std::path::absolute(&options.path).map_err(failed)?;
         let file = Arc::new(os::open_or_make(&path).map_err(failed)?);
-        os::sync_folder(&path);
+        sync_folder_of(&path);
         options.path = path;
         Ok(Self {
             options,
@@ -162,7 +163,7 @@ impl Log {
         let mut state = self.lock();
         let macs = Macs::new(keys, store_id)?;
         self.at_end(&mut state, &macs, |state, end| {
-            os::sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
+            disk::sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
             let tail = Tail { file: &state.file, path: &self.options.path, macs: &macs };
             if end.last.head.lines == 0 {
                 return Err(self.refusal("has no lines, so there is no end to remember"));
@@ -261,7 +262,7 @@ impl Log {
         }
         let mut writer = file;
         let written = writer.write_all(&line).and_then(|()| match self.options.sync_each_call {
-            true => os::sync(file),
+            true => disk::sync(file),
             false => Ok(()),
         });
         if let Err(error) = written {
@@ -285,5 +286,11 @@ impl Log {
     fn moved(&self, what: &str) -> Error {
         let advice = "see what happened to it, then put it back, or begin a new log with LocalKms::rotate_audit_log";
         self.refusal(&format!("{what} while it was in use: {advice}"))
+    }
+}
+
+pub(super) fn sync_folder_of(path: &Path) {
+    if let Some(folder) = path.parent() {
+        disk::sync_folder(folder);
     }
 }

@@ -60,29 +60,6 @@ pub(super) fn is_at(path: &Path, _: &File) -> io::Result<bool> {
     Ok(fs::exists(path).unwrap_or(false))
 }
 
-/// Waits until what was written to the file is on the disk.
-pub(super) fn sync(file: &File) -> io::Result<()> {
-    file.sync_data()?;
-    #[cfg(test)]
-    SYNCED.set(SYNCED.get() + 1);
-    Ok(())
-}
-
-#[cfg(test)]
-std::thread_local! {
-    /// How often this thread waited for the disk.
-    pub(super) static SYNCED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Makes what was done to the names in the folder of `path` durable. Where a folder cannot be synced the names are in
-/// place all the same.
-pub(super) fn sync_folder(path: &Path) {
-    #[cfg(unix)]
-    let _ = path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
-    #[cfg(not(unix))]
-    let _ = path;
-}
-
 /// What a lock is for.
 #[derive(Clone, Copy)]
 pub(super) enum Access {

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::kms::local::audit::file::{Log, State};
+use crate::kms::local::audit::file::{Log, State, sync_folder_of};
 use crate::kms::local::audit::line::{self, Macs, Position};
 use crate::kms::local::audit::os::{self, Access, Locked};
 use crate::kms::local::audit::tail::Tail;
 use crate::kms::local::audit::{Checkpoint, EndOfLog, Event, Head, LineKey};
+use crate::kms::local::disk;
 use crate::kms::local::root_key::{io_error, new_private_file};
 
 /// What a rotation made, for the store to remember.
@@ -146,17 +147,17 @@ impl Log {
         let path = self.place();
         let mut new = new_private_file(&path)?;
         new.write_all(line)?;
-        os::sync(new.as_file())?;
+        disk::sync(new.as_file())?;
         if let Some(to) = to {
             // A second name first, so that the log is never without one. Some file systems have no second names.
             fs::hard_link(&path, to).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Err(error),
                 _ => fs::rename(&path, to),
             })?;
-            os::sync_folder(to);
+            sync_folder_of(to);
         }
         new.persist(&path).map_err(|failed| failed.error)?;
-        os::sync_folder(&path);
+        sync_folder_of(&path);
         os::open_or_make(&path)
     }
 
@@ -184,7 +185,7 @@ impl Log {
     fn end_of(&self, old: &File, macs: &Macs<'_>, before: Option<&Checkpoint>) -> Result<EndOfLog> {
         let tail = Tail { file: old, path: &self.options.path, macs };
         let now = tail.find()?;
-        os::sync(old).map_err(|error| self.failed("cannot be synced", error))?;
+        disk::sync(old).map_err(|error| self.failed("cannot be synced", error))?;
         let last = now.last.head.clone();
         let Some(before) = before else { return Ok(EndOfLog { last, cut: None }) };
         if tail.goes_on(before, &now)? || self.is_behind(&last, before, macs)? {
