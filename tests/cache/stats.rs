@@ -9,7 +9,7 @@ use manila::testing::ready;
 use tracing::{Level, Metadata};
 
 use crate::fake::{Fake, Polled};
-use crate::heard::Heard;
+use crate::heard::{Heard, listen};
 use crate::{Cached, SUITE, client, context};
 
 /// One of everything that is counted.
@@ -106,7 +106,7 @@ fn everything_is_told_at_debug_and_no_secret_is() {
         let text: String = fields.iter().flat_map(|(field, value)| [field, "=", value, ";"]).collect();
         keep.lock().unwrap().push((*what.level(), what.target().to_owned(), text));
     });
-    tracing::subscriber::with_default(listener, one_of_each);
+    listen(listener, one_of_each);
     let told: Vec<_> = all.lock().unwrap().iter().filter(|(_, to, _)| to == "manila::cache").cloned().collect();
     assert!(told.iter().all(|(level, ..)| *level == Level::DEBUG), "{told:?}");
     // As many events as there are counts, and the text of each is a name that the program has: no context, key or text.

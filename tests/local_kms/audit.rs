@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tracing::{Metadata, Subscriber};
 
 use crate::access::{ALICE, BOB, MATERIAL, Method, OWNER, Scene, methods};
-use crate::heard::Heard;
+use crate::heard::{Heard, listen};
 use crate::{Folder, TestClock, code, context, decrypt, encrypt};
 
 /// A store in a file, its root key, and its log.
@@ -81,28 +81,12 @@ fn listener(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Subscriber {
     })
 }
 
-/// Waits until `tracing` has taken up the KMS's event: while another thread meets it for the first time, without a
-/// subscriber, nobody hears of it.
-fn wait_until_heard() {
-    static HEARD: Once = Once::new();
-    HEARD.call_once(|| {
-        while heard_of(|| drop(LocalKms::in_memory().unwrap().list_keys().unwrap())).is_empty() {
-            std::thread::yield_now();
-        }
-    });
-}
-
 /// What `tracing` hears while `work` is done.
 fn heard(work: impl FnOnce()) -> Vec<String> {
-    wait_until_heard();
-    heard_of(work)
-}
-
-fn heard_of(work: impl FnOnce()) -> Vec<String> {
     let texts = Arc::new(Mutex::new(Vec::new()));
     let keep = texts.clone();
     let subscriber = listener(move |text: &str| keep.lock().unwrap().push(text.to_owned()));
-    tracing::subscriber::with_default(subscriber, work);
+    listen(subscriber, work);
     std::mem::take(&mut *texts.lock().unwrap())
 }
 
@@ -229,7 +213,6 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
 /// this test hangs.
 #[test]
 fn a_subscriber_may_call_the_kms() {
-    wait_until_heard();
     for method in methods() {
         let logged = Logged::new();
         let scene = Scene::new(logged.create(|log| log), &logged.log());
@@ -246,7 +229,7 @@ fn a_subscriber_may_call_the_kms() {
                 asks.store(true, Ordering::SeqCst);
             }
         };
-        tracing::subscriber::with_default(listener(ask), || {
+        listen(listener(ask), || {
             for kms in [&scene.owner.as_principal(ALICE).unwrap(), &scene.owner] {
                 let _ = (method.call)(kms, &scene);
             }
@@ -258,7 +241,6 @@ fn a_subscriber_may_call_the_kms() {
 /// The same while it is told of what the KMS did by itself because it was overdue.
 #[test]
 fn a_subscriber_may_call_the_kms_when_something_was_overdue() {
-    wait_until_heard();
     let clock = TestClock::new();
     let kms = LocalKms::builder().clock(clock.clone()).in_memory().unwrap();
     let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
@@ -274,7 +256,7 @@ fn a_subscriber_may_call_the_kms_when_something_was_overdue() {
             asks.store(true, Ordering::SeqCst);
         }
     };
-    tracing::subscriber::with_default(listener(ask), || encrypt(&kms, key.arn(), b"x").unwrap());
+    listen(listener(ask), || encrypt(&kms, key.arn(), b"x").unwrap());
     assert_eq!(told.load(Ordering::SeqCst), 3, "DeleteKey, RotateKey and Encrypt");
 }
 

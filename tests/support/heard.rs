@@ -1,7 +1,9 @@
 //! What `tracing` is told, for tests to look at.
 
 use std::fmt::Debug;
+use std::sync::LazyLock;
 
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -37,4 +39,16 @@ impl<F: Fn(&Metadata<'_>, &[(&str, String)]) + 'static + Send + Sync> Subscriber
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Does `work` while `subscriber` is told of the events of this thread.
+///
+/// As long as there has been one subscriber at the most, `tracing` asks the thread that meets an event first whether
+/// anybody listens to it, and takes the answer for all threads: another test, which has no subscriber, would silence the
+/// event here. Once there are two, it asks them all.
+pub(crate) fn listen<T>(subscriber: impl Subscriber + Send + Sync, work: impl FnOnce() -> T) -> T {
+    static ANOTHER: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(Heard(|_: &Metadata<'_>, _: &[(&str, String)]| ())));
+    LazyLock::force(&ANOTHER);
+    tracing::subscriber::with_default(subscriber, work)
 }

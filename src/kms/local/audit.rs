@@ -370,7 +370,7 @@ mod tests {
     fn tracing_hears_of_each_event() {
         let (heard, context) = (Heard::default(), tenant());
         let request = Details::new().text("keyId", "alias/a").context("sourceEncryptionContext", &context);
-        tracing::subscriber::with_default(heard.subscriber(), || {
+        heard::listen(heard.subscriber(), || {
             let tell = |event: Event<'_>, keys_only| Told::new(event, Ok(Written::Whole)).0.tell(keys_only);
             tell(event("Decrypt", &context), false);
             tell(Event { request: Some(Cow::Borrowed(&request)), ..event("Encrypt", &context) }, true);

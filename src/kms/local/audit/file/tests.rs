@@ -9,6 +9,7 @@ use std::thread;
 use super::*;
 use crate::ErrorKind;
 use crate::kms::local::audit::AuditFaultKind;
+use crate::kms::local::audit::heard::listen;
 use crate::kms::local::audit::tests::{Heard, STORE, event, keys, tenant};
 use crate::kms::local::audit::{Memory, Told, verify};
 
@@ -264,7 +265,7 @@ fn at_best_effort_a_missing_line_is_a_warning() {
     let event = event("Decrypt", &context);
     let written = log.append(&event, || keys([1]), STORE).unwrap();
     let heard = Heard::default();
-    tracing::subscriber::with_default(heard.subscriber(), || Told::new(event, Ok(written)).0.tell(false));
+    listen(heard.subscriber(), || Told::new(event, Ok(written)).0.tell(false));
     let [told, warning] = heard.texts().try_into().unwrap();
     assert!(told.starts_with("manila::audit INFO"), "{told}");
     assert!(warning.starts_with("manila::audit WARN") && warning.contains("was cut short"), "{warning}");
