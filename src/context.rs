@@ -266,6 +266,12 @@ impl ExpectedContext {
         &self.pairs
     }
 
+    /// Tells whether a header may have no other pairs.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_exact(&self) -> bool {
+        self.exactly
+    }
+
     /// Holds the context of a header against what is expected.
     ///
     /// Returns the pairs that the header lacks: they are to be authenticated with it.

@@ -21,6 +21,8 @@ mod rustcrypto;
 #[cfg(not(feature = "aws-lc"))]
 use rustcrypto as backend;
 
+#[cfg(feature = "cache")]
+mod digest;
 mod kdf;
 #[cfg(feature = "local-kms")]
 mod mac;
@@ -39,6 +41,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroize;
 
+#[cfg(feature = "cache")]
+pub(crate) use digest::Sha512;
 pub(crate) use kdf::{Expansion, hkdf};
 #[cfg(feature = "local-kms")]
 pub(crate) use mac::{MacHash, mac, sha256};

@@ -19,6 +19,8 @@ use crate::message::header::EncryptedDataKey;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
 
 pub use decryption_request::DecryptionRequest;
+#[cfg(feature = "cache")]
+pub(crate) use decryption_request::HeaderUse;
 
 /// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
 pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

@@ -2,6 +2,10 @@
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be had without")]
 
+#[cfg(feature = "cache")]
+#[path = "support/junk.rs"]
+mod junk;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -288,5 +292,63 @@ fn a_small_message_takes_memory_of_its_size_once() {
         assert_eq!(taken(|| client.encrypt_into(&plaintext, &none, &mut sealed).unwrap()).1, 0);
         assert_eq!(taken(|| client.decrypt_into(&message, ExpectedContext::any(), &mut opened).unwrap()).1, 0);
         assert_eq!(taken(|| client.decrypt_in_place(&mut sealed, ExpectedContext::any()).unwrap()).1, 0);
+    }
+}
+
+#[cfg(feature = "cache")]
+mod cache {
+    use std::time::Duration;
+
+    use manila::{CacheSettings, CachingCmm, DefaultCmm};
+
+    use super::*;
+    use crate::junk::with_junk;
+
+    const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+
+    fn reader() -> (Client, CachingCmm) {
+        let settings = CacheSettings::new(1000, Duration::from_hours(1));
+        let cmm = CachingCmm::new(DefaultCmm::new(FixedKeyKeyring::new(&[7; 32])), settings).unwrap();
+        (Client::with_cmm(cmm.clone()), cmm)
+    }
+
+    /// The bytes that `work` left held.
+    fn left(work: impl FnOnce()) -> usize {
+        let before = HELD.get();
+        work();
+        HELD.get().saturating_sub(before)
+    }
+
+    #[test]
+    fn a_thousand_forged_messages_of_a_mib_leave_nothing_in_a_cache() {
+        let (reader, cmm) = reader();
+        let message = client(SUITE, 4096).encrypt(b"x", &none()).unwrap();
+        reader.decrypt(&message, ExpectedContext::any()).unwrap();
+        let left = left(|| {
+            for n in 0..1000 {
+                reader.decrypt(&with_junk(&message, n), ExpectedContext::any()).unwrap_err();
+            }
+        });
+        assert!(left < MIB, "{left} bytes for a GiB that came");
+        assert_eq!((cmm.stats().entries, cmm.stats().evicted), (1, 0));
+    }
+
+    #[test]
+    fn an_entry_takes_little_however_large_a_header_is() {
+        let (reader, cmm) = reader();
+        let writer = client(SUITE, 4096);
+        let messages: Vec<_> = (0..100)
+            .map(|n| {
+                let context = EncryptionContext::new([("n", n.to_string()), ("long", "v".repeat(60_000))]).unwrap();
+                writer.encrypt(b"x", &context).unwrap()
+            })
+            .collect();
+        let left = left(|| {
+            for message in &messages {
+                reader.decrypt(message, ExpectedContext::any()).unwrap();
+            }
+        });
+        assert_eq!(cmm.stats().entries, 100);
+        assert!(left < 100 * 2 * KIB, "{left} bytes for 100 entries");
     }
 }

@@ -1,8 +1,8 @@
 //! One data key for many messages, within limits.
 //!
 //! Source: the ESDK specification, `framework/caching-cmm.md`, `framework/cryptographic-materials-cache.md`. It departs
-//! from them where a cache must not surprise: ids are compared whole, a reader's expectations are part of them, and
-//! callers who ask for the same at once make one call.
+//! from them where a cache must not surprise: a reader's expectations are part of the ids, nothing is kept that a forged
+//! message brought, and callers who ask for the same at once make one call.
 
 mod cache;
 mod entry;
@@ -12,103 +12,31 @@ mod for_tests;
 mod id;
 #[cfg(all(test, manila_shuttle))]
 mod model_tests;
+mod partition;
+mod question;
 mod settings;
 mod stats;
 mod sync;
 
-use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::sync::Arc;
 
 use crate::cmm::{Cmm, EncryptionRequest};
-use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
 use crate::poll::poll_once;
 
-use cache::{Cache, Found, Old};
+use cache::{Cache, Found, Joined, Old};
 use entry::Answer;
-use flight::Turn;
-use id::IdRef;
+use flight::{Turn, Waiter};
+use id::Id;
+use partition::Partition;
+use question::Question;
 use stats::Event;
 
+pub use partition::DataKeyCache;
 pub use settings::CacheSettings;
 pub use stats::CacheStats;
-
-/// Entries for several materials managers, each in a partition of its own.
-///
-/// Cheap to clone: clones share the entries. A partition belongs to the manager that first used its name; what one
-/// manager's callers have, another's never get.
-///
-/// ```
-/// use std::sync::Arc;
-/// use std::time::Duration;
-///
-/// use manila::{CacheSettings, Client, DataKeyCache, DefaultCmm, RawAesKeyring};
-///
-/// let cache = DataKeyCache::new(CacheSettings::new(1000, Duration::from_secs(300)))?;
-/// let billing = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "billing", &[1; 32])?));
-/// let reports = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "reports", &[2; 32])?));
-/// let billing = Client::with_cmm(cache.partition("billing", billing)?);
-/// let reports = Client::with_cmm(cache.partition("reports", reports)?);
-/// # Ok::<(), manila::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct DataKeyCache {
-    cache: Arc<Cache>,
-    partitions: Arc<Mutex<HashMap<String, Partition>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Partition {
-    number: u64,
-    inner: Arc<dyn Cmm>,
-    inner_type: &'static str,
-}
-
-impl DataKeyCache {
-    /// A cache within these limits.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if they cannot be kept or contradict each other.
-    pub fn new(settings: CacheSettings) -> Result<Self> {
-        settings.check()?;
-        Ok(Self { cache: Arc::new(Cache::new(settings)), partitions: Arc::default() })
-    }
-
-    /// The manager `inner` with this cache before it, in the partition of a name. The same name with the same manager is
-    /// the same partition.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the partition belongs to another manager.
-    pub fn partition<C: Cmm + 'static>(&self, name: impl Into<String>, inner: Arc<C>) -> Result<CachingCmm> {
-        let (name, inner_type) = (name.into(), std::any::type_name::<C>());
-        let inner: Arc<dyn Cmm> = inner;
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = partitions.len() as u64;
-        let partition =
-            partitions.entry(name.clone()).or_insert(Partition { number, inner: inner.clone(), inner_type });
-        if !std::ptr::addr_eq(Arc::as_ptr(&partition.inner), Arc::as_ptr(&inner)) {
-            let detail = format!(
-                "the partition {} of the cache belongs to another materials manager: give each manager its own, and \
-                 share a manager by cloning its Arc",
-                quoted(&name)
-            );
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
-        Ok(CachingCmm { cache: self.cache.clone(), partition: partition.clone() })
-    }
-
-    /// What the cache has done so far, and what it holds.
-    #[must_use]
-    pub fn stats(&self) -> CacheStats {
-        self.cache.stats()
-    }
-
-    /// Forgets all entries. Keys that are in use are wiped when their users are done.
-    pub fn clear(&self) {
-        self.cache.clear();
-    }
-}
 
 /// A materials manager that asks an inner one once for many messages.
 ///
@@ -118,8 +46,16 @@ impl DataKeyCache {
 /// something else. The limits are exact: no data key ever encrypts more messages or bytes than were allowed, however many
 /// threads there are.
 ///
-/// Callers who ask for the same at once over a network make one call; if it fails, each gets the error once, and if the
-/// one who called goes away another takes over. Over a manager that is local nobody waits for anybody.
+/// Callers who ask for the same at once over a network make one call, which whoever is polled drives: none of them depends
+/// on another's task being run, be it in a `select!` that went on or gone. If the call fails, each of them gets the error
+/// once; if it panics, so. Where a data key's limits leave room for some of them alone, the rest make another call at once.
+/// Over a manager that is local nobody waits for anybody. A KMS that needs the runtime it is called in, as AWS KMS needs
+/// tokio's, is best asked by callers who are all inside it: a caller outside who comes to drive the call gets an error, and
+/// the others ask again.
+///
+/// The answer for a message to be decrypted is kept only once it has opened the header of one, and the callers who shared a
+/// call try its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no
+/// other reader. An id takes about a KiB at most, however many data keys a header has.
 ///
 /// A plaintext of unknown length passes the cache by: give streams a bound
 /// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which is what counts against the limit of bytes. Suites
@@ -128,7 +64,7 @@ impl DataKeyCache {
 /// Put no cache before a cache: the outer one takes for one message what serves many, and the inner one's limits no longer
 /// hold.
 ///
-/// What caching gives up: a key that is disabled, or a right that is taken away, has its effect when entries expire
+/// What caching gives up: a key that is disabled, or a permission that is taken away, has its effect when entries expire
 /// ([`CacheSettings::new`]); and data keys stay in memory as long.
 ///
 /// ```
@@ -150,8 +86,7 @@ impl DataKeyCache {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CachingCmm {
-    cache: Arc<Cache>,
-    partition: Partition,
+    partition: Arc<Partition>,
 }
 
 impl CachingCmm {
@@ -166,7 +101,11 @@ impl CachingCmm {
     /// What its cache has done so far, and what it holds, all partitions together.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.cache.stats()
+        self.cache().stats()
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.partition.cache
     }
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
@@ -174,14 +113,11 @@ impl CachingCmm {
         let question = Question::Encryption(request);
         let answer = match request.max_plaintext_len {
             None => self.pass_by(Event::bypassed_unknown_length, question).await,
-            Some(bytes) if bytes > self.cache.settings.max_bytes => {
+            Some(bytes) if bytes > self.cache().settings.max_bytes => {
                 self.pass_by(Event::bypassed_too_long, question).await
             }
             Some(_) if !suite.has_kdf() => self.pass_by(Event::bypassed_identity_kdf, question).await,
-            Some(bytes) => {
-                let id = IdRef::encryption(self.partition.number, request, &self.cache.hasher);
-                self.answer(id, bytes, question).await
-            }
+            Some(bytes) => self.answer(question, bytes).await,
         };
         match answer? {
             Answer::Encryption(materials) => Ok(materials),
@@ -191,11 +127,9 @@ impl CachingCmm {
 
     async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
         let question = Question::Decryption(request);
-        let answer = if request.suite().has_kdf() {
-            let id = IdRef::decryption(self.partition.number, request, &self.cache.hasher);
-            self.answer(id, 0, question).await
-        } else {
-            self.pass_by(Event::bypassed_identity_kdf, question).await
+        let answer = match request.suite().has_kdf() {
+            true => self.answer(question, 0).await,
+            false => self.pass_by(Event::bypassed_identity_kdf, question).await,
         };
         match answer? {
             Answer::Decryption(materials) => Ok(materials),
@@ -204,162 +138,140 @@ impl CachingCmm {
     }
 
     async fn pass_by(&self, why: Event, question: Question<'_>) -> Result<Answer> {
-        self.cache.counters.count(why);
+        self.cache().counters.count(why);
         self.ask(question).await
     }
 
     /// The answer to a question: from the cache, from another who asks the same, or from the inner manager.
-    async fn answer(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>) -> Result<Answer> {
-        let mut counted = false;
-        loop {
-            match self.cache.take(id, bytes) {
-                Found::Hit(answer) => {
-                    if !counted {
-                        self.cache.counters.count(Event::hits);
-                    }
-                    return Ok(answer);
-                }
-                Found::Renew(old) => return self.renew(id, bytes, question, old).await,
-                Found::Nothing => {}
+    async fn answer(&self, question: Question<'_>, bytes: u64) -> Result<Answer> {
+        let id = match self.look_up(question, bytes) {
+            Looked::Hit(answer) => return Ok(answer),
+            Looked::Renew(id, old) => return self.renew(&id, bytes, question, old).await,
+            Looked::Nothing(id) => id,
+        };
+        match self.partition.inner.is_local() {
+            true => self.ask_alone(&id, bytes, question).await,
+            false => self.ask_together(&id, bytes, question).await,
+        }
+    }
+
+    /// Looks for an entry. Apart from what waits, so that a hit carries none of the room for that.
+    fn look_up(&self, question: Question<'_>, bytes: u64) -> Looked {
+        let cache = self.cache();
+        let id = question.encode(self.partition.number, &cache.hasher);
+        match cache.take(id.as_ref(), bytes) {
+            Found::Hit(answer) => {
+                cache.counters.count(Event::hits);
+                Looked::Hit(answer)
             }
-            if !counted {
-                self.cache.counters.count(Event::misses);
-                counted = true;
-            }
-            if self.partition.inner.is_local() {
-                return self.ask(question).await.map(|answer| self.keep(id, answer, bytes));
-            }
-            if let Some(answer) = self.fly(id, bytes, question).await? {
-                return Ok(answer);
+            Found::Renew(old) => Looked::Renew(id.to_id(), old),
+            Found::Nothing => {
+                cache.counters.count(Event::misses);
+                Looked::Nothing(id.to_id())
             }
         }
     }
 
-    /// Asks for all who ask the same, or waits for him who does. No answer means that there is one in the cache now.
-    async fn fly(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>) -> Result<Option<Answer>> {
-        // Dropped in the opposite order: the flight is left before it is looked whether anybody is still on it.
-        let _departure = Departure { cache: &self.cache, id };
-        let flight = self.cache.flight(id);
-        let lead = match flight.turn().await {
-            Turn::Lead(lead) => lead,
-            Turn::Follow(outcome) => {
-                self.cache.counters.count(Event::coalesced);
-                return outcome.map(|()| None);
+    /// Asks without heed to others who ask the same.
+    async fn ask_alone(&self, id: &Id, bytes: u64, question: Question<'_>) -> Result<Answer> {
+        let age = self.cache().age();
+        let answer = self.ask(question).await?;
+        if question.may_keep(&answer) {
+            self.cache().put(id, answer.share(), age, question.uses(bytes));
+        }
+        Ok(answer)
+    }
+
+    /// Asks with all who ask the same.
+    async fn ask_together(&self, id: &Id, bytes: u64, question: Question<'_>) -> Result<Answer> {
+        let cache = self.cache();
+        let mut disturbed = false;
+        loop {
+            let mut waiter = match cache.join(id, bytes, question.uses(bytes), || self.partition.call(question)) {
+                // Another call was complete between the look into the cache and this one.
+                Joined::Hit(answer) => return Ok(answer),
+                Joined::Renew(old) => return self.renew(id, bytes, question, old).await,
+                Joined::Waiter(waiter) => waiter,
+            };
+            let outcome = match poll_fn(|context| waiter.poll(context)).await {
+                Turn::Answer(answer) if self.is_answer(&waiter, question, &answer) => Ok(answer),
+                Turn::Failure(error) => Err(error),
+                Turn::LookAgain => continue,
+                Turn::Disturbed if !disturbed => {
+                    disturbed = true;
+                    continue;
+                }
+                Turn::Answer(_) | Turn::AskAlone | Turn::Disturbed => {
+                    drop(waiter);
+                    return self.ask_alone(id, bytes, question).await;
+                }
+            };
+            if !waiter.leads() {
+                cache.counters.count(Event::coalesced);
             }
-        };
-        let land = |outcome: std::result::Result<(), &Error>| {
-            self.cache.end_flight(id, &flight);
-            lead.land(outcome);
-        };
-        // Another flight may have landed between the look into the cache and this one's start.
-        match self.cache.take(id, bytes) {
-            Found::Hit(answer) => {
-                land(Ok(()));
-                Ok(Some(answer))
+            return outcome;
+        }
+    }
+
+    /// Tells whether the answer of a shared call is one to this question: whether it opens the message is for each caller to
+    /// find out, since the leader's message may be forged, or its own.
+    fn is_answer(&self, waiter: &Waiter<'_>, question: Question<'_>, answer: &Answer) -> bool {
+        match question {
+            // Kept when the call was complete.
+            Question::Encryption(_) => true,
+            Question::Decryption(_) if question.may_keep(answer) => {
+                self.cache().keep(waiter.flight());
+                true
             }
-            Found::Renew(old) => {
-                land(Ok(()));
-                self.renew(id, bytes, question, old).await.map(Some)
-            }
-            Found::Nothing => {
-                let in_flight = InFlight::new(&self.cache);
-                let asked = self.ask(question).await;
-                drop(in_flight);
-                let answered = asked.map(|answer| self.keep(id, answer, bytes));
-                land(answered.as_ref().map(|_| ()));
-                answered.map(Some)
-            }
+            Question::Decryption(_) => waiter.would_get_the_same(),
         }
     }
 
     /// Replaces an entry before it expires. If that fails, or its caller goes away, the old one serves on until it does.
-    async fn renew(&self, id: IdRef<'_>, bytes: u64, question: Question<'_>, mut old: Old) -> Result<Answer> {
-        let renewal = Renewal { cache: &self.cache, id, generation: old.generation, done: false };
+    async fn renew(&self, id: &Id, bytes: u64, question: Question<'_>, mut old: Old) -> Result<Answer> {
+        let cache = self.cache();
+        let renewal = Renewal { cache, id, generation: old.generation, done: false };
+        let age = cache.age();
         match self.ask(question).await {
-            Ok(answer) => {
+            Ok(answer) if question.may_replace(&old.answer, &answer) => {
                 renewal.done();
-                self.cache.counters.count(Event::renewed);
-                Ok(self.keep(id, answer, bytes))
+                cache.counters.count(Event::renewed);
+                cache.put(id, answer.share(), age, question.uses(bytes));
+                Ok(answer)
+            }
+            Ok(answer) => {
+                cache.counters.count(Event::renewals_failed);
+                Ok(answer)
             }
             Err(error) => {
-                self.cache.counters.count(Event::renewals_failed);
+                cache.counters.count(Event::renewals_failed);
                 // It may have taken long to fail.
-                if old.age.is_over(&self.cache.settings) { Err(error) } else { Ok(old.answer) }
+                if old.age.is_over(&cache.settings) { Err(error) } else { Ok(old.answer) }
             }
         }
     }
 
     /// Asks the inner manager. One that calls itself local is not waited for.
     async fn ask(&self, question: Question<'_>) -> Result<Answer> {
+        let asked = question.ask(&*self.partition.inner);
         match self.partition.inner.is_local() {
-            true => poll_once(self.partition.ask(question)).unwrap_or_else(|| Err(self.partition.waits())),
-            false => self.partition.ask(question).await,
+            true => poll_once(asked).unwrap_or_else(|| Err(self.partition.waits())),
+            false => asked.await,
         }
     }
-
-    /// Keeps an answer, unless the manager chose a suite whose keys are not to be kept.
-    fn keep(&self, id: IdRef<'_>, answer: Answer, bytes: u64) -> Answer {
-        if matches!(&answer, Answer::Encryption(materials) if !materials.suite().has_kdf()) {
-            return answer;
-        }
-        self.cache.put(id, answer.share(), bytes);
-        answer
-    }
 }
 
-impl Partition {
-    async fn ask(&self, question: Question<'_>) -> Result<Answer> {
-        match question {
-            Question::Encryption(request) => self.inner.encryption_materials(request).await.map(Answer::Encryption),
-            Question::Decryption(request) => self.inner.decryption_materials(request).await.map(Answer::Decryption),
-        }
-    }
-
-    fn waits(&self) -> Error {
-        let detail = format!("a materials manager called itself local and then waited: {}", self.inner_type);
-        Error::new(ErrorKind::Internal, detail)
-    }
-}
-
-/// What the inner manager is asked.
-#[derive(Clone, Copy)]
-enum Question<'a> {
-    Encryption(&'a EncryptionRequest),
-    Decryption(&'a DecryptionRequest),
-}
-
-/// That someone leaves a flight; the last one to do so takes it out of the cache's books.
-struct Departure<'a> {
-    cache: &'a Cache,
-    id: IdRef<'a>,
-}
-
-impl Drop for Departure<'_> {
-    fn drop(&mut self) {
-        self.cache.forget_empty_flight(self.id);
-    }
-}
-
-/// Counts a call that others wait for, as long as it lasts.
-struct InFlight<'a>(&'a Cache);
-
-impl<'a> InFlight<'a> {
-    fn new(cache: &'a Cache) -> Self {
-        cache.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(cache)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+/// What a look into the cache came to.
+enum Looked {
+    Hit(Answer),
+    Renew(Id, Old),
+    Nothing(Id),
 }
 
 /// A renewal that is under way; one that does not come about is put off.
 struct Renewal<'a> {
     cache: &'a Cache,
-    id: IdRef<'a>,
+    id: &'a Id,
     generation: u64,
     done: bool,
 }

@@ -3,7 +3,11 @@
 //! Source: the ESDK specification, `framework/structures.md` and `client-apis/decrypt.md`.
 
 use std::borrow::Cow;
+#[cfg(feature = "cache")]
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+#[cfg(feature = "cache")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::{EncryptionContext, ExpectedContext};
 use crate::crypto::{self, AeadKey, Refused};
@@ -27,6 +31,8 @@ pub struct DecryptionRequest {
     expected_context: ExpectedContext,
     given_context: EncryptionContext,
     full_context: EncryptionContext,
+    #[cfg(feature = "cache")]
+    header_use: HeaderUse,
 }
 
 impl DecryptionRequest {
@@ -44,6 +50,8 @@ impl DecryptionRequest {
             given_context,
             full_context,
             header,
+            #[cfg(feature = "cache")]
+            header_use: HeaderUse::default(),
         })
     }
 
@@ -77,7 +85,17 @@ impl DecryptionRequest {
     /// ```
     #[must_use]
     pub fn is_opened_by(&self, data_key: &DataKey) -> bool {
+        #[cfg(feature = "cache")]
+        self.header_use.note();
         self.open_header(data_key).is_ok()
+    }
+
+    /// The same request, and a note of whether anybody asks it [`is_opened_by`](Self::is_opened_by): from then on an
+    /// answer may depend on this message's header, and not on its data keys and context alone.
+    #[cfg(feature = "cache")]
+    pub(crate) fn watched(&self) -> (Self, HeaderUse) {
+        let header_use = HeaderUse(Some(Arc::default()));
+        (Self { header_use: header_use.clone(), ..self.clone() }, header_use)
     }
 
     /// Verifies the header under `data_key`, and returns the key that its frames are sealed under.
@@ -166,4 +184,37 @@ impl DecryptionRequest {
     pub fn given_context(&self) -> &EncryptionContext {
         &self.given_context
     }
+}
+
+/// A note of whether a request's header was asked about. No part of the question: two requests that differ in it are equal.
+#[cfg(feature = "cache")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeaderUse(Option<Arc<AtomicBool>>);
+
+#[cfg(feature = "cache")]
+impl HeaderUse {
+    fn note(&self) {
+        if let Some(noted) = &self.0 {
+            noted.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn is_noted(&self) -> bool {
+        self.0.as_ref().is_some_and(|noted| noted.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(feature = "cache")]
+impl PartialEq for HeaderUse {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+#[cfg(feature = "cache")]
+impl Eq for HeaderUse {}
+
+#[cfg(feature = "cache")]
+impl Hash for HeaderUse {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Formatter};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,13 @@ use manila::{
     Clock, Cmm, DecryptionMaterials, DecryptionRequest, DefaultCmm, EncryptionMaterials, EncryptionRequest, Error,
     ErrorKind, KeyFuture, RawAesKeyring,
 };
+
+/// How a manager that needs tokio shows that there is none.
+#[derive(Clone, Copy, Debug)]
+pub enum Outside {
+    Panics,
+    Fails,
+}
 
 /// A manager whose handles share one counter and one gate.
 #[derive(Clone, Debug)]
@@ -24,6 +31,8 @@ struct State {
     gate: Gate,
     fails: AtomicBool,
     panics: AtomicBool,
+    needs_tokio: Mutex<Option<Outside>>,
+    tries_headers: AtomicBool,
     calls: AtomicU64,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
@@ -37,6 +46,8 @@ impl Fake {
             gate: Gate::default(),
             fails: AtomicBool::new(false),
             panics: AtomicBool::new(false),
+            needs_tokio: Mutex::default(),
+            tries_headers: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
@@ -71,6 +82,17 @@ impl Fake {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// From now on each call takes a turn: it waits, and all that wait at the end of the turn go on.
+    pub fn turn(&self) {
+        self.0.gate.0.lock().unwrap().turn.get_or_insert(0);
+        self.open();
+        *self.0.gate.0.lock().unwrap().turn.as_mut().unwrap() += 1;
+    }
+
+    pub fn turns_no_more(&self) {
+        self.0.gate.0.lock().unwrap().turn = None;
+    }
+
     pub fn fails(&self, fails: bool) {
         self.0.fails.store(fails, Ordering::SeqCst);
     }
@@ -79,11 +101,39 @@ impl Fake {
         self.0.panics.store(panics, Ordering::SeqCst);
     }
 
+    /// Once its gate is passed, a call goes on inside a tokio runtime alone, as AWS KMS does.
+    pub fn needs_tokio(&self, outside: Outside) {
+        *self.0.needs_tokio.lock().unwrap() = Some(outside);
+    }
+
+    /// Data keys that do not open the header of the message that is asked about are no answer.
+    pub fn tries_headers(&self) {
+        self.0.tries_headers.store(true, Ordering::SeqCst);
+    }
+
+    /// How often a call was polled at the gate.
+    pub fn polls(&self) -> u64 {
+        self.0.gate.1.load(Ordering::SeqCst)
+    }
+
+    /// Calls that are under way, and the most there ever were.
+    pub fn at_once(&self) -> (usize, usize) {
+        (self.0.at_once.load(Ordering::SeqCst), self.0.most_at_once.load(Ordering::SeqCst))
+    }
+
     async fn call(&self) -> Result<(), Error> {
         let state = &self.0;
         let call = state.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let _call = Call::new(state);
         state.gate.pass().await;
+        let outside = tokio::runtime::Handle::try_current().is_err();
+        match *state.needs_tokio.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Outside::Panics) if outside => panic!("there is no reactor running"),
+            Some(Outside::Fails) if outside => {
+                return Err(Error::new(ErrorKind::InvalidInput, "there is no runtime here"));
+            }
+            _ => {}
+        }
         assert!(!state.panics.load(Ordering::SeqCst), "told to");
         match state.fails.load(Ordering::SeqCst) {
             true => Err(Error::new(ErrorKind::Unavailable, format!("call {call} failed"))),
@@ -128,7 +178,11 @@ impl Cmm for Fake {
     fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
         Box::pin(async {
             self.call().await?;
-            self.0.inner.decryption_materials(request).await
+            let materials = self.0.inner.decryption_materials(request).await?;
+            if self.0.tries_headers.load(Ordering::SeqCst) && !request.is_opened_by(&materials.data_key) {
+                return Err(Error::new(ErrorKind::WrongKey, "no data key opens this header"));
+            }
+            Ok(materials)
         })
     }
 
@@ -138,19 +192,23 @@ impl Cmm for Fake {
 }
 
 #[derive(Debug, Default)]
-struct Gate(Mutex<GateState>);
+struct Gate(Mutex<GateState>, AtomicU64);
 
 #[derive(Debug, Default)]
 struct GateState {
     shut: bool,
+    /// Calls of this turn wait for the next.
+    turn: Option<u64>,
     waiting: Vec<Waker>,
 }
 
 impl Gate {
     async fn pass(&self) {
+        let began = self.0.lock().unwrap().turn;
         poll_fn(|context| {
+            self.1.fetch_add(1, Ordering::SeqCst);
             let mut gate = self.0.lock().unwrap();
-            if !gate.shut {
+            if !gate.shut && (gate.turn.is_none() || gate.turn != began) {
                 return Poll::Ready(());
             }
             gate.waiting.push(context.waker().clone());

@@ -1,7 +1,6 @@
 //! Single flight: of many who ask for the same, one asks the inner manager.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -86,7 +85,7 @@ fn ten_thousand_readers_make_one_call() {
 }
 
 #[test]
-fn when_the_leader_is_killed_another_takes_over_and_nobody_waits_for_ever() {
+fn when_the_leader_goes_away_its_call_is_everyones_and_nobody_waits_for_ever() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
@@ -94,7 +93,7 @@ fn when_the_leader_is_killed_another_takes_over_and_nobody_waits_for_ever() {
     assert!(leader.poll().is_none());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
-        let followers: Vec<_> = (1..CALLERS)
+        let waiters: Vec<_> = (1..CALLERS)
             .map(|_| {
                 let (client, context) = (client.clone(), context.clone());
                 tokio::spawn(async move { client.encrypt_async(b"x", &context).await })
@@ -103,39 +102,89 @@ fn when_the_leader_is_killed_another_takes_over_and_nobody_waits_for_ever() {
         while cached.cmm.stats().misses < CALLERS {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(cached.fake.calls(), 1);
         drop(leader);
-        while cached.fake.calls() < 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert_eq!(cached.cmm.stats().in_flight, 1, "the call of the one who went away is no longer counted");
+        assert_eq!(cached.cmm.stats().in_flight, 1);
         cached.fake.open();
-        for follower in followers {
-            tokio::time::timeout(Duration::from_mins(1), follower).await.unwrap().unwrap().unwrap();
+        for waiter in waiters {
+            tokio::time::timeout(Duration::from_mins(1), waiter).await.unwrap().unwrap().unwrap();
         }
     });
-    assert_eq!(cached.fake.calls(), 2);
+    assert_eq!(cached.fake.calls(), 1);
 }
 
 #[test]
-fn each_leader_that_is_killed_costs_one_call() {
+fn leaders_that_go_away_cost_no_call_as_long_as_one_caller_stays() {
+    let cached = Cached::remote();
+    let (client, context) = (cached.client(), context(&[]));
+    cached.fake.shut();
+    let mut callers: Vec<_> = (0..10).map(|_| caller(&client, &context)).collect();
+    while callers.len() > 1 {
+        assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
+        callers.remove(0);
+    }
+    cached.fake.open();
+    assert!(callers[0].poll().unwrap().is_ok());
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (1, 0));
+}
+
+#[test]
+fn when_all_callers_go_away_the_call_is_dropped() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
     let mut callers: Vec<_> = (0..10).map(|_| caller(&client, &context)).collect();
     assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
-    for calls in 1..10 {
-        assert_eq!(cached.fake.calls(), calls);
-        callers.remove(0);
-        assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
-    }
+    assert_eq!((cached.fake.at_once(), cached.cmm.stats().in_flight), ((1, 1), 1));
+    drop(callers);
+    assert_eq!((cached.fake.at_once(), cached.cmm.stats().in_flight), ((0, 1), 0));
     cached.fake.open();
-    assert!(callers[0].poll().unwrap().is_ok());
-    assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (10, 0));
+    assert!(caller(&client, &context).poll().unwrap().is_ok());
+    assert_eq!(cached.fake.calls(), 2);
 }
 
 #[test]
-fn followers_that_go_away_disturb_nobody() {
+fn whoever_is_polled_drives_the_call_though_its_leader_is_not() {
+    let cached = Cached::remote();
+    let (client, context) = (cached.client(), context(&[]));
+    cached.fake.shut();
+    let mut leader = caller(&client, &context);
+    assert!(leader.poll().is_none());
+    cached.fake.open();
+    let key = caller(&client, &context).poll().expect("the leader is alive, and nobody polls it").unwrap();
+    assert_eq!(caller(&client, &context).poll().unwrap().unwrap(), key);
+    assert_eq!(leader.poll().unwrap().unwrap(), key);
+    let stats = cached.cmm.stats();
+    assert_eq!((cached.fake.calls(), stats.misses, stats.coalesced, stats.hits), (1, 2, 1, 1));
+}
+
+#[test]
+fn a_call_is_polled_when_it_was_woken_and_not_by_each_who_waits() {
+    let cached = Cached::remote();
+    let (client, context) = (cached.client(), context(&[]));
+    cached.fake.shut();
+    let mut callers: Vec<_> = (0..100).map(|_| caller(&client, &context)).collect();
+    for _ in 0..10 {
+        assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
+    }
+    assert_eq!(cached.fake.polls(), 1);
+}
+
+#[test]
+fn a_waiter_who_was_not_polled_for_long_does_not_use_what_is_too_old() {
+    let cached = Cached::remote();
+    let (client, context) = (cached.client(), context(&[]));
+    cached.fake.shut();
+    let (mut leader, mut waiter) = (caller(&client, &context), caller(&client, &context));
+    assert!(leader.poll().is_none() && waiter.poll().is_none());
+    cached.fake.open();
+    let old = leader.poll().unwrap().unwrap();
+    cached.clock.advance(100);
+    assert_ne!(waiter.poll().unwrap().unwrap(), old);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().coalesced), (2, 0));
+}
+
+#[test]
+fn waiters_that_go_away_disturb_nobody() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
@@ -149,7 +198,7 @@ fn followers_that_go_away_disturb_nobody() {
 }
 
 #[test]
-fn a_follower_whom_nobody_polls_holds_up_no_other() {
+fn a_waiter_whom_nobody_polls_holds_up_no_other() {
     for killed in [false, true] {
         let cached = Cached::remote();
         let (client, context) = (cached.client(), context(&[]));
@@ -171,7 +220,7 @@ fn a_follower_whom_nobody_polls_holds_up_no_other() {
     }
 }
 
-/// Followers are woken: an executor polls nobody without reason.
+/// Waiters are woken: an executor polls nobody without reason.
 #[test]
 fn whoever_waits_is_woken() {
     let cached = Cached::remote();
@@ -230,19 +279,23 @@ fn one_who_comes_after_the_error_does_not_get_it() {
 }
 
 #[test]
-fn a_leader_that_panics_is_a_leader_killed() {
+fn a_panic_in_the_call_is_an_error_of_all_and_poisons_nothing() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
-    let (mut leader, mut follower) = (caller(&client, &context), caller(&client, &context));
-    assert!(leader.poll().is_none() && follower.poll().is_none());
+    let mut callers: Vec<_> = (0..10).map(|_| caller(&client, &context)).collect();
+    assert!(callers.iter_mut().all(|caller| caller.poll().is_none()));
     cached.fake.open();
     cached.fake.panics(true);
-    assert!(catch_unwind(AssertUnwindSafe(|| leader.poll())).is_err());
-    drop(leader);
+    for caller in &mut callers {
+        let error = caller.poll().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.to_string().contains("panicked") && error.to_string().contains("Fake"), "{error}");
+    }
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (1, 0));
     cached.fake.panics(false);
-    assert!(follower.poll().unwrap().is_ok());
-    assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (2, 0));
+    assert!(caller(&client, &context).poll().unwrap().is_ok());
+    assert_eq!(cached.fake.calls(), 2);
 }
 
 #[test]
@@ -260,7 +313,7 @@ fn flights_of_different_questions_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn callers_over_a_local_manager_neither_lead_nor_follow() {
+fn callers_over_a_local_manager_neither_lead_nor_wait() {
     const THREADS: usize = 8;
     let cached = Cached::local();
     let start = Barrier::new(THREADS);

@@ -6,14 +6,19 @@ mod age;
 mod bypass;
 mod fake;
 mod flight;
+mod forged;
 #[path = "../support/heard.rs"]
 mod heard;
+#[path = "../support/junk.rs"]
+mod junk;
 mod limits;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod partitions;
 mod readers;
 mod renewal;
+mod room;
+mod runtimes;
 mod stats;
 
 use std::time::Duration;

@@ -55,7 +55,7 @@ fn a_manager_of_no_size_is_told_from_another() {
         }
     }
     let cache = cache();
-    cache.partition("a", Arc::new(Nothing)).unwrap();
+    let _lasts = cache.partition("a", Arc::new(Nothing)).unwrap();
     assert!(cache.partition("a", Arc::new(Nothing)).is_err());
 }
 
@@ -93,6 +93,62 @@ fn a_handle_is_shared_cache_manager_and_all() {
     let cmm = CachingCmm::new(fake.clone(), CacheSettings::new(1, Duration::from_secs(100))).unwrap();
     assert_eq!(seal(&cmm), seal(&cmm.clone()));
     assert_eq!((fake.calls(), cmm.stats().hits), (1, 1));
+}
+
+#[test]
+fn a_partition_lasts_as_long_as_one_of_its_handles() {
+    let (cache, fake) = (cache(), Arc::new(Fake::local()));
+    let first = cache.partition("tenant", fake.clone()).unwrap();
+    let other = cache.partition("other", fake.clone()).unwrap();
+    let (key, of_other) = (seal(&first), seal(&other));
+    let second = first.clone();
+    drop(first);
+    assert_eq!(seal(&second), key);
+    assert!(cache.partition("tenant", Arc::new(Fake::local())).is_err(), "it still belongs to the first manager");
+    assert_eq!(Arc::strong_count(&fake), 3);
+    drop(second);
+    // Its entries are gone, and so is its hold on the manager.
+    assert_eq!((cache.stats().entries, Arc::strong_count(&fake)), (1, 2));
+    let again = cache.partition("tenant", fake.clone()).unwrap();
+    assert_ne!(seal(&again), key);
+    drop(again);
+    // The name is free for another manager.
+    let stranger = Arc::new(Fake::local());
+    assert_ne!(seal(&cache.partition("tenant", stranger.clone()).unwrap()), key);
+    assert_eq!((stranger.calls(), cache.stats().entries), (1, 1));
+    assert_eq!(seal(&other), of_other);
+}
+
+#[test]
+fn a_partition_that_was_dropped_by_name_is_never_found_by_a_later_one() {
+    let (cache, fake) = (cache(), Arc::new(Fake::local()));
+    let old = cache.partition("tenant", fake.clone()).unwrap();
+    let other = cache.partition("other", fake.clone()).unwrap();
+    let (key, of_other) = (seal(&old), seal(&other));
+    assert!(!cache.drop_partition("unknown"));
+    assert!(cache.drop_partition("tenant"));
+    assert!(!cache.clone().drop_partition("tenant"), "handles are one cache");
+    assert_eq!(cache.stats().entries, 1);
+    // Who still has a handle goes on, apart from the partition that has the name now.
+    let of_old = seal(&old);
+    let new = cache.partition("tenant", fake.clone()).unwrap();
+    let of_new = seal(&new);
+    assert!(of_old != key && of_new != key && of_new != of_old);
+    assert_eq!((seal(&old), seal(&new), seal(&other)), (of_old, of_new.clone(), of_other));
+    drop(old);
+    assert_eq!((seal(&new), cache.stats().entries), (of_new, 2), "the old one frees no name but its own");
+    assert!(cache.partition("tenant", Arc::new(Fake::local())).is_err());
+}
+
+#[test]
+fn ten_thousand_partitions_leave_nothing() {
+    let (cache, fake) = (cache(), Arc::new(Fake::local()));
+    for tenant in 0..10_000 {
+        let tenant = cache.partition(tenant.to_string(), fake.clone()).unwrap();
+        seal(&tenant);
+    }
+    assert_eq!((cache.stats().entries, cache.stats().evicted, Arc::strong_count(&fake)), (0, 0, 1));
+    assert!(!format!("{cache:?}").contains("\"9999\""), "not even its name");
 }
 
 #[cfg(feature = "local-kms")]

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::cmm::caching::entry::{Age, Answer, Entry, Use};
-use crate::cmm::caching::flight::{Flight, Known};
-use crate::cmm::caching::id::{AsIdRef, CarriedHash, Id, IdRef};
+use crate::cmm::caching::entry::{Age, Answer, Entry, Use, Uses};
+use crate::cmm::caching::flight::{Call, Flight, Outcome, Waiter};
+use crate::cmm::caching::id::{CarriedHash, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{CacheStats, Counters, Event};
 use crate::cmm::caching::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, yield_now};
@@ -33,7 +34,36 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Shard {
     entries: LruCache<Id, Entry, CarriedHash>,
-    flights: HashMap<Id, Known, CarriedHash>,
+    /// The flights that callers may join. Locks of flights are taken while that of their shard is held, never the other way
+    /// round.
+    flights: HashMap<Id, Arc<Flight>, CarriedHash>,
+}
+
+impl Shard {
+    /// Uses an entry for a message of `bytes`. One that may no longer be used is removed, and returned with the reason.
+    fn take(&mut self, id: IdRef<'_>, bytes: u64, tick: u64, settings: &CacheSettings) -> (Found, Option<Gone>) {
+        let Some(entry) = self.entries.get_mut(id.as_bytes()) else { return (Found::Nothing, None) };
+        entry.used_at = tick;
+        let generation = entry.generation;
+        match entry.take(bytes, settings) {
+            Use::Hit(answer) => (Found::Hit(answer), None),
+            Use::Renew(answer, age) => (Found::Renew(Old { generation, answer, age }), None),
+            Use::Gone(why) => (Found::Nothing, Some(Gone { _entry: self.entries.pop(id.as_bytes()), why })),
+        }
+    }
+
+    /// Lets nobody else join a flight.
+    fn close(&mut self, flight: &Arc<Flight>) {
+        if self.flights.get(flight.id.as_ref().as_bytes()).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            self.flights.remove(flight.id.as_ref().as_bytes());
+        }
+    }
+}
+
+/// An entry that was removed, to be dropped once no lock is held.
+struct Gone {
+    _entry: Option<Entry>,
+    why: Event,
 }
 
 /// What the cache has on a question.
@@ -41,6 +71,13 @@ pub(super) enum Found {
     Hit(Answer),
     Renew(Old),
     Nothing,
+}
+
+/// What the cache has on a question whose caller would wait.
+pub(super) enum Joined<'a> {
+    Hit(Answer),
+    Renew(Old),
+    Waiter(Waiter<'a>),
 }
 
 /// An entry that is to be renewed.
@@ -77,54 +114,148 @@ impl Cache {
 
     /// Uses an entry for a message of `bytes`.
     pub(super) fn take(&self, id: IdRef<'_>, bytes: u64) -> Found {
-        let mut shard = self.shard(id);
-        let id: &dyn AsIdRef = &id;
-        let Some(entry) = shard.entries.get_mut(id) else { return Found::Nothing };
-        entry.used_at = self.tick();
-        let generation = entry.generation;
-        match entry.take(bytes, &self.settings) {
-            Use::Hit(answer) => Found::Hit(answer),
-            Use::Renew(answer, age) => Found::Renew(Old { generation, answer, age }),
-            Use::Gone(why) => {
-                let gone = shard.entries.pop(id);
-                drop(shard);
-                self.entries.fetch_sub(1, Ordering::Relaxed);
-                self.counters.count(why);
-                drop(gone);
-                Found::Nothing
+        let (found, gone) = self.shard(id).take(id, bytes, self.tick(), &self.settings);
+        self.count_gone(gone);
+        found
+    }
+
+    fn count_gone(&self, gone: Option<Gone>) {
+        if let Some(gone) = gone {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            self.counters.count(gone.why);
+        }
+    }
+
+    /// Uses an entry, or lets a caller wait on the flight for a question: the one that is under way, or a new one that it
+    /// leads.
+    pub(super) fn join(&self, id: &Id, bytes: u64, uses: Option<Uses>, call: impl FnOnce() -> Call) -> Joined<'_> {
+        let mut shard = self.shard(id.as_ref());
+        // Looked up under the lock under which outcomes are kept: no caller falls between a flight and its entry.
+        let (found, gone) = shard.take(id.as_ref(), bytes, self.tick(), &self.settings);
+        let mut displaced = None;
+        let joined = match found {
+            Found::Hit(answer) => Joined::Hit(answer),
+            Found::Renew(old) => Joined::Renew(old),
+            Found::Nothing => {
+                let known = shard.flights.get(id.as_ref().as_bytes());
+                match known.and_then(|flight| Some((flight, flight.join(bytes, &self.settings)?))) {
+                    Some((flight, number)) => Joined::Waiter(Waiter::following(self, flight.clone(), number, bytes)),
+                    None => {
+                        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+                        let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, call()));
+                        displaced = shard.flights.insert(id.clone(), flight.clone());
+                        Joined::Waiter(Waiter::leading(self, flight, bytes))
+                    }
+                }
+            }
+        };
+        drop(shard);
+        drop(displaced);
+        self.count_gone(gone);
+        joined
+    }
+
+    /// Completes a flight. An answer to encrypt with is kept at once; one to decrypt with may be found by whoever comes, until
+    /// one of them can tell that it is to be kept.
+    pub(super) fn complete(&self, flight: &Arc<Flight>, outcome: Outcome) {
+        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match &outcome {
+            Outcome::Answer(completed) if matches!(completed.answer, Answer::Encryption(_)) => {
+                let (answer, tick) = (completed.answer.share(), completed.tick);
+                self.place(&flight.id, |shard| {
+                    let uses = flight.set_outcome(outcome);
+                    shard.close(flight);
+                    Entry::new(answer, tick, flight.age, uses, &self.settings)
+                });
+            }
+            Outcome::Answer(_) => drop(flight.set_outcome(outcome)),
+            _ => {
+                let mut shard = self.shard(flight.id.as_ref());
+                flight.set_outcome(outcome);
+                shard.close(flight);
             }
         }
     }
 
-    /// Keeps an answer that has just been used for a message of `bytes`, in the place of an older one.
-    pub(super) fn put(&self, id: IdRef<'_>, answer: Answer, bytes: u64) {
-        let entry = Entry::new(answer, self.tick(), bytes, &self.settings);
-        if let Some(older) = self.shard(id).entries.get_mut(&id as &dyn AsIdRef) {
-            *older = entry;
-            return;
+    /// Keeps a flight's answer to decrypt with, now that it has opened a header.
+    pub(super) fn keep(&self, flight: &Arc<Flight>) {
+        let entry = flight
+            .unkept(|completed| Entry::new(completed.answer.share(), completed.tick, flight.age, None, &self.settings));
+        if let Some(entry) = entry {
+            self.place(&flight.id, |shard| {
+                shard.close(flight);
+                entry
+            });
         }
-        self.make_room();
-        let replaced = self.shard(id).entries.put(id.to_id(), entry);
-        if replaced.is_some() {
+    }
+
+    /// Lets a caller leave a flight. The last one ends it, and its call.
+    pub(super) fn leave(&self, flight: &Arc<Flight>, number: u64, bytes: u64) {
+        let left = {
+            let mut shard = self.shard(flight.id.as_ref());
+            let left = flight.leave(number, bytes);
+            if left.is_last {
+                shard.close(flight);
+            }
+            left
+        };
+        if left.call.is_some() {
+            self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps an answer that was asked for at the age's beginning and has just been used.
+    pub(super) fn put(&self, id: &Id, answer: Answer, age: Age, uses: Option<Uses>) {
+        let entry = Entry::new(answer, self.tick(), age, uses, &self.settings);
+        self.place(id, |_| entry);
+    }
+
+    /// Puts an entry in the place of an older one, or in one of its own.
+    fn place(&self, id: &Id, entry: impl FnOnce(&mut Shard) -> Entry) {
+        let mut shard = self.shard(id.as_ref());
+        let is_new = !shard.entries.contains(id.as_ref().as_bytes());
+        if is_new {
+            drop(shard);
+            self.make_room();
+            shard = self.shard(id.as_ref());
+        }
+        let mut entry = entry(&mut shard);
+        entry.used_at = self.tick();
+        // A caller that slept may come with an answer that is older than what was found meanwhile, and one whose callers
+        // have used it up serves nobody else.
+        let is_better = |there: &Entry| {
+            let is_used_up = |entry: &Entry| entry.is_used_up(&self.settings);
+            !is_used_up(there) && (there.generation > entry.generation || is_used_up(&entry))
+        };
+        let replaced = match shard.entries.peek(id.as_ref().as_bytes()).is_some_and(is_better) {
+            true => Some(entry),
+            false => shard.entries.put(id.clone(), entry),
+        };
+        drop(shard);
+        // The place that was taken is not needed.
+        if is_new && replaced.is_some() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Puts off the renewal of an entry, if it is still there.
-    pub(super) fn put_off(&self, id: IdRef<'_>, generation: u64) {
-        let mut shard = self.shard(id);
-        let id: &dyn AsIdRef = &id;
-        if let Some(entry) = shard.entries.peek_mut(id).filter(|entry| entry.generation == generation) {
+    pub(super) fn put_off(&self, id: &Id, generation: u64) {
+        let mut shard = self.shard(id.as_ref());
+        let entry = shard.entries.peek_mut(id.as_ref().as_bytes());
+        if let Some(entry) = entry.filter(|entry| entry.generation == generation) {
             entry.put_off(&self.settings);
         }
     }
 
-    /// Forgets all entries.
+    /// Forgets all entries, and lets nobody else join a flight: its answer may be an entry that is not kept yet.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             let mut shard = lock(shard);
             self.entries.fetch_sub(shard.entries.len(), Ordering::Relaxed);
             shard.entries.clear();
+            let flights = std::mem::take(&mut shard.flights);
+            drop(shard);
+            drop(flights);
         }
     }
 
@@ -136,33 +267,15 @@ impl Cache {
         })
     }
 
-    /// The flight for a question: the one that is under way, or a new one.
-    pub(super) fn flight(&self, id: IdRef<'_>) -> Flight {
-        let mut shard = self.shard(id);
-        let known: Option<&Known> = shard.flights.get(&id as &dyn AsIdRef);
-        if let Some(flight) = known.and_then(Known::join) {
-            return flight;
-        }
-        let flight = Flight::default();
-        shard.flights.insert(id.to_id(), flight.known());
-        flight
-    }
-
-    /// Ends a flight, so that the next who asks begins another.
-    pub(super) fn end_flight(&self, id: IdRef<'_>, flight: &Flight) {
-        self.forget_flight(id, |known| known.is(flight));
-    }
-
-    /// Forgets a flight that everyone has left.
-    pub(super) fn forget_empty_flight(&self, id: IdRef<'_>) {
-        self.forget_flight(id, Known::is_empty);
-    }
-
-    fn forget_flight(&self, id: IdRef<'_>, which: impl FnOnce(&Known) -> bool) {
-        let mut shard = self.shard(id);
-        let id: &dyn AsIdRef = &id;
-        if shard.flights.get(id).is_some_and(which) {
-            shard.flights.remove(id);
+    /// Forgets the entries of a partition.
+    pub(super) fn forget_partition(&self, partition: u64) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let ids: Vec<_> =
+                shard.entries.iter().map(|(id, _)| id).filter(|id| id.partition() == partition).cloned().collect();
+            let gone: Vec<_> = ids.iter().filter_map(|id| shard.entries.pop(id.as_ref().as_bytes())).collect();
+            drop(shard);
+            self.entries.fetch_sub(gone.len(), Ordering::Relaxed);
         }
     }
 
@@ -191,8 +304,13 @@ impl Cache {
         evicted.is_some()
     }
 
-    fn tick(&self) -> u64 {
+    pub(super) fn tick(&self) -> u64 {
         self.tick.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The age of what is being asked for at this moment.
+    pub(super) fn age(&self) -> Age {
+        Age::new(&*self.settings.clock)
     }
 
     fn shard(&self, id: IdRef<'_>) -> MutexGuard<'_, Shard> {
@@ -214,8 +332,9 @@ mod tests {
 
     use super::*;
     use crate::cmm::caching::for_tests::{Hand, request};
+    use crate::cmm::caching::id::EncodedId;
     use crate::context::EncryptionContext;
-    use crate::materials::{DataKey, EncryptionMaterials};
+    use crate::materials::{DataKey, EncryptionMaterials, HeaderUse};
     use crate::suite::AlgorithmSuite;
 
     /// Keeps an answer, and returns what shows whether its data key is still in memory.
@@ -225,12 +344,16 @@ mod tests {
         let watch = data_key.watch();
         let materials = EncryptionMaterials::new(suite, &EncryptionContext::empty()).unwrap();
         let answer = Answer::Encryption(materials.with_data_key(data_key).unwrap());
-        cache.put(IdRef::encryption(0, &request(name, 0), &cache.hasher), answer, 0);
+        cache.put(&id(cache, 0, name).to_id(), answer, cache.age(), Some(Uses { messages: 1, bytes: 0 }));
         watch
     }
 
+    fn id(cache: &Cache, partition: u64, name: &str) -> EncodedId {
+        EncodedId::encryption(partition, &request(name, 0), &cache.hasher)
+    }
+
     fn take(cache: &Cache, name: &str) -> Found {
-        cache.take(IdRef::encryption(0, &request(name, 0), &cache.hasher), 0)
+        cache.take(id(cache, 0, name).as_ref(), 0)
     }
 
     fn is_kept(watch: &Weak<Zeroizing<Vec<u8>>>) -> bool {
@@ -293,24 +416,76 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_that_everyone_has_left_is_forgotten() {
+    fn a_flight_that_everyone_has_left_is_forgotten_and_its_call_dropped() {
         let cache = Cache::new(settings(1));
-        let (a, b) = (request("a", 0), request("b", 0));
-        let (a, b) = (IdRef::encryption(0, &a, &cache.hasher), IdRef::encryption(0, &b, &cache.hasher));
-        let flights = || cache.held().1;
-        let (first, second, other) = (cache.flight(a), cache.flight(a), cache.flight(b));
-        assert_eq!(flights(), 2);
+        let calls = Arc::new(());
+        let join = |name: &str| {
+            let call = || {
+                let held = calls.clone();
+                let future = Box::pin(async move {
+                    let _held = held;
+                    std::future::pending().await
+                });
+                Call { future, header_use: HeaderUse::default(), inner_type: "" }
+            };
+            match cache.join(&id(&cache, 0, name).to_id(), 0, Some(Uses { messages: 1, bytes: 0 }), call) {
+                Joined::Waiter(waiter) => waiter,
+                Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
+            }
+        };
+        let (held, calls_held) = (|| cache.held().1, || Arc::strong_count(&calls) - 1);
+        let (first, second, other) = (join("a"), join("a"), join("b"));
+        assert!(first.leads() && !second.leads() && other.leads());
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2));
         drop(first);
-        cache.forget_empty_flight(a);
-        assert_eq!(flights(), 2, "one is still on it");
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2), "one is still on it");
         drop(second);
-        cache.forget_empty_flight(a);
-        assert_eq!(flights(), 1);
-        // A flight that has ended is not taken for the one after it.
-        cache.end_flight(b, &other);
-        let next = cache.flight(b);
-        cache.end_flight(b, &other);
-        assert_eq!(flights(), 1);
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (1, 1, 1));
+        // A flight that nobody else may join is not taken for the one after it.
+        cache.clear();
+        let next = join("b");
+        assert!(next.leads());
+        drop(other);
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (1, 1, 1));
         drop(next);
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (0, 0, 0));
+    }
+
+    #[test]
+    fn callers_join_a_flight_as_long_as_their_messages_have_room() {
+        let cache = Cache::new(settings(1).max_messages(3).max_bytes(100));
+        let join = |bytes: u64| {
+            let call =
+                || Call { future: Box::pin(std::future::pending()), header_use: HeaderUse::default(), inner_type: "" };
+            match cache.join(&id(&cache, 0, "a").to_id(), bytes, Some(Uses { messages: 1, bytes }), call) {
+                Joined::Waiter(waiter) => waiter,
+                Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
+            }
+        };
+        let callers = [60, 40, 1, 1, 1, 1].map(join);
+        assert_eq!(callers.each_ref().map(Waiter::leads), [true, false, true, false, false, true]);
+        // Whoever goes away makes room.
+        let [.., last] = callers;
+        let next = [50, 50].map(join);
+        assert_eq!(next.each_ref().map(Waiter::leads), [false, true]);
+        drop(next);
+        drop(last);
+        assert_eq!(cache.held().1, 0);
+    }
+
+    #[test]
+    fn a_partition_that_is_forgotten_leaves_the_others_as_they_are() {
+        let cache = Cache::new(settings(100));
+        let watches: Vec<_> = (0..30).map(|n| put(&cache, &n.to_string())).collect();
+        let materials =
+            EncryptionMaterials::new(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, &EncryptionContext::empty());
+        let other = id(&cache, 1, "0").to_id();
+        cache.put(&other, Answer::Encryption(materials.unwrap()), cache.age(), Some(Uses { messages: 1, bytes: 0 }));
+        cache.forget_partition(2);
+        assert_eq!(cache.len(), 31);
+        cache.forget_partition(0);
+        assert_eq!((cache.len(), cache.held().0), (1, 1));
+        assert!(!watches.iter().any(is_kept));
+        assert!(matches!(cache.take(other.as_ref(), 0), Found::Hit(_)));
     }
 }

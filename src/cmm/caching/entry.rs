@@ -25,23 +25,49 @@ impl Answer {
     }
 }
 
+/// How much of a data key's limits is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Uses {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+}
+
+impl Uses {
+    /// Adds a message of `bytes`, or tells which limit leaves no room for it.
+    pub(super) fn add(&mut self, bytes: u64, settings: &CacheSettings) -> Result<(), Event> {
+        if self.messages >= settings.max_messages {
+            return Err(Event::exhausted_by_messages);
+        }
+        let total = self.bytes.checked_add(bytes).filter(|total| *total <= settings.max_bytes);
+        self.bytes = total.ok_or(Event::exhausted_by_bytes)?;
+        self.messages = self.messages.saturating_add(1);
+        Ok(())
+    }
+
+    /// Takes back a message of `bytes` that came to nothing.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// An answer in the cache.
 #[derive(Debug)]
 pub(super) struct Entry {
     answer: Answer,
-    /// Tells this entry from another of the same id.
+    /// Tells this entry from another of the same id; that of a later answer is higher.
     pub(super) generation: u64,
     /// When it was last used, in uses of the cache.
     pub(super) used_at: u64,
     age: Age,
-    messages: u64,
-    bytes: u64,
+    /// None for an answer to decrypt with, which has no limits.
+    uses: Option<Uses>,
     renewing: bool,
     /// The age from which on another renewal may be tried.
     renew_from: Duration,
 }
 
-/// How old an entry is.
+/// The age of an entry, which begins when its answer is asked for: a call may take long, and whoever waits for it longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Age {
     made: Moment,
@@ -50,7 +76,8 @@ pub(super) struct Age {
 }
 
 impl Age {
-    fn new(clock: &dyn Clock) -> Self {
+    /// The age of what is being asked for at this moment.
+    pub(super) fn new(clock: &dyn Clock) -> Self {
         Self { made: Moment::now(clock), greatest: Duration::ZERO }
     }
 
@@ -90,18 +117,22 @@ pub(super) enum Use {
 }
 
 impl Entry {
-    /// An answer that has just, at this tick, been used for a message of `bytes`.
-    pub(super) fn new(answer: Answer, tick: u64, bytes: u64, settings: &CacheSettings) -> Self {
+    /// An answer of this tick to what was asked for at the age's beginning, so much of which is used already.
+    pub(super) fn new(answer: Answer, tick: u64, age: Age, uses: Option<Uses>, settings: &CacheSettings) -> Self {
         Self {
             answer,
             generation: tick,
             used_at: tick,
-            age: Age::new(&*settings.clock),
-            messages: 1,
-            bytes,
+            age,
+            uses,
             renewing: false,
             renew_from: settings.max_age.saturating_sub(settings.renew_before),
         }
+    }
+
+    /// Tells whether the answer has no room for any other message.
+    pub(super) fn is_used_up(&self, settings: &CacheSettings) -> bool {
+        self.uses.is_some_and(|uses| uses.messages >= settings.max_messages)
     }
 
     /// Uses the answer for a message of `bytes`, if it may be.
@@ -109,15 +140,8 @@ impl Entry {
         if self.age.is_over(settings) {
             return Use::Gone(Event::expired);
         }
-        if matches!(self.answer, Answer::Encryption(_)) {
-            if self.messages >= settings.max_messages {
-                return Use::Gone(Event::exhausted_by_messages);
-            }
-            match self.bytes.checked_add(bytes).filter(|total| *total <= settings.max_bytes) {
-                Some(total) => self.bytes = total,
-                None => return Use::Gone(Event::exhausted_by_bytes),
-            }
-            self.messages = self.messages.saturating_add(1);
+        if let Some(Err(why)) = self.uses.as_mut().map(|uses| uses.add(bytes, settings)) {
+            return Use::Gone(why);
         }
         if !settings.renew_before.is_zero() && self.age.greatest >= self.renew_from && !self.renewing {
             self.renewing = true;

@@ -1,127 +1,363 @@
-//! Single flight: of many who ask for the same, one asks the inner manager and the rest wait for the answer.
+//! Single flight: of many callers who ask for the same, one leads by making the call, and the rest wait for its outcome.
 //!
-//! When a flight lands, or the one who leads it goes away, all who wait are woken, and whoever is polled first goes on.
-//! Waking one alone would make the rest depend on him, and he may be a future that nobody polls any more.
+//! The flight owns the call, and whichever caller is polled drives it: the leader may be a future that nobody polls any more
+//! (in a `select!`, a `FuturesUnordered`, a `join!`), or gone. So that nobody depends on anybody, all are woken whenever the
+//! call is, the leader first. The call is polled only when it was woken: a caller who joins from elsewhere does not
+//! disturb it, and a thousand who wait do not poll it a thousand times.
+//!
+//! A KMS may need the runtime that its call was made in, and fail or panic where a waiter of another thread drives it. That
+//! failure is the waiter's own, and the rest look again; if it happens to them once more, they ask for themselves.
 
-use std::collections::HashMap;
-use std::future::poll_fn;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
+use crate::cmm::caching::cache::Cache;
+use crate::cmm::caching::entry::{Age, Answer, Uses};
+use crate::cmm::caching::id::Id;
+use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::sync::{Mutex, MutexGuard, lock};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::materials::{HeaderUse, KeyFuture};
 
-/// A question that is being asked.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flight(Arc<Mutex<State>>);
+/// The number of the caller who leads.
+const LEADER: u64 = 0;
 
-#[derive(Debug, Default)]
-struct State {
-    led: bool,
-    /// None while the question is open.
-    outcome: Option<Result<()>>,
-    waiting: HashMap<u64, Waker>,
-    seats: u64,
+/// A call to the inner manager and all who wait for it.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) id: Id,
+    /// Begins with the call.
+    pub(super) age: Age,
+    state: Mutex<State>,
 }
 
-/// A flight as others find it: it ends with the last who waits for it.
-#[derive(Debug)]
-pub(super) struct Known(Weak<Mutex<State>>);
+struct State {
+    /// Absent while somebody drives it, and when it is complete.
+    call: Option<Call>,
+    /// Whether the call has reason to be polled.
+    woken: bool,
+    /// Whether the call was polled before.
+    started: bool,
+    outcome: Option<Outcome>,
+    /// Those who are polled next, by their numbers.
+    waiting: BTreeMap<u64, Waker>,
+    callers: u64,
+    next_number: u64,
+    /// What the callers will have used of the data key.
+    uses: Option<Uses>,
+}
 
-/// Who asks the question. If he goes away before it is answered, another does.
-pub(super) struct Lead(Flight);
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("callers", &self.callers).finish_non_exhaustive()
+    }
+}
 
-/// What one who came to a flight is to do.
+/// A call that nobody in particular makes.
+pub(super) struct Call {
+    pub(super) future: KeyFuture<'static, Answer>,
+    pub(super) header_use: HeaderUse,
+    /// Of the inner manager, for errors.
+    pub(super) inner_type: &'static str,
+}
+
+/// What a caller leaves behind. It is to be dropped once no lock is held: much of it is another's code.
+pub(super) struct Left {
+    pub(super) is_last: bool,
+    pub(super) call: Option<Call>,
+    _outcome: Option<Outcome>,
+    _waker: Option<Waker>,
+}
+
+/// What a call came to.
+pub(super) enum Outcome {
+    /// A data key for all; each tries it on its own header.
+    Answer(Completed),
+    /// A failure of all.
+    Failure(Error),
+    /// An answer or a failure of the leader alone, until it takes it.
+    OfLeader { outcome: Option<Result<Answer>>, others: Others },
+    /// A failure of the caller who drove the call; the rest look again.
+    Disturbed,
+}
+
+/// An answer, before and after it is kept.
+pub(super) struct Completed {
+    pub(super) answer: Answer,
+    pub(super) tick: u64,
+    pub(super) kept: bool,
+    /// Whether the leader's own header had a part in it.
+    header_used: bool,
+}
+
+/// What those do to whom a leader's outcome is of no use.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Others {
+    LookAgain,
+    AskAlone,
+}
+
+/// What one caller is to do with the outcome.
 pub(super) enum Turn {
-    Lead(Lead),
-    /// Another has asked: look for the answer, or fail as he did.
-    Follow(Result<()>),
+    Answer(Answer),
+    Failure(Error),
+    LookAgain,
+    Disturbed,
+    AskAlone,
+}
+
+impl Outcome {
+    /// Of a call that answered: who may use the answer.
+    fn of(answer: Answer, tick: u64, header_use: &HeaderUse) -> Self {
+        match answer {
+            // Its data key is for one message.
+            Answer::Encryption(materials) if !materials.suite().has_kdf() => {
+                Self::OfLeader { outcome: Some(Ok(Answer::Encryption(materials))), others: Others::AskAlone }
+            }
+            answer => Self::Answer(Completed { answer, tick, kept: false, header_used: header_use.is_noted() }),
+        }
+    }
+
+    /// Of a call that failed: whose failure it is.
+    fn of_failure(error: Error, driver: &Driver, header_use: &HeaderUse) -> Self {
+        // Another caller may have another runtime, or none; and a program's own errors are not the service's.
+        let of_caller = matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
+        if !driver.leads && of_caller {
+            return Self::Disturbed;
+        }
+        // Nothing was waited for, or it may be about the leader's header.
+        if driver.is_first || header_use.is_noted() {
+            return Self::OfLeader { outcome: Some(Err(error)), others: Others::LookAgain };
+        }
+        Self::Failure(error)
+    }
+}
+
+/// Who polled a call to its end, and when.
+struct Driver {
+    leads: bool,
+    is_first: bool,
 }
 
 impl Flight {
-    pub(super) fn known(&self) -> Known {
-        Known(Arc::downgrade(&self.0))
+    /// A flight that its leader is on.
+    pub(super) fn new(id: Id, age: Age, uses: Option<Uses>, call: Call) -> Self {
+        let state = State {
+            call: Some(call),
+            woken: true,
+            started: false,
+            outcome: None,
+            waiting: BTreeMap::new(),
+            callers: 1,
+            next_number: LEADER + 1,
+            uses,
+        };
+        Self { id, age, state: Mutex::new(state) }
     }
 
-    pub(super) async fn turn(&self) -> Turn {
-        let mut seat = Seat { flight: self, number: None };
-        poll_fn(|context| seat.poll(context)).await
+    /// Lets another caller in, with a message of `bytes`, and returns its number. None if the data key has no room for
+    /// the message, or is too old: the caller begins a flight of its own.
+    pub(super) fn join(&self, bytes: u64, settings: &CacheSettings) -> Option<u64> {
+        let mut state = self.state();
+        // Whoever is let in after the outcome finds what is not kept yet.
+        if state.outcome.is_some() && self.is_over(settings) {
+            return None;
+        }
+        if let Some(uses) = &mut state.uses {
+            uses.add(bytes, settings).ok()?;
+        }
+        state.callers = state.callers.saturating_add(1);
+        let number = state.next_number;
+        state.next_number = number.saturating_add(1);
+        Some(number)
+    }
+
+    /// Lets a caller out.
+    pub(super) fn leave(&self, number: u64, bytes: u64) -> Left {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.callers = state.callers.saturating_sub(1);
+        if let (Some(uses), None) = (&mut state.uses, &state.outcome) {
+            uses.take_back(bytes);
+        }
+        let waker = state.waiting.remove(&number);
+        match state.callers {
+            0 => Left { is_last: true, call: state.call.take(), _outcome: state.outcome.take(), _waker: waker },
+            _ => Left { is_last: false, call: None, _outcome: None, _waker: waker },
+        }
+    }
+
+    /// Sets the outcome, and returns what all callers have used of it.
+    pub(super) fn set_outcome(&self, outcome: Outcome) -> Option<Uses> {
+        let mut state = self.state();
+        state.outcome = Some(outcome);
+        state.uses
+    }
+
+    /// The answer, for whoever is the first to keep it.
+    pub(super) fn unkept<T>(&self, keep: impl FnOnce(&Completed) -> T) -> Option<T> {
+        match &mut self.state().outcome {
+            Some(Outcome::Answer(completed)) if !completed.kept => {
+                completed.kept = true;
+                Some(keep(completed))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_over(&self, settings: &CacheSettings) -> bool {
+        let mut age = self.age;
+        age.is_over(settings)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
     }
 
-    /// Changes what those who wait look at, and wakes them.
-    fn wake(&self, change: impl FnOnce(&mut State)) {
+    /// Changes what callers look at, and wakes them all.
+    fn wake_all(&self, change: impl FnOnce(&mut State) -> bool) {
         let waiting = {
             let mut state = self.state();
-            change(&mut state);
-            std::mem::take(&mut state.waiting)
+            match change(&mut state) {
+                true => std::mem::take(&mut state.waiting),
+                false => BTreeMap::new(),
+            }
         };
         waiting.into_values().for_each(Waker::wake);
     }
 }
 
-impl Known {
-    /// The flight, if anybody is still on it.
-    pub(super) fn join(&self) -> Option<Flight> {
-        self.0.upgrade().map(Flight)
+/// What the call wakes.
+impl Wake for Flight {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 
-    /// Whether it is this flight.
-    pub(super) fn is(&self, flight: &Flight) -> bool {
-        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&flight.0))
-    }
-
-    /// Whether everyone has left it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.strong_count() == 0
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all(|state| {
+            state.woken = true;
+            true
+        });
     }
 }
 
-/// The place of one who waits.
-struct Seat<'a> {
-    flight: &'a Flight,
-    number: Option<u64>,
+/// One caller on a flight.
+pub(super) struct Waiter<'a> {
+    cache: &'a Cache,
+    flight: Arc<Flight>,
+    number: u64,
+    bytes: u64,
 }
 
-impl Seat<'_> {
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Turn> {
+impl<'a> Waiter<'a> {
+    pub(super) fn leading(cache: &'a Cache, flight: Arc<Flight>, bytes: u64) -> Self {
+        Self { cache, flight, number: LEADER, bytes }
+    }
+
+    pub(super) fn following(cache: &'a Cache, flight: Arc<Flight>, number: u64, bytes: u64) -> Self {
+        Self { cache, flight, number, bytes }
+    }
+
+    pub(super) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.number == LEADER
+    }
+
+    /// Tells whether a call of this caller's own would have come to the same answer.
+    pub(super) fn would_get_the_same(&self) -> bool {
+        let of_leader = |outcome: &Outcome| matches!(outcome, Outcome::Answer(completed) if completed.header_used);
+        self.leads() || !self.flight.state().outcome.as_ref().is_some_and(of_leader)
+    }
+
+    /// Drives the call if nobody else does, until there is an outcome.
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Turn> {
         let waker = context.waker().clone();
         // Declared before the lock is taken, dropped after it is released: a waker is another's code.
         let _older;
-        let mut state = self.flight.state();
-        if let Some(outcome) = &state.outcome {
-            return Poll::Ready(Turn::Follow(outcome.clone()));
+        let (call, is_first) = {
+            let mut state = self.flight.state();
+            if let Some(outcome) = &mut state.outcome {
+                return Poll::Ready(self.turn(outcome));
+            }
+            _older = state.waiting.insert(self.number, waker);
+            if !state.woken {
+                return Poll::Pending;
+            }
+            let Some(call) = state.call.take() else { return Poll::Pending };
+            state.woken = false;
+            (call, !std::mem::replace(&mut state.started, true))
+        };
+        self.drive(call, is_first)
+    }
+
+    fn drive(&self, mut call: Call, is_first: bool) -> Poll<Turn> {
+        let waker = Waker::from(self.flight.clone());
+        let future = call.future.as_mut();
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                // Whoever was woken meanwhile found no call to drive.
+                self.flight.wake_all(|state| {
+                    state.call = Some(call);
+                    state.woken
+                });
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(result)) => result,
+            Err(_) => Err(panicked(call.inner_type)),
+        };
+        let Call { future, header_use, .. } = call;
+        let driver = Driver { leads: self.leads(), is_first };
+        let (outcome, own) = match result {
+            Ok(answer) => (Outcome::of(answer, self.cache.tick(), &header_use), None),
+            Err(error) => match Outcome::of_failure(error.clone(), &driver, &header_use) {
+                // Where the leader's header had a part in it, it cannot be told whose it is.
+                Outcome::Disturbed if !header_use.is_noted() => (Outcome::Disturbed, Some(Turn::Failure(error))),
+                outcome => (outcome, None),
+            },
+        };
+        self.cache.complete(&self.flight, outcome);
+        self.flight.wake_all(|_| true);
+        // Another's code, which may panic: nobody waits for it any more.
+        drop(future);
+        let turn = own.or_else(|| self.flight.state().outcome.as_mut().map(|outcome| self.turn(outcome)));
+        Poll::Ready(turn.unwrap_or(Turn::LookAgain))
+    }
+
+    /// What the outcome is to this caller.
+    fn turn(&self, outcome: &mut Outcome) -> Turn {
+        match outcome {
+            // It waited, and was not polled for long.
+            Outcome::Answer(_) if !self.leads() && self.flight.is_over(&self.cache.settings) => Turn::LookAgain,
+            Outcome::Answer(completed) => Turn::Answer(completed.answer.share()),
+            Outcome::Failure(error) => Turn::Failure(error.clone()),
+            Outcome::OfLeader { outcome, .. } if self.leads() => match outcome.take() {
+                Some(Ok(answer)) => Turn::Answer(answer),
+                Some(Err(error)) => Turn::Failure(error),
+                None => Turn::LookAgain,
+            },
+            Outcome::OfLeader { others: Others::LookAgain, .. } => Turn::LookAgain,
+            Outcome::OfLeader { others: Others::AskAlone, .. } => Turn::AskAlone,
+            Outcome::Disturbed => Turn::Disturbed,
         }
-        if !state.led {
-            state.led = true;
-            return Poll::Ready(Turn::Lead(Lead(self.flight.clone())));
-        }
-        let number = *self.number.get_or_insert(state.seats);
-        state.seats = state.seats.max(number.saturating_add(1));
-        _older = state.waiting.insert(number, waker);
-        Poll::Pending
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let _mine = self.number.and_then(|number| self.flight.state().waiting.remove(&number));
+        self.cache.leave(&self.flight, self.number, self.bytes);
     }
 }
 
-impl Lead {
-    /// Lets all who wait go on.
-    pub(super) fn land(self, outcome: std::result::Result<(), &Error>) {
-        let outcome = outcome.map_err(Clone::clone);
-        self.0.wake(|state| state.outcome = Some(outcome));
-    }
-}
-
-impl Drop for Lead {
-    fn drop(&mut self) {
-        self.0.wake(|state| state.led = false);
-    }
+fn panicked(inner_type: &str) -> Error {
+    let detail = format!(
+        "a materials manager panicked while it was asked: {inner_type}; if it needs a runtime, as AWS KMS needs tokio's, \
+         call from inside it"
+    );
+    Error::new(ErrorKind::Internal, detail)
 }

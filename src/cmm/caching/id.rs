@@ -1,73 +1,87 @@
-//! What entries go by: all that an answer depends on, compared whole.
+//! Ids of entries: all that an answer depends on, whole where that is short and as a digest where it is long.
+//!
+//! An id is bytes: a hash for the shard and the maps in it, the partition, a tag, and the encoded question or its SHA-512
+//! digest. The encoding is injective, since each part of variable length stands behind its length, and the tag keeps the
+//! whole of one question from equalling the digest of another. So equal ids are equal questions, and however large a
+//! message's header is, an id takes at most [`LONGEST`] bytes.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use crate::cmm::EncryptionRequest;
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
+use crate::crypto::Sha512;
 use crate::materials::DecryptionRequest;
-use crate::message::header::EncryptedDataKey;
 use crate::policy::CommitmentPolicy;
-use crate::suite::AlgorithmSuite;
 
-/// The id of an entry.
-#[derive(Clone, Debug)]
-pub(super) struct Id {
-    hash: u64,
-    partition: u64,
-    asked: Asked,
-}
+/// The longest question that is kept whole: one of three data keys of AWS KMS and a context of some pairs is shorter.
+const WHOLE: usize = 1 << 10;
+const HASH_LEN: usize = 8;
+/// Length of hash, partition and tag.
+const HEAD: usize = HASH_LEN + 8 + 1;
+/// The most bytes of an id.
+const LONGEST: usize = HEAD + WHOLE;
 
-#[derive(Clone, Debug)]
-enum Asked {
-    Encryption {
-        encryption_context: EncryptionContext,
-        required_context_keys: BTreeSet<String>,
-        suite: Option<AlgorithmSuite>,
-        commitment_policy: CommitmentPolicy,
-    },
-    Decryption {
-        encrypted_data_keys: Vec<EncryptedDataKey>,
-        header_context: EncryptionContext,
-        expected_context: ExpectedContext,
-        suite: AlgorithmSuite,
-        commitment_policy: CommitmentPolicy,
-    },
-}
+const TAG_WHOLE: u8 = 0;
+const TAG_DIGEST: u8 = 1;
 
-/// The same, borrowed from a request: looking up copies nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IdRef<'a> {
-    /// Of all the rest, made once for the shard and the map in it.
-    hash: u64,
-    partition: u64,
-    asked: AskedRef<'a>,
-}
+const OF_ENCRYPTION: u8 = 0;
+const OF_DECRYPTION: u8 = 1;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum AskedRef<'a> {
-    Encryption {
-        encryption_context: &'a EncryptionContext,
-        required_context_keys: &'a BTreeSet<String>,
-        suite: Option<AlgorithmSuite>,
-        commitment_policy: CommitmentPolicy,
-    },
-    Decryption {
-        encrypted_data_keys: &'a [EncryptedDataKey],
-        header_context: &'a EncryptionContext,
-        expected_context: &'a ExpectedContext,
-        suite: AlgorithmSuite,
-        commitment_policy: CommitmentPolicy,
-    },
-}
+/// The id of an entry or a flight. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Id(Arc<[u8]>);
 
-impl<'a> IdRef<'a> {
-    fn new(partition: u64, asked: AskedRef<'a>, hasher: &impl BuildHasher) -> Self {
-        Self { hash: hasher.hash_one((partition, asked)), partition, asked }
+impl Id {
+    pub(super) fn as_ref(&self) -> IdRef<'_> {
+        IdRef(&self.0)
     }
 
-    pub(super) fn encryption(partition: u64, request: &'a EncryptionRequest, hasher: &impl BuildHasher) -> Self {
+    pub(super) fn partition(&self) -> u64 {
+        let bytes = self.0.get(HASH_LEN..).and_then(|rest| rest.first_chunk());
+        bytes.copied().map(u64::from_be_bytes).unwrap_or_default()
+    }
+}
+
+impl Borrow<[u8]> for Id {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({:016x} of partition {})", self.as_ref().hash(), self.partition())
+    }
+}
+
+/// An id as it is looked up: what [`Id`]s are compared with.
+#[derive(Clone, Copy)]
+pub(super) struct IdRef<'a>(&'a [u8]);
+
+impl<'a> IdRef<'a> {
+    /// Of all the rest, made once for the shard and the maps in it.
+    pub(super) fn hash(self) -> u64 {
+        self.0.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+    }
+
+    pub(super) fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// An id on the stack: looking up takes no memory.
+pub(super) struct EncodedId {
+    bytes: [u8; LONGEST],
+    len: usize,
+    /// Of the question, from where it is too long to be kept whole.
+    digest: Option<Sha512>,
+}
+
+impl EncodedId {
+    pub(super) fn encryption(partition: u64, request: &EncryptionRequest, hasher: &impl BuildHasher) -> Self {
         // All of the request but the length: that counts against the limits of whichever entry there is.
         let EncryptionRequest {
             encryption_context,
@@ -76,137 +90,146 @@ impl<'a> IdRef<'a> {
             required_context_keys,
             max_plaintext_len: _,
         } = request;
-        let (suite, commitment_policy) = (*suite, *commitment_policy);
-        let asked = AskedRef::Encryption { encryption_context, required_context_keys, suite, commitment_policy };
-        Self::new(partition, asked, hasher)
+        let mut id = Self::new();
+        id.put(&[OF_ENCRYPTION, policy(*commitment_policy), u8::from(suite.is_some())]);
+        if let Some(suite) = suite {
+            id.put(&suite.id().to_be_bytes());
+        }
+        id.put_context(encryption_context);
+        id.put_len(required_context_keys.len());
+        for key in required_context_keys {
+            id.put_with_len(key.as_bytes());
+        }
+        id.finish(partition, hasher);
+        id
     }
 
-    pub(super) fn decryption(partition: u64, request: &'a DecryptionRequest, hasher: &impl BuildHasher) -> Self {
-        // The given context and the full one follow from what the header has and the reader expects.
-        let asked = AskedRef::Decryption {
-            encrypted_data_keys: request.encrypted_data_keys(),
-            header_context: request.header_context(),
-            expected_context: request.expected_context(),
-            suite: request.suite(),
-            commitment_policy: request.commitment_policy(),
-        };
-        Self::new(partition, asked, hasher)
+    pub(super) fn decryption(partition: u64, request: &DecryptionRequest, hasher: &impl BuildHasher) -> Self {
+        // The given context and the full one follow from what the header has and the reader expects. What else the header
+        // has is no part of it: a data key opens many messages.
+        let expected = request.expected_context();
+        let mut id = Self::new();
+        id.put(&[OF_DECRYPTION, policy(request.commitment_policy()), u8::from(expected.is_exact())]);
+        id.put(&request.suite().id().to_be_bytes());
+        id.put_context(request.header_context());
+        id.put_context(expected.pairs());
+        id.put_len(request.encrypted_data_keys().len());
+        for key in request.encrypted_data_keys() {
+            id.put_with_len(key.provider_id.as_bytes());
+            id.put_with_len(&key.provider_info);
+            id.put_with_len(&key.ciphertext);
+        }
+        id.finish(partition, hasher);
+        id
     }
 
-    pub(super) fn hash(self) -> u64 {
-        self.hash
+    pub(super) fn as_ref(&self) -> IdRef<'_> {
+        IdRef(self.bytes.get(..self.len).unwrap_or_default())
     }
 
-    pub(super) fn to_id(self) -> Id {
-        let asked = match self.asked {
-            AskedRef::Encryption { encryption_context, required_context_keys, suite, commitment_policy } => {
-                Asked::Encryption {
-                    encryption_context: encryption_context.clone(),
-                    required_context_keys: required_context_keys.clone(),
-                    suite,
-                    commitment_policy,
-                }
+    pub(super) fn to_id(&self) -> Id {
+        Id(self.as_ref().as_bytes().into())
+    }
+}
+
+const fn policy(policy: CommitmentPolicy) -> u8 {
+    match policy {
+        CommitmentPolicy::ForbidEncryptAllowDecrypt => 0,
+        CommitmentPolicy::RequireEncryptAllowDecrypt => 1,
+        CommitmentPolicy::RequireEncryptRequireDecrypt => 2,
+    }
+}
+
+/// How a question is encoded, behind the head of its id.
+impl EncodedId {
+    fn new() -> Self {
+        Self { bytes: [0; LONGEST], len: HEAD, digest: None }
+    }
+
+    #[inline]
+    fn put(&mut self, part: &[u8]) {
+        if let Some(digest) = &mut self.digest {
+            return digest.update(part);
+        }
+        let end = self.len.saturating_add(part.len());
+        match self.bytes.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(part);
+                self.len = end;
             }
-            AskedRef::Decryption {
-                encrypted_data_keys,
-                header_context,
-                expected_context,
-                suite,
-                commitment_policy,
-            } => Asked::Decryption {
-                encrypted_data_keys: encrypted_data_keys.to_vec(),
-                header_context: header_context.clone(),
-                expected_context: expected_context.clone(),
-                suite,
-                commitment_policy,
-            },
-        };
-        Id { hash: self.hash, partition: self.partition, asked }
+            None => self.digest_from(part),
+        }
     }
-}
 
-/// What can be seen as a borrowed id: maps look an owned one up by it.
-pub(super) trait AsIdRef {
-    fn as_id_ref(&self) -> IdRef<'_>;
-}
+    /// Goes over to a digest, with the part that no longer has room.
+    #[cold]
+    fn digest_from(&mut self, part: &[u8]) {
+        let mut digest = Sha512::new();
+        digest.update(self.bytes.get(HEAD..self.len).unwrap_or_default());
+        digest.update(part);
+        self.digest = Some(digest);
+    }
 
-impl AsIdRef for Id {
-    fn as_id_ref(&self) -> IdRef<'_> {
-        let asked = match &self.asked {
-            Asked::Encryption { encryption_context, required_context_keys, suite, commitment_policy } => {
-                AskedRef::Encryption {
-                    encryption_context,
-                    required_context_keys,
-                    suite: *suite,
-                    commitment_policy: *commitment_policy,
-                }
+    /// Puts a length in as few bytes as it needs: seven bits in each, all but the last with the highest bit set.
+    #[inline]
+    fn put_len(&mut self, mut len: usize) {
+        loop {
+            let [low, ..] = len.to_le_bytes();
+            len >>= 7;
+            if len == 0 {
+                return self.put(&[low]);
             }
-            Asked::Decryption { encrypted_data_keys, header_context, expected_context, suite, commitment_policy } => {
-                AskedRef::Decryption {
-                    encrypted_data_keys,
-                    header_context,
-                    expected_context,
-                    suite: *suite,
-                    commitment_policy: *commitment_policy,
-                }
+            self.put(&[low | 0x80]);
+        }
+    }
+
+    #[inline]
+    fn put_with_len(&mut self, part: &[u8]) {
+        self.put_len(part.len());
+        self.put(part);
+    }
+
+    fn put_context(&mut self, context: &EncryptionContext) {
+        self.put_len(context.len());
+        for (key, value) in context {
+            self.put_with_len(key.as_bytes());
+            self.put_with_len(value.as_bytes());
+        }
+    }
+
+    fn finish(&mut self, partition: u64, hasher: &impl BuildHasher) {
+        let tag = match self.digest.take() {
+            None => TAG_WHOLE,
+            Some(digest) => {
+                self.write_at(HEAD, digest.finish());
+                self.len = HEAD + Sha512::LEN;
+                TAG_DIGEST
             }
         };
-        IdRef { hash: self.hash, partition: self.partition, asked }
+        self.write_at(HASH_LEN, partition.to_be_bytes());
+        self.write_at(HEAD - 1, [tag]);
+        let hash = hasher.hash_one(self.bytes.get(HASH_LEN..self.len).unwrap_or_default());
+        self.write_at(0, hash.to_be_bytes());
+    }
+
+    fn write_at<const N: usize>(&mut self, start: usize, part: [u8; N]) {
+        if let Some(room) = self.bytes.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
+            *room = part;
+        }
     }
 }
 
-impl AsIdRef for IdRef<'_> {
-    fn as_id_ref(&self) -> IdRef<'_> {
-        *self
-    }
-}
-
-impl<'a> Borrow<dyn AsIdRef + 'a> for Id {
-    fn borrow(&self) -> &(dyn AsIdRef + 'a) {
-        self
-    }
-}
-
-impl Hash for dyn AsIdRef + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.as_id_ref().hash);
-    }
-}
-
-impl PartialEq for dyn AsIdRef + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_id_ref() == other.as_id_ref()
-    }
-}
-
-impl Eq for dyn AsIdRef + '_ {}
-
-impl Hash for Id {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.as_id_ref().hash);
-    }
-}
-
-impl PartialEq for Id {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_id_ref() == other.as_id_ref()
-    }
-}
-
-impl Eq for Id {}
-
-/// Hashes ids to the hash that they carry.
+/// Hashes ids to the hash that they begin with.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Carried(u64);
 
 impl Hasher for Carried {
     fn write(&mut self, bytes: &[u8]) {
-        // Ids write a u64 alone.
-        debug_assert!(false, "an id wrote {} bytes", bytes.len());
+        self.0 = IdRef(bytes).hash();
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    fn write_usize(&mut self, _: usize) {
+        // The length, which slices put in front.
     }
 
     fn finish(&self) -> u64 {
@@ -216,3 +239,84 @@ impl Hasher for Carried {
 
 /// Makes hashers of ids.
 pub(super) type CarriedHash = BuildHasherDefault<Carried>;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::hash_map::RandomState;
+
+    use super::*;
+    use crate::cmm::caching::for_tests::request;
+    use crate::crypto::Sha512;
+
+    /// The id of a request whose question is so many bytes long.
+    fn of_len(len: usize, hasher: &RandomState) -> (EncodedId, Vec<u8>) {
+        // Tag of the kind, policy, no suite, one pair, `id`, the value behind a length of two bytes, no required keys.
+        let around = 3 + 1 + 3 + 2 + 1;
+        let value = "v".repeat(len - around);
+        let id = EncodedId::encryption(7, &request(&value, 0), hasher);
+        let [low, high] = [(value.len() & 0x7f) as u8 | 0x80, (value.len() >> 7) as u8];
+        let whole = [&[0, 2, 0, 1, 2, b'i', b'd', low, high][..], value.as_bytes(), &[0]].concat();
+        assert_eq!(whole.len(), len);
+        (id, whole)
+    }
+
+    #[test]
+    fn a_question_of_a_kib_is_kept_whole_and_a_longer_one_as_its_digest() {
+        let hasher = RandomState::new();
+        for len in [200, WHOLE - 1, WHOLE, WHOLE + 1, 2 * WHOLE, 16_000] {
+            let (id, whole) = of_len(len, &hasher);
+            let bytes = id.as_ref().as_bytes();
+            assert_eq!(bytes[8..16], 7_u64.to_be_bytes());
+            if len <= WHOLE {
+                assert_eq!((bytes[16], &bytes[17..]), (TAG_WHOLE, &whole[..]));
+            } else {
+                let mut digest = Sha512::new();
+                digest.update(&whole);
+                assert_eq!((bytes[16], &bytes[17..]), (TAG_DIGEST, &digest.finish()[..]));
+            }
+            assert!(id.to_id().as_ref().as_bytes().len() <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn ids_differ_where_questions_do() {
+        let hasher = RandomState::new();
+        for len in [200, 5000] {
+            let id = |partition: u64, request: &EncryptionRequest| {
+                EncodedId::encryption(partition, request, &hasher).to_id()
+            };
+            let name = "n".repeat(len);
+            let asked = request(&name, 1);
+            assert_eq!(id(0, &asked), id(0, &request(&name, 2)), "the length is no part of it");
+            let mut ids = std::collections::BTreeSet::from([id(0, &asked).0, id(1, &asked).0]);
+            ids.insert(id(0, &request(&format!("{name}n"), 1)).0);
+            for policy in [CommitmentPolicy::ForbidEncryptAllowDecrypt, CommitmentPolicy::RequireEncryptAllowDecrypt] {
+                ids.insert(id(0, &EncryptionRequest { commitment_policy: policy, ..asked.clone() }).0);
+            }
+            for suite in [crate::AlgorithmSuite::Aes256GcmHkdfSha256, crate::AlgorithmSuite::Aes128GcmHkdfSha256] {
+                ids.insert(id(0, &EncryptionRequest { suite: Some(suite), ..asked.clone() }).0);
+            }
+            for keys in [&["id"][..], &["id", ""], &["i", "d"]] {
+                let required_context_keys = keys.iter().map(ToString::to_string).collect();
+                ids.insert(id(0, &EncryptionRequest { required_context_keys, ..asked.clone() }).0);
+            }
+            assert_eq!(ids.len(), 10);
+        }
+    }
+
+    #[test]
+    fn a_map_finds_an_id_by_what_is_on_the_stack() {
+        let hasher = RandomState::new();
+        let mut map = std::collections::HashMap::<Id, u32, CarriedHash>::default();
+        let (short, long) = (request("a", 0), request(&"a".repeat(5000), 0));
+        for (value, request) in [(1, &short), (2, &long)] {
+            map.insert(EncodedId::encryption(3, request, &hasher).to_id(), value);
+        }
+        for (value, request) in [(1, &short), (2, &long)] {
+            let id = EncodedId::encryption(3, request, &hasher);
+            assert_eq!(map.get(id.as_ref().as_bytes()), Some(&value));
+            assert_eq!(id.to_id().partition(), 3);
+            assert_eq!(hasher.hash_one(&id.as_ref().as_bytes()[8..]), id.as_ref().hash());
+        }
+    }
+}

@@ -2,18 +2,19 @@
 //!
 //! `cargo test --manifest-path model/Cargo.toml caching::model` builds the crate so.
 //!
-//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting and waking: threads
-//! change at each of them, and at each call to the inner manager. Not modelled are reference counts (a flight's last user
-//! is found by one), the counters of the statistics, and weak memory: shuttle's atomics are sequentially consistent, and
-//! the cache's say nothing about other memory than their own.
+//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and waking:
+//! threads change at each of them, and at each call to the inner manager. There are callers who go away, callers who are
+//! alive and never polled again, and readers of forged messages, whoever of them leads. Not modelled are the counters of the
+//! statistics and weak memory: shuttle's atomics are sequentially consistent, and the cache's say nothing about other memory
+//! than their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -26,8 +27,13 @@ use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
 use crate::cmm::{Cmm, EncryptionRequest};
+use crate::context::{EncryptionContext, ExpectedContext};
+use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Wrapped};
+use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
+use crate::policy::CommitmentPolicy;
+use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
 const RUNS: usize = 20_000;
@@ -52,6 +58,9 @@ struct Model {
     most_at_once: AtomicUsize,
     /// The calls that fail, by their numbers.
     fails: Range<u64>,
+    fails_with: ErrorKind,
+    /// Whether a data key is held against the header of the message that is asked about.
+    tries_headers: bool,
 }
 
 impl Model {
@@ -62,6 +71,8 @@ impl Model {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             fails: 0..0,
+            fails_with: ErrorKind::Unavailable,
+            tries_headers: false,
         }
     }
 
@@ -69,7 +80,7 @@ impl Model {
         self.calls.load(Ordering::SeqCst)
     }
 
-    async fn answer(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
+    async fn call(&self) -> Result<u64> {
         struct Leave<'a>(&'a Model);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
@@ -85,14 +96,51 @@ impl Model {
             false => later().await,
         }
         if self.fails.contains(&call) {
-            return Err(Error::new(ErrorKind::Unavailable, call.to_string()));
+            return Err(Error::new(self.fails_with, call.to_string()));
         }
+        Ok(call)
+    }
+
+    async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
+        let call = self.call().await?;
         let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
         let mut key = [0; 32];
         key[..8].copy_from_slice(&call.to_be_bytes());
         EncryptionMaterials::new(suite, &request.encryption_context)?.with_data_key(DataKey::new(&key))
     }
+
+    async fn decrypt(&self, request: &DecryptionRequest) -> Result<DecryptionMaterials> {
+        self.call().await?;
+        let data_key = DataKey::new(&OF_MESSAGES);
+        match self.tries_headers && !request.is_opened_by(&data_key) {
+            true => Err(Error::new(ErrorKind::WrongKey, "no data key opens this header")),
+            false => Ok(DecryptionMaterials { data_key }),
+        }
+    }
 }
+
+/// The data key of all messages that are read.
+const OF_MESSAGES: [u8; 32] = [7; 32];
+
+/// A good message and a forged one, which have the same id.
+static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
+    let context = EncryptionContext::empty();
+    let mut materials = EncryptionMaterials::new(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, &context).unwrap();
+    let key = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![1], ciphertext: vec![2] };
+    let wrapped = Wrapped { data_key: Some(DataKey::new(&OF_MESSAGES)), encrypted_data_keys: vec![key] };
+    materials.add(wrapped).unwrap();
+    let mut message = Vec::new();
+    let encryptor = Encryptor::new(materials, Some(0), &Settings::default()).unwrap();
+    encryptor.encrypt_all(&[], &mut message).unwrap();
+    let request = |message: &[u8]| {
+        let header = UnverifiedHeader::parse(message).unwrap();
+        DecryptionRequest::new(header, ExpectedContext::any(), CommitmentPolicy::default()).unwrap()
+    };
+    let good = request(&message);
+    let tag_end = UnverifiedHeader::parse(&message).unwrap().len();
+    message[tag_end - 1] ^= 1;
+    [good, request(&message)]
+});
 
 /// Pending once.
 async fn later() {
@@ -109,11 +157,11 @@ async fn later() {
 
 impl Cmm for Model {
     fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
-        Box::pin(self.answer(request))
+        Box::pin(self.encrypt(request))
     }
 
-    fn decryption_materials<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
-        Box::pin(async { Err(Error::new(ErrorKind::Internal, "not modelled")) })
+    fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+        Box::pin(self.decrypt(request))
     }
 
     fn is_local(&self) -> bool {
@@ -139,7 +187,7 @@ impl Scene {
     }
 
     fn cache(&self) -> &Cache {
-        &self.cmm.cache
+        self.cmm.cache()
     }
 
     async fn ask(&self, name: &str) -> Result<Vec<u8>> {
@@ -148,6 +196,30 @@ impl Scene {
         let key = materials.data_key().unwrap().expose_secret().to_vec();
         *self.used.lock().unwrap().entry(key.clone()).or_insert(0) += 1;
         Ok(key)
+    }
+
+    /// Reads a message, and tells whether it opens.
+    async fn read(&self, good: bool) -> bool {
+        let [good_one, forged] = &*MESSAGES;
+        let request = if good { good_one } else { forged };
+        let materials = self.cmm.decryption_materials(request).await;
+        materials.is_ok_and(|materials| request.is_opened_by(&materials.data_key))
+    }
+
+    /// A thread of a caller who is polled once, then alive and never polled again until all is done.
+    fn sleeper<T: 'static>(
+        &self,
+        done: &Arc<AtomicBool>,
+        ask: impl AsyncFnOnce(&Self) -> T + Send + 'static,
+    ) -> shuttle::thread::JoinHandle<()> {
+        let (scene, done) = (self.clone(), done.clone());
+        spawn(move || {
+            let mut future = Box::pin(ask(&scene));
+            let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            while !done.load(Ordering::SeqCst) {
+                shuttle::thread::yield_now();
+            }
+        })
     }
 
     /// Threads that ask for these, each for its own in turn; what each got.
@@ -200,7 +272,7 @@ fn a_data_key_is_used_up_exactly_over_a_network() {
         let scene = Scene::new(Model::new(false), 10, |settings| settings.max_messages(2));
         scene.run(&[&["a", "a"], &["a", "a"], &["a", "a"]]);
         assert_eq!(scene.used.lock().unwrap().values().copied().collect::<Vec<_>>(), [2, 2, 2]);
-        assert_eq!(scene.inner.most_at_once.load(Ordering::SeqCst), 1);
+        assert_eq!(scene.inner.calls(), 3);
         scene.check();
     });
 }
@@ -338,32 +410,68 @@ fn when_leaders_go_away_another_takes_over_and_nobody_waits_for_ever() {
 }
 
 #[test]
-fn one_who_is_never_polled_again_holds_up_nobody() {
+fn callers_who_are_never_polled_again_hold_up_nobody_whether_they_lead_or_wait() {
     explore(|| {
         let scene = Scene::new(Model::new(false), 10, |settings| settings);
         let done = Arc::new(AtomicBool::new(false));
-        let leader = scene.clone();
-        let leader = spawn(move || block_on(leader.ask("a")).map(drop));
-        let (forgotten, finished) = (scene.clone(), done.clone());
-        let forgotten = spawn(move || {
-            // It may not lead: who leads and stands still does hold up the others.
-            while forgotten.inner.calls() == 0 {
-                shuttle::thread::yield_now();
-            }
-            let mut future = Box::pin(forgotten.ask("a"));
-            let first = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            while !finished.load(Ordering::SeqCst) {
-                shuttle::thread::yield_now();
-            }
-            drop(future);
-            first.is_pending()
-        });
-        let answers = scene.run(&[&["a"]]);
-        leader.join().unwrap().unwrap();
+        let sleepers = [0, 1].map(|_| scene.sleeper(&done, async |scene: &Scene| scene.ask("a").await));
+        let answers = scene.run(&[&["a"], &["a"]]);
         done.store(true, Ordering::SeqCst);
-        forgotten.join().unwrap();
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
         assert!(answers.iter().flatten().all(Result::is_ok));
         assert_eq!(scene.inner.calls(), 1);
+        scene.check();
+    });
+}
+
+#[test]
+fn good_readers_open_and_keep_whatever_forged_ones_do() {
+    MESSAGES.iter().for_each(|message| drop(message.clone()));
+    explore(|| {
+        for tries_headers in [false, true] {
+            let scene = Scene::new(Model { tries_headers, ..Model::new(false) }, 10, |settings| settings);
+            let done = Arc::new(AtomicBool::new(false));
+            let sleeper = scene.sleeper(&done, async |scene: &Scene| scene.read(false).await);
+            let readers = [false, true, true].map(|good| {
+                let scene = scene.clone();
+                (good, spawn(move || block_on(scene.read(good))))
+            });
+            for (good, reader) in readers {
+                assert_eq!(reader.join().unwrap(), good);
+            }
+            done.store(true, Ordering::SeqCst);
+            sleeper.join().unwrap();
+            assert!(scene.inner.calls() <= 3, "one for all good ones, and at most one for each forged one");
+            // Whoever is told about its own header may ask beside the others.
+            assert!(tries_headers || scene.inner.most_at_once.load(Ordering::SeqCst) == 1);
+            assert_eq!((scene.cache().len(), block_on(scene.read(true)), scene.cmm.stats().hits > 0), (1, true, true));
+            scene.check();
+        }
+    });
+}
+
+#[test]
+fn forged_readers_alone_leave_nothing() {
+    explore(|| {
+        let scene = Scene::new(Model::new(false), 10, |settings| settings);
+        let readers = [0, 1].map(|_| {
+            let scene = scene.clone();
+            spawn(move || block_on(scene.read(false)))
+        });
+        assert!(!readers.into_iter().any(|reader| reader.join().unwrap()));
+        assert_eq!(scene.cache().len(), 0);
+        scene.check();
+    });
+}
+
+#[test]
+fn a_failure_that_may_be_its_drivers_own_leaves_nobody_waiting() {
+    explore(|| {
+        let fails_with = ErrorKind::InvalidInput;
+        let scene = Scene::new(Model { fails: 0..1, fails_with, ..Model::new(false) }, 10, |settings| settings);
+        let answers = scene.run(&[&["a"], &["a"], &["a"]]);
+        assert!(answers.iter().flatten().any(Result::is_err));
+        assert!((1..=2).contains(&scene.inner.calls()));
         scene.check();
     });
 }

@@ -1,0 +1,172 @@
+//! One cache for several materials managers, each of which has a partition.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::cmm::Cmm;
+use crate::cmm::caching::cache::Cache;
+use crate::cmm::caching::flight::Call;
+use crate::cmm::caching::question::Question;
+use crate::cmm::caching::{CacheSettings, CacheStats, CachingCmm};
+use crate::error::{Error, ErrorKind, Result, quoted};
+
+/// Entries for several materials managers, each in a partition of its own.
+///
+/// Cheap to clone: clones share the entries. A partition belongs to the manager that first used its name; what one
+/// manager's callers have, another's never get. It lasts as long as one of its [`CachingCmm`]s, or until it is
+/// [dropped](Self::drop_partition) by name; then its entries are forgotten and the name is free. So keep the `CachingCmm`,
+/// or a client over it, for as long as the entries should serve.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use manila::{CacheSettings, Client, DataKeyCache, DefaultCmm, RawAesKeyring};
+///
+/// let cache = DataKeyCache::new(CacheSettings::new(1000, Duration::from_secs(300)))?;
+/// let billing = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "billing", &[1; 32])?));
+/// let reports = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "reports", &[2; 32])?));
+/// let billing = Client::with_cmm(cache.partition("billing", billing)?);
+/// let reports = Client::with_cmm(cache.partition("reports", reports)?);
+/// # Ok::<(), manila::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DataKeyCache {
+    cache: Arc<Cache>,
+    names: Arc<Mutex<Names>>,
+}
+
+/// The partitions that can be found, and how many there ever were: no number serves twice, so that no partition finds what
+/// an earlier one of its name left.
+#[derive(Debug, Default)]
+struct Names {
+    known: HashMap<String, Weak<Partition>>,
+    next_number: u64,
+}
+
+/// A materials manager and its part of the cache. The last of its handles takes its entries along.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) number: u64,
+    pub(super) inner: Arc<dyn Cmm>,
+    pub(super) cache: Arc<Cache>,
+    inner_type: &'static str,
+    name: String,
+    names: Arc<Mutex<Names>>,
+}
+
+impl DataKeyCache {
+    /// A cache within these limits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if they cannot be kept or contradict each other.
+    pub fn new(settings: CacheSettings) -> Result<Self> {
+        settings.check()?;
+        Ok(Self { cache: Arc::new(Cache::new(settings)), names: Arc::default() })
+    }
+
+    /// The manager `inner` with this cache before it, in the partition of a name. The same name with the same manager is
+    /// the same partition.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the partition belongs to another manager.
+    pub fn partition<C: Cmm + 'static>(&self, name: impl Into<String>, inner: Arc<C>) -> Result<CachingCmm> {
+        let (name, inner_type) = (name.into(), std::any::type_name::<C>());
+        let inner: Arc<dyn Cmm> = inner;
+        // A partition is dropped after its lock is released, which it takes for itself.
+        let partition = {
+            let mut names = lock(&self.names);
+            match names.known.get(&name).and_then(Weak::upgrade) {
+                Some(partition) => partition,
+                None => {
+                    let number = names.next_number;
+                    names.next_number = number.saturating_add(1);
+                    let partition = Arc::new(Partition {
+                        number,
+                        inner: inner.clone(),
+                        cache: self.cache.clone(),
+                        inner_type,
+                        name: name.clone(),
+                        names: self.names.clone(),
+                    });
+                    names.known.insert(name, Arc::downgrade(&partition));
+                    partition
+                }
+            }
+        };
+        if !std::ptr::addr_eq(Arc::as_ptr(&partition.inner), Arc::as_ptr(&inner)) {
+            let detail = format!(
+                "the partition {} of the cache belongs to another materials manager: give each manager its own, and \
+                 share a manager by cloning its Arc",
+                quoted(&partition.name)
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+        Ok(CachingCmm { partition })
+    }
+
+    /// Drops the partition of a name: forgets its entries and frees the name. Returns false if there is none.
+    ///
+    /// [`CachingCmm`]s that still belong to it go on, apart from any later partition of the name: neither finds what the
+    /// other keeps.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::time::Duration;
+    /// # use manila::{CacheSettings, Client, DataKeyCache, DefaultCmm, RawAesKeyring};
+    /// let cache = DataKeyCache::new(CacheSettings::new(1000, Duration::from_secs(300)))?;
+    /// let tenant = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "acme", &[1; 32])?));
+    /// let client = Client::with_cmm(cache.partition("acme", tenant)?);
+    /// assert!(cache.drop_partition("acme"));
+    /// assert!(!cache.drop_partition("acme"));
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    pub fn drop_partition(&self, name: &str) -> bool {
+        let known = lock(&self.names).known.remove(name);
+        let Some(partition) = known.and_then(|known| known.upgrade()) else { return false };
+        self.cache.forget_partition(partition.number);
+        true
+    }
+
+    /// What the cache has done so far, and what it holds.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+
+    /// Forgets all entries. Keys that are in use are wiped when their users are done.
+    pub fn clear(&self) {
+        self.cache.clear();
+    }
+}
+
+impl Partition {
+    /// A call to the manager that borrows nothing.
+    pub(super) fn call(&self, question: Question<'_>) -> Call {
+        let (future, header_use) = question.call(self.inner.clone());
+        Call { future, header_use, inner_type: self.inner_type }
+    }
+
+    pub(super) fn waits(&self) -> Error {
+        let detail = format!("a materials manager called itself local and then waited: {}", self.inner_type);
+        Error::new(ErrorKind::Internal, detail)
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        {
+            let mut names = lock(&self.names);
+            // The name may belong to another by now.
+            if names.known.get(&self.name).is_some_and(|known| std::ptr::eq(known.as_ptr(), self)) {
+                names.known.remove(&self.name);
+            }
+        }
+        self.cache.forget_partition(self.number);
+    }
+}
+
+/// The lock of the names, whether or not another thread panicked while it held it: nothing is left half done.
+fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
