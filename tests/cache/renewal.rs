@@ -205,20 +205,20 @@ fn an_old_entry_that_expires_during_its_renewal_is_replaced_by_a_flight() {
 }
 
 #[test]
-fn whoever_takes_over_a_flight_and_finds_an_entry_to_renew_does_not_forget_it() {
+fn an_answer_is_as_old_as_the_call_that_brought_it() {
     let (cached, _, mut renews) = under_way();
     let client = cached.client();
-    // The old entry expires; one leads a flight and goes away, another waits to take over.
+    // The old entry expires; one leads a call and goes away, and another waits for it.
     cached.clock.advance(20);
-    let (mut leads, mut follows) = (caller(&client), caller(&client));
-    assert!(leads.poll().is_none() && follows.poll().is_none());
+    let (mut leads, mut waits) = (caller(&client), caller(&client));
+    assert!(leads.poll().is_none() && waits.poll().is_none());
     cached.fake.open();
     renews.poll().unwrap().unwrap();
     drop(leads);
-    // Meanwhile what the renewal brought is itself to be renewed.
+    // It is not polled for long: by then its answer is to be renewed.
     cached.clock.advance(80);
     let calls = cached.fake.calls();
-    follows.poll().unwrap().unwrap();
+    waits.poll().unwrap().unwrap();
     cached.seal("").unwrap();
     assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (calls + 1, 2));
 }

@@ -30,8 +30,8 @@ pub struct CacheSettings {
 }
 
 impl CacheSettings {
-    /// A cache of at most `capacity` entries, none of which is used when it is `max_age` old. An entry's age is the larger
-    /// of what the monotonic clock and the time of day say.
+    /// A cache of at most `capacity` entries, none of which is used when it is `max_age` old. An entry's age begins when its
+    /// data key is asked for, and is the larger of what the monotonic clock and the time of day say.
     pub fn new(capacity: usize, max_age: Duration) -> Self {
         Self {
             capacity,
