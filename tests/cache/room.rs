@@ -42,8 +42,8 @@ fn turns(fake: &Fake, mut callers: Vec<Polled<Result<Vec<u8>, Error>>>) -> (Vec<
 
 #[test]
 fn a_hundred_callers_whose_limit_is_one_message_take_two_round_trips_at_most() {
-    let limits: [(fn(CacheSettings, u64) -> CacheSettings, u64); 2] =
-        [(CacheSettings::max_messages, 1), (CacheSettings::max_bytes, 7)];
+    type Limit = fn(CacheSettings, u64) -> CacheSettings;
+    let limits: [(Limit, u64); 2] = [(CacheSettings::max_messages, 1), (CacheSettings::max_bytes, 7)];
     for (change, limit) in limits {
         let cached = Cached::new(Fake::remote(), |settings| change(settings, limit));
         let (keys, turns) = turns(&cached.fake, callers(&cached.client()));

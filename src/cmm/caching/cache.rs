@@ -138,15 +138,15 @@ impl Cache {
             Found::Renew(old) => Joined::Renew(old),
             Found::Nothing => {
                 let known = shard.flights.get(id.as_ref().as_bytes());
-                match known.and_then(|flight| Some((flight, flight.join(bytes, &self.settings)?))) {
-                    Some((flight, number)) => Joined::Waiter(Waiter::following(self, flight.clone(), number, bytes)),
-                    None => {
-                        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-                        let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, call()));
-                        displaced = shard.flights.insert(id.clone(), flight.clone());
-                        Joined::Waiter(Waiter::leading(self, flight, bytes))
-                    }
-                }
+                let joined = known.and_then(|flight| Some((flight.clone(), flight.join(bytes, &self.settings)?)));
+                Joined::Waiter(if let Some((flight, number)) = joined {
+                    Waiter::following(self, flight, number, bytes)
+                } else {
+                    self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+                    let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, call()));
+                    displaced = shard.flights.insert(id.clone(), flight.clone());
+                    Waiter::leading(self, flight, bytes)
+                })
             }
         };
         drop(shard);

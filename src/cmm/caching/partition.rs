@@ -76,23 +76,21 @@ impl DataKeyCache {
         // A partition is dropped after its lock is released, which it takes for itself.
         let partition = {
             let mut names = lock(&self.names);
-            match names.known.get(&name).and_then(Weak::upgrade) {
-                Some(partition) => partition,
-                None => {
-                    let number = names.next_number;
-                    names.next_number = number.saturating_add(1);
-                    let partition = Arc::new(Partition {
-                        number,
-                        inner: inner.clone(),
-                        cache: self.cache.clone(),
-                        inner_type,
-                        name: name.clone(),
-                        names: self.names.clone(),
-                    });
-                    names.known.insert(name, Arc::downgrade(&partition));
-                    partition
-                }
-            }
+            let known = names.known.get(&name).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let number = names.next_number;
+                names.next_number = number.saturating_add(1);
+                let partition = Arc::new(Partition {
+                    number,
+                    inner: inner.clone(),
+                    cache: self.cache.clone(),
+                    inner_type,
+                    name: name.clone(),
+                    names: self.names.clone(),
+                });
+                names.known.insert(name, Arc::downgrade(&partition));
+                partition
+            })
         };
         if !std::ptr::addr_eq(Arc::as_ptr(&partition.inner), Arc::as_ptr(&inner)) {
             let detail = format!(
@@ -121,6 +119,7 @@ impl DataKeyCache {
     /// assert!(!cache.drop_partition("acme"));
     /// # Ok::<(), manila::Error>(())
     /// ```
+    #[expect(clippy::must_use_candidate, reason = "most callers need not know")]
     pub fn drop_partition(&self, name: &str) -> bool {
         let known = lock(&self.names).known.remove(name);
         let Some(partition) = known.and_then(|known| known.upgrade()) else { return false };
