@@ -72,7 +72,11 @@ struct Days(Arc<AtomicU64>);
 
 impl Clock for Days {
     fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_hours(24 * (20_000 + self.0.load(Ordering::SeqCst)))
+        UNIX_EPOCH + Duration::from_hours(24 * 20_000) + self.monotonic()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_hours(24 * self.0.load(Ordering::SeqCst))
     }
 }
 

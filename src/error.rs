@@ -71,6 +71,9 @@ pub enum ErrorKind {
     RootKeyChanged,
     /// An embedded KMS was opened for reading alone, and the operation would change it.
     ReadOnly,
+    /// Something speaks against the time that the clock of an embedded KMS shows, so nothing is written: set the clock
+    /// right, or call `LocalKms::confirm_clock` if it is.
+    ClockUnconfirmed,
     /// An embedded KMS could not write its audit log, and therefore did nothing.
     AuditFailed,
     /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.

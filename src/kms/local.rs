@@ -29,11 +29,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
 use crate::error::Result;
 
 use audit::{Event, LineKey, Log, Written};
-use call::HighWater;
+use clock::StoreClock;
 use overdue::Settling;
 use place::Place;
 use policy::PolicyCache;
@@ -87,10 +86,17 @@ pub use root_key::RootKey;
 ///
 /// # Time
 ///
-/// Time goes forwards only. The store keeps the latest time that a write saw, whichever program's clock that was, and
-/// takes no earlier one for the present. So a clock that runs ahead, for one call even, does what is due by then for good:
-/// keys that were to be deleted are gone. Until the real time has caught up, times in the audit log stand still, and no
-/// deadline that is set meanwhile draws nearer. [`restore`](Self::restore) a backup from before, if that happens.
+/// Time goes forwards by itself only. The store keeps the latest time that a write saw, whichever program's clock that was,
+/// and takes no earlier one for the present; a clock that is set back changes nothing.
+///
+/// What is past its deadline is removed for good, so a clock that runs ahead could do harm. A write is refused with
+/// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) when the clock went ahead of the monotonic clock by more
+/// than a day since the last write or the opening (many systems do not count the time asleep), or when it is more than ten
+/// years past the last write ([`LocalKmsBuilder::longest_pause`]). Once the clock is right again, writes go on; if it is right,
+/// the owner says so with [`confirm_clock`](Self::confirm_clock). Reads are never refused for that: deadlines hold by the clock,
+/// nothing is removed, and keys that are due to be rotated are used as they are. After a smaller error that was written
+/// [`set_time_back`](Self::set_time_back) helps, where nothing was removed too early;
+/// [`restore`](Self::restore) a backup from before otherwise.
 ///
 /// # Blocking
 ///
@@ -99,8 +105,9 @@ pub use root_key::RootKey;
 /// others. The file must lie where locks work, on no network file system, and a handle is not to be used on both sides of a
 /// `fork`. A program with an executor that cannot have that makes the calls on a thread for blocking work.
 ///
-/// After a read or write of the file that failed, as on a full disk, a handle refuses everything: open the KMS again when
-/// the disk is well. What was acknowledged before is there.
+/// After a read or write of the file that failed, as on a full disk, a handle refuses everything until it is
+/// [opened again](Self::reopen), in place. What was acknowledged before is there. The same goes for a file that was moved,
+/// replaced or removed while it is open: the next write finds that out, and reads do within a second or sixteen of them.
 #[derive(Clone)]
 pub struct LocalKms {
     shared: Arc<Shared>,
@@ -114,8 +121,7 @@ struct Shared {
     account: String,
     owner: String,
     store_id: Vec<u8>,
-    clock: Arc<dyn Clock>,
-    high_water: HighWater,
+    clock: StoreClock,
     settling: Settling,
     policies: PolicyCache,
     log: Option<Log>,
@@ -234,14 +240,13 @@ impl LocalKms {
 }
 
 impl Shared {
-    fn new(store: Store, clock: Arc<dyn Clock>, log: Option<Log>) -> Result<Self> {
+    fn new(store: Store, clock: StoreClock, log: Option<Log>) -> Result<Self> {
         let shared = Self {
             account: store.account(),
             owner: policy::owner(&store.account()),
             store_id: store.with_seal(|seal| seal.store_id().to_vec()),
             store,
             clock,
-            high_water: HighWater::default(),
             settling: Settling::default(),
             policies: PolicyCache::default(),
             log,
@@ -249,12 +254,14 @@ impl Shared {
             is_open: false,
         };
         shared.load_line_keys()?;
+        // So that the pace of a clock that is behind the store counts for nothing from the beginning.
+        shared.store.read(|tables| Ok(shared.clock.present(shared.now(), tables)))?;
         Ok(shared)
     }
 
     /// The time in milliseconds since 1970, no earlier than any call saw before.
     fn now(&self) -> u64 {
-        self.high_water.raise(clock::to_millis(self.clock.now()))
+        self.clock.now()
     }
 
     /// Writes the line of an event, if a log is kept.

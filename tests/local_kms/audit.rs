@@ -92,7 +92,8 @@ fn heard(work: impl FnOnce()) -> Vec<String> {
 
 #[test]
 fn every_call_and_every_refusal_becomes_one_event() {
-    for method in methods_on_one_log() {
+    // The time cannot be set back there.
+    for method in methods_on_one_log().filter(|method| method.name != "set_time_back") {
         let logged = Logged::new();
         let scene = Scene::new(logged.create(|log| log), &logged.log());
         let stranger = scene.owner.as_principal(ALICE).unwrap();
@@ -331,7 +332,7 @@ fn calls_go_on_when_the_log_is_back_in_its_place() {
 #[cfg(unix)]
 #[test]
 fn at_best_effort_calls_go_on_without_their_lines() {
-    for method in methods_on_one_log().filter(|method| method.name != "checkpoint") {
+    for method in methods_on_one_log().filter(|method| !["checkpoint", "set_time_back"].contains(&method.name)) {
         let logged = Logged::new();
         let report = logged.0.0.path().join("report");
         let scene = Scene::new(logged.create(AuditLog::best_effort), &report);

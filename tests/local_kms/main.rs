@@ -9,6 +9,7 @@ mod audit_chain;
 mod audit_rotation;
 mod basics;
 mod child;
+mod clock;
 mod crash;
 mod grants;
 #[path = "../support/heard.rs"]
@@ -77,11 +78,21 @@ impl Folder {
 
 /// A clock that stands still until it is moved. It starts on the first of January 2026.
 #[derive(Clone, Debug)]
-pub(crate) struct TestClock(Arc<AtomicU64>);
+pub(crate) struct TestClock {
+    shown: Arc<AtomicU64>,
+    passed: Arc<AtomicU64>,
+}
 
 impl TestClock {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(1_767_225_600)))
+        Self { shown: Arc::new(AtomicU64::new(1_767_225_600)), passed: Arc::default() }
+    }
+
+    /// A clock of another program, which shows the same.
+    pub(crate) fn another(&self) -> Self {
+        let another = Self::new();
+        another.shown.store(self.shown.load(Ordering::SeqCst), Ordering::SeqCst);
+        another
     }
 
     pub(crate) fn advance_days(&self, days: u64) {
@@ -89,17 +100,27 @@ impl TestClock {
     }
 
     pub(crate) fn advance_secs(&self, secs: u64) {
-        self.0.fetch_add(secs, Ordering::SeqCst);
+        self.shown.fetch_add(secs, Ordering::SeqCst);
+        self.passed.fetch_add(secs, Ordering::SeqCst);
+    }
+
+    /// Shows a later time although none has passed.
+    pub(crate) fn leap_hours(&self, hours: u64) {
+        self.shown.fetch_add(hours * 60 * 60, Ordering::SeqCst);
     }
 
     pub(crate) fn set_back_days(&self, days: u64) {
-        self.0.fetch_sub(days * 24 * 60 * 60, Ordering::SeqCst);
+        self.shown.fetch_sub(days * 24 * 60 * 60, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
+        UNIX_EPOCH + Duration::from_secs(self.shown.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.passed.load(Ordering::SeqCst))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Result, quoted};
 use crate::kms::is_arn_part;
 use crate::kms::local::answer::{code_of, invalid};
 use crate::kms::local::audit::{AuditLog, Log};
+use crate::kms::local::clock::{LONGEST_PAUSE, StoreClock};
 use crate::kms::local::operation::audit_log::OpeningMode;
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::Store;
@@ -25,6 +27,7 @@ pub struct LocalKmsBuilder {
     region: String,
     account: String,
     clock: Arc<dyn Clock>,
+    longest_pause: Duration,
     audit: Option<AuditLog>,
 }
 
@@ -34,6 +37,7 @@ impl Default for LocalKmsBuilder {
             region: DEFAULT_REGION.to_owned(),
             account: DEFAULT_ACCOUNT.to_owned(),
             clock: Arc::new(SystemClock),
+            longest_pause: LONGEST_PAUSE,
             audit: None,
         }
     }
@@ -52,9 +56,17 @@ impl LocalKmsBuilder {
         self
     }
 
-    /// Where the time is from; the operating system unless said otherwise.
+    /// The source of the time; the operating system by default. A clock for tests that is moved ahead moves its monotonic
+    /// time as well, or the KMS takes that for a fault.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The longest time between two writes that is believed; ten years by default. After a longer one the owner has to
+    /// [confirm](LocalKms::confirm_clock) the clock before anything is written.
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
         self
     }
 
@@ -118,15 +130,20 @@ impl LocalKmsBuilder {
     /// second result is their number. The backup is not changed by a byte.
     ///
     /// # Errors
-    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
+    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
+    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the
+    /// [longest pause](Self::longest_pause).
     pub fn restore(
         self,
         backup: impl AsRef<Path>,
         path: impl AsRef<Path>,
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
-        let restore = || Store::restore(backup.as_ref(), path.as_ref(), &root_key, |_| Ok(()));
-        let kms = self.over(OpeningMode::Restore, restore)?;
+        // Asked before anything is made: what is past its deadline is left out.
+        let clock = StoreClock::new(self.clock.clone(), self.longest_pause);
+        let check = |store: &Store| store.read(|tables| clock.trust(clock.now(), tables).map(drop));
+        let kms =
+            self.over(OpeningMode::Restore, || Store::restore(backup.as_ref(), path.as_ref(), &root_key, check))?;
         let dropped = kms.settle_restored()?;
         Ok((kms, dropped))
     }
@@ -148,7 +165,7 @@ impl LocalKmsBuilder {
             tracing::warn!(target: "manila::audit", operation = "OpenStore", outcome = code_of(error), "not opened");
         })?;
         let region = store.region().into();
-        let mut shared = Shared::new(store, self.clock, log)?;
+        let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
         shared.opened(mode)?;
         shared.is_open = true;
         Ok(LocalKms { shared: Arc::new(shared), region, principal: None })

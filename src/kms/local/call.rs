@@ -10,7 +10,6 @@ mod subject;
 
 use std::borrow::Cow;
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::context::EncryptionContext;
@@ -32,16 +31,6 @@ pub(super) use subject::{
     OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
 };
 
-/// The latest time that any handle's call saw, in milliseconds: a clock set back changes nothing.
-#[derive(Debug, Default)]
-pub(super) struct HighWater(AtomicU64);
-
-impl HighWater {
-    pub(super) fn raise(&self, time: u64) -> u64 {
-        self.0.fetch_max(time, Ordering::AcqRel).max(time)
-    }
-}
-
 /// A call that is under way.
 pub(super) struct Call<'a> {
     kms: &'a LocalKms,
@@ -55,6 +44,8 @@ pub(super) struct Call<'a> {
     source_arn: Option<String>,
     /// The commits of the store that the call found and makes.
     commits: Commits,
+    /// Whether something speaks against that time.
+    is_doubted: bool,
     /// Whether something is past its deadline and not removed yet.
     late: bool,
     /// Keys that are due to be rotated.
@@ -139,7 +130,7 @@ impl LocalKms {
         let mut call = Call::new(self, operation, subject.context(), &request);
         let done = call.sweep().and_then(|()| {
             self.shared.store.write(|tables| {
-                call.now = call.now.max(tables.time());
+                call.now = self.shared.clock.trust(call.now, tables)?;
                 tables.saw(call.now);
                 call.will_commit(tables);
                 let found = subject.find(&mut call, tables)?;
@@ -200,7 +191,7 @@ impl LocalKms {
     fn settle_in(&self, settling: MutexGuard<'_, ()>, now: u64, key_ids: &[String]) -> Result<usize> {
         let mut recorder = Recorder::new(self);
         let done = self.shared.store.write(|tables| {
-            let now = now.max(tables.time());
+            let now = self.shared.clock.trust(now, tables)?;
             let swept = overdue::sweep(self, tables, now)?;
             key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, &mut recorder, id, now))?;
             let commits = commits_of(tables);
@@ -230,6 +221,7 @@ impl<'a> Call<'a> {
             key_arn: None,
             source_arn: None,
             commits: Commits::default(),
+            is_doubted: false,
             late: false,
             due: Vec::new(),
             swept: 0,
@@ -252,7 +244,9 @@ impl<'a> Call<'a> {
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
-        self.now = self.now.max(tables.time());
+        let doubt;
+        (self.now, doubt) = self.kms.shared.clock.present(self.now, tables);
+        self.is_doubted = doubt.is_some();
         self.commits.found = Some(tables.commit_number());
         self.late = overdue::is_any(tables, self.now)?;
         Ok(())
@@ -347,7 +341,9 @@ impl<'a> Call<'a> {
         }
         let permission = self.permit(operation, context, tables, &key)?;
         operation.check_state(key.state(self.now))?;
+        // By a clock that is in doubt nothing is rotated, and a key goes on with the material that it has.
         if operation.uses_newest_material()
+            && !self.is_doubted
             && overdue::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
         {
             self.due.push(key.id.clone());

@@ -11,6 +11,7 @@ pub(super) mod maintenance;
 mod policy;
 mod replica;
 pub(super) mod rotation;
+mod time;
 
 use crate::error::Result;
 use crate::kms::local::answer::refused;
@@ -126,6 +127,7 @@ operations! {
     ChangeRootKey:                   NO_KEY       Id         Never      Own      Any,
     Checkpoint:                      NO_KEY       Id         Never      Own      Any,
     CloseStore:                      NO_KEY       Id         Never      Own      Any,
+    ConfirmClock:                    NO_KEY       Id         Never      Own      Any,
     CreateAlias:                     NOT_DELETED  Id         Never      Own      Any,
     CreateGrant:                     ENABLED      Id         Grantable  All      Any,
     CreateKey:                       NO_KEY       Id         Never      Own      Any,
@@ -166,6 +168,7 @@ operations! {
     RotateKey:                       NO_KEY       Id         Never      Own      Any,
     RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Any,
     ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Any,
+    SetTimeBack:                     NO_KEY       Id         Never      Own      Any,
     TagResource:                     NOT_DELETED  Id         Never      Own      Any,
     UntagResource:                   NOT_DELETED  Id         Never      Own      Any,
     UpdateAlias:                     NOT_DELETED  Id         Never      Own      Any,

@@ -127,6 +127,7 @@ pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Resul
             forget_material(tables, of)?;
         }
         tables.remove(Table::Deadlines, &first)?;
+        tables.note_removal(time);
     }
     Ok(deleted)
 }
@@ -221,7 +222,11 @@ mod tests {
 
     impl Clock for Days {
         fn now(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_hours(24 * (20_000 + self.0.load(Ordering::SeqCst)))
+            UNIX_EPOCH + Duration::from_hours(24 * 20_000) + self.monotonic()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_hours(24 * self.0.load(Ordering::SeqCst))
         }
     }
 

@@ -19,7 +19,7 @@ use crate::kms::local::store::Writing;
 use crate::suite::Hash;
 
 /// The furthest that imported material may expire, as on AWS.
-const MAX_VALID_DAYS: u32 = 365;
+pub(super) const MAX_VALID_DAYS: u32 = 365;
 const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
 
 impl LocalKms {

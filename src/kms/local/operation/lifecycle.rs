@@ -24,7 +24,7 @@ use crate::kms::local::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 /// Days between scheduling a deletion and the deletion, as on AWS.
-const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
+pub(super) const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
 const MAX_TAGS: usize = 50;
 const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 const MAX_TAG_VALUE_CHARS: usize = 256;

@@ -145,7 +145,7 @@ impl LocalKms {
 
     fn rotate_all(&self, tables: &mut Writing<'_>, call: &mut Call<'_>) -> Result<RootKeyChange> {
         let mut change = RootKeyChange::default();
-        let now = call.now.max(tables.time());
+        let now = self.shared.clock.trust(call.now, tables)?;
         for (id, mut material) in tables.all::<MaterialRecord>(Table::Materials, "")? {
             let region = material.regions.first().ok_or_else(damaged)?;
             let arn = Place { region, account: self.account() }.key_arn(&id);

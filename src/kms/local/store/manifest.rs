@@ -21,7 +21,7 @@ pub(super) const ROOT: u16 = BUCKETS;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN;
-const ROOT_LEN: usize = COUNTER_LEN * (3 + BUCKETS as usize);
+const ROOT_LEN: usize = COUNTER_LEN * (5 + BUCKETS as usize);
 
 /// What tags are over, so that none stands for another.
 const OF_ROOT: &[u8] = b"r";
@@ -37,13 +37,17 @@ pub(super) struct Manifest {
     pub(super) commit: u64,
     /// The latest time that any commit saw, in milliseconds since 1970.
     pub(super) time: u64,
+    /// The latest deadline at which something was removed for good, likewise.
+    pub(super) removed: u64,
+    /// How often the time was set back.
+    pub(super) rewinds: u64,
     /// For each bucket the number of the commit that changed it last; zero if it is empty.
     counters: Vec<u64>,
 }
 
 impl Manifest {
     pub(super) fn new() -> Self {
-        Self { commit: 0, time: 0, counters: vec![0; usize::from(BUCKETS)] }
+        Self { commit: 0, time: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
     }
 
     pub(super) fn load(seal: &Seal, rows: &Rows<'_>) -> Result<Self> {
@@ -62,12 +66,14 @@ impl Manifest {
         }
         let commit = numbers.next().ok_or_else(damaged)?;
         let time = numbers.next().ok_or_else(damaged)?;
-        Ok(Self { commit, time, counters: numbers.collect() })
+        let removed = numbers.next().ok_or_else(damaged)?;
+        let rewinds = numbers.next().ok_or_else(damaged)?;
+        Ok(Self { commit, time, removed, rewinds, counters: numbers.collect() })
     }
 
     fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
         let mut row = Vec::with_capacity(ROOT_LEN + MAC_LEN);
-        for number in [seal.epoch(), self.commit, self.time].iter().chain(&self.counters) {
+        for number in [seal.epoch(), self.commit, self.time, self.removed, self.rewinds].iter().chain(&self.counters) {
             row.extend_from_slice(&number.to_be_bytes());
         }
         let mac = seal.mac(&[OF_ROOT, seal.store_id(), &row])?;
@@ -130,8 +136,29 @@ impl Edit {
 
     /// The same commit over a store without records, for all of them to be written anew.
     pub(super) fn emptied(&self) -> Self {
-        let Manifest { commit, time, .. } = self.manifest;
-        Self { base: self.base, manifest: Manifest { commit, time, ..Manifest::new() }, changed: BTreeMap::new() }
+        let Manifest { commit, time, removed, rewinds, .. } = self.manifest;
+        Self {
+            base: self.base,
+            manifest: Manifest { commit, time, removed, rewinds, ..Manifest::new() },
+            changed: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn removed(&self) -> u64 {
+        self.manifest.removed
+    }
+
+    pub(super) fn rewinds(&self) -> u64 {
+        self.manifest.rewinds
+    }
+
+    pub(super) fn note_removal(&mut self, deadline: u64) {
+        self.manifest.removed = self.manifest.removed.max(deadline);
+    }
+
+    pub(super) fn rewind(&mut self, time: u64) {
+        self.manifest.time = time;
+        self.manifest.rewinds = self.manifest.rewinds.saturating_add(1);
     }
 
     pub(super) fn saw(&mut self, time: u64) {

@@ -26,6 +26,12 @@ pub(in crate::kms::local) trait Tables {
     /// The latest time that any commit saw, in milliseconds since 1970.
     fn time(&self) -> u64;
 
+    /// The latest deadline at which something was removed for good, in milliseconds since 1970.
+    fn removed(&self) -> u64;
+
+    /// How often the time was set back.
+    fn rewinds(&self) -> u64;
+
     /// The number of the latest commit.
     fn commit_number(&self) -> u64;
 
@@ -98,6 +104,14 @@ impl Tables for Reading<'_> {
         self.manifest.time
     }
 
+    fn removed(&self) -> u64 {
+        self.manifest.removed
+    }
+
+    fn rewinds(&self) -> u64 {
+        self.manifest.rewinds
+    }
+
     fn commit_number(&self) -> u64 {
         self.manifest.commit
     }
@@ -129,6 +143,14 @@ impl Tables for Writing<'_> {
 
     fn time(&self) -> u64 {
         self.edit.time()
+    }
+
+    fn removed(&self) -> u64 {
+        self.edit.removed()
+    }
+
+    fn rewinds(&self) -> u64 {
+        self.edit.rewinds()
     }
 
     fn commit_number(&self) -> u64 {
@@ -164,6 +186,16 @@ impl Writing<'_> {
     /// Notes the time, in milliseconds since 1970, so that no later commit is earlier.
     pub(in crate::kms::local) fn saw(&mut self, time: u64) {
         self.edit.saw(time);
+    }
+
+    /// Notes that something whose deadline was at a time is gone for good.
+    pub(in crate::kms::local) fn note_removal(&mut self, deadline: u64) {
+        self.edit.note_removal(deadline);
+    }
+
+    /// Sets the time back.
+    pub(in crate::kms::local) fn rewind(&mut self, time: u64) {
+        self.edit.rewind(time);
     }
 
     fn note(&mut self, table: Table, id: &str, kept: bool) -> Result<()> {
