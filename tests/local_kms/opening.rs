@@ -151,7 +151,7 @@ fn a_damaged_file_is_refused_or_read_as_it_was_and_not_touched() {
         });
     }
     assert!(refused > 20, "{refused}");
-    for bytes in [&[][..], b"hello", &[0; 1 << 16], &whole[..512], &whole[..4097], &whole[..whole.len() - 1]] {
+    for bytes in [&[][..], b"hello", &vec![0; 1 << 16], &whole[..512], &whole[..4097], &whole[..whole.len() - 1]] {
         fs::write(&damaged, bytes).unwrap();
         unchanged(&damaged, || LocalKms::open_read_only(&damaged, root(&folder)).unwrap_err());
         unchanged(&damaged, || LocalKms::restore(&damaged, folder.0.path().join("x"), root(&folder)).unwrap_err());

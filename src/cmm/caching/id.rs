@@ -254,7 +254,7 @@ mod tests {
         let around = 3 + 1 + 3 + 2 + 1;
         let value = "v".repeat(len - around);
         let id = EncodedId::encryption(7, &request(&value, 0), hasher);
-        let [low, high] = [(value.len() & 0x7f) as u8 | 0x80, (value.len() >> 7) as u8];
+        let [low, high] = [value.len() & 0x7f | 0x80, value.len() >> 7].map(|byte| u8::try_from(byte).unwrap());
         let whole = [&[0, 2, 0, 1, 2, b'i', b'd', low, high][..], value.as_bytes(), &[0]].concat();
         assert_eq!(whole.len(), len);
         (id, whole)

@@ -122,8 +122,9 @@ impl LocalKmsBuilder {
     /// # Errors
     /// As [`open`](Self::open); [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file was not closed properly
     /// and nobody has it open: opening it for writing repairs it, and [`restore`](Self::restore) makes a new one of it.
+    #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn open_read_only(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
-        self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), root_key))
+        self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), &root_key))
     }
 
     /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
@@ -133,6 +134,7 @@ impl LocalKmsBuilder {
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
     /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the
     /// [longest pause](Self::longest_pause).
+    #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn restore(
         self,
         backup: impl AsRef<Path>,

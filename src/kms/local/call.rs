@@ -32,6 +32,7 @@ pub(super) use subject::{
 };
 
 /// A call that is under way.
+#[expect(clippy::struct_excessive_bools, reason = "four findings that do not depend on each other")]
 pub(super) struct Call<'a> {
     kms: &'a LocalKms,
     operation: Operation,

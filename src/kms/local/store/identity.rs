@@ -57,7 +57,7 @@ impl Identity {
         let is_old =
             u128::from(now.saturating_sub(self.looked.load(Ordering::Relaxed))) > TIME_BETWEEN_LOOKS.as_millis();
         let count = self.reads.fetch_add(1, Ordering::Relaxed);
-        if !is_old && count % READS_BETWEEN_LOOKS != 0 {
+        if !is_old && !count.is_multiple_of(READS_BETWEEN_LOOKS) {
             return Ok(());
         }
         self.check()?;

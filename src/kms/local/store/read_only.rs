@@ -61,9 +61,9 @@ pub(super) fn read_only() -> Error {
 
 impl Store {
     /// Opens the store to read it, and verifies all of it first.
-    pub(in crate::kms::local) fn open_read_only(path: &Path, root: RootKey) -> Result<Self> {
+    pub(in crate::kms::local) fn open_read_only(path: &Path, root: &RootKey) -> Result<Self> {
         let path = &absolute(path)?;
-        let root = check(path, &root, |store| Ok(store.root_key()))?;
+        let root = check(path, root, |store| Ok(store.root_key()))?;
         let (opened, file) = open_file(path)?;
         let backend = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
         let opened = builder(ConcurrencyMode::MultiWriter).open_read_only_with_backend(backend);

@@ -21,7 +21,7 @@ impl Store {
             return Err(invalid("ValidationException", "a KMS in memory has no file that could be opened again"));
         };
         let root = root.unwrap_or_else(|| self.root_key());
-        let opened = if is_read_only { Self::open_read_only(&path, root) } else { Self::open(&path, root) }?;
+        let opened = if is_read_only { Self::open_read_only(&path, &root) } else { Self::open(&path, root) }?;
         let commit = opened.latest.load(Ordering::Acquire);
         let opened = opened.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if opened.header.id() != id {

@@ -14,6 +14,7 @@ use super::*;
 use crate::RootKey;
 use crate::clock::SystemClock;
 use crate::kms::local::audit::{AuditLog, Log};
+use crate::kms::local::clock::{LONGEST_PAUSE, StoreClock};
 use crate::kms::local::record::key::CreateKey;
 use crate::kms::local::{LocalKms, Shared};
 
@@ -416,7 +417,7 @@ fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
     let disk = Disk::default();
     let store = create(&disk).unwrap();
     let id = |number: usize| format!("{number:05}");
-    let text = |number: usize| format!("{number} of {count}").repeat(if number % 10 == 0 { 1500 } else { 20 });
+    let text = |number: usize| format!("{number} of {count}").repeat(if number.is_multiple_of(10) { 1500 } else { 20 });
     for first in (0..count).step_by(20) {
         let numbers = first..count.min(first + 20);
         store.write(|tables| numbers.clone().try_for_each(|n| tables.put(Table::Keys, &id(n), &text(n)))).unwrap();
@@ -516,7 +517,12 @@ fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
     let (disk, folder) = (Disk::default(), tempfile::tempdir().unwrap());
     let log = folder.path().join("audit.log");
     let kms = |store| {
-        let shared = Shared::new(store, Arc::new(SystemClock), Some(Log::open(AuditLog::file(&log)).unwrap())).unwrap();
+        let shared = Shared::new(
+            store,
+            StoreClock::new(Arc::new(SystemClock), LONGEST_PAUSE),
+            Some(Log::open(AuditLog::file(&log)).unwrap()),
+        )
+        .unwrap();
         LocalKms { shared: Arc::new(shared), region: "local".into(), principal: None }
     };
     let full = kms(create(&disk).unwrap());
