@@ -423,8 +423,9 @@ mod tests {
             let call = || {
                 let held = calls.clone();
                 let future = Box::pin(async move {
-                    let _held = held;
-                    std::future::pending().await
+                    let answer = std::future::pending().await;
+                    drop(held);
+                    answer
                 });
                 Call { future, header_use: HeaderUse::default(), inner_type: "" }
             };
