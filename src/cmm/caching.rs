@@ -19,6 +19,7 @@ mod stats;
 mod sync;
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use crate::cmm::{Cmm, EncryptionRequest};
@@ -28,7 +29,7 @@ use crate::poll::poll_once;
 
 use cache::{Cache, Found, Joined, Old};
 use entry::Answer;
-use flight::{Turn, Waiter};
+use flight::{Round, Turn, Waiter, poll_caught};
 use id::Id;
 use partition::Partition;
 use question::Question;
@@ -49,13 +50,17 @@ pub use stats::CacheStats;
 /// Callers who ask for the same at once over a network make one call, which whoever is polled drives: none of them depends
 /// on another's task being run, be it in a `select!` that went on or gone. If the call fails, each of them gets the error
 /// once; if it panics, so. Where a data key's limits leave room for some of them alone, the rest make another call at once.
-/// Over a manager that is local nobody waits for anybody. A KMS that needs the runtime it is called in, as AWS KMS needs
-/// tokio's, is best asked by callers who are all inside it: a caller outside who comes to drive the call gets an error, and
-/// the others ask again.
+/// Over a manager that is local nobody waits for anybody.
+///
+/// A call belongs to the runtime in which it was begun, as AWS KMS's timers and sockets belong to tokio's: it does not
+/// proceed while that runtime is not driven. So give each runtime a manager of its own over a partition of its own, if a
+/// program has several. Where driving a shared call fails for want of a runtime, the caller who drove it asks for itself,
+/// and the others ask again.
 ///
 /// The answer for a message to be decrypted is kept only once it has opened the header of one, and the callers who shared a
 /// call try its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no
-/// other reader. An id takes about a KiB at most, however many data keys a header has.
+/// other reader. Where a manager tries data keys on the header itself, as with PKCS #1 v1.5, its failures cannot be shared:
+/// those who waited ask again in rounds of one, one, two, four, eight calls at once. An id takes about a KiB at most, however many data keys a header has.
 ///
 /// A plaintext of unknown length passes the cache by: give streams a bound
 /// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which is what counts against the limit of bytes. Suites
@@ -185,9 +190,10 @@ impl CachingCmm {
     /// Asks with all who ask the same.
     async fn ask_together(&self, id: &Id, bytes: u64, question: Question<'_>) -> Result<Answer> {
         let cache = self.cache();
-        let mut disturbed = false;
+        let (mut disturbed, mut round) = (false, Round::default());
         loop {
-            let mut waiter = match cache.join(id, bytes, question.uses(bytes), || self.partition.call(question)) {
+            let joined = cache.join(id, bytes, question.uses(bytes), round, || self.partition.call(question));
+            let mut waiter = match joined {
                 // Another call was complete between the look into the cache and this one.
                 Joined::Hit(answer) => return Ok(answer),
                 Joined::Renew(old) => return self.renew(id, bytes, question, old).await,
@@ -196,12 +202,15 @@ impl CachingCmm {
             let outcome = match poll_fn(|context| waiter.poll(context)).await {
                 Turn::Answer(answer) if self.is_answer(&waiter, question, &answer) => Ok(answer),
                 Turn::Failure(error) => Err(error),
-                Turn::LookAgain => continue,
+                Turn::LookAgain if round.next().is_some() => {
+                    round = round.next().unwrap_or_default();
+                    continue;
+                }
                 Turn::Disturbed if !disturbed => {
                     disturbed = true;
                     continue;
                 }
-                Turn::Answer(_) | Turn::AskAlone | Turn::Disturbed => {
+                Turn::Answer(_) | Turn::AskAlone | Turn::LookAgain | Turn::Disturbed => {
                     drop(waiter);
                     return self.ask_alone(id, bytes, question).await;
                 }
@@ -253,10 +262,11 @@ impl CachingCmm {
 
     /// Asks the inner manager. One that calls itself local is not waited for.
     async fn ask(&self, question: Question<'_>) -> Result<Answer> {
-        let asked = question.ask(&*self.partition.inner);
+        let mut asked = pin!(question.ask(&*self.partition.inner));
         match self.partition.inner.is_local() {
             true => poll_once(asked).unwrap_or_else(|| Err(self.partition.waits())),
-            false => asked.await,
+            // A panic is an error here too: a caller may ask alone because it drove a shared call into one.
+            false => poll_fn(|context| poll_caught(asked.as_mut(), context, self.partition.inner_type)).await,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! How many entries there are, and for how long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use manila::{CacheSettings, CachingCmm, ErrorKind};
+use manila::{CacheSettings, CachingCmm, Client, DataKeyCache, ErrorKind};
 
-use crate::Cached;
-use crate::fake::{Fake, raw_aes};
+use crate::fake::{Fake, Polled, raw_aes};
+use crate::{Cached, context, data_key};
 
 fn with_room_for(capacity: usize) -> Cached {
     let clock = crate::fake::TestClock::default();
@@ -102,7 +103,7 @@ fn an_entry_is_not_used_when_it_is_as_old_as_it_may_be() {
 #[test]
 fn readers_entries_expire_too() {
     let cached = Cached::local();
-    let pairs = crate::context(&[]);
+    let pairs = context(&[]);
     let message = cached.client().encrypt(b"x", &pairs).unwrap();
     cached.client().decrypt(&message, &pairs).unwrap();
     cached.clock.advance(99);
@@ -189,17 +190,40 @@ fn an_entry_made_before_the_clock_was_set_back_dies_with_the_monotonic_clock() {
 }
 
 #[test]
+fn what_was_asked_for_before_a_clear_is_not_kept_after_it() {
+    let fake = Fake::remote();
+    let cache = DataKeyCache::new(CacheSettings::new(10, Duration::from_secs(100))).unwrap();
+    let client = Client::with_cmm(cache.partition("", Arc::new(fake.clone())).unwrap());
+    fake.shut();
+    let caller = || {
+        let client = client.clone();
+        Polled::new(async move { client.encrypt_async(b"x", &context(&[])).await })
+    };
+    let mut before = caller();
+    assert!(before.poll().is_none());
+    cache.clear();
+    let mut after = caller();
+    assert!(after.poll().is_none());
+    fake.open();
+    let key = data_key(&before.poll().unwrap().unwrap());
+    assert_eq!((fake.calls(), cache.stats().entries), (2, 0));
+    let of_after = data_key(&after.poll().unwrap().unwrap());
+    assert!(of_after != key && data_key(&caller().poll().unwrap().unwrap()) == of_after);
+    assert_eq!((fake.calls(), cache.stats().entries), (2, 1));
+}
+
+#[test]
 fn clear_forgets_all() {
     let cached = with_room_for(50);
     for n in 0..40 {
         cached.seal(&n.to_string()).unwrap();
     }
-    let cache = manila::DataKeyCache::new(CacheSettings::new(50, Duration::from_secs(100))).unwrap();
-    let fake = std::sync::Arc::new(Fake::local());
+    let cache = DataKeyCache::new(CacheSettings::new(50, Duration::from_secs(100))).unwrap();
+    let fake = Arc::new(Fake::local());
     let cmm = cache.partition("", fake.clone()).unwrap();
     for round in 1..3 {
         for n in 0..40 {
-            let pairs = crate::context(&[("id", &n.to_string())]);
+            let pairs = context(&[("id", &n.to_string())]);
             crate::client(&cmm, crate::SUITE).encrypt(b"x", &pairs).unwrap();
         }
         assert_eq!((cache.stats().entries, fake.calls()), (40, round * 40));
@@ -218,7 +242,7 @@ fn a_cache_that_keeps_nothing_is_refused() {
     // No limit at all can be said too, and nothing overflows.
     let forever = CacheSettings::new(usize::MAX, Duration::MAX).renew_before(Duration::from_secs(1));
     let cmm = CachingCmm::new(Fake::local(), forever.retry_renewal_after(Duration::MAX)).unwrap();
-    crate::client(&cmm, crate::SUITE).encrypt(b"x", &crate::context(&[])).unwrap();
-    crate::client(&cmm, crate::SUITE).encrypt(b"x", &crate::context(&[])).unwrap();
+    crate::client(&cmm, crate::SUITE).encrypt(b"x", &context(&[])).unwrap();
+    crate::client(&cmm, crate::SUITE).encrypt(b"x", &context(&[])).unwrap();
     assert_eq!(cmm.stats().hits, 1);
 }

@@ -30,7 +30,8 @@ struct State {
     local: bool,
     gate: Gate,
     fails: AtomicBool,
-    panics: AtomicBool,
+    /// How many calls will panic.
+    panics: AtomicU64,
     needs_tokio: Mutex<Option<Outside>>,
     tries_headers: AtomicBool,
     calls: AtomicU64,
@@ -45,7 +46,7 @@ impl Fake {
             local,
             gate: Gate::default(),
             fails: AtomicBool::new(false),
-            panics: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
             needs_tokio: Mutex::default(),
             tries_headers: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -98,7 +99,12 @@ impl Fake {
     }
 
     pub fn panics(&self, panics: bool) {
-        self.0.panics.store(panics, Ordering::SeqCst);
+        self.0.panics.store(if panics { u64::MAX } else { 0 }, Ordering::SeqCst);
+    }
+
+    /// The next call that passes its gate panics, and none after it.
+    pub fn panics_once(&self) {
+        self.0.panics.store(1, Ordering::SeqCst);
     }
 
     /// Once its gate is passed, a call goes on inside a tokio runtime alone, as AWS KMS does.
@@ -134,7 +140,8 @@ impl Fake {
             }
             _ => {}
         }
-        assert!(!state.panics.load(Ordering::SeqCst), "told to");
+        let panics = state.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "told to");
         match state.fails.load(Ordering::SeqCst) {
             true => Err(Error::new(ErrorKind::Unavailable, format!("call {call} failed"))),
             false => Ok(()),

@@ -116,6 +116,30 @@ fn what_a_forged_leader_is_told_about_its_header_is_told_to_nobody_else() {
 }
 
 #[test]
+fn whoever_is_behind_forged_messages_waits_for_the_logarithm_of_their_number() {
+    for (forged, most) in [(1, 2), (10, 5), (400, 10)] {
+        let fake = Fake::remote();
+        fake.tries_headers();
+        let cached = Cached::new(fake, |settings| settings);
+        let (client, messages) = (cached.client(), messages(1));
+        let mut readers: Vec<_> = (0..forged).map(|_| reader(&client, &with_wrong_tag(&messages[0]))).collect();
+        let mut good = reader(&client, &messages[0]);
+        let mut turns = 0;
+        loop {
+            cached.fake.turn();
+            readers.retain_mut(|reader| reader.poll().is_none());
+            if let Some(opened) = good.poll() {
+                opened.unwrap();
+                break;
+            }
+            turns += 1;
+            assert!(turns <= most, "{turns} round trips behind {forged} forged messages");
+        }
+        assert!(cached.fake.calls() <= 1 + forged, "{} calls", cached.fake.calls());
+    }
+}
+
+#[test]
 fn a_forged_leader_whom_nobody_polls_again_fails_nobody() {
     for tries_headers in [false, true] {
         let cached = Cached::remote();

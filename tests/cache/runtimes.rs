@@ -143,8 +143,23 @@ fn a_waiter_outside_the_runtime_that_the_kms_needs_fails_alone() {
     for (outside, kind) in [(Outside::Panics, ErrorKind::Internal), (Outside::Fails, ErrorKind::InvalidInput)] {
         let (errors, cached) = outsiders(1, outside);
         assert_eq!(errors[0].kind(), kind, "{}", errors[0]);
-        assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (2, 0));
+        // The shared one, the outsider's own, and the one that those inside share.
+        assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (3, 0));
     }
+}
+
+#[test]
+fn a_waiter_to_whom_the_leaders_runtime_is_gone_asks_in_its_own() {
+    let (cached, client) = shut();
+    let (mut leader, mut waiter, mut other) = (caller(&client), caller(&client), caller(&client));
+    assert!(leader.poll().is_none() && waiter.poll().is_none() && other.poll().is_none());
+    // As the timers and sockets of a runtime that was shut down do.
+    cached.fake.panics_once();
+    cached.fake.open();
+    let key = waiter.poll().expect("its own call is answered").unwrap();
+    assert_eq!(leader.poll().unwrap().unwrap(), key);
+    assert_eq!(other.poll().unwrap().unwrap(), key);
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (2, 0));
 }
 
 #[test]
@@ -152,7 +167,7 @@ fn callers_who_were_disturbed_twice_ask_for_themselves() {
     for outside in [Outside::Panics, Outside::Fails] {
         let (errors, cached) = outsiders(2, outside);
         assert_eq!(errors.len(), 2);
-        assert_eq!(cached.fake.calls(), 2 + 10);
+        assert_eq!(cached.fake.calls(), 2 + 2 + 10);
     }
 }
 

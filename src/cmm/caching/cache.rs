@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::cmm::caching::entry::{Age, Answer, Entry, Use, Uses};
-use crate::cmm::caching::flight::{Call, Flight, Outcome, Waiter};
+use crate::cmm::caching::flight::{Call, Flight, Outcome, Round, Waiter};
 use crate::cmm::caching::id::{CarriedHash, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{CacheStats, Counters, Event};
@@ -29,6 +29,8 @@ pub(super) struct Cache {
     entries: AtomicUsize,
     /// Counts uses and generations.
     tick: AtomicU64,
+    /// How often all entries were forgotten.
+    clearings: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl Cache {
             shards: std::array::from_fn(shard),
             entries: AtomicUsize::new(0),
             tick: AtomicU64::new(0),
+            clearings: AtomicU64::new(0),
         }
     }
 
@@ -128,7 +131,14 @@ impl Cache {
 
     /// Uses an entry, or lets a caller wait on the flight for a question: the one that is under way, or a new one that it
     /// leads.
-    pub(super) fn join(&self, id: &Id, bytes: u64, uses: Option<Uses>, call: impl FnOnce() -> Call) -> Joined<'_> {
+    pub(super) fn join(
+        &self,
+        id: &Id,
+        bytes: u64,
+        uses: Option<Uses>,
+        round: Round,
+        call: impl FnOnce() -> Call,
+    ) -> Joined<'_> {
         let mut shard = self.shard(id.as_ref());
         // Looked up under the lock under which outcomes are kept: no caller falls between a flight and its entry.
         let (found, gone) = shard.take(id.as_ref(), bytes, self.tick(), &self.settings);
@@ -138,12 +148,13 @@ impl Cache {
             Found::Renew(old) => Joined::Renew(old),
             Found::Nothing => {
                 let known = shard.flights.get(id.as_ref().as_bytes());
-                let joined = known.and_then(|flight| Some((flight.clone(), flight.join(bytes, &self.settings)?)));
+                let joined =
+                    known.and_then(|flight| Some((flight.clone(), flight.join(bytes, round, &self.settings)?)));
                 Joined::Waiter(if let Some((flight, number)) = joined {
                     Waiter::following(self, flight, number, bytes)
                 } else {
                     self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-                    let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, call()));
+                    let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, round, call()));
                     displaced = shard.flights.insert(id.clone(), flight.clone());
                     Waiter::leading(self, flight, bytes)
                 })
@@ -227,7 +238,8 @@ impl Cache {
             let is_used_up = |entry: &Entry| entry.is_used_up(&self.settings);
             !is_used_up(there) && (there.generation > entry.generation || is_used_up(&entry))
         };
-        let replaced = match shard.entries.peek(id.as_ref().as_bytes()).is_some_and(is_better) {
+        let was_cleared = entry.clearings() != self.clearings.load(Ordering::Acquire);
+        let replaced = match was_cleared || shard.entries.peek(id.as_ref().as_bytes()).is_some_and(is_better) {
             true => Some(entry),
             false => shard.entries.put(id.clone(), entry),
         };
@@ -247,8 +259,10 @@ impl Cache {
         }
     }
 
-    /// Forgets all entries, and lets nobody else join a flight: its answer may be an entry that is not kept yet.
+    /// Forgets all entries, and keeps nothing that was asked for before: calls that are under way serve their callers alone,
+    /// and nobody else joins them.
     pub(super) fn clear(&self) {
+        self.clearings.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
             let mut shard = lock(shard);
             self.entries.fetch_sub(shard.entries.len(), Ordering::Relaxed);
@@ -310,7 +324,7 @@ impl Cache {
 
     /// The age of what is being asked for at this moment.
     pub(super) fn age(&self) -> Age {
-        Age::new(&*self.settings.clock)
+        Age::new(&*self.settings.clock, self.clearings.load(Ordering::Acquire))
     }
 
     fn shard(&self, id: IdRef<'_>) -> MutexGuard<'_, Shard> {
@@ -429,7 +443,13 @@ mod tests {
                 });
                 Call { future, header_use: HeaderUse::default(), inner_type: "" }
             };
-            match cache.join(&id(&cache, 0, name).to_id(), 0, Some(Uses { messages: 1, bytes: 0 }), call) {
+            match cache.join(
+                &id(&cache, 0, name).to_id(),
+                0,
+                Some(Uses { messages: 1, bytes: 0 }),
+                Round::default(),
+                call,
+            ) {
                 Joined::Waiter(waiter) => waiter,
                 Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
             }
@@ -458,7 +478,13 @@ mod tests {
         let join = |bytes: u64| {
             let call =
                 || Call { future: Box::pin(std::future::pending()), header_use: HeaderUse::default(), inner_type: "" };
-            match cache.join(&id(&cache, 0, "a").to_id(), bytes, Some(Uses { messages: 1, bytes }), call) {
+            match cache.join(
+                &id(&cache, 0, "a").to_id(),
+                bytes,
+                Some(Uses { messages: 1, bytes }),
+                Round::default(),
+                call,
+            ) {
                 Joined::Waiter(waiter) => waiter,
                 Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
             }

@@ -73,12 +73,14 @@ pub(super) struct Age {
     made: Moment,
     /// The greatest age that any clock has told: a clock that is set back makes nothing younger.
     greatest: Duration,
+    /// How often the cache had been cleared.
+    clearings: u64,
 }
 
 impl Age {
-    /// The age of what is being asked for at this moment.
-    pub(super) fn new(clock: &dyn Clock) -> Self {
-        Self { made: Moment::now(clock), greatest: Duration::ZERO }
+    /// The age of what is being asked for at this moment, from a cache that was cleared so often.
+    pub(super) fn new(clock: &dyn Clock, clearings: u64) -> Self {
+        Self { made: Moment::now(clock), greatest: Duration::ZERO, clearings }
     }
 
     fn now(&mut self, clock: &dyn Clock) -> Duration {
@@ -117,6 +119,11 @@ pub(super) enum Use {
 }
 
 impl Entry {
+    /// How often the cache had been cleared when the answer was asked for.
+    pub(super) fn clearings(&self) -> u64 {
+        self.age.clearings
+    }
+
     /// An answer of this tick to what was asked for at the age's beginning, so much of which is used already.
     pub(super) fn new(answer: Answer, tick: u64, age: Age, uses: Option<Uses>, settings: &CacheSettings) -> Self {
         Self {

@@ -6,10 +6,17 @@
 //! disturb it, and a thousand who wait do not poll it a thousand times.
 //!
 //! A KMS may need the runtime that its call was made in, and fail or panic where a waiter of another thread drives it. That
-//! failure is the waiter's own, and the rest look again; if it happens to them once more, they ask for themselves.
+//! failure is nobody's: that waiter asks for itself, and the rest look again; if it happens to them once more, they ask for
+//! themselves.
+//!
+//! A failure that may be about the header of the leader's message is the leader's alone, and the rest look again, in
+//! [rounds](Round) of twice as many calls at once: whoever is behind forged messages, or asks a KMS that is down, waits for
+//! the logarithm of their number.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -19,10 +26,31 @@ use crate::cmm::caching::id::Id;
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kms::KmsError;
 use crate::materials::{HeaderUse, KeyFuture};
 
 /// The number of the caller who leads.
 const LEADER: u64 = 0;
+
+/// How often a caller has waited for a call that failed because of its leader's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Round(u32);
+
+impl Round {
+    /// The last: after it everyone who is left asks for themselves.
+    const LAST: Self = Self(12);
+
+    /// The round after this one, if there is one.
+    pub(super) fn next(self) -> Option<Self> {
+        (self < Self::LAST).then(|| Self(self.0.saturating_add(1)))
+    }
+
+    /// The callers who ask for themselves when a flight of this round has failed, beside the one who leads the next: none
+    /// after the first, then one, three, seven.
+    fn alone(self) -> u64 {
+        1_u64.checked_shl(self.0).unwrap_or(u64::MAX).saturating_sub(1)
+    }
+}
 
 /// A call to the inner manager and all who wait for it.
 #[derive(Debug)]
@@ -47,6 +75,8 @@ struct State {
     next_number: u64,
     /// What the callers will have used of the data key.
     uses: Option<Uses>,
+    /// The highest of a caller's.
+    round: Round,
 }
 
 impl std::fmt::Debug for State {
@@ -77,9 +107,10 @@ pub(super) enum Outcome {
     Answer(Completed),
     /// A failure of all.
     Failure(Error),
-    /// An answer or a failure of the leader alone, until it takes it.
-    OfLeader { outcome: Option<Result<Answer>>, others: Others },
-    /// A failure of the caller who drove the call; the rest look again.
+    /// An answer or a failure of the leader alone, until it takes it. So many others ask for themselves, and the rest look
+    /// again.
+    OfLeader { outcome: Option<Result<Answer>>, alone: u64 },
+    /// A failure by the caller who drove the call; the rest look again.
     Disturbed,
 }
 
@@ -90,13 +121,6 @@ pub(super) struct Completed {
     pub(super) kept: bool,
     /// Whether the leader's own header had a part in it.
     header_used: bool,
-}
-
-/// What those do to whom a leader's outcome is of no use.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Others {
-    LookAgain,
-    AskAlone,
 }
 
 /// What one caller is to do with the outcome.
@@ -114,7 +138,7 @@ impl Outcome {
         match answer {
             // Its data key is for one message.
             Answer::Encryption(materials) if !materials.suite().has_kdf() => {
-                Self::OfLeader { outcome: Some(Ok(Answer::Encryption(materials))), others: Others::AskAlone }
+                Self::OfLeader { outcome: Some(Ok(Answer::Encryption(materials))), alone: u64::MAX }
             }
             answer => Self::Answer(Completed { answer, tick, kept: false, header_used: header_use.is_noted() }),
         }
@@ -122,14 +146,15 @@ impl Outcome {
 
     /// Of a call that failed: whose failure it is.
     fn of_failure(error: Error, driver: &Driver, header_use: &HeaderUse) -> Self {
-        // Another caller may have another runtime, or none; and a program's own errors are not the service's.
-        let of_caller = matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
-        if !driver.leads && of_caller {
+        // Another caller may have another runtime, or none; what a service answered is no matter of that.
+        let may_be_of_driver =
+            matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
+        if !driver.leads && may_be_of_driver && !is_answered(&error) {
             return Self::Disturbed;
         }
         // Nothing was waited for, or it may be about the leader's header.
         if driver.is_first || header_use.is_noted() {
-            return Self::OfLeader { outcome: Some(Err(error)), others: Others::LookAgain };
+            return Self::OfLeader { outcome: Some(Err(error)), alone: driver.round.alone() };
         }
         Self::Failure(error)
     }
@@ -139,11 +164,19 @@ impl Outcome {
 struct Driver {
     leads: bool,
     is_first: bool,
+    /// Of the flight.
+    round: Round,
+}
+
+/// Whether a service has told of the failure, or of a cause of it.
+fn is_answered(error: &Error) -> bool {
+    let told = error.source().is_some_and(|source| source.is::<KmsError>());
+    told || error.causes().iter().any(is_answered)
 }
 
 impl Flight {
     /// A flight that its leader is on.
-    pub(super) fn new(id: Id, age: Age, uses: Option<Uses>, call: Call) -> Self {
+    pub(super) fn new(id: Id, age: Age, uses: Option<Uses>, round: Round, call: Call) -> Self {
         let state = State {
             call: Some(call),
             woken: true,
@@ -153,13 +186,14 @@ impl Flight {
             callers: 1,
             next_number: LEADER + 1,
             uses,
+            round,
         };
         Self { id, age, state: Mutex::new(state) }
     }
 
     /// Lets another caller in, with a message of `bytes`, and returns its number. None if the data key has no room for
     /// the message, or is too old: the caller begins a flight of its own.
-    pub(super) fn join(&self, bytes: u64, settings: &CacheSettings) -> Option<u64> {
+    pub(super) fn join(&self, bytes: u64, round: Round, settings: &CacheSettings) -> Option<u64> {
         let mut state = self.state();
         // Whoever is let in after the outcome finds what is not kept yet.
         if state.outcome.is_some() && self.is_over(settings) {
@@ -169,6 +203,7 @@ impl Flight {
             uses.add(bytes, settings).ok()?;
         }
         state.callers = state.callers.saturating_add(1);
+        state.round = state.round.max(round);
         let number = state.next_number;
         state.next_number = number.saturating_add(1);
         Some(number)
@@ -297,30 +332,23 @@ impl<'a> Waiter<'a> {
 
     fn drive(&self, mut call: Call, is_first: bool) -> Poll<Turn> {
         let waker = Waker::from(self.flight.clone());
-        let future = call.future.as_mut();
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
-        let result = match polled {
-            Ok(Poll::Pending) => {
-                // Whoever was woken meanwhile found no call to drive.
-                self.flight.wake_all(|state| {
-                    state.call = Some(call);
-                    state.woken
-                });
-                return Poll::Pending;
-            }
-            Ok(Poll::Ready(result)) => result,
-            Err(_) => Err(panicked(call.inner_type)),
+        let Poll::Ready(result) = poll_caught(call.future.as_mut(), &mut Context::from_waker(&waker), call.inner_type)
+        else {
+            // Whoever was woken meanwhile found no call to drive.
+            self.flight.wake_all(|state| {
+                state.call = Some(call);
+                state.woken
+            });
+            return Poll::Pending;
         };
         let Call { future, header_use, .. } = call;
-        let driver = Driver { leads: self.leads(), is_first };
-        let (outcome, own) = match result {
-            Ok(answer) => (Outcome::of(answer, self.cache.tick(), &header_use), None),
-            Err(error) => match Outcome::of_failure(error.clone(), &driver, &header_use) {
-                // Where the leader's header had a part in it, it cannot be told whose it is.
-                Outcome::Disturbed if !header_use.is_noted() => (Outcome::Disturbed, Some(Turn::Failure(error))),
-                outcome => (outcome, None),
-            },
+        let driver = Driver { leads: self.leads(), is_first, round: self.flight.state().round };
+        let outcome = match result {
+            Ok(answer) => Outcome::of(answer, self.cache.tick(), &header_use),
+            Err(error) => Outcome::of_failure(error, &driver, &header_use),
         };
+        // A call of its own tells this caller whether it is where the KMS can be asked.
+        let own = matches!(outcome, Outcome::Disturbed).then_some(Turn::AskAlone);
         self.cache.complete(&self.flight, outcome);
         self.flight.wake_all(|_| true);
         // Another's code, which may panic: nobody waits for it any more.
@@ -341,8 +369,12 @@ impl<'a> Waiter<'a> {
                 Some(Err(error)) => Turn::Failure(error),
                 None => Turn::LookAgain,
             },
-            Outcome::OfLeader { others: Others::LookAgain, .. } => Turn::LookAgain,
-            Outcome::OfLeader { others: Others::AskAlone, .. } => Turn::AskAlone,
+            Outcome::OfLeader { alone: 0, .. } => Turn::LookAgain,
+            Outcome::OfLeader { alone, .. } => {
+                // More than there can be callers stay so many.
+                *alone -= u64::from(*alone != u64::MAX);
+                Turn::AskAlone
+            }
             Outcome::Disturbed => Turn::Disturbed,
         }
     }
@@ -354,10 +386,49 @@ impl Drop for Waiter<'_> {
     }
 }
 
+/// Polls a call to a manager, whose panic is an error.
+pub(super) fn poll_caught<T>(
+    call: Pin<&mut (impl Future<Output = Result<T>> + ?Sized)>,
+    context: &mut Context<'_>,
+    inner_type: &str,
+) -> Poll<Result<T>> {
+    catch_unwind(AssertUnwindSafe(|| call.poll(context))).unwrap_or_else(|_| Poll::Ready(Err(panicked(inner_type))))
+}
+
 fn panicked(inner_type: &str) -> Error {
     let detail = format!(
         "a materials manager panicked while it was asked: {inner_type}; if it needs a runtime, as AWS KMS needs tokio's, \
          call from inside it"
     );
     Error::new(ErrorKind::Internal, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_double_and_end() {
+        let mut round = Round::default();
+        let mut alone = vec![round.alone()];
+        while let Some(next) = round.next() {
+            round = next;
+            alone.push(round.alone());
+        }
+        assert_eq!(alone[..5], [0, 1, 3, 7, 15]);
+        assert_eq!(alone.len(), 13);
+    }
+
+    #[test]
+    fn what_a_service_answered_is_everyones_whoever_drove_the_call() {
+        let driver = Driver { leads: false, is_first: false, round: Round::default() };
+        let kms = || KmsError { code: "ValidationException".into(), message: "no".into(), request_id: None };
+        let answered = Error::other(ErrorKind::InvalidInput, "refused", kms());
+        let with_cause = Error::with_causes(ErrorKind::InvalidInput, "not opened", vec![answered.clone()]);
+        for error in [answered, with_cause] {
+            assert!(matches!(Outcome::of_failure(error, &driver, &HeaderUse::default()), Outcome::Failure(_)));
+        }
+        let here = Error::new(ErrorKind::InvalidInput, "there is no runtime here");
+        assert!(matches!(Outcome::of_failure(here, &driver, &HeaderUse::default()), Outcome::Disturbed));
+    }
 }

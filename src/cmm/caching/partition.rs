@@ -50,7 +50,7 @@ pub(super) struct Partition {
     pub(super) number: u64,
     pub(super) inner: Arc<dyn Cmm>,
     pub(super) cache: Arc<Cache>,
-    inner_type: &'static str,
+    pub(super) inner_type: &'static str,
     name: String,
     names: Arc<Mutex<Names>>,
 }
