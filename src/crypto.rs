@@ -30,6 +30,7 @@ mod mac;
 mod passphrase;
 #[cfg(feature = "aws-lc")]
 pub(crate) mod rsa;
+mod stack;
 
 #[cfg(all(test, feature = "aws-lc"))]
 mod differential_tests;

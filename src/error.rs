@@ -16,8 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor
 /// the text depends on a secret. The text is safe to print on a terminal or in a log line: control characters, line
-/// breaks and marks that change the direction of text are escaped when it is shown, whoever wrote it. Cloning is cheap
-/// and keeps the causes.
+/// breaks and marks that change the direction of text are escaped when it is shown, whoever wrote it, and in `Debug` too.
+/// A [`source`](StdError::source) of another crate shows itself as it likes. Cloning is cheap and keeps the causes.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -142,7 +142,7 @@ impl fmt::Debug for Error {
             out.field("causes", &self.0.causes);
         }
         if let Some(source) = &self.0.source {
-            out.field("source", source);
+            out.field("source", &format_args!("{}", Escaped(&format!("{source:?}"))));
         }
         out.finish()
     }
@@ -217,9 +217,26 @@ mod tests {
 
     #[test]
     fn no_text_can_steer_a_terminal() {
+        /// An error of another crate, which shows what it was told as it is.
+        struct Raw(&'static str);
+
+        impl fmt::Debug for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl fmt::Display for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl StdError for Raw {}
+
         // As a keyring, a service or a stream may word it.
         let said = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\u{2066}c";
-        let cause = Error::from(io::Error::other(said));
+        let cause = Error::from(io::Error::other(Raw(said)));
         let error = Error::with_causes(ErrorKind::WrongKey, said, vec![cause]);
         let answer = crate::kms::KmsError::new(said, said).with_request_id(said).to_string();
         let shown = [error.to_string(), format!("{error:?}"), io::Error::from(error).to_string(), answer];

@@ -5,6 +5,7 @@
 mod kms_contract;
 mod ways;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 
@@ -29,6 +30,20 @@ pub use ways::{open_every_way, open_streamed};
 pub use crate::kms::local::probe::{
     open_store, policies_parsed, read_ciphertext, read_policy, read_record, records_read,
 };
+
+std::thread_local! {
+    static HEADER_TAGS: Cell<u64> = const { Cell::new(0) };
+}
+
+pub(crate) fn note_header_tag() {
+    HEADER_TAGS.set(HEADER_TAGS.get().saturating_add(1));
+}
+
+/// How often this thread has held the tag of a header against a data key.
+#[must_use]
+pub fn header_tags_checked() -> u64 {
+    HEADER_TAGS.get()
+}
 
 const PROVIDER: &str = "manila-testing";
 

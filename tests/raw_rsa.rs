@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use manila::testing::{ContextBinding, check_keyring, client_for, open_every_way, ready};
+use manila::testing::{ContextBinding, check_keyring, client_for, header_tags_checked, open_every_way, ready};
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, Error,
     ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, RsaPadding,
@@ -237,6 +237,22 @@ fn no_pkcs1_data_key_that_does_not_open_tells_why() {
         let told: Vec<_> = told.collect();
         assert_eq!((told[0].0, told[0].2), (ErrorKind::WrongKey, 1), "{suite}: {}", told[0].1);
         assert!(told.iter().all(|other| *other == told[0]), "{suite}: {told:#?}");
+    }
+}
+
+/// The header is as long as an attacker likes, so a candidate that was spared the pass over it would show by the time.
+#[test]
+fn every_pkcs1_data_key_takes_the_same_work() {
+    for suite in SUITES {
+        let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
+        for candidate in candidates(suite) {
+            for count in [1, 5] {
+                let message = forged(suite, vec![candidate.clone(); count], false);
+                let before = header_tags_checked();
+                reader.decrypt(&message, ExpectedContext::any()).unwrap_err();
+                assert_eq!(header_tags_checked() - before, count as u64, "{suite}");
+            }
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use manila::testing::derive_key;
+use manila::testing::{client_for, derive_key};
 use manila::{
-    AlgorithmSuite, Client, CommitmentPolicy, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext,
-    EncryptionMaterials, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+    AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
+    ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
 };
 use zeroize::Zeroizing;
 
@@ -32,18 +32,24 @@ fn key() -> Zeroizing<Vec<u8>> {
 
 /// Has the key for the data key of each message.
 #[derive(Debug)]
-struct Known;
+struct Known(AlgorithmSuite);
+
+impl Known {
+    fn data_key(&self) -> DataKey {
+        DataKey::new(&key()[..self.0.data_key_len()])
+    }
+}
 
 impl Keyring for Known {
     fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
         Box::pin(async {
             let wrapped = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![], ciphertext: vec![] };
-            Ok(Wrapped { data_key: Some(DataKey::new(&key())), encrypted_data_keys: vec![wrapped] })
+            Ok(Wrapped { data_key: Some(self.data_key()), encrypted_data_keys: vec![wrapped] })
         })
     }
 
     fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped { data_key: Some(DataKey::new(&key())), causes: Vec::new() }) })
+        Box::pin(async { Ok(Unwrapped { data_key: Some(self.data_key()), causes: Vec::new() }) })
     }
 
     fn is_local(&self) -> bool {
@@ -67,8 +73,8 @@ impl Write for Shared {
 
 const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
 
-fn client(keyring: impl Keyring + 'static) -> Client {
-    Client::builder(keyring).suite(SUITE).commitment_policy(CommitmentPolicy::default()).build().unwrap()
+fn client(suite: AlgorithmSuite, keyring: impl Keyring + 'static) -> Client {
+    client_for(suite, keyring).unwrap()
 }
 
 /// A copy of all memory that can be written to, and the message that was made before it was taken.
@@ -79,7 +85,7 @@ struct Dump {
 
 impl Dump {
     /// Does `work` on a thread that then stands still, and copies the memory.
-    fn after(work: fn() -> Vec<u8>) -> Self {
+    fn after(work: impl FnOnce() -> Vec<u8> + Send + 'static) -> Self {
         let (done, wait) = channel();
         let (go_on, stand_still) = channel::<()>();
         let worker = std::thread::spawn(move || {
@@ -118,7 +124,8 @@ impl Dump {
     /// The key of the message.
     fn message_key(&self) -> Vec<u8> {
         let header = UnverifiedHeader::parse(&self.message).unwrap();
-        derive_key(SUITE, &key(), header.message_id()).unwrap().0
+        let suite = header.suite();
+        derive_key(suite, &key()[..suite.data_key_len()], header.message_id()).unwrap().0
     }
 }
 
@@ -130,21 +137,24 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
         Vec::new()
     });
     let raw_aes = Dump::after(|| {
-        let client = client(RawAesKeyring::new("tests", "k", &key()).unwrap());
+        let client = client(SUITE, RawAesKeyring::new("tests", "k", &key()).unwrap());
         let message = client.encrypt(b"x", &EncryptionContext::empty()).unwrap();
         client.decrypt(&message, ExpectedContext::any()).unwrap();
         message
     });
-    let sealed = Dump::after(|| client(Known).encrypt(&[7; 10_000], &EncryptionContext::empty()).unwrap());
-    let opened = Dump::after(|| {
-        let message = client(Known).encrypt(&[7; 10_000], &EncryptionContext::empty()).unwrap();
-        client(Known).decrypt(&message, ExpectedContext::any()).unwrap();
-        message
+    let messages = AlgorithmSuite::ALL.map(|suite| {
+        Dump::after(move || {
+            let client = client(suite, Known(suite));
+            let message = client.encrypt(&[7; 10_000], &EncryptionContext::empty()).unwrap();
+            client.decrypt(&message, ExpectedContext::any()).unwrap();
+            message
+        })
     });
     // That what is there is found, last, as it stays there.
     let unfinished = Dump::after(|| {
         let sink = Shared::default();
-        let mut writer = client(Known).encryptor(&EncryptionContext::empty()).unwrap().writer(sink.clone());
+        let mut writer =
+            client(SUITE, Known(SUITE)).encryptor(&EncryptionContext::empty()).unwrap().writer(sink.clone());
         writer.try_finish().unwrap();
         std::mem::forget(writer);
         sink.0.lock().unwrap().clone()
@@ -161,8 +171,8 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
     }
     assert_eq!(data_key.occurrences(&key()), [0; 3], "a data key");
     assert_eq!(raw_aes.occurrences(&key()), [0; 3], "the key of a raw AES keyring");
-    for (dump, what) in [(sealed, "sealed"), (opened, "opened")] {
-        assert_eq!(dump.occurrences(&key()), [0; 3], "the data key of a message that was {what}");
-        assert_eq!(dump.occurrences(&dump.message_key()), [0; 3], "the key of a message that was {what}");
+    for (suite, dump) in AlgorithmSuite::ALL.into_iter().zip(messages) {
+        assert_eq!(dump.occurrences(&key()[..suite.data_key_len()]), [0; 3], "the data key of a message of {suite}");
+        assert_eq!(dump.occurrences(&dump.message_key()), [0; 3], "the key of a message of {suite}");
     }
 }

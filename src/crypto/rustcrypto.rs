@@ -11,27 +11,14 @@ use sha2::{Digest, Sha256, Sha384};
 use subtle::ConstantTimeEq;
 
 use super::Refused;
+use super::stack::on_wiped_stack;
 use crate::suite::{Curve, IV_LEN, TAG_LEN};
 
-/// Bytes of stack that are overwritten behind work on keys: twice what it was seen to leave keys in, with and without
-/// optimisation.
-const WIPED: usize = 8 << 10;
-
-/// Runs `work` in a frame of its own, and overwrites the part of the stack that it used.
+/// Twice the bytes of stack that ciphers were seen to leave keys in, with and without optimisation.
 ///
-/// These ciphers are made on the stack and moved from there, and have round keys there while they work; the first two
-/// of a key are the key itself. What they leave would stay until something else happens to use the place.
-fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
-    let done = in_a_frame_of_its_own(work);
-    zeroize::zeroize_stack::<WIPED>();
-    done
-}
-
-/// Neither this nor what overwrites it is inlined, so that both begin at the same place below their caller's frame.
-#[inline(never)]
-fn in_a_frame_of_its_own<T>(work: impl FnOnce() -> T) -> T {
-    work()
-}
+/// They are made on the stack and moved from there, and have round keys there while they work; the first two of a key are
+/// the key itself.
+const WIPED: usize = 8 << 10;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
@@ -45,7 +32,7 @@ pub(super) enum AeadKey {
 
 impl AeadKey {
     pub(super) fn new(key: &[u8]) -> Result<Self, Refused> {
-        on_wiped_stack(|| match key.len() {
+        on_wiped_stack::<WIPED, _>(|| match key.len() {
             16 => KeyInit::new_from_slice(key).map(|key| Self::Aes128(Box::new(key))),
             24 => KeyInit::new_from_slice(key).map(|key| Self::Aes192(Box::new(key))),
             _ => KeyInit::new_from_slice(key).map(|key| Self::Aes256(Box::new(key))),
@@ -62,7 +49,7 @@ impl AeadKey {
     ) -> Result<[u8; TAG_LEN], Refused> {
         let buffer = InOutBuf::new(plaintext, ciphertext).map_err(|_| Refused)?;
         let iv = iv.into();
-        on_wiped_stack(|| match self {
+        on_wiped_stack::<WIPED, _>(|| match self {
             Self::Aes128(key) => key.encrypt_inout_detached(&iv, aad, buffer),
             Self::Aes192(key) => key.encrypt_inout_detached(&iv, aad, buffer),
             Self::Aes256(key) => key.encrypt_inout_detached(&iv, aad, buffer),
@@ -100,7 +87,7 @@ impl AeadKey {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), Refused> {
         let (iv, tag) = (iv.into(), (*tag).into());
-        on_wiped_stack(|| match self {
+        on_wiped_stack::<WIPED, _>(|| match self {
             Self::Aes128(key) => key.decrypt_inout_detached(&iv, aad, buffer, &tag),
             Self::Aes192(key) => key.decrypt_inout_detached(&iv, aad, buffer, &tag),
             Self::Aes256(key) => key.decrypt_inout_detached(&iv, aad, buffer, &tag),

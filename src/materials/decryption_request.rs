@@ -119,6 +119,8 @@ impl DecryptionRequest {
         let authentication = header.authentication();
         // Also where the commitment is wrong, so that every key of the right length costs the same.
         let is_authentic = key.open(authentication.iv, &aad, &[], &authentication.tag, &mut []);
+        #[cfg(feature = "testing")]
+        crate::testing::note_header_tag();
         if !is_committed_to {
             let detail = "the data key is not the one that the message commits to: the message was changed or forged";
             return Err(Error::new(ErrorKind::CommitmentMismatch, detail));
