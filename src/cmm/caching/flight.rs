@@ -170,7 +170,7 @@ struct Driver {
 
 /// Whether a service has told of the failure, or of a cause of it.
 fn is_answered(error: &Error) -> bool {
-    let told = error.source().is_some_and(|source| source.is::<KmsError>());
+    let told = error.source().and_then(|source| source.downcast_ref::<KmsError>()).is_some();
     told || error.causes().iter().any(is_answered)
 }
 
