@@ -60,7 +60,8 @@ pub use stats::CacheStats;
 /// The answer for a message to be decrypted is kept only once it has opened the header of one, and the callers who shared a
 /// call try its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no
 /// other reader. Where a manager tries data keys on the header itself, as with PKCS #1 v1.5, its failures cannot be shared:
-/// those who waited ask again in rounds of one, one, two, four, eight calls at once. An id takes about a KiB at most, however many data keys a header has.
+/// those who waited ask again in rounds of one, one, two, four, eight calls at once. An id takes about a KiB at most,
+/// however many data keys a header has.
 ///
 /// A plaintext of unknown length passes the cache by: give streams a bound
 /// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which is what counts against the limit of bytes. Suites

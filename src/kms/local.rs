@@ -72,8 +72,8 @@ pub use root_key::RootKey;
 /// were written, when the last write was and how often the root key was changed; no secret, policy, tag or description,
 /// not which key an alias names, and no principal. A record that was changed, moved, removed or set
 /// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
-/// unless the file is set back while it is open, or its [`AuditLog`] proves a later state; and who holds both file and root key holds every key. Opening a file
-/// needs leave to write it.
+/// unless the file is set back while it is open, or its [`AuditLog`] proves a later state; and holders of both file and
+/// root key hold every key. Opening a file needs permission to write it, but for [`open_read_only`](Self::open_read_only).
 ///
 /// # Regions and principals
 ///
