@@ -441,7 +441,9 @@ fn good_readers_open_and_keep_whatever_forged_ones_do() {
             }
             done.store(true, Ordering::SeqCst);
             sleeper.join().unwrap();
-            assert!(scene.inner.calls() <= 3, "one for all good ones, and at most one for each forged one");
+            // One for all good ones, and at most one for each forged one; where headers are tried, two may ask at once after
+            // the second that failed.
+            assert!(scene.inner.calls() <= 3 + u64::from(tries_headers));
             // Whoever is told about its own header may ask beside the others.
             assert!(tries_headers || scene.inner.most_at_once.load(Ordering::SeqCst) == 1);
             assert_eq!((scene.cache().len(), block_on(scene.read(true)), scene.cmm.stats().hits > 0), (1, true, true));
@@ -470,8 +472,10 @@ fn a_failure_that_may_be_its_drivers_own_leaves_nobody_waiting() {
         let fails_with = ErrorKind::InvalidInput;
         let scene = Scene::new(Model { fails: 0..1, fails_with, ..Model::new(false) }, 10, |settings| settings);
         let answers = scene.run(&[&["a"], &["a"], &["a"]]);
-        assert!(answers.iter().flatten().any(Result::is_err));
-        assert!((1..=2).contains(&scene.inner.calls()));
+        // The failure is everyone's, or whoever drove the call asks for itself and the rest ask once more.
+        let calls = scene.inner.calls();
+        assert!((1..=3).contains(&calls));
+        assert!(calls > 1 || answers.iter().flatten().all(Result::is_err));
         scene.check();
     });
 }
