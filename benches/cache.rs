@@ -27,7 +27,7 @@ use manila::testing::FixedKeyKeyring;
 use manila::{
     AlgorithmSuite, CacheSettings, CachingCmm, Client, Cmm, CreateKey, DecryptionRequest, DefaultCmm,
     EncryptionContext, EncryptionMaterials, ExpectedContext, GeneratedDataKey, KeyFuture, Keyring, Kms, KmsCiphertext,
-    KmsKeyring, KmsPlaintext, KmsRequest, LocalKms, Unwrapped, Wrapped,
+    KmsKeyring, KmsPlaintext, KmsRequest, LocalKms, UnwrapOutcome, WrappedKeys,
 };
 
 use rounds::{Variant, median, take_turns, time};
@@ -121,7 +121,7 @@ fn client(cmm: impl Cmm + 'static, cached: bool) -> Client {
 struct AtHand(FixedKeyKeyring);
 
 impl Keyring for AtHand {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             let mut wrapped = self.0.on_encrypt(materials).await?;
             for key in &mut wrapped.encrypted_data_keys {
@@ -132,7 +132,7 @@ impl Keyring for AtHand {
         })
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
         self.0.on_decrypt(request)
     }
 

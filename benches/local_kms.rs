@@ -1,5 +1,6 @@
 //! The embedded KMS in a file: how long opening takes, and a data key, with few keys and with many; and in memory, what
-//! others' aliases, others' grants and long policies add to a call.
+//! others' aliases, others' grants and long policies add to a call; and in a file again, what calls wait for during
+//! maintenance.
 //!
 //! Besides criterion's means the first part prints the median and the 99th percentile of single calls: the audit log is
 //! on and not synced, no rotation is due, one process has the store open.
@@ -160,5 +161,38 @@ fn policies(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, local_kms, deletions, grants, policies);
+/// What calls wait for while a long audit log is verified and a purge is under way.
+fn maintenance(_: &mut Criterion) {
+    const LOG_LEN: u64 = 500 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("audit.jsonl");
+    let keys = filled(folder.path(), 10);
+    let kms = open(folder.path());
+    // Long lines, so that the log is long soon.
+    let context = EncryptionContext::new([("tenant", "x".repeat(8_000))]).unwrap();
+    let encrypt = || ready(kms.encrypt(KmsRequest::new(&keys[0], &context), b"x")).unwrap();
+    while log.metadata().unwrap().len() < LOG_LEN {
+        encrypt();
+    }
+    let times = std::thread::scope(|scope| {
+        let verification = scope.spawn(|| assert!(kms.verify_audit_log(&log).unwrap().is_intact()));
+        let purge = scope.spawn(|| kms.purge().unwrap());
+        let mut times = Vec::new();
+        while !verification.is_finished() || !purge.is_finished() {
+            let start = Instant::now();
+            black_box(encrypt());
+            times.push(start.elapsed());
+        }
+        times
+    });
+    assert!(times.len() > 10, "the verification was over too soon to measure anything");
+    let worst = times.iter().copied().max().unwrap_or_default();
+    let (calls, (median, p99)) = (times.len(), percentiles(times));
+    println!(
+        "Encrypt during a verification of 500 MiB and a purge, {calls} calls: \
+         median {median:?}, 99th percentile {p99:?}, longest {worst:?}"
+    );
+}
+
+criterion_group!(benches, local_kms, deletions, grants, policies, maintenance);
 criterion_main!(benches);

@@ -10,7 +10,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use manila::testing::client_for;
 use manila::{
     AlgorithmSuite, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, ErrorKind,
-    ExpectedContext, KeyFuture, Keyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey, Unwrapped, Wrapped,
+    ExpectedContext, KeyFuture, Keyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey, UnwrapOutcome,
+    WrappedKeys,
 };
 
 /// A suite of version 1 that derives its key.
@@ -24,7 +25,7 @@ struct Hostile {
 }
 
 impl Keyring for Hostile {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             let mut wrapped = self.inner.on_encrypt(materials).await?;
             let own = wrapped.encrypted_data_keys.remove(0);
@@ -35,8 +36,8 @@ impl Keyring for Hostile {
         })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped::default()) })
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(UnwrapOutcome::default()) })
     }
 
     fn is_local(&self) -> bool {
@@ -64,7 +65,7 @@ fn raw_rsa(criterion: &mut Criterion) {
         group.bench_function(format!("{count} data keys, message of {} bytes", message.len()), |bench| {
             bench.iter(|| {
                 let error = reader.decrypt(&message, ExpectedContext::any()).expect_err("no data key opens");
-                assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, count));
+                assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, count));
             });
         });
     }

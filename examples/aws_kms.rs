@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
-use manila::{Client, EncryptionContext, KeyArn, KmsKeyring, UnverifiedHeader};
+use manila::{AwsKms, Client, EncryptionContext, KeyArn, KmsKeyring, UnverifiedHeader};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(endpoint) = arguments.next() {
         config = config.endpoint_url(endpoint);
     }
-    let kms = aws_sdk_kms::Client::new(&config.load().await);
+    let kms = AwsKms::new(aws_sdk_kms::Client::new(&config.load().await));
 
     // The context is bound to the message, seen by KMS, and written to CloudTrail.
     let context = EncryptionContext::new([("tenant", "acme"), ("purpose", "example")])?;

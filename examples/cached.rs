@@ -9,7 +9,7 @@ use manila::{
 };
 
 fn main() -> manila::Result<()> {
-    // For AWS KMS, with the feature `aws-kms`: `let kms = aws_sdk_kms::Client::new(&config);`, the ARN of its key, and
+    // For AWS KMS, with the feature `aws-kms`: `let kms = AwsKms::new(aws_sdk_kms::Client::new(&config));`, the ARN of its key, and
     // the `_async` twins of the calls below in a tokio runtime.
     let kms = LocalKms::in_memory()?;
     let key = kms.create_key(CreateKey::default())?;

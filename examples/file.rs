@@ -538,23 +538,23 @@ mod inspect {
     use super::{Path, Result, Write, io, open_input};
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use manila::{Content, Survey, UnverifiedHeader};
+    use manila::{BodySummary, ContentType, UnverifiedHeader};
     use serde_json::{Value, json};
     use std::fmt::Write as _;
 
     pub fn inspect(input: &Path, as_json: bool) -> Result<()> {
         let (mut source, _) = open_input(input)?;
         let header = UnverifiedHeader::read(&mut source)?;
-        let surveyed = header.survey(source);
-        let survey = surveyed.as_ref().ok();
-        let text = if as_json { ascii(&to_json(&header, survey)) } else { to_text(&header, survey) };
+        let summarized = header.summarize_body(source);
+        let summary = summarized.as_ref().ok();
+        let text = if as_json { ascii(&to_json(&header, summary)) } else { to_text(&header, summary) };
         writeln!(io::stdout(), "{}", text.trim_end())?;
         // A message that is cut or goes on still shows its header.
-        surveyed?;
+        summarized?;
         Ok(())
     }
 
-    fn to_text(header: &UnverifiedHeader, survey: Option<&Survey>) -> String {
+    fn to_text(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> String {
         let mut rows = vec![
             ("version", header.version().to_string()),
             ("suite", format!("{} {}", header.suite(), header.suite().name())),
@@ -565,15 +565,15 @@ mod inspect {
             let (name, provider) = (key.key_name(), &key.provider_id);
             ("data key", format!("{name:?} of {provider:?}, {} bytes", key.ciphertext.len()))
         }));
-        rows.push(match header.content() {
-            Content::Framed(length) => ("frame length", format!("{length} bytes")),
-            Content::Unframed => ("frame length", "none: the body is not framed".to_owned()),
+        rows.push(match header.content_type() {
+            ContentType::Framed(length) => ("frame length", format!("{length} bytes")),
+            ContentType::NonFramed => ("frame length", "none: the body is not framed".to_owned()),
         });
         rows.push(("header", format!("{} bytes", header.len())));
-        if let Some(survey) = survey {
-            rows.push(("body", format!("{} bytes in {} frames", survey.body_len, survey.frames)));
-            rows.push(("footer", format!("{} bytes", survey.footer_len)));
-            rows.push(("plaintext", format!("{} bytes", survey.plaintext_len)));
+        if let Some(summary) = summary {
+            rows.push(("body", format!("{} bytes in {} frames", summary.body_len, summary.frames)));
+            rows.push(("footer", format!("{} bytes", summary.footer_len)));
+            rows.push(("plaintext", format!("{} bytes", summary.plaintext_len)));
         }
         rows.push(("verified", "nothing: anyone can write a header".to_owned()));
         rows.iter().fold(String::new(), |mut text, (name, value)| {
@@ -582,7 +582,7 @@ mod inspect {
         })
     }
 
-    fn to_json(header: &UnverifiedHeader, survey: Option<&Survey>) -> Value {
+    fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
         let context: serde_json::Map<_, _> =
             header.encryption_context().iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
         let data_keys = header.encrypted_data_keys().iter().map(|key| {
@@ -593,9 +593,9 @@ mod inspect {
                 "ciphertext": STANDARD.encode(&key.ciphertext),
             })
         });
-        let frame_length = match header.content() {
-            Content::Framed(length) => json!(length),
-            Content::Unframed => Value::Null,
+        let frame_length = match header.content_type() {
+            ContentType::Framed(length) => json!(length),
+            ContentType::NonFramed => Value::Null,
         };
         json!({
             "verified": false,
@@ -606,11 +606,11 @@ mod inspect {
             "encryption_context": context,
             "encrypted_data_keys": data_keys.collect::<Vec<_>>(),
             "frame_length": frame_length,
-            "frames": survey.map(|survey| survey.frames),
+            "frames": summary.map(|summary| summary.frames),
             "header_bytes": header.len(),
-            "body_bytes": survey.map(|survey| survey.body_len),
-            "footer_bytes": survey.map(|survey| survey.footer_len),
-            "plaintext_bytes": survey.map(|survey| survey.plaintext_len),
+            "body_bytes": summary.map(|summary| summary.body_len),
+            "footer_bytes": summary.map(|summary| summary.footer_len),
+            "plaintext_bytes": summary.map(|summary| summary.plaintext_len),
         })
     }
 

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use crate::buffer::Refilled;
 use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
 use crate::decrypt::{Decryptor, Unopened};
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
 #[cfg(feature = "tokio")]
 use crate::message::header::HeaderLimits;

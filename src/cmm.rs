@@ -11,9 +11,10 @@ use std::sync::Arc;
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::Keyring;
-use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
 use crate::message::header::EncryptedDataKey;
 use crate::policy::CommitmentPolicy;
+use crate::poll::KeyFuture;
 use crate::suite::AlgorithmSuite;
 
 /// Assembles what a message is encrypted or decrypted with.
@@ -150,12 +151,12 @@ fn not_opened(keys: &[EncryptedDataKey], causes: Vec<Error>) -> Error {
     if causes.is_empty() {
         let detail =
             format!("none of the message's encrypted data keys is for the keys at hand; it has {}", list(keys));
-        return Error::new(ErrorKind::WrongKey, detail);
+        return Error::new(ErrorKind::NoUsableDataKey, detail);
     }
     let kind = WEIGHTS
         .into_iter()
         .find(|kind| causes.iter().any(|cause| cause.kind() == *kind))
-        .unwrap_or(ErrorKind::WrongKey);
+        .unwrap_or(ErrorKind::NoUsableDataKey);
     Error::with_causes(kind, "none of the message's encrypted data keys could be opened", causes)
 }
 
@@ -181,12 +182,12 @@ mod tests {
             not_opened(&[], causes).kind()
         };
         for kind in WEIGHTS {
-            assert_eq!(of(&[ErrorKind::WrongKey, kind, ErrorKind::WrongKey]), kind);
+            assert_eq!(of(&[ErrorKind::NoUsableDataKey, kind, ErrorKind::NoUsableDataKey]), kind);
         }
         assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::Unavailable, ErrorKind::Internal]), ErrorKind::Unavailable);
         assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::RootKeyChanged]), ErrorKind::RootKeyChanged);
         assert_eq!(of(&[ErrorKind::KeyRefused, ErrorKind::AuditFailed]), ErrorKind::AuditFailed);
-        assert_eq!(of(&[ErrorKind::Malformed]), ErrorKind::WrongKey);
-        assert_eq!(of(&[]), ErrorKind::WrongKey);
+        assert_eq!(of(&[ErrorKind::Malformed]), ErrorKind::NoUsableDataKey);
+        assert_eq!(of(&[]), ErrorKind::NoUsableDataKey);
     }
 }

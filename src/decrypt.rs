@@ -7,16 +7,16 @@ pub(crate) mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::context::{EncryptionContext, ExpectedContext, PUBLIC_KEY};
-use crate::crypto::{Refused, Verifier};
+use crate::context::{EncryptionContext, PUBLIC_KEY};
+use crate::crypto::{Refused, TAG_LEN, Verifier};
 use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::expected_context::ExpectedContext;
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameKind, NextFrame};
-use crate::message::header::{Content, Header, HeaderFields, UnverifiedHeader};
-use crate::message::survey::{trailing_bytes, truncated};
+use crate::message::header::{ContentType, Header, HeaderFields, UnverifiedHeader};
+use crate::message::{trailing_bytes, truncated};
 use crate::settings::Settings;
-use crate::suite::TAG_LEN;
 
 use frames::FrameOpener;
 
@@ -34,7 +34,8 @@ impl Unopened {
     pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, settings: &Settings) -> Result<Self> {
         settings.header_limits.check_data_keys(header.encrypted_data_keys().len())?;
         settings.header_limits.check_length(header.len())?;
-        let shape = BodyShape::within(header.content(), settings.max_frame_length, settings.max_unframed_length)?;
+        let shape =
+            BodyShape::within(header.content_type(), settings.max_frame_length, settings.max_non_framed_length)?;
         settings.commitment_policy.check_decrypt(header.suite())?;
         if settings.unsigned_only && header.suite().is_signed() {
             let detail =
@@ -49,11 +50,11 @@ impl Unopened {
         Ok(Self { verifier, request, shape, threads: settings.threads })
     }
 
-    /// Refuses an unframed body over the limit, where the body is at hand before the key is.
+    /// Refuses a non-framed body over the limit, where the body is at hand before the key is.
     pub(crate) fn check_body(&self, body: &[u8]) -> Result<()> {
         match self.shape.content {
-            Content::Unframed => self.shape.read_head(1, body).map(|_| ()),
-            Content::Framed(_) => Ok(()),
+            ContentType::NonFramed => self.shape.read_head(1, body).map(|_| ()),
+            ContentType::Framed(_) => Ok(()),
         }
     }
 
@@ -69,7 +70,7 @@ impl Unopened {
     pub(crate) fn explain(given: &EncryptionContext, error: Error) -> Error {
         let was_tried = match error.kind() {
             ErrorKind::AuthenticationFailed => true,
-            ErrorKind::WrongKey | ErrorKind::KeyRefused => !error.causes().is_empty(),
+            ErrorKind::NoUsableDataKey | ErrorKind::KeyRefused => !error.causes().is_empty(),
             _ => false,
         };
         if given.is_empty() || !was_tried {

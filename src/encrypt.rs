@@ -7,14 +7,15 @@ mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::crypto::{self, AeadKey, Signer};
+use crate::crypto::{self, AeadKey, IV_LEN, Signer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::{EncryptionMaterials, MessageKey};
+use crate::materials::EncryptionMaterials;
 use crate::message::footer;
 use crate::message::frame_map::FrameMap;
-use crate::message::header::{Content, HeaderAuthentication, HeaderFields, MessageId, header_does_not_fit};
+use crate::message::header::{ContentType, HeaderAuthentication, HeaderFields, MessageId, header_does_not_fit};
+use crate::message_key::MessageKey;
 use crate::settings::Settings;
-use crate::suite::{AlgorithmSuite, IV_LEN};
+use crate::suite::AlgorithmSuite;
 
 use frames::{FrameSealer, no_room, too_many_frames};
 
@@ -59,8 +60,8 @@ impl Encryptor {
         let mut message_id = MessageId::zeros(suite.message_id_len());
         crypto::random(&mut message_id)?;
         let mut derived = MessageKey::default();
-        data_key.derive(suite, &message_id, &mut derived)?;
-        let key = AeadKey::new(derived.key())?;
+        derived.derive(data_key, suite, &message_id)?;
+        let key = AeadKey::new(derived.bytes())?;
         let parts = materials.into_parts();
         let fields = HeaderFields {
             suite,
@@ -68,7 +69,7 @@ impl Encryptor {
             context_bytes: parts.stored_context.to_bytes()?,
             encryption_context: parts.stored_context,
             encrypted_data_keys: parts.encrypted_data_keys,
-            content: Content::Framed(settings.frame_length),
+            content: ContentType::Framed(settings.frame_length),
             commitment: derived.commitment,
         };
         let header = seal_header(&fields, &key, &parts.authenticated_context.to_bytes()?)?;

@@ -1,5 +1,7 @@
 //! The one error type: a kind to match on, a text that says what to do, and the causes beneath.
 
+mod kms_error;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 
 use crate::text::Escaped;
 pub(crate) use crate::text::quoted;
+pub use kms_error::KmsError;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,7 +50,7 @@ pub enum ErrorKind {
     /// the reader expects and its header lacks.
     ContextMismatch,
     /// None of the message's encrypted data keys could be opened with the keys at hand.
-    WrongKey,
+    NoUsableDataKey,
     /// A KMS refused the key or the request: not found, disabled, access denied, not its ciphertext.
     KeyRefused,
     /// A KMS could not be reached or asks to try again later.
@@ -116,10 +119,30 @@ impl Error {
         self.0.kind
     }
 
+    /// Returns the answer of the KMS that is beneath this error, with AWS's name for it: the first among the sources and
+    /// causes. None if no KMS has answered, as when it could not be reached.
+    #[must_use]
+    pub fn kms_error(&self) -> Option<&KmsError> {
+        let of_source = self.0.source.as_deref().and_then(|source| kms_error_beneath(source));
+        of_source.or_else(|| self.0.causes.iter().find_map(Self::kms_error))
+    }
+
     /// One cause for each encrypted data key that was tried and did not open; empty for other failures.
     #[must_use]
     pub fn causes(&self) -> &[Error] {
         &self.0.causes
+    }
+}
+
+fn kms_error_beneath<'a>(mut source: &'a (dyn StdError + 'static)) -> Option<&'a KmsError> {
+    loop {
+        if let Some(error) = source.downcast_ref::<Error>() {
+            return error.kms_error();
+        }
+        match source.downcast_ref() {
+            Some(answer) => return Some(answer),
+            None => source = source.source()?,
+        }
     }
 }
 
@@ -237,8 +260,8 @@ mod tests {
         // As a keyring, a service or a stream may word it.
         let said = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\u{2066}c";
         let cause = Error::from(io::Error::other(Raw(said)));
-        let error = Error::with_causes(ErrorKind::WrongKey, said, vec![cause]);
-        let answer = crate::kms::KmsError::new(said, said).with_request_id(said).to_string();
+        let error = Error::with_causes(ErrorKind::NoUsableDataKey, said, vec![cause]);
+        let answer = KmsError::new(said, said).with_request_id(said).to_string();
         let shown = [error.to_string(), format!("{error:?}"), io::Error::from(error).to_string(), answer];
         for text in shown {
             assert!(text.contains("a\\u{1b}[2J") && !text.contains(crate::text::steers), "{text:?}");

@@ -10,7 +10,8 @@ pub(crate) mod raw_rsa;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
+use crate::poll::KeyFuture;
 
 /// Makes, wraps and unwraps data keys. The one joint that is open to others.
 ///
@@ -24,7 +25,7 @@ use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrap
 /// of the data keys at all. Hold the result against `manila::testing::check_keyring` (feature `testing`).
 ///
 /// ```
-/// use manila::{DecryptionRequest, EncryptionMaterials, KeyFuture, Keyring, Unwrapped, Wrapped};
+/// use manila::{DecryptionRequest, EncryptionMaterials, KeyFuture, Keyring, UnwrapOutcome, WrappedKeys};
 ///
 /// /// Counts how often an inner keyring is asked.
 /// #[derive(Debug)]
@@ -34,14 +35,14 @@ use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrap
 /// }
 ///
 /// impl<K: Keyring> Keyring for Counting<K> {
-///     fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+///     fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
 ///         Box::pin(async move {
 ///             self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
 ///             self.inner.on_encrypt(materials).await
 ///         })
 ///     }
 ///
-///     fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+///     fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
 ///         self.inner.on_decrypt(request)
 ///     }
 ///
@@ -54,10 +55,10 @@ use crate::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrap
 /// Source: the ESDK specification, `framework/keyring-interface.md`.
 pub trait Keyring: Send + Sync + Debug {
     /// Given materials without a data key, makes one and wraps it; given materials with one, wraps that.
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped>;
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys>;
 
     /// Opens the first of the message's data keys that it can.
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped>;
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome>;
 
     /// A promise that the futures never return `Pending`, so that plain calls can use this keyring. False unless
     /// said otherwise.
@@ -70,11 +71,11 @@ macro_rules! forward_keyring {
     ($($pointer:ty),*) => {$(
         #[deny(clippy::missing_trait_methods)]
         impl<K: Keyring + ?Sized> Keyring for $pointer {
-            fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+            fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
                 (**self).on_encrypt(materials)
             }
 
-            fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+            fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
                 (**self).on_decrypt(request)
             }
 

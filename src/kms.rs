@@ -1,23 +1,20 @@
 //! Key management services: who guards the keys that data keys are wrapped under.
 
 #[cfg(feature = "aws-kms")]
-mod aws;
+pub(crate) mod aws;
 #[cfg(feature = "local-kms")]
 pub(crate) mod local;
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::materials::{DataKey, KeyFuture};
-use crate::text::Escaped;
+use crate::error::Result;
+use crate::poll::KeyFuture;
+use crate::secret::SecretBytes;
 
-/// The provider id of data keys wrapped by any [`Kms`], embedded or AWS's.
-pub(crate) const PROVIDER_ID: &str = "aws-kms";
-
-/// What multi-Region keys' ids begin with.
-pub(crate) const MULTI_REGION_PREFIX: &str = "mrk-";
+/// The provider id of data keys that AWS KMS wraps, and [`Kms::provider_id`] by default.
+pub(crate) const AWS_PROVIDER_ID: &str = "aws-kms";
 
 /// The three calls of AWS KMS that envelope encryption needs, with AWS's meaning.
 ///
@@ -56,6 +53,27 @@ pub trait Kms: Send + Sync + Debug {
     fn region(&self) -> Option<&str> {
         None
     }
+
+    /// The provider id that data keys of this KMS bear in a message's header. `aws-kms` by default, by which every
+    /// Encryption SDK asks AWS KMS for them: a KMS that is not to be mistaken for AWS's has another.
+    fn provider_id(&self) -> &str {
+        AWS_PROVIDER_ID
+    }
+}
+
+/// Generates a data key for a KMS that has no such operation: random bytes of this machine, encrypted by the KMS. For
+/// authors of [`Kms::generate_data_key`].
+///
+/// # Errors
+/// As [`Kms::encrypt`]; [`ErrorKind::Internal`] if there is no randomness.
+pub async fn generate_by_encrypting<K: Kms + ?Sized>(
+    kms: &K,
+    request: KmsRequest<'_>,
+    length: usize,
+) -> Result<GeneratedDataKey> {
+    let plaintext = SecretBytes::generate(length)?;
+    let KmsCiphertext { ciphertext, key_arn } = kms.encrypt(request, plaintext.expose_secret()).await?;
+    Ok(GeneratedDataKey { plaintext, ciphertext, key_arn })
 }
 
 macro_rules! forward_kms {
@@ -85,6 +103,10 @@ macro_rules! forward_kms {
             fn region(&self) -> Option<&str> {
                 (**self).region()
             }
+
+            fn provider_id(&self) -> &str {
+                (**self).provider_id()
+            }
         }
     )*};
 }
@@ -104,20 +126,6 @@ pub struct KmsRequest<'a> {
     pub grant_tokens: &'a [String],
 }
 
-impl KmsError {
-    /// An answer of a KMS: AWS's name for the error, and what the KMS said.
-    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), request_id: None }
-    }
-
-    /// The answer with the id that the service gave the request, for its support to look up.
-    #[must_use]
-    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(id.into());
-        self
-    }
-}
-
 impl<'a> KmsRequest<'a> {
     /// A request for a key, bound to a context.
     #[must_use]
@@ -130,7 +138,7 @@ impl<'a> KmsRequest<'a> {
 #[derive(Debug)]
 pub struct GeneratedDataKey {
     /// The data key.
-    pub plaintext: DataKey,
+    pub plaintext: SecretBytes,
     /// The data key, encrypted.
     pub ciphertext: Vec<u8>,
     /// ARN of the key it is encrypted under.
@@ -150,135 +158,7 @@ pub struct KmsCiphertext {
 #[derive(Debug)]
 pub struct KmsPlaintext {
     /// What was encrypted.
-    pub plaintext: DataKey,
+    pub plaintext: SecretBytes,
     /// ARN of the key that opened it.
     pub key_arn: String,
-}
-
-/// Why a KMS refused, in AWS's words: the source of an [`Error`] that a KMS made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KmsError {
-    /// AWS's name for it, such as `NotFoundException`.
-    pub code: String,
-    /// What the KMS said.
-    pub message: String,
-    /// The id that the service gave the request, if it gave one.
-    pub request_id: Option<String>,
-}
-
-impl std::error::Error for KmsError {}
-
-impl fmt::Display for KmsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", Escaped(&self.code), Escaped(&self.message))?;
-        self.request_id.as_ref().map_or(Ok(()), |id| write!(f, " (request {})", Escaped(id)))
-    }
-}
-
-/// A key's Amazon Resource Name: `arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...`.
-///
-/// Source: the ESDK specification, `framework/aws-kms/aws-kms-key-arn.md`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyArn<'a> {
-    /// The partition, such as `aws`.
-    pub partition: &'a str,
-    /// The region, such as `eu-west-1`.
-    pub region: &'a str,
-    /// The account that owns the key.
-    pub account: &'a str,
-    /// The id of the key.
-    pub key_id: &'a str,
-}
-
-impl<'a> KeyArn<'a> {
-    /// The parts of the ARN of a key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is no ARN of a key; that of an alias is none.
-    pub fn parse(arn: &'a str) -> Result<Self> {
-        match Self::split(arn) {
-            Some((parts, "key")) => Ok(parts),
-            _ => Err(not_an_arn(arn)),
-        }
-    }
-
-    /// The parts of the ARN of a key or an alias, and which of the two it is: `key` or `alias`.
-    pub(crate) fn parse_any(arn: &'a str) -> Result<(Self, &'a str)> {
-        Self::split(arn).ok_or_else(|| not_an_arn(arn))
-    }
-
-    /// Whether the key is a multi-Region key.
-    #[must_use]
-    pub fn is_multi_region(&self) -> bool {
-        // An alias may begin so too and is none.
-        self.key_id.starts_with(MULTI_REGION_PREFIX)
-    }
-
-    fn split(arn: &'a str) -> Option<(Self, &'a str)> {
-        let parts: Vec<_> = arn.splitn(6, ':').collect();
-        let ["arn", partition, "kms", region, account, resource] = *parts.as_slice() else {
-            return None;
-        };
-        let (kind @ ("key" | "alias"), key_id) = resource.split_once('/')? else {
-            return None;
-        };
-        let parts = Self { partition, region, account, key_id };
-        let whole = [partition, region, account, key_id].iter().all(|part| !part.is_empty());
-        whole.then_some((parts, kind))
-    }
-}
-
-impl fmt::Display for KeyArn<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, region, account, key_id } = self;
-        write!(f, "arn:{partition}:kms:{region}:{account}:key/{key_id}")
-    }
-}
-
-/// Whether `text` can be a partition, a region or an account. ARNs come from messages that nobody has verified yet,
-/// and a KMS may make the name of a host from a region.
-pub(crate) fn is_arn_part(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.bytes().all(plain)
-}
-
-/// Whether `text` can be the id of a key that a message names: AWS's ids are of letters, digits and `-`, and a KMS that
-/// is asked over HTTP may make a path of it, or a line of a header.
-pub(crate) fn is_key_id(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !text.is_empty() && text.bytes().all(plain)
-}
-
-fn not_an_arn(text: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{} is no ARN of a KMS key", quoted(text)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_arn_has_six_parts_and_none_is_empty() {
-        let arn = KeyArn::parse("arn:aws:kms:eu-west-1:111122223333:key/mrk-1/2").unwrap();
-        assert_eq!(
-            (arn.partition, arn.region, arn.account, arn.key_id),
-            ("aws", "eu-west-1", "111122223333", "mrk-1/2")
-        );
-        let wrong = [
-            "",
-            "arn:aws:kms:eu-west-1:111122223333:alias/a",
-            "arn:aws:kms:eu-west-1:111122223333:key/",
-            "arn:aws:kms:eu-west-1:111122223333:key",
-            "arn::kms:eu-west-1:111122223333:key/1",
-            "arn:aws:kms::111122223333:key/1",
-            "arn:aws:kms:eu-west-1::key/1",
-            "arn:aws:s3:eu-west-1:111122223333:key/1",
-            "ARN:aws:kms:eu-west-1:111122223333:key/1",
-        ];
-        for text in wrong {
-            assert!(KeyArn::parse(text).is_err(), "{text}");
-        }
-        assert!(KeyArn::parse_any("arn:aws:kms:eu-west-1:111122223333:alias/a").is_ok());
-    }
 }

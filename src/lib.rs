@@ -76,18 +76,23 @@ mod client;
 #[cfg(any(feature = "cache", feature = "local-kms"))]
 mod clock;
 mod cmm;
+mod codec;
 mod context;
 mod crypto;
 mod decrypt;
 mod encrypt;
 mod error;
+mod expected_context;
+mod key_arn;
 mod keyring;
 mod kms;
 mod materials;
 mod message;
+mod message_key;
 mod policy;
 mod poll;
 mod reencrypt;
+mod secret;
 mod settings;
 mod stream;
 mod suite;
@@ -104,12 +109,14 @@ pub use clock::{Clock, SystemClock};
 pub use cmm::caching::{CacheSettings, CacheStats, CachingCmm, DataKeyCache};
 pub use cmm::required_context::RequiredContextCmm;
 pub use cmm::{Cmm, DefaultCmm, EncryptionRequest};
-pub use context::{EncryptionContext, ExpectedContext, Iter as EncryptionContextIter};
+pub use context::{EncryptionContext, Iter as EncryptionContextIter};
 #[cfg(feature = "aws-lc")]
 pub use crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
 pub use decrypt::Decryptor;
 pub use encrypt::Encryptor;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, KmsError, Result};
+pub use expected_context::ExpectedContext;
+pub use key_arn::KeyArn;
 pub use keyring::Keyring;
 pub use keyring::kms::KmsKeyring;
 pub use keyring::kms::discovery_filter::DiscoveryFilter;
@@ -118,22 +125,24 @@ pub use keyring::multi::MultiKeyring;
 pub use keyring::raw_aes::RawAesKeyring;
 #[cfg(feature = "aws-lc")]
 pub use keyring::raw_rsa::RawRsaKeyring;
+#[cfg(feature = "aws-kms")]
+pub use kms::aws::AwsKms;
 #[cfg(feature = "local-kms")]
 pub use kms::local::{
     Alias, AuditFault, AuditFaultKind, AuditLog, AuditReport, CreateGrant, CreateKey, Grant, GrantConstraint,
     GrantOperation, KeyMetadata, KeyOrigin, KeyRotation, KeySpec, KeyState, LocalKms, LocalKmsBuilder, RootKey,
     RootKeyChange, RotationStatus,
 };
-pub use kms::{GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
-pub use materials::{
-    DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped,
-};
+pub use kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest, generate_by_encrypting};
+pub use materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 pub use message::frame_map::FrameMap;
-pub use message::header::{Content, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
-pub use message::survey::Survey;
+pub use message::header::{ContentType, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
+pub use message::summary::BodySummary;
 pub use policy::CommitmentPolicy;
+pub use poll::KeyFuture;
+pub use secret::SecretBytes;
 pub use stream::read::DecryptReader;
-pub use stream::seek::{SealedCursor, SealedFile};
+pub use stream::seek::{MessageCursor, SeekableMessage};
 pub use stream::source::ReadAt;
 pub use stream::write::EncryptWriter;
 pub use suite::AlgorithmSuite;

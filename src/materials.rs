@@ -6,122 +6,21 @@ pub(crate) mod decryption_request;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use crate::context::{EncryptionContext, check_key};
 use crate::crypto;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::message::header::EncryptedDataKey;
-use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Hash, Kdf};
+use crate::secret::SecretBytes;
+use crate::suite::AlgorithmSuite;
 
 pub use decryption_request::DecryptionRequest;
 #[cfg(feature = "cache")]
 pub(crate) use decryption_request::HeaderUse;
 
-/// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
-pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
-
-/// A plaintext data key. Zeroized on drop, and not shown by `Debug`.
-pub struct DataKey(Arc<Zeroizing<Vec<u8>>>);
-
-impl DataKey {
-    /// A data key of these bytes, as a KMS returned them. The caller zeroizes its own copy.
-    #[must_use]
-    pub fn new(bytes: &[u8]) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes.to_vec())))
-    }
-
-    /// A fresh data key of `len` bytes from the operating system's randomness.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Internal`] if there is no randomness.
-    pub fn generate(len: usize) -> Result<Self> {
-        let mut bytes = Zeroizing::new(vec![0; len]);
-        crypto::random(&mut bytes)?;
-        Ok(Self(Arc::new(bytes)))
-    }
-
-    /// The secret bytes, for keyrings to wrap. Never log, store or compare them.
-    #[must_use]
-    pub fn expose_secret(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Length in bytes.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "an empty data key fits no suite")]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The same key again, for another message: the bytes are wiped when the last of them is dropped.
-    #[cfg(any(feature = "cache", feature = "testing"))]
-    pub(crate) fn share(&self) -> Self {
-        Self(self.0.clone())
-    }
-
-    /// What shows whether the key is still in memory.
-    #[cfg(all(test, feature = "cache"))]
-    pub(crate) fn watch(&self) -> std::sync::Weak<Zeroizing<Vec<u8>>> {
-        Arc::downgrade(&self.0)
-    }
-
-    /// Fails unless the key is as long as `suite` takes it.
-    pub(crate) fn check_len(&self, suite: AlgorithmSuite) -> Result<()> {
-        if self.len() == suite.data_key_len() {
-            return Ok(());
-        }
-        let detail = format!("a data key of {} bytes where suite {suite} takes {}", self.len(), suite.data_key_len());
-        Err(Error::new(ErrorKind::WrongKey, detail))
-    }
-
-    /// Derives the key that seals one message, and the commitment to it in suites that commit, into `derived`: a key
-    /// that is returned is moved, and what is moved is left behind where it was.
-    ///
-    /// Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
-    pub(crate) fn derive(&self, suite: AlgorithmSuite, message_id: &[u8], derived: &mut MessageKey) -> Result<()> {
-        self.check_len(suite)?;
-        derived.len = suite.data_key_len();
-        let id = suite.id().to_be_bytes();
-        let key = derived.bytes.get_mut(..derived.len).unwrap_or_default();
-        match suite.kdf() {
-            Kdf::Identity => key.copy_from_slice(&self.0),
-            Kdf::Hkdf(hash) => crypto::hkdf(hash, &[], &self.0, &mut [(&[&id, message_id], key)])?,
-            Kdf::HkdfCommit => {
-                let commitment = derived.commitment.insert([0; COMMITMENT_LEN]);
-                let expansions: &mut [crypto::Expansion<'_>] =
-                    &mut [(&[&id, b"DERIVEKEY"], key), (&[b"COMMITKEY"], commitment)];
-                crypto::hkdf(Hash::Sha512, message_id, &self.0, expansions)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for DataKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DataKey({} bytes, redacted)", self.len())
-    }
-}
-
-/// The key of one message, derived from its data key and its id.
-#[derive(Default)]
-pub(crate) struct MessageKey {
-    /// As long as the longest key of any suite.
-    bytes: Zeroizing<[u8; 32]>,
-    len: usize,
-    pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
-}
-
-impl MessageKey {
-    pub(crate) fn key(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+/// A plaintext data key: as many secret bytes as its algorithm suite takes.
+pub type DataKey = SecretBytes;
 
 /// What a message is encrypted with: the suite, the context and, once a keyring has made it, the data key.
 pub struct EncryptionMaterials {
@@ -211,7 +110,7 @@ impl EncryptionMaterials {
     /// # Errors
     /// [`ErrorKind::Internal`] if the keyring replaced the data key or made one of a length that the suite does
     /// not take.
-    pub fn add(&mut self, wrapped: Wrapped) -> Result<()> {
+    pub fn add(&mut self, wrapped: WrappedKeys) -> Result<()> {
         let broken = |detail: &'static str| Err(Error::new(ErrorKind::Internal, detail));
         match (&self.data_key, wrapped.data_key) {
             (Some(_), Some(_)) => return broken("a keyring made a data key where there is one"),
@@ -244,14 +143,8 @@ impl EncryptionMaterials {
             data_key: None,
             encrypted_data_keys: self.encrypted_data_keys.clone(),
         };
-        materials.add(Wrapped { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
+        materials.add(WrappedKeys { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
         Ok(materials)
-    }
-
-    /// Takes back the data key of [`with_data_key`](Self::with_data_key).
-    #[must_use]
-    pub fn into_data_key(self) -> Option<DataKey> {
-        self.data_key
     }
 
     /// What a message is made of, once its key is derived. It is moved out: what threads share is counted by reference,
@@ -279,7 +172,7 @@ impl EncryptionMaterials {
             encryption_context: self.encryption_context.clone(),
             required_context_keys: self.required_context_keys.clone(),
             signing_key: self.signing_key.as_ref().map(crypto::SigningKey::share),
-            data_key: self.data_key.as_ref().map(DataKey::share),
+            data_key: self.data_key.clone(),
             encrypted_data_keys: self.encrypted_data_keys.clone(),
         }
     }
@@ -313,7 +206,7 @@ impl fmt::Debug for EncryptionMaterials {
 
 /// What a keyring adds to encryption materials.
 #[derive(Debug, Default)]
-pub struct Wrapped {
+pub struct WrappedKeys {
     /// The data key, if the materials had none and this keyring made it.
     pub data_key: Option<DataKey>,
     /// The data key encrypted under this keyring's keys.
@@ -324,11 +217,32 @@ pub struct Wrapped {
 ///
 /// None of them mine: neither a data key nor causes. Mine, but broken: a cause for each that was tried.
 #[derive(Debug, Default)]
-pub struct Unwrapped {
+pub struct UnwrapOutcome {
     /// The data key, if one opened.
     pub data_key: Option<DataKey>,
     /// Why those that are this keyring's did not open.
     pub causes: Vec<Error>,
+}
+
+impl UnwrapOutcome {
+    /// Tries candidates in their order: the first that opens is the outcome, with the causes of those before it. No
+    /// later one is tried.
+    pub async fn first_that_opens<F>(candidates: impl IntoIterator<Item = F>) -> Self
+    where
+        F: Future<Output = Result<DataKey>>,
+    {
+        let mut outcome = Self::default();
+        for candidate in candidates {
+            match candidate.await {
+                Ok(data_key) => {
+                    outcome.data_key = Some(data_key);
+                    break;
+                }
+                Err(cause) => outcome.causes.push(cause),
+            }
+        }
+        outcome
+    }
 }
 
 /// What a message is decrypted with.
@@ -349,17 +263,17 @@ mod tests {
     #[test]
     fn a_keyring_cannot_replace_a_data_key() {
         let mut materials = materials();
-        let made = || Wrapped { data_key: Some(DataKey::new(&[7; 32])), encrypted_data_keys: Vec::new() };
+        let made = || WrappedKeys { data_key: Some(DataKey::new(&[7; 32])), encrypted_data_keys: Vec::new() };
         materials.add(made()).unwrap();
         assert_eq!(materials.add(made()).unwrap_err().kind(), ErrorKind::Internal);
     }
 
     #[test]
     fn a_keyring_cannot_make_a_data_key_of_another_length_or_wrap_none() {
-        let short = Wrapped { data_key: Some(DataKey::new(&[7; 16])), encrypted_data_keys: Vec::new() };
+        let short = WrappedKeys { data_key: Some(DataKey::new(&[7; 16])), encrypted_data_keys: Vec::new() };
         assert_eq!(materials().add(short).unwrap_err().kind(), ErrorKind::Internal);
         let key = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![], ciphertext: vec![] };
-        let none = Wrapped { data_key: None, encrypted_data_keys: vec![key] };
+        let none = WrappedKeys { data_key: None, encrypted_data_keys: vec![key] };
         assert_eq!(materials().add(none).unwrap_err().kind(), ErrorKind::Internal);
     }
 }

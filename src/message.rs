@@ -38,10 +38,21 @@
 //!
 //! Lengths are in bytes, numbers are big-endian. Source: the ESDK specification, `data-format/`.
 
-pub(crate) mod codec;
 pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod frame_map;
 pub(crate) mod header;
 pub(crate) mod header_parser;
-pub(crate) mod survey;
+pub(crate) mod summary;
+
+use crate::error::{Error, ErrorKind};
+
+/// The error of a message that ends too early.
+pub(crate) fn truncated() -> Error {
+    Error::new(ErrorKind::Truncated, "the message ends before it is complete: part of it is missing")
+}
+
+/// The error of a message that goes on behind its end.
+pub(crate) fn trailing_bytes() -> Error {
+    Error::new(ErrorKind::TrailingBytes, "more bytes follow the end of the message")
+}

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::pin::pin;
 
 use crate::client::Client;
-use crate::context::ExpectedContext;
 use crate::error::Result;
+use crate::expected_context::ExpectedContext;
 
 impl Client {
     /// Opens a message and seals it anew with the keys and settings of `to`: for the rotation of keys, and for the

@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     pub(crate) frame_length: u32,
     pub(crate) header_limits: HeaderLimits,
     pub(crate) max_frame_length: u32,
-    pub(crate) max_unframed_length: u64,
+    pub(crate) max_non_framed_length: u64,
     pub(crate) unsigned_only: bool,
     /// At least 1.
     pub(crate) threads: usize,
@@ -28,7 +28,7 @@ impl Default for Settings {
             frame_length: 4096,
             header_limits: HeaderLimits::default(),
             max_frame_length: MIB_64,
-            max_unframed_length: u64::from(MIB_64),
+            max_non_framed_length: u64::from(MIB_64),
             unsigned_only: false,
             threads: 1,
         }

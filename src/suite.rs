@@ -4,12 +4,10 @@
 
 use std::fmt;
 
+use crate::crypto::{Curve, Hash};
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::SecretBytes;
 
-/// Length in bytes of the initialisation vector of every suite (NIST SP 800-38D, section 8.2).
-pub(crate) const IV_LEN: usize = 12;
-/// Length in bytes of the authentication tag of every suite.
-pub(crate) const TAG_LEN: usize = 16;
 /// Length in bytes of the key commitment in a version 2 header.
 pub(crate) const COMMITMENT_LEN: usize = 32;
 
@@ -67,47 +65,6 @@ pub(crate) enum Kdf {
     Hkdf(Hash),
     /// HKDF-SHA512 salted with the message id, for the key and the key commitment.
     HkdfCommit,
-}
-
-/// The hash functions of the format (FIPS 180-4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-/// The curves that messages are signed on (FIPS 186-5), each with the hash of its own length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Curve {
-    P256,
-    P384,
-}
-
-impl Curve {
-    /// Length in bytes of a compressed SEC1 point.
-    pub(crate) const fn compressed_point_len(self) -> usize {
-        match self {
-            Self::P256 => 33,
-            Self::P384 => 49,
-        }
-    }
-
-    /// Length in bytes of the DER signatures that are written: the commonest, so that lengths are exact.
-    pub(crate) const fn signature_len(self) -> usize {
-        match self {
-            Self::P256 => 71,
-            Self::P384 => 103,
-        }
-    }
-
-    /// Length in bytes of the longest DER signature: two integers of the curve's order, each with a leading zero.
-    pub(crate) const fn longest_signature_len(self) -> usize {
-        match self {
-            Self::P256 => 72,
-            Self::P384 => 104,
-        }
-    }
 }
 
 impl AlgorithmSuite {
@@ -196,6 +153,16 @@ impl AlgorithmSuite {
     #[must_use]
     pub const fn is_signed(self) -> bool {
         self.properties().curve.is_some()
+    }
+
+    /// Fails unless a data key is as long as the suite takes it.
+    pub(crate) fn check_data_key(self, data_key: &SecretBytes) -> Result<()> {
+        let (len, wanted) = (data_key.len(), self.data_key_len());
+        if len == wanted {
+            return Ok(());
+        }
+        let detail = format!("a data key of {len} bytes where suite {self} takes {wanted}");
+        Err(Error::new(ErrorKind::NoUsableDataKey, detail))
     }
 
     pub(crate) const fn kdf(self) -> Kdf {

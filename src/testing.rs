@@ -10,15 +10,18 @@ use std::fmt;
 use std::future::Future;
 
 use crate::client::Client;
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
 use crate::decrypt;
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, MessageKey, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
+use crate::message_key::MessageKey;
 use crate::policy::CommitmentPolicy;
+use crate::poll::KeyFuture;
 use crate::poll::poll_once;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
@@ -60,17 +63,17 @@ impl FixedKeyKeyring {
 }
 
 impl Keyring for FixedKeyKeyring {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
-            let data_key = if materials.data_key().is_some() { None } else { Some(self.0.share()) };
+            let data_key = if materials.data_key().is_some() { None } else { Some(self.0.clone()) };
             let provider_id = PROVIDER.to_owned();
             let wrapped = EncryptedDataKey { provider_id, provider_info: Vec::new(), ciphertext: Vec::new() };
-            Ok(Wrapped { data_key, encrypted_data_keys: vec![wrapped] })
+            Ok(WrappedKeys { data_key, encrypted_data_keys: vec![wrapped] })
         })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped { data_key: Some(self.0.share()), causes: Vec::new() }) })
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(UnwrapOutcome { data_key: Some(self.0.clone()), causes: Vec::new() }) })
     }
 
     fn is_local(&self) -> bool {
@@ -87,11 +90,11 @@ impl fmt::Debug for FixedKeyKeyring {
 /// The key of a message and, in suites that commit, its commitment: for known answers of other implementations.
 ///
 /// # Errors
-/// [`ErrorKind::WrongKey`] if the data key is not as long as the suite takes it.
+/// [`ErrorKind::NoUsableDataKey`] if the data key is not as long as the suite takes it.
 pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
     let mut derived = MessageKey::default();
-    DataKey::new(data_key).derive(suite, message_id, &mut derived)?;
-    Ok((derived.key().to_vec(), derived.commitment))
+    derived.derive(&DataKey::new(data_key), suite, message_id)?;
+    Ok((derived.bytes().to_vec(), derived.commitment))
 }
 
 /// A context of any pairs, those that the format keeps to itself too: for those who play a KMS, which is asked with the
@@ -106,11 +109,11 @@ pub fn context_with_reserved(pairs: impl IntoIterator<Item = (String, String)>) 
 /// Verifies the signature of a message without its data key.
 ///
 /// # Errors
-/// As [`UnverifiedHeader::parse`] and [`UnverifiedHeader::survey`], and [`ErrorKind::SignatureInvalid`].
+/// As [`UnverifiedHeader::parse`] and [`UnverifiedHeader::summarize_body`], and [`ErrorKind::SignatureInvalid`].
 pub fn check_signature(message: &[u8]) -> Result<()> {
     let header = UnverifiedHeader::parse(message)?;
     let body = message.get(header.len()..).unwrap_or_default();
-    let footer_len = usize::try_from(header.survey(body)?.footer_len).unwrap_or(usize::MAX);
+    let footer_len = usize::try_from(header.summarize_body(body)?.footer_len).unwrap_or(usize::MAX);
     let Some(mut verifier) = decrypt::verifier(&header)? else { return Ok(()) };
     let (signed, footer) = message.split_at(message.len().saturating_sub(footer_len));
     verifier.update(signed);
@@ -180,8 +183,8 @@ fn request_for(
 ) -> Result<DecryptionRequest> {
     let suite = materials.suite();
     let mut of_message = EncryptionMaterials::new(suite, context)?;
-    let data_key = materials.data_key().map(DataKey::share);
-    of_message.add(Wrapped { data_key, encrypted_data_keys: keys.to_vec() })?;
+    let data_key = materials.data_key().cloned();
+    of_message.add(WrappedKeys { data_key, encrypted_data_keys: keys.to_vec() })?;
     let settings = Settings { commitment_policy: policy_for(suite), ..Settings::default() };
     decryption_request(Encryptor::new(of_message, Some(0), &settings)?.header(), ExpectedContext::any())
 }

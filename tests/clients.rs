@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use manila::testing::{client_for, open_every_way};
 use manila::{
-    AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, Content, EncryptionContext, ErrorKind, ExpectedContext,
-    MultiKeyring, RawAesKeyring, UnverifiedHeader,
+    AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, ContentType, EncryptionContext, ErrorKind,
+    ExpectedContext, MultiKeyring, RawAesKeyring, UnverifiedHeader,
 };
 
 use AlgorithmSuite as Suite;
@@ -133,11 +133,11 @@ fn limits_are_refused_before_any_key_is_asked_for() {
     #[derive(Debug)]
     struct MustNotBeAsked;
     impl manila::Keyring for MustNotBeAsked {
-        fn on_encrypt<'a>(&'a self, _: &'a manila::EncryptionMaterials) -> manila::KeyFuture<'a, manila::Wrapped> {
+        fn on_encrypt<'a>(&'a self, _: &'a manila::EncryptionMaterials) -> manila::KeyFuture<'a, manila::WrappedKeys> {
             panic!("asked to encrypt")
         }
 
-        fn on_decrypt<'a>(&'a self, _: &'a manila::DecryptionRequest) -> manila::KeyFuture<'a, manila::Unwrapped> {
+        fn on_decrypt<'a>(&'a self, _: &'a manila::DecryptionRequest) -> manila::KeyFuture<'a, manila::UnwrapOutcome> {
             panic!("asked to decrypt")
         }
 
@@ -222,13 +222,13 @@ fn a_header_can_be_inspected_without_keys() {
     let header = UnverifiedHeader::read(&sealed[..]).unwrap();
     assert_eq!(header.as_bytes(), &sealed[..header.len()]);
     assert_eq!(header.to_bytes().unwrap(), header.as_bytes());
-    assert_eq!(header.content(), Content::Framed(4096));
+    assert_eq!(header.content_type(), ContentType::Framed(4096));
     assert_eq!(header.encrypted_data_keys()[0].provider_id, "tests");
-    let survey = header.survey(&sealed[header.len()..]).unwrap();
-    assert_eq!((survey.frames, survey.plaintext_len, survey.footer_len), (1, 9, 2 + 103));
-    assert_eq!(header.len() as u64 + survey.body_len + survey.footer_len, sealed.len() as u64);
-    let cut = header.survey(&sealed[header.len()..sealed.len() - 1]).unwrap_err();
+    let summary = header.summarize_body(&sealed[header.len()..]).unwrap();
+    assert_eq!((summary.frames, summary.plaintext_len, summary.footer_len), (1, 9, 2 + 103));
+    assert_eq!(header.len() as u64 + summary.body_len + summary.footer_len, sealed.len() as u64);
+    let cut = header.summarize_body(&sealed[header.len()..sealed.len() - 1]).unwrap_err();
     assert_eq!(cut.kind(), ErrorKind::Truncated);
-    let more = header.survey(&[&sealed[header.len()..], b"x"].concat()[..]).unwrap_err();
+    let more = header.summarize_body(&[&sealed[header.len()..], b"x"].concat()[..]).unwrap_err();
     assert_eq!(more.kind(), ErrorKind::TrailingBytes);
 }

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use manila::testing::{open_every_way, policy_for};
 use manila::{
-    AlgorithmSuite, Client, CommitmentPolicy, Content, EncryptionContext, ExpectedContext, Keyring, MultiKeyring,
+    AlgorithmSuite, Client, CommitmentPolicy, ContentType, EncryptionContext, ExpectedContext, Keyring, MultiKeyring,
     RawAesKeyring,
 };
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ enum Keys {
     Aes(usize),
     #[cfg(feature = "aws-lc")]
     Rsa(&'static str),
-    /// Wrapped under two AES keys, read with the second alone.
+    /// WrappedKeys under two AES keys, read with the second alone.
     Multi,
 }
 
@@ -208,7 +208,7 @@ impl Case {
                 let opened = open_every_way(&client, &sealed, &expected).map_err(|error| format!("{error:?}"))?;
                 check("our plaintext", opened.plaintext == plaintext)?;
                 check("our suite", opened.header.suite() == self.suite)?;
-                check("our frame length", opened.header.content() == Content::Framed(self.frame_length))?;
+                check("our frame length", opened.header.content_type() == ContentType::Framed(self.frame_length))?;
                 self.check_header(&answer["header"], &pairs)
             }
         }

@@ -11,7 +11,7 @@ use manila::testing::{
 use manila::{
     AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
     ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
-    Unwrapped, Wrapped,
+    UnwrapOutcome, WrappedKeys,
 };
 
 fn raw_aes(name: &str, byte: u8) -> RawAesKeyring {
@@ -149,12 +149,12 @@ fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
     let message = Client::new(multi).encrypt(b"", &none()).unwrap();
     let wrong = MultiKeyring::without_generator(raw_aes("a", 8)).child(raw_aes("b", 9));
     let error = Client::new(wrong).decrypt(&message, ExpectedContext::any()).unwrap_err();
-    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 2));
+    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 2));
     assert!(error.to_string().contains("\"a\"") && error.to_string().contains("\"b\""), "{error}");
     // A chain: the failure, its first cause, and for a KMS what it said.
     assert_eq!(error.source().unwrap().to_string(), error.causes()[0].to_string());
     let stranger = Client::new(raw_aes("z", 1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
-    assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::WrongKey, 0));
+    assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::NoUsableDataKey, 0));
     assert!(stranger.to_string().contains("tests"), "{stranger}");
 }
 
@@ -177,13 +177,13 @@ fn a_data_key_that_nobody_wrapped_is_refused() {
     #[derive(Debug)]
     struct Selfish;
     impl Keyring for Selfish {
-        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
             let data_key = DataKey::generate(materials.suite().data_key_len());
-            Box::pin(async { Ok(Wrapped { data_key: Some(data_key?), ..Wrapped::default() }) })
+            Box::pin(async { Ok(WrappedKeys { data_key: Some(data_key?), ..WrappedKeys::default() }) })
         }
 
-        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-            Box::pin(async { Ok(Unwrapped::default()) })
+        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+            Box::pin(async { Ok(UnwrapOutcome::default()) })
         }
 
         fn is_local(&self) -> bool {
@@ -202,15 +202,15 @@ fn a_member_of_a_multi_keyring_that_wraps_nothing_is_named() {
         makes: bool,
     }
     impl Keyring for Idle {
-        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
             Box::pin(async {
                 let data_key = self.makes.then(|| DataKey::generate(materials.suite().data_key_len())).transpose()?;
-                Ok(Wrapped { data_key, encrypted_data_keys: Vec::new() })
+                Ok(WrappedKeys { data_key, encrypted_data_keys: Vec::new() })
             })
         }
 
-        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-            Box::pin(async { Ok(Unwrapped::default()) })
+        fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+            Box::pin(async { Ok(UnwrapOutcome::default()) })
         }
 
         fn is_local(&self) -> bool {
@@ -256,14 +256,14 @@ impl Remote {
 }
 
 impl Keyring for Remote {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             Self::wait_once().await;
             self.inner.on_encrypt(materials).await
         })
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
         Box::pin(async {
             Self::wait_once().await;
             self.inner.on_decrypt(request).await

@@ -6,7 +6,7 @@ use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys, 
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, DiscoveryFilter, EncryptedDataKey, EncryptionContext,
     EncryptionMaterials, Error, ErrorKind, KeyFuture, Keyring, KmsKeyring, MultiKeyring, RawAesKeyring,
-    UnverifiedHeader, Unwrapped, Wrapped,
+    UnverifiedHeader, UnwrapOutcome, WrappedKeys,
 };
 
 #[path = "kms_keyring/fake_kms.rs"]
@@ -32,12 +32,12 @@ impl Adds {
 }
 
 impl Keyring for Adds {
-    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
-        Box::pin(async { Ok(Wrapped { data_key: None, encrypted_data_keys: vec![self.0.clone()] }) })
+    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
+        Box::pin(async { Ok(WrappedKeys { data_key: None, encrypted_data_keys: vec![self.0.clone()] }) })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped::default()) })
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(UnwrapOutcome::default()) })
     }
 
     fn is_local(&self) -> bool {
@@ -83,7 +83,7 @@ fn open(keyring: impl Keyring + 'static, message: &[u8]) -> Result<Vec<u8>, Erro
 fn passes_over(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8]) {
     let shown = format!("{keyring:?}");
     let error = open(keyring, message).unwrap_err();
-    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 0), "{shown}: {error}");
+    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 0), "{shown}: {error}");
     assert_eq!(kms.calls(), [""; 0], "{shown}");
 }
 
@@ -358,7 +358,7 @@ fn every_form_checks_what_the_kms_answers() {
     let kms = FakeKms::new("eu-west-1");
     // Twice, so that one goes on to the next.
     let message = sealed_under(&kms, &[MRK_IRELAND, MRK_IRELAND]);
-    let cases = [(Fault::TellsOtherArn, ErrorKind::Internal), (Fault::CutsPlaintext, ErrorKind::WrongKey)];
+    let cases = [(Fault::TellsOtherArn, ErrorKind::Internal), (Fault::CutsPlaintext, ErrorKind::NoUsableDataKey)];
     for (fault, kind) in cases {
         let faulty = kms.with(fault);
         for keyring in all_forms(&faulty) {

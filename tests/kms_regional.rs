@@ -234,7 +234,7 @@ fn each_key_is_asked_for_in_its_own_region_and_data_keys_keep_the_order() {
 
         open(multi(&mumbai, &[]), &message).unwrap();
         assert_eq!(world.log.take(), [format!("decrypt in ap-south-1 for {mumbai}")]);
-        assert_eq!(open(multi(&world.key(MUMBAI), &[]), &message), Err(ErrorKind::WrongKey));
+        assert_eq!(open(multi(&world.key(MUMBAI), &[]), &message), Err(ErrorKind::NoUsableDataKey));
         assert!(world.log.take().is_empty());
     }
 }
@@ -262,7 +262,7 @@ fn only_the_mrk_aware_keyring_opens_what_a_replica_sealed() {
     let ((primary, replica), other) = (world.multi_region_key(), world.key(IRELAND));
     let message = seal(MultiKeyring::kms(&world.clients, &primary, [&primary; 0]).unwrap());
     let strict = MultiKeyring::kms(&world.clients, &other, [&replica]).unwrap();
-    assert_eq!(open(strict, &message), Err(ErrorKind::WrongKey));
+    assert_eq!(open(strict, &message), Err(ErrorKind::NoUsableDataKey));
     for (generator, child) in [(&other, &replica), (&replica, &other)] {
         world.log.take();
         open(MultiKeyring::kms_mrk_aware(&world.clients, generator, [child]).unwrap(), &message).unwrap();
@@ -314,7 +314,7 @@ fn discovery_asks_the_regions_in_order() {
     world.log.take();
     let others = DiscoveryFilter::new("aws", ["111122223333"]).unwrap();
     let keyring = MultiKeyring::kms_discovery(&world.clients, [IRELAND, VIRGINIA], &others).unwrap();
-    assert_eq!(open(keyring, &message), Err(ErrorKind::WrongKey));
+    assert_eq!(open(keyring, &message), Err(ErrorKind::NoUsableDataKey));
     assert!(world.log.take().is_empty());
 }
 
@@ -334,7 +334,7 @@ fn mrk_discovery_asks_each_region_for_what_may_be_there() {
     assert_eq!(world.log.take(), [format!("decrypt in us-east-1 for {single}")]);
     let others = DiscoveryFilter::new("aws", ["111122223333"]).unwrap();
     let keyring = MultiKeyring::kms_mrk_discovery(&world.clients, [VIRGINIA, IRELAND], &others).unwrap();
-    assert_eq!(open(keyring, &message), Err(ErrorKind::WrongKey));
+    assert_eq!(open(keyring, &message), Err(ErrorKind::NoUsableDataKey));
     assert!(world.log.take().is_empty());
 }
 

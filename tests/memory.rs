@@ -143,22 +143,22 @@ fn a_claimed_frame_of_4_gib_costs_nothing() {
 }
 
 #[test]
-fn an_unframed_body_that_does_not_come_costs_nothing() {
+fn a_non_framed_body_that_does_not_come_costs_nothing() {
     // Version 1, not framed, claims 64 MiB and sends none of it: found in the crafted vectors under other lengths.
     let suite = AlgorithmSuite::Aes256GcmHkdfSha256;
     let client = manila::testing::client_for(suite, FixedKeyKeyring::new(&[7; 32])).unwrap();
     let message = client.encrypt(b"", &none()).unwrap();
     let header = UnverifiedHeader::parse(&message).unwrap();
     let body = [&[0; 12][..], &(64 * MIB as u64).to_be_bytes(), &[0; 1000]].concat();
-    let mut unframed =
+    let mut non_framed =
         [&header.as_bytes()[..header.len() - 28 - 10], &[1, 0, 0, 0, 0, 12, 0, 0, 0, 0], &[0; 28], &body].concat();
-    assert_eq!(UnverifiedHeader::parse(&unframed).unwrap().content(), manila::Content::Unframed);
-    let (_, held) = most_held(|| client.decrypt(&unframed, ExpectedContext::any()).unwrap_err());
+    assert_eq!(UnverifiedHeader::parse(&non_framed).unwrap().content_type(), manila::ContentType::NonFramed);
+    let (_, held) = most_held(|| client.decrypt(&non_framed, ExpectedContext::any()).unwrap_err());
     assert!(held < 64 * KIB, "{held}");
     // Over the limit: seen before the header's tag is, which is wrong here.
-    let at = unframed.len() - 1000 - 8;
-    unframed[at..at + 8].copy_from_slice(&(64 * MIB as u64 + 1).to_be_bytes());
-    assert_eq!(client.decrypt(&unframed, ExpectedContext::any()).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let at = non_framed.len() - 1000 - 8;
+    non_framed[at..at + 8].copy_from_slice(&(64 * MIB as u64 + 1).to_be_bytes());
+    assert_eq!(client.decrypt(&non_framed, ExpectedContext::any()).unwrap_err().kind(), ErrorKind::LimitExceeded);
 }
 
 #[test]
@@ -220,8 +220,8 @@ fn every_path(plaintext: &[u8], frame_length: u32) {
         for message in [whole, streamed] {
             assert!(client.decrypt(&message, ExpectedContext::any()).unwrap().plaintext == plaintext);
             let header = UnverifiedHeader::parse(&message).unwrap();
-            let survey = header.survey(&message[header.len()..]).unwrap();
-            assert_eq!(survey.plaintext_len, plaintext.len() as u64);
+            let summary = header.summarize_body(&message[header.len()..]).unwrap();
+            assert_eq!(summary.plaintext_len, plaintext.len() as u64);
             let body = &message[header.len()..];
             let mut opened = Vec::with_capacity(plaintext.len());
             client.decryptor(header, ExpectedContext::any()).unwrap().reader(body).read_to_end(&mut opened).unwrap();

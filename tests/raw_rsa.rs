@@ -9,7 +9,7 @@ use manila::testing::{ContextBinding, check_keyring, client_for, header_tags_che
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, Error,
     ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, RsaPadding,
-    RsaPrivateKey, RsaPublicKey, UnverifiedHeader, Unwrapped, Wrapped,
+    RsaPrivateKey, RsaPublicKey, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
 };
 
 use RsaPadding::{OaepSha1, OaepSha256, OaepSha384, OaepSha512, Pkcs1};
@@ -71,7 +71,7 @@ fn the_padding_is_the_keyrings() {
     let message = Client::new(pair("rsa2048-a", OaepSha1)).encrypt(b"", &none()).unwrap();
     for padding in [OaepSha256, OaepSha384, OaepSha512] {
         let error = Client::new(pair("rsa2048-a", padding)).decrypt(&message, ExpectedContext::any()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WrongKey);
+        assert_eq!(error.kind(), ErrorKind::NoUsableDataKey);
     }
 }
 
@@ -122,7 +122,7 @@ fn debug_shows_no_key() {
 fn pkcs1_opens_only_where_it_is_allowed() {
     let message = Client::new(pair("rsa2048-a", Pkcs1)).encrypt(b"", &none()).unwrap();
     let error = Client::new(pair("rsa2048-a", Pkcs1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WrongKey);
+    assert_eq!(error.kind(), ErrorKind::NoUsableDataKey);
     assert!(error.to_string().contains("allow_pkcs1_decrypt"), "{error}");
 }
 
@@ -135,7 +135,7 @@ struct Attacker {
 }
 
 impl Keyring for Attacker {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             let public = RawRsaKeyring::public("tests", "k", Pkcs1, public("rsa2048-a")).unwrap();
             let mut wrapped = public.on_encrypt(materials).await?;
@@ -147,8 +147,8 @@ impl Keyring for Attacker {
         })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped::default()) })
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(UnwrapOutcome::default()) })
     }
 
     fn is_local(&self) -> bool {
@@ -201,11 +201,11 @@ fn private_decrypts_to(ciphertext: &[u8]) -> Option<usize> {
 struct Down(Arc<AtomicU64>);
 
 impl Keyring for Down {
-    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async { Err(Error::new(ErrorKind::Unavailable, "the KMS is down")) })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Err(Error::new(ErrorKind::Unavailable, "the KMS is down")) })
     }
@@ -235,7 +235,7 @@ fn no_pkcs1_data_key_that_does_not_open_tells_why() {
         let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
         let told = candidates(suite).into_iter().map(|candidate| told(&reader, &forged(suite, vec![candidate], false)));
         let told: Vec<_> = told.collect();
-        assert_eq!((told[0].0, told[0].2), (ErrorKind::WrongKey, 1), "{suite}: {}", told[0].1);
+        assert_eq!((told[0].0, told[0].2), (ErrorKind::NoUsableDataKey, 1), "{suite}: {}", told[0].1);
         assert!(told.iter().all(|other| *other == told[0]), "{suite}: {told:#?}");
     }
 }
@@ -306,7 +306,7 @@ fn a_good_pkcs1_data_key_behind_others_of_its_name_opens() {
         for (reader, message) in [(&alone, &mixed), (&with_aes, &mixed), (&with_aes, &only_aes)] {
             assert_eq!(open_every_way(reader, message, &ExpectedContext::any()).unwrap().plaintext, b"x");
         }
-        assert_eq!(told(&alone, &only_aes).0, ErrorKind::WrongKey);
+        assert_eq!(told(&alone, &only_aes).0, ErrorKind::NoUsableDataKey);
     }
 }
 
@@ -322,7 +322,7 @@ fn a_changed_header_is_opened_by_no_pkcs1_data_key_and_judged_by_the_other_membe
         // In the tag.
         changed[header - 1] ^= 1;
         let by_rsa = told(&client(MultiKeyring::without_generator(rsa())), &changed);
-        assert_eq!((by_rsa.0, by_rsa.2), (ErrorKind::WrongKey, 1), "{}", by_rsa.1);
+        assert_eq!((by_rsa.0, by_rsa.2), (ErrorKind::NoUsableDataKey, 1), "{}", by_rsa.1);
         let down = client(MultiKeyring::without_generator(rsa()).child(Down::default()));
         let by_rsa_and_kms = told(&down, &changed);
         assert_eq!((by_rsa_and_kms.0, by_rsa_and_kms.2), (ErrorKind::Unavailable, 2), "{}", by_rsa_and_kms.1);

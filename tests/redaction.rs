@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use manila::testing::FixedKeyKeyring;
 use manila::{
     AlgorithmSuite, Client, DataKey, DecryptionMaterials, EncryptionContext, EncryptionMaterials, ExpectedContext,
-    GeneratedDataKey, KmsPlaintext, MultiKeyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+    GeneratedDataKey, KmsPlaintext, MultiKeyring, RawAesKeyring, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
 };
 
 const KEY: [u8; 32] = *b"\xc3\xa5zqjzqjzqjzqjzqjzqjzqjzqjzqj!\xf0\x9f";
@@ -38,8 +38,8 @@ fn keys_and_what_holds_them() {
     let aes = || RawAesKeyring::new("tests", "k", &KEY).unwrap();
     shows_nothing(&key());
     shows_nothing(&materials());
-    shows_nothing(&Wrapped { data_key: Some(key()), encrypted_data_keys: vec![] });
-    shows_nothing(&Unwrapped { data_key: Some(key()), causes: vec![] });
+    shows_nothing(&WrappedKeys { data_key: Some(key()), encrypted_data_keys: vec![] });
+    shows_nothing(&UnwrapOutcome { data_key: Some(key()), causes: vec![] });
     shows_nothing(&DecryptionMaterials { data_key: key() });
     shows_nothing(&GeneratedDataKey { plaintext: key(), ciphertext: vec![], key_arn: String::new() });
     shows_nothing(&KmsPlaintext { plaintext: key(), key_arn: String::new() });

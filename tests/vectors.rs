@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use manila::testing::{FixedKeyKeyring, check_signature, derive_key, open_every_way};
 use manila::{
-    AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, Content, EncryptionContext, Error, ErrorKind,
+    AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, ContentType, EncryptionContext, Error, ErrorKind,
     ExpectedContext, GeneratedDataKey, HeaderFields, KeyFuture, Keyring, Kms, KmsCiphertext, KmsKeyring, KmsPlaintext,
     KmsRequest, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
 };
@@ -371,7 +371,7 @@ fn kinds_for(hint: &str) -> Option<&'static [ErrorKind]> {
         "sequence" => &[Kind::Malformed, Kind::Truncated],
         "truncated" => &[Kind::Truncated, Kind::Malformed, Kind::LimitExceeded],
         // With PKCS #1 v1.5 a data key that does not unwrap fails as a wrong one, later.
-        "unwrap" => &[Kind::WrongKey, Kind::CommitmentMismatch, Kind::AuthenticationFailed],
+        "unwrap" => &[Kind::NoUsableDataKey, Kind::CommitmentMismatch, Kind::AuthenticationFailed],
         "commitment" => &[Kind::CommitmentMismatch],
         // A changed header may break a rule or a limit before anything can be authenticated.
         "header-auth" => &[Kind::AuthenticationFailed, Kind::LimitExceeded, Kind::Malformed, Kind::ContextMismatch],
@@ -380,7 +380,7 @@ fn kinds_for(hint: &str) -> Option<&'static [ErrorKind]> {
         "policy" => &[Kind::PolicyViolation],
         "limit" => &[Kind::LimitExceeded],
         "trailing" => &[Kind::TrailingBytes, Kind::Truncated],
-        "context" => &[Kind::ContextMismatch, Kind::WrongKey, Kind::Malformed, Kind::AuthenticationFailed],
+        "context" => &[Kind::ContextMismatch, Kind::NoUsableDataKey, Kind::Malformed, Kind::AuthenticationFailed],
         _ => return None,
     })
 }
@@ -450,7 +450,7 @@ fn check_parse(case: &Value, message: &[u8]) -> Result<(), String> {
     let header = UnverifiedHeader::parse(message).map_err(fail)?;
     check_fields(case, &header)?;
     let parsed = &case["parsed"];
-    let survey = header.survey(&message[header.len()..]).map_err(fail)?;
+    let summary = header.summarize_body(&message[header.len()..]).map_err(fail)?;
     let keys = header.encrypted_data_keys().iter();
     let keys: Vec<_> = keys
         .map(|key| (key.provider_id.clone(), STANDARD.encode(&key.provider_info), STANDARD.encode(&key.ciphertext)))
@@ -465,8 +465,8 @@ fn check_parse(case: &Value, message: &[u8]) -> Result<(), String> {
     let same = [
         ("message id", message_id == text(&parsed["message_id"])),
         ("header length", Some(header.len()) == number(&parsed["header_length"])),
-        ("number of frames", Some(survey.frames as usize) == number(&parsed["frames"])),
-        ("footer", Some(header.len() + to_usize(survey.body_len)) == number(&parsed["footer_at"])),
+        ("number of frames", Some(summary.frames as usize) == number(&parsed["frames"])),
+        ("footer", Some(header.len() + to_usize(summary.body_len)) == number(&parsed["footer_at"])),
         ("encrypted data keys", keys == wanted),
         ("context", without_public_key(header.encryption_context()) == pairs_of(&case["encryption_context"])),
         ("bytes", header.to_bytes().map_err(fail)? == message[..header.len()]),
@@ -481,9 +481,9 @@ fn check_fields(case: &Value, header: &HeaderFields) -> Result<(), String> {
     if header.suite() != suite(case) {
         return Err(format!("suite {}", header.suite()));
     }
-    let frame_length = match header.content() {
-        Content::Framed(length) => length as usize,
-        Content::Unframed => 0,
+    let frame_length = match header.content_type() {
+        ContentType::Framed(length) => length as usize,
+        ContentType::NonFramed => 0,
     };
     // What the official manifests tell is the length that was asked for, which their makers did not all heed.
     let ours = case.get("origin").is_none();

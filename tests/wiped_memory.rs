@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use manila::testing::{client_for, derive_key};
 use manila::{
     AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
-    ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, Unwrapped, Wrapped,
+    ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
 };
 use zeroize::Zeroizing;
 
@@ -41,15 +41,15 @@ impl Known {
 }
 
 impl Keyring for Known {
-    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, _: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             let wrapped = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![], ciphertext: vec![] };
-            Ok(Wrapped { data_key: Some(self.data_key()), encrypted_data_keys: vec![wrapped] })
+            Ok(WrappedKeys { data_key: Some(self.data_key()), encrypted_data_keys: vec![wrapped] })
         })
     }
 
-    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(Unwrapped { data_key: Some(self.data_key()), causes: Vec::new() }) })
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(UnwrapOutcome { data_key: Some(self.data_key()), causes: Vec::new() }) })
     }
 
     fn is_local(&self) -> bool {

@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(!parsed.encrypted_data_keys().is_empty());
             assert_eq!(UnverifiedHeader::parse_within(wire, limits).unwrap(), parsed);
             assert!(UnverifiedHeader::parse_within(&wire[..wire.len() - 1], limits).is_err());
-            let _ = parsed.survey(&data[parsed.len()..]);
+            let _ = parsed.summarize_body(&data[parsed.len()..]);
         }
         (Err(parsed), Err(read)) => assert_eq!(parsed.to_string(), read.to_string()),
         (parsed, read) => panic!("parse and read disagree: {parsed:?} and {read:?}"),

@@ -78,11 +78,11 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest unframed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in memory,
+    /// The longest non-framed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in memory,
     /// sealed and opened. Its length follows the header: of a whole message it is checked before any key is asked for,
     /// of a stream when it has arrived.
-    pub fn max_unframed_length(mut self, bytes: u64) -> Self {
-        self.client.settings.max_unframed_length = bytes;
+    pub fn max_non_framed_length(mut self, bytes: u64) -> Self {
+        self.client.settings.max_non_framed_length = bytes;
         self
     }
 

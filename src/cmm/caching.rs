@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use crate::cmm::{Cmm, EncryptionRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
+use crate::poll::KeyFuture;
 use crate::poll::poll_once;
 
 use cache::{Cache, Found, Joined, Old};

@@ -8,7 +8,8 @@ use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::Keyring;
-use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture};
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
+use crate::poll::KeyFuture;
 
 /// Demands that certain keys are in the encryption context, and leaves their pairs out of the message.
 ///

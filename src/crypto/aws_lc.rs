@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 };
 
 use super::Refused;
-use crate::suite::{Curve, IV_LEN, TAG_LEN};
+use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()

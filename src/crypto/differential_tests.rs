@@ -1,7 +1,7 @@
 //! Both backends on the same inputs: what one makes the other opens, and what one refuses the other refuses.
 
 use super::{Refused, aws_lc, random_array, rustcrypto};
-use crate::suite::{Curve, IV_LEN, TAG_LEN};
+use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
 /// Lengths around the blocks of AES and of its wide implementations.
 const LENGTHS: [usize; 14] = [0, 1, 15, 16, 17, 31, 32, 33, 127, 128, 129, 4096, 5000, 65_536];

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::Refused;
 use super::stack::on_wiped_stack;
-use crate::suite::{Curve, IV_LEN, TAG_LEN};
+use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
 /// Twice the bytes of stack that ciphers were seen to leave keys in, with and without optimisation.
 ///

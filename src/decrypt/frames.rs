@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zeroize::Zeroize;
 
-use crate::crypto::{AeadKey, Refused, Verifier};
+use crate::crypto::{AeadKey, Refused, TAG_LEN, Verifier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
-use crate::message::header::{Content, MessageId};
-use crate::message::survey::truncated;
-use crate::suite::TAG_LEN;
+use crate::message::header::{ContentType, MessageId};
+use crate::message::truncated;
 use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
 
 /// What opens frames. It keeps no state, so that threads share it.
@@ -60,7 +59,7 @@ impl FrameOpener {
         body: &[u8],
         plaintext: &mut [u8],
     ) -> usize {
-        if self.shape.content == Content::Unframed {
+        if self.shape.content == ContentType::NonFramed {
             return 0;
         }
         let threads = worthwhile(threads, body.len().min(plaintext.len()));
@@ -173,7 +172,7 @@ impl FrameOpener {
 
 fn not_authentic(head: &FrameHead) -> Error {
     let detail = match head.kind {
-        FrameKind::Unframed => "the body does not authenticate: the message was changed".to_owned(),
+        FrameKind::NonFramed => "the body does not authenticate: the message was changed".to_owned(),
         _ => format!("frame {} does not authenticate: the message was changed", head.sequence),
     };
     Error::new(ErrorKind::AuthenticationFailed, detail)
@@ -194,7 +193,7 @@ mod tests {
             body.extend_from_slice(&head.to_bytes());
             body.extend_from_slice(&key.seal_to_vec(head.iv, &head.aad(&message_id), &vec![7; FRAME]).unwrap());
         }
-        let shape = BodyShape { content: Content::Framed(65_536), max_unframed_length: 0 };
+        let shape = BodyShape { content: ContentType::Framed(65_536), max_non_framed_length: 0 };
         let opener = FrameOpener { key, message_id, shape };
         for threads in [1, 2, 5] {
             let mut plaintext = vec![0; ROOM * FRAME + FRAME / 2];

@@ -128,8 +128,7 @@ pub(super) fn too_many_frames() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::SigningKey;
-    use crate::suite::Curve;
+    use crate::crypto::{Curve, SigningKey};
 
     #[test]
     fn several_threads_seal_to_the_same_bytes_as_one() {

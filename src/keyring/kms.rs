@@ -11,12 +11,14 @@ use std::borrow::Cow;
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::key_arn::KeyArn;
 use crate::keyring::Keyring;
 use crate::keyring::kms::discovery_filter::DiscoveryFilter;
 use crate::keyring::kms::form::Form;
-use crate::kms::{KeyArn, Kms, KmsRequest, PROVIDER_ID};
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::kms::{Kms, KmsRequest};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
+use crate::poll::KeyFuture;
 
 /// Wraps and opens data keys with keys of a KMS.
 ///
@@ -168,7 +170,7 @@ impl<K: Kms> KmsKeyring<K> {
         KmsRequest { grant_tokens: &self.grant_tokens, ..KmsRequest::new(key_id, context) }
     }
 
-    async fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
+    async fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
         let key_id = self.form.key_to_seal()?;
         let request = self.request(key_id, materials.encryption_context());
         let (data_key, ciphertext, key_arn) = match materials.data_key() {
@@ -188,39 +190,33 @@ impl<K: Kms> KmsKeyring<K> {
         if KeyArn::parse(key_id).is_ok() && key_arn != key_id {
             return Err(broken_reply("the KMS sealed a data key with another key than was asked for"));
         }
-        let encrypted =
-            EncryptedDataKey { provider_id: PROVIDER_ID.to_owned(), provider_info: key_arn.into_bytes(), ciphertext };
-        Ok(Wrapped { data_key, encrypted_data_keys: vec![encrypted] })
+        let encrypted = EncryptedDataKey {
+            provider_id: self.kms.provider_id().to_owned(),
+            provider_info: key_arn.into_bytes(),
+            ciphertext,
+        };
+        Ok(WrappedKeys { data_key, encrypted_data_keys: vec![encrypted] })
     }
 
-    async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
-        let mut unwrapped = Unwrapped::default();
+    async fn unwrap<'a>(&'a self, request: &'a DecryptionRequest) -> UnwrapOutcome {
         let matching = match self.matching(request) {
             Ok(matching) => matching,
-            Err(cause) => {
-                unwrapped.causes.push(cause);
-                return Ok(unwrapped);
-            }
+            Err(cause) => return UnwrapOutcome { data_key: None, causes: vec![cause] },
         };
-        for (key_id, ciphertext) in matching {
-            match self.unwrap_one(request, &key_id, ciphertext).await {
-                Ok(data_key) => {
-                    unwrapped.data_key = Some(data_key);
-                    break;
-                }
-                Err(cause) => {
-                    let detail = format!("KMS key {}: {cause}", quoted(&key_id));
-                    unwrapped.causes.push(Error::other(cause.kind(), detail, cause));
-                }
-            }
-        }
-        Ok(unwrapped)
+        let unwrap = |(key_id, ciphertext): (String, &'a [u8])| async move {
+            self.unwrap_one(request, &key_id, ciphertext).await.map_err(|cause| {
+                let detail = format!("KMS key {}: {cause}", quoted(&key_id));
+                Error::other(cause.kind(), detail, cause)
+            })
+        };
+        let candidates: Vec<_> = matching.into_iter().map(unwrap).collect();
+        UnwrapOutcome::first_that_opens(candidates).await
     }
 
     /// The data keys that match, each with the key to ask the KMS for: those of the KMS's own region first, otherwise in
     /// the order of the message.
     fn matching<'a>(&self, request: &'a DecryptionRequest) -> Result<Vec<(String, &'a [u8])>> {
-        let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == PROVIDER_ID);
+        let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == self.kms.provider_id());
         // The specification lets one malformed ARN fail the keyring, wherever it stands.
         let of_kms = of_kms.map(|key| Ok((arn_of(key)?, key.ciphertext.as_slice()))).collect::<Result<Vec<_>>>()?;
         if !of_kms.is_empty() {
@@ -237,7 +233,7 @@ impl<K: Kms> KmsKeyring<K> {
         if opened.key_arn != key_id {
             return Err(broken_reply("the KMS opened a data key with another key than was asked for"));
         }
-        opened.plaintext.check_len(request.suite())?;
+        request.suite().check_data_key(&opened.plaintext)?;
         Ok(opened.plaintext)
     }
 }
@@ -257,12 +253,12 @@ fn broken_reply(detail: impl Into<Cow<'static, str>>) -> Error {
 }
 
 impl<K: Kms> Keyring for KmsKeyring<K> {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(self.wrap(materials))
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(self.unwrap(request))
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(self.unwrap(request).await) })
     }
 
     fn is_local(&self) -> bool {

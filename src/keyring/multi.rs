@@ -6,8 +6,9 @@ use futures_util::future::try_join_all;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
+use crate::poll::KeyFuture;
 
 /// A generator that makes the data key, and children that wrap it too, all at once; the order of their data keys in the
 /// message is theirs here.
@@ -56,7 +57,7 @@ impl MultiKeyring {
         self.generator.iter().chain(&self.children).map(|member| member.keyring.as_ref())
     }
 
-    async fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
+    async fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
         let generated = match (&self.generator, materials.data_key()) {
             (Some(_), Some(_)) => {
                 let detail = "a multi-keyring with a generator was given a data key: make it the generator, \
@@ -72,11 +73,11 @@ impl MultiKeyring {
         };
         let Some((data_key, mut encrypted_data_keys)) = generated else {
             let encrypted_data_keys = self.wrap_under_children(materials).await?;
-            return Ok(Wrapped { data_key: None, encrypted_data_keys });
+            return Ok(WrappedKeys { data_key: None, encrypted_data_keys });
         };
-        let for_children = materials.with_data_key(data_key)?;
+        let for_children = materials.with_data_key(data_key.clone())?;
         encrypted_data_keys.extend(self.wrap_under_children(&for_children).await?);
-        Ok(Wrapped { data_key: for_children.into_data_key(), encrypted_data_keys })
+        Ok(WrappedKeys { data_key: Some(data_key), encrypted_data_keys })
     }
 
     async fn wrap_under_children(&self, materials: &EncryptionMaterials) -> Result<Vec<EncryptedDataKey>> {
@@ -99,8 +100,8 @@ impl MultiKeyring {
         Ok(encrypted_data_keys)
     }
 
-    async fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
-        let mut all = Unwrapped::default();
+    async fn unwrap(&self, request: &DecryptionRequest) -> Result<UnwrapOutcome> {
+        let mut all = UnwrapOutcome::default();
         for member in self.members() {
             match member.on_decrypt(request).await {
                 Ok(unwrapped) => {
@@ -125,7 +126,7 @@ async fn generate(generator: &Member, materials: &EncryptionMaterials) -> Result
         let detail = format!("the generator of a multi-keyring, {}, {what}", generator.type_name);
         Err(Error::new(ErrorKind::Internal, detail))
     };
-    let Wrapped { data_key, encrypted_data_keys } = generator.keyring.on_encrypt(materials).await?;
+    let WrappedKeys { data_key, encrypted_data_keys } = generator.keyring.on_encrypt(materials).await?;
     match data_key {
         None => broken("made no data key"),
         Some(_) if encrypted_data_keys.is_empty() => broken(WRAPPED_NOTHING),
@@ -134,11 +135,11 @@ async fn generate(generator: &Member, materials: &EncryptionMaterials) -> Result
 }
 
 impl Keyring for MultiKeyring {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(self.wrap(materials))
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
         Box::pin(self.unwrap(request))
     }
 

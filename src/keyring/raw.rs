@@ -1,15 +1,15 @@
 //! The common part of raw keyrings: names, and data keys that they make themselves.
 
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::kms::PROVIDER_ID as KMS_PROVIDER_ID;
-use crate::materials::{DataKey, EncryptionMaterials, Unwrapped, Wrapped};
+use crate::kms::AWS_PROVIDER_ID;
+use crate::materials::{DataKey, EncryptionMaterials, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
 /// Fails for names that are not a raw keyring's to use, or that do not fit into a header with `suffix_len` bytes of
 /// provider information behind the name.
 pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Result<()> {
     let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
-    if namespace.starts_with(KMS_PROVIDER_ID) {
+    if namespace.starts_with(AWS_PROVIDER_ID) {
         return invalid("namespaces that begin with aws-kms belong to AWS KMS: choose another for a raw key");
     }
     let longest = usize::from(u16::MAX);
@@ -22,29 +22,14 @@ pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Res
 /// The cause that is left by a data key which carries the key's name and does not open.
 pub(super) fn refused(kind: &str, namespace: &str, name: &str, why: &str) -> Error {
     let detail = format!("raw {kind} key {} of {} {why}", quoted(name), quoted(namespace));
-    Error::new(ErrorKind::WrongKey, detail)
-}
-
-/// Returns the first data key that opens, and the causes of those before it.
-pub(super) fn first_that_opens(tries: impl Iterator<Item = Result<DataKey>>) -> Unwrapped {
-    let mut unwrapped = Unwrapped::default();
-    for opened in tries {
-        match opened {
-            Ok(data_key) => {
-                unwrapped.data_key = Some(data_key);
-                break;
-            }
-            Err(cause) => unwrapped.causes.push(cause),
-        }
-    }
-    unwrapped
+    Error::new(ErrorKind::NoUsableDataKey, detail)
 }
 
 /// Wraps the data key of the materials, or a fresh one if they have none.
 pub(super) fn wrap(
     materials: &EncryptionMaterials,
     wrap_key: impl FnOnce(&[u8]) -> Result<EncryptedDataKey>,
-) -> Result<Wrapped> {
+) -> Result<WrappedKeys> {
     let made = match materials.data_key() {
         Some(_) => None,
         None => Some(DataKey::generate(materials.suite().data_key_len())?),
@@ -52,5 +37,5 @@ pub(super) fn wrap(
     let data_key = made.as_ref().or(materials.data_key());
     let data_key = data_key.ok_or_else(|| Error::new(ErrorKind::Internal, "no data key to wrap"))?;
     let wrapped = wrap_key(data_key.expose_secret())?;
-    Ok(Wrapped { data_key: made, encrypted_data_keys: vec![wrapped] })
+    Ok(WrappedKeys { data_key: made, encrypted_data_keys: vec![wrapped] })
 }

@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use crate::crypto::{self, AeadKey, Refused};
+use crate::crypto::{self, AeadKey, IV_LEN, Refused};
 use crate::error::Result;
 use crate::keyring::{Keyring, raw};
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
-use crate::suite::IV_LEN;
+use crate::poll::KeyFuture;
 
 /// Wraps data keys with AES-GCM under a key that you guard.
 ///
@@ -33,7 +33,7 @@ impl RawAesKeyring {
         Ok(Self { namespace, name, key: AeadKey::new(key)? })
     }
 
-    fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
+    fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
         let iv = crypto::random_array()?;
         let aad = materials.encryption_context().to_bytes()?;
         raw::wrap(materials, |data_key| {
@@ -60,10 +60,12 @@ impl RawAesKeyring {
         suffix.strip_prefix(lengths.as_slice())?.try_into().ok()
     }
 
-    fn unwrap(&self, request: &DecryptionRequest) -> Result<Unwrapped> {
-        let aad = request.encryption_context().to_bytes()?;
+    async fn unwrap(&self, request: &DecryptionRequest) -> Result<UnwrapOutcome> {
+        let aad = &request.encryption_context().to_bytes()?;
         let mine = request.encrypted_data_keys().iter().filter_map(|key| Some((self.iv_of_mine(key)?, key)));
-        Ok(raw::first_that_opens(mine.map(|(iv, key)| self.unwrap_one(request, &aad, iv, key))))
+        let unwrap = |(iv, key)| async move { self.unwrap_one(request, aad, iv, key) };
+        let candidates: Vec<_> = mine.map(unwrap).collect();
+        Ok(UnwrapOutcome::first_that_opens(candidates).await)
     }
 
     fn unwrap_one(
@@ -78,7 +80,7 @@ impl RawAesKeyring {
             refused("does not open its data key: another key of that name, or another encryption context")
         })?;
         let data_key = DataKey::new(&opened);
-        data_key.check_len(request.suite()).map_err(|error| refused(&format!("opens {error}")))?;
+        request.suite().check_data_key(&data_key).map_err(|error| refused(&format!("opens {error}")))?;
         Ok(data_key)
     }
 }
@@ -91,12 +93,12 @@ const IV_BYTES: u32 = 12;
 const INFO_SUFFIX_LEN: usize = 4 + 4 + IV_LEN;
 
 impl Keyring for RawAesKeyring {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async { self.wrap(materials) })
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { self.unwrap(request) })
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(self.unwrap(request))
     }
 
     fn is_local(&self) -> bool {

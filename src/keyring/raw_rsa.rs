@@ -8,8 +8,9 @@ use crate::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
 use crate::crypto::{self, Refused};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::{Keyring, raw};
-use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, Unwrapped, Wrapped};
+use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
+use crate::poll::KeyFuture;
 
 /// Wraps data keys with RSA: who has the public key seals, who has the private key opens.
 ///
@@ -97,7 +98,7 @@ impl RawRsaKeyring {
         self
     }
 
-    fn wrap(&self, materials: &EncryptionMaterials) -> Result<Wrapped> {
+    fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
         let public_key = self.public_key.as_ref().ok_or_else(|| {
             let detail = format!("raw RSA keyring {} has no public key to seal with: give it one", quoted(&self.name));
             Error::new(ErrorKind::InvalidInput, detail)
@@ -111,11 +112,12 @@ impl RawRsaKeyring {
         })
     }
 
-    fn unwrap(&self, request: &DecryptionRequest) -> Unwrapped {
+    async fn unwrap(&self, request: &DecryptionRequest) -> UnwrapOutcome {
         let mine =
             |key: &&EncryptedDataKey| key.provider_id == self.namespace && key.provider_info == self.name.as_bytes();
         let mine = request.encrypted_data_keys().iter().filter(mine);
-        raw::first_that_opens(mine.map(|key| self.unwrap_one(request, &key.ciphertext)))
+        let candidates: Vec<_> = mine.map(|key| async { self.unwrap_one(request, &key.ciphertext) }).collect();
+        UnwrapOutcome::first_that_opens(candidates).await
     }
 
     fn unwrap_one(&self, request: &DecryptionRequest, ciphertext: &[u8]) -> Result<DataKey> {
@@ -139,7 +141,7 @@ impl RawRsaKeyring {
             self.refused("does not open its data key: another key of that name, or another padding")
         })?;
         let data_key = DataKey::new(&opened);
-        data_key.check_len(request.suite()).map_err(|error| self.refused(&format!("opens {error}")))?;
+        request.suite().check_data_key(&data_key).map_err(|error| self.refused(&format!("opens {error}")))?;
         Ok(data_key)
     }
 
@@ -166,12 +168,12 @@ impl RawRsaKeyring {
 }
 
 impl Keyring for RawRsaKeyring {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async { self.wrap(materials) })
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
-        Box::pin(async { Ok(self.unwrap(request)) })
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(async { Ok(self.unwrap(request).await) })
     }
 
     fn is_local(&self) -> bool {

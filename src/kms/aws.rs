@@ -1,6 +1,4 @@
-//! AWS KMS: the client of the AWS SDK as a [`Kms`].
-//!
-//! Retries, timeouts, credentials and endpoint are those that the client was made with; nothing here changes them.
+//! [`AwsKms`]: AWS KMS through the client of the AWS SDK.
 
 use std::error::Error as StdError;
 
@@ -15,9 +13,10 @@ use aws_types::sdk_ua_metadata::FrameworkMetadata;
 use zeroize::Zeroizing;
 
 use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result};
-use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest};
-use crate::materials::{DataKey, KeyFuture};
+use crate::error::{Error, ErrorKind, KmsError, Result};
+use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
+use crate::poll::KeyFuture;
+use crate::secret::SecretBytes;
 use crate::text::escaped_up_to;
 
 /// Answers that say to try again: throttling under each of its names, whether or not the SDK has a type for it, and
@@ -58,13 +57,52 @@ const REFUSED: [&str; 8] = [
     "UnrecognizedClientException",
 ];
 
-impl Kms for Client {
+/// AWS KMS, over the client of the AWS SDK. Cheap to clone: clones share the client.
+///
+/// Retries, timeouts, credentials and endpoint are those that the client was made with. Its futures want to be awaited
+/// inside a tokio runtime.
+///
+/// ```no_run
+/// # async fn connect() {
+/// use manila::AwsKms;
+///
+/// let config = aws_config::load_from_env().await;
+/// let kms = AwsKms::new(aws_sdk_kms::Client::new(&config));
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AwsKms {
+    client: Client,
+}
+
+impl AwsKms {
+    /// Calls AWS KMS with `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Returns the client of the SDK, for the operations that [`Kms`] does not have.
+    #[must_use]
+    pub fn as_client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl From<Client> for AwsKms {
+    fn from(client: Client) -> Self {
+        Self::new(client)
+    }
+}
+
+impl Kms for AwsKms {
     fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
         Box::pin(async move {
             check_runtime()?;
             let length = i32::try_from(length)
                 .map_err(|_| Error::new(ErrorKind::InvalidInput, "AWS KMS makes no data key of that length"))?;
-            let call = Self::generate_data_key(self)
+            let call = (self.client)
+                .generate_data_key()
                 .key_id(request.key_id)
                 .number_of_bytes(length)
                 .set_encryption_context(pairs(request.encryption_context))
@@ -78,7 +116,8 @@ impl Kms for Client {
     fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
         Box::pin(async move {
             check_runtime()?;
-            let call = Self::encrypt(self)
+            let call = (self.client)
+                .encrypt()
                 .key_id(request.key_id)
                 .plaintext(Blob::new(plaintext))
                 .set_encryption_context(pairs(request.encryption_context))
@@ -91,7 +130,8 @@ impl Kms for Client {
     fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
         Box::pin(async move {
             check_runtime()?;
-            let call = Self::decrypt(self)
+            let call = (self.client)
+                .decrypt()
                 .key_id(request.key_id)
                 .ciphertext_blob(Blob::new(ciphertext))
                 .set_encryption_context(pairs(request.encryption_context))
@@ -102,7 +142,7 @@ impl Kms for Client {
     }
 
     fn region(&self) -> Option<&str> {
-        self.config().region().map(AsRef::as_ref)
+        self.client.config().region().map(AsRef::as_ref)
     }
 }
 
@@ -133,9 +173,9 @@ fn grant_tokens(request: KmsRequest<'_>) -> Option<Vec<String>> {
     (!request.grant_tokens.is_empty()).then(|| request.grant_tokens.to_vec())
 }
 
-fn secret(plaintext: Option<Blob>) -> Result<DataKey> {
+fn secret(plaintext: Option<Blob>) -> Result<SecretBytes> {
     let bytes = Zeroizing::new(blob(plaintext)?);
-    Ok(DataKey::new(&bytes))
+    Ok(SecretBytes::new(&bytes))
 }
 
 fn blob(blob: Option<Blob>) -> Result<Vec<u8>> {

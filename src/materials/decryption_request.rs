@@ -9,11 +9,13 @@ use std::sync::Arc;
 #[cfg(feature = "cache")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
 use crate::crypto::{self, AeadKey, Refused};
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::{DataKey, MessageKey};
+use crate::expected_context::ExpectedContext;
+use crate::materials::DataKey;
 use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
+use crate::message_key::MessageKey;
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
@@ -104,13 +106,13 @@ impl DecryptionRequest {
     fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
         let header = &self.header;
         let mut derived = MessageKey::default();
-        data_key.derive(header.suite(), header.message_id(), &mut derived)?;
+        derived.derive(data_key, header.suite(), header.message_id())?;
         let is_committed_to = match (&header.commitment, &derived.commitment) {
             (Some(committed), Some(derived)) => crypto::equal(committed, derived),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        let key = AeadKey::new(derived.key())?;
+        let key = AeadKey::new(derived.bytes())?;
         let given = self.given_context.to_bytes()?;
         let aad = match given.is_empty() {
             true => Cow::Borrowed(header.body_bytes()),

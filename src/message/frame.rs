@@ -1,11 +1,11 @@
-//! The body: frames, or one unframed piece, and what authenticates their place in the message.
+//! The body: frames, or one non-framed piece, and what authenticates their place in the message.
 //!
 //! Source: the ESDK specification, `data-format/message-body.md` and `message-body-aad.md`.
 
+use crate::codec::{Cursor, EndOfBytes, ShortBytes};
+use crate::crypto::{IV_LEN, TAG_LEN};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::codec::{Cursor, EndOfBytes, ShortBytes};
-use crate::message::header::Content;
-use crate::suite::{IV_LEN, TAG_LEN};
+use crate::message::header::ContentType;
 
 /// Stands where a regular frame has its sequence number.
 const FINAL_FRAME: u32 = 0xffff_ffff;
@@ -13,18 +13,18 @@ const FINAL_FRAME: u32 = 0xffff_ffff;
 pub(crate) const REGULAR_OVERHEAD: usize = 4 + IV_LEN + TAG_LEN;
 /// Bytes around the content of a final frame: marker, sequence number, IV, length, tag.
 pub(crate) const FINAL_OVERHEAD: usize = 4 + 4 + IV_LEN + 4 + TAG_LEN;
-/// The longest content of an unframed body in bytes (NIST SP 800-38D, section 5.2.1.1).
+/// The longest content of a non-framed body in bytes (NIST SP 800-38D, section 5.2.1.1).
 const MAX_UNFRAMED: u64 = (1 << 36) - 32;
 
 /// The longest AAD of a body in bytes: message id, label, sequence number, length.
-const MAX_AAD: usize = 32 + FrameKind::Unframed.label().len() + 4 + 8;
+const MAX_AAD: usize = 32 + FrameKind::NonFramed.label().len() + 4 + 8;
 
 /// What kind of piece of a body is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     Regular,
     Final,
-    Unframed,
+    NonFramed,
 }
 
 impl FrameKind {
@@ -32,7 +32,7 @@ impl FrameKind {
         match self {
             Self::Regular => b"AWSKMSEncryptionClient Frame",
             Self::Final => b"AWSKMSEncryptionClient Final Frame",
-            Self::Unframed => b"AWSKMSEncryptionClient Single Block",
+            Self::NonFramed => b"AWSKMSEncryptionClient Single Block",
         }
     }
 }
@@ -62,7 +62,7 @@ impl FrameHead {
         match self.kind {
             FrameKind::Regular => REGULAR_OVERHEAD - TAG_LEN,
             FrameKind::Final => FINAL_OVERHEAD - TAG_LEN,
-            FrameKind::Unframed => IV_LEN + 8,
+            FrameKind::NonFramed => IV_LEN + 8,
         }
     }
 
@@ -74,7 +74,7 @@ impl FrameHead {
         frame_in_memory(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
     }
 
-    /// The fields of a frame (an unframed body is never written).
+    /// The fields of a frame (a non-framed body is never written).
     pub(crate) fn to_bytes(self) -> ShortBytes<{ FINAL_OVERHEAD - TAG_LEN }> {
         let mut out = ShortBytes::new();
         if self.kind == FrameKind::Final {
@@ -109,11 +109,11 @@ pub(crate) fn sequence_iv(sequence: u32) -> [u8; IV_LEN] {
     iv
 }
 
-/// The shape that a header gives to the body, and the most that a reader takes of an unframed one.
+/// The shape that a header gives to the body, and the most that a reader takes of a non-framed one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyShape {
-    pub(crate) content: Content,
-    pub(crate) max_unframed_length: u64,
+    pub(crate) content: ContentType,
+    pub(crate) max_non_framed_length: u64,
 }
 
 /// What the front of the bytes tells of the next frame.
@@ -128,8 +128,8 @@ impl BodyShape {
     ///
     /// # Errors
     /// [`ErrorKind::LimitExceeded`] if its frames are over the limit, or longer than this machine can address.
-    pub(crate) fn within(content: Content, max_frame_length: u32, max_unframed_length: u64) -> Result<Self> {
-        if let Content::Framed(length) = content {
+    pub(crate) fn within(content: ContentType, max_frame_length: u32, max_non_framed_length: u64) -> Result<Self> {
+        if let ContentType::Framed(length) = content {
             if length > max_frame_length {
                 let detail = format!(
                     "frames of {length} bytes are over the limit of {max_frame_length}: raise max_frame_length"
@@ -139,15 +139,15 @@ impl BodyShape {
             // The final frame is the longest there can be.
             frame_in_memory(length.into(), FINAL_OVERHEAD).ok_or_else(|| too_long(length.into()))?;
         }
-        Ok(Self { content, max_unframed_length })
+        Ok(Self { content, max_non_framed_length })
     }
 
     /// The head of frame `sequence`, which must be the next one, from the front of `bytes`.
     pub(crate) fn read_head(&self, sequence: u32, bytes: &[u8]) -> Result<NextFrame> {
         let mut cursor = Cursor::new(bytes);
         let (needs, head) = match self.content {
-            Content::Unframed => (IV_LEN + 8, read_unframed(&mut cursor)),
-            Content::Framed(frame_length) => match cursor.u32() {
+            ContentType::NonFramed => (IV_LEN + 8, read_non_framed(&mut cursor)),
+            ContentType::Framed(frame_length) => match cursor.u32() {
                 Err(EndOfBytes) => (4, Err(EndOfBytes)),
                 Ok(FINAL_FRAME) => (FINAL_OVERHEAD - TAG_LEN, read_final(&mut cursor)),
                 Ok(number) => (REGULAR_OVERHEAD - TAG_LEN, read_regular(&mut cursor, number, frame_length)),
@@ -162,8 +162,8 @@ impl BodyShape {
     /// Length in bytes of a frame before the final one, or `None` where there is none such or it cannot be addressed.
     pub(crate) fn regular_len(&self) -> Option<usize> {
         match self.content {
-            Content::Framed(length) => frame_in_memory(length.into(), REGULAR_OVERHEAD),
-            Content::Unframed => None,
+            ContentType::Framed(length) => frame_in_memory(length.into(), REGULAR_OVERHEAD),
+            ContentType::NonFramed => None,
         }
     }
 
@@ -184,16 +184,16 @@ impl BodyShape {
             return Err(Error::new(ErrorKind::Malformed, detail));
         }
         match self.content {
-            Content::Framed(frame_length) if head.content_len > u64::from(frame_length) => {
+            ContentType::Framed(frame_length) if head.content_len > u64::from(frame_length) => {
                 Err(Error::new(ErrorKind::Malformed, "the final frame is longer than the frame length"))
             }
-            Content::Unframed if head.content_len > MAX_UNFRAMED => {
+            ContentType::NonFramed if head.content_len > MAX_UNFRAMED => {
                 Err(Error::new(ErrorKind::Malformed, "the body is longer than the format allows"))
             }
-            Content::Unframed if head.content_len > self.max_unframed_length => {
-                let max = self.max_unframed_length;
+            ContentType::NonFramed if head.content_len > self.max_non_framed_length => {
+                let max = self.max_non_framed_length;
                 let detail = format!(
-                    "an unframed body of {} bytes is over the limit of {max}: raise max_unframed_length",
+                    "a non-framed body of {} bytes is over the limit of {max}: raise max_non_framed_length",
                     head.content_len
                 );
                 Err(Error::new(ErrorKind::LimitExceeded, detail))
@@ -231,8 +231,8 @@ fn read_final(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
     })
 }
 
-fn read_unframed(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
-    Ok(FrameHead { kind: FrameKind::Unframed, sequence: 1, iv: cursor.array()?, content_len: cursor.u64()? })
+fn read_non_framed(cursor: &mut Cursor<'_>) -> Result<FrameHead, EndOfBytes> {
+    Ok(FrameHead { kind: FrameKind::NonFramed, sequence: 1, iv: cursor.array()?, content_len: cursor.u64()? })
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let shape = BodyShape { content: Content::Framed(10), max_unframed_length: 0 };
+        let shape = BodyShape { content: ContentType::Framed(10), max_non_framed_length: 0 };
         for head in [FrameHead::to_write(false, 7, 10), FrameHead::to_write(true, 7, 3)] {
             let mut bytes = head.to_bytes().to_vec();
             assert_eq!(bytes.len(), head.len());
@@ -259,9 +259,9 @@ mod tests {
         assert_eq!(frame_in_memory(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
         for content_len in [half - 31, half * 2, u64::MAX] {
             assert_eq!(frame_in_memory(content_len, REGULAR_OVERHEAD), None);
-            let head = FrameHead { kind: FrameKind::Unframed, sequence: 1, iv: [0; IV_LEN], content_len };
+            let head = FrameHead { kind: FrameKind::NonFramed, sequence: 1, iv: [0; IV_LEN], content_len };
             assert_eq!(head.frame_len().unwrap_err().kind(), ErrorKind::LimitExceeded);
         }
-        assert!(BodyShape::within(Content::Framed(u32::MAX), u32::MAX, 0).is_ok() == (usize::BITS > 32));
+        assert!(BodyShape::within(ContentType::Framed(u32::MAX), u32::MAX, 0).is_ok() == (usize::BITS > 32));
     }
 }

@@ -8,10 +8,11 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::codec::{DoesNotFit, ShortBytes, put_field, put_u16};
 use crate::context::EncryptionContext;
+use crate::crypto::{IV_LEN, TAG_LEN};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::codec::{DoesNotFit, ShortBytes, put_field, put_u16};
-use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN, TAG_LEN};
+use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
 
 pub(super) const TYPE_CUSTOMER_DATA: u8 = 0x80;
 pub(super) const CONTENT_UNFRAMED: u8 = 1;
@@ -55,11 +56,11 @@ impl HeaderLimits {
 
 /// Whether the body is cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum ContentType {
     /// In frames of this many plaintext bytes; the final one may be shorter. Never 0.
     Framed(u32),
     /// In one piece, as early versions of the SDKs wrote. Read, never written.
-    Unframed,
+    NonFramed,
 }
 
 /// The data key, encrypted under one wrapping key, as it stands in a message's header.
@@ -97,7 +98,7 @@ pub struct HeaderFields {
     pub(crate) context_bytes: Vec<u8>,
     /// Shared with what is asked for keys, and by all messages under one data key.
     pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
-    pub(crate) content: Content,
+    pub(crate) content: ContentType,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
 }
 
@@ -134,7 +135,7 @@ impl HeaderFields {
 
     /// Whether the body is framed, and the frame length.
     #[must_use]
-    pub fn content(&self) -> Content {
+    pub fn content_type(&self) -> ContentType {
         self.content
     }
 
@@ -158,8 +159,8 @@ impl HeaderFields {
             put_field(&mut out, &key.ciphertext)?;
         }
         let (content_type, frame_length) = match self.content {
-            Content::Framed(length) => (CONTENT_FRAMED, length),
-            Content::Unframed => (CONTENT_UNFRAMED, 0),
+            ContentType::Framed(length) => (CONTENT_FRAMED, length),
+            ContentType::NonFramed => (CONTENT_UNFRAMED, 0),
         };
         out.push(content_type);
         if self.version() == 1 {

@@ -8,14 +8,15 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::buffer;
+use crate::codec::{Cursor, EndOfBytes};
 use crate::context::EncryptionContext;
+use crate::crypto::IV_LEN;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::codec::{Cursor, EndOfBytes};
 use crate::message::header::{
-    CONTENT_FRAMED, CONTENT_UNFRAMED, Content, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
+    CONTENT_FRAMED, CONTENT_UNFRAMED, ContentType, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
     MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
 };
-use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, IV_LEN};
+use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
 
 impl UnverifiedHeader {
     /// The header at the start of `message`, under the default limits.
@@ -295,7 +296,7 @@ fn tail_len(suite: AlgorithmSuite) -> usize {
     fields + HeaderAuthentication::encoded_len(suite)
 }
 
-type Tail = (Content, Option<[u8; COMMITMENT_LEN]>, HeaderAuthentication);
+type Tail = (ContentType, Option<[u8; COMMITMENT_LEN]>, HeaderAuthentication);
 
 fn read_tail(suite: AlgorithmSuite, tail: &[u8]) -> Result<Tail> {
     let cut = |_: EndOfBytes| malformed("the header is cut short");
@@ -312,8 +313,8 @@ fn read_tail(suite: AlgorithmSuite, tail: &[u8]) -> Result<Tail> {
     }
     let content = match (content_type, cursor.u32().map_err(cut)?) {
         (CONTENT_FRAMED, 0) => return Err(malformed("framed content with a frame length of 0")),
-        (CONTENT_FRAMED, length) => Content::Framed(length),
-        (CONTENT_UNFRAMED, 0) => Content::Unframed,
+        (CONTENT_FRAMED, length) => ContentType::Framed(length),
+        (CONTENT_UNFRAMED, 0) => ContentType::NonFramed,
         (CONTENT_UNFRAMED, _) => return Err(malformed("content that is not framed, with a frame length")),
         (other, _) => return Err(malformed(format!("{other} is no content type"))),
     };

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, NextFrame};
 use crate::message::header::Header;
-use crate::message::survey::{trailing_bytes, truncated};
+use crate::message::{trailing_bytes, truncated};
 use crate::stream::window::Window;
 use crate::stream::{BATCH, frames_in_batch};
 

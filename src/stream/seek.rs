@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::footer::{self, Footer, LENGTH_FIELD};
 use crate::message::frame::{FrameKind, NextFrame};
 use crate::message::frame_map::FrameMap;
-use crate::message::header::{Content, Header};
-use crate::message::survey::truncated;
+use crate::message::header::{ContentType, Header};
+use crate::message::truncated;
 use crate::stream::source::{ReadAt, read_fully_at};
 use crate::stream::{BATCH, frames_in_batch};
 
@@ -44,13 +44,13 @@ impl Decryptor {
     /// [`ErrorKind::InvalidInput`] if it is not framed. [`ErrorKind::Truncated`], [`ErrorKind::Malformed`] or
     /// [`ErrorKind::AuthenticationFailed`] if no message of this header ends where this one does, and
     /// [`ErrorKind::Io`] if reading fails.
-    pub fn seekable<R: ReadAt>(self, message: R) -> Result<SealedFile<R>> {
+    pub fn seekable<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
         if self.header().suite().is_signed() {
             let detail = "the message is signed, and its signature can only be verified by reading all of it: read it \
                           from its start, or give up the signature with seekable_ignoring_signature";
             return Err(Error::new(ErrorKind::PolicyViolation, detail));
         }
-        SealedFile::open(self, message)
+        SeekableMessage::open(self, message)
     }
 
     /// As [`seekable`](Self::seekable), of signed messages too, **whose signature is not looked at**.
@@ -60,15 +60,15 @@ impl Decryptor {
     ///
     /// # Errors
     /// As [`seekable`](Self::seekable), but for signed messages.
-    pub fn seekable_ignoring_signature<R: ReadAt>(self, message: R) -> Result<SealedFile<R>> {
-        SealedFile::open(self, message)
+    pub fn seekable_ignoring_signature<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
+        SeekableMessage::open(self, message)
     }
 }
 
 /// A sealed message that is read at any offset, opening only the frames that are asked for.
 ///
 /// Made by [`Decryptor::seekable`]. It can be shared between threads, all reading at once.
-pub struct SealedFile<R> {
+pub struct SeekableMessage<R> {
     header: Header,
     opener: FrameOpener,
     map: FrameMap,
@@ -77,11 +77,11 @@ pub struct SealedFile<R> {
     message: R,
 }
 
-impl<R: ReadAt> SealedFile<R> {
+impl<R: ReadAt> SeekableMessage<R> {
     fn open(decryptor: Decryptor, message: R) -> Result<Self> {
         let header_len = decryptor.header_len() as u64;
         let (header, opener) = decryptor.into_parts();
-        let Content::Framed(frame_length) = header.content() else {
+        let ContentType::Framed(frame_length) = header.content_type() else {
             let detail = "the message is not framed, so that there is nothing to seek in: decrypt it as a whole";
             return Err(Error::new(ErrorKind::InvalidInput, detail));
         };
@@ -145,8 +145,8 @@ impl<R: ReadAt> SealedFile<R> {
     }
 
     /// A reader that starts at the plaintext's first byte and can be moved about. Any number of them can be in use.
-    pub fn cursor(&self) -> SealedCursor<'_, R> {
-        SealedCursor { file: self, position: 0, held: Vec::new(), start: 0 }
+    pub fn cursor(&self) -> MessageCursor<'_, R> {
+        MessageCursor { file: self, position: 0, held: Vec::new(), start: 0 }
     }
 
     /// Reads from the first few frames that hold what is asked for.
@@ -246,7 +246,7 @@ fn no_end() -> Error {
     Error::new(ErrorKind::Truncated, detail)
 }
 
-impl<R: ReadAt> ReadAt for SealedFile<R> {
+impl<R: ReadAt> ReadAt for SeekableMessage<R> {
     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.read_at(offset, buf)?)
     }
@@ -256,26 +256,26 @@ impl<R: ReadAt> ReadAt for SealedFile<R> {
     }
 }
 
-impl<R> fmt::Debug for SealedFile<R> {
+impl<R> fmt::Debug for SeekableMessage<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedFile").field("header", &self.header).field("map", &self.map).finish_non_exhaustive()
+        f.debug_struct("SeekableMessage").field("header", &self.header).field("map", &self.map).finish_non_exhaustive()
     }
 }
 
-/// The plaintext of a [`SealedFile`] as a stream that can be moved about.
+/// The plaintext of a [`SeekableMessage`] as a stream that can be moved about.
 ///
 /// It holds the frames around its place, about 64 KiB of them or one if that is longer, so that small reads one after
 /// the other open each frame once.
 #[must_use = "a cursor does nothing until read"]
-pub struct SealedCursor<'a, R> {
-    file: &'a SealedFile<R>,
+pub struct MessageCursor<'a, R> {
+    file: &'a SeekableMessage<R>,
     position: u64,
     /// Plaintext from `start` on.
     held: Vec<u8>,
     start: u64,
 }
 
-impl<R: ReadAt> SealedCursor<'_, R> {
+impl<R: ReadAt> MessageCursor<'_, R> {
     /// What is held from the position on.
     fn at_hand(&self) -> &[u8] {
         let skipped = self.position.checked_sub(self.start).and_then(|skipped| usize::try_from(skipped).ok());
@@ -300,7 +300,7 @@ impl<R: ReadAt> SealedCursor<'_, R> {
     }
 }
 
-impl<R: ReadAt> Read for SealedCursor<'_, R> {
+impl<R: ReadAt> Read for MessageCursor<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = if self.at_hand().is_empty() && buf.len() >= BATCH {
             self.file.read_at(self.position, buf)?
@@ -312,7 +312,7 @@ impl<R: ReadAt> Read for SealedCursor<'_, R> {
     }
 }
 
-impl<R: ReadAt> BufRead for SealedCursor<'_, R> {
+impl<R: ReadAt> BufRead for MessageCursor<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at_hand().is_empty() {
             self.hold()?;
@@ -326,7 +326,7 @@ impl<R: ReadAt> BufRead for SealedCursor<'_, R> {
 }
 
 /// Places behind the end can be sought; nothing is read there.
-impl<R: ReadAt> Seek for SealedCursor<'_, R> {
+impl<R: ReadAt> Seek for MessageCursor<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {
             SeekFrom::Start(place) => Some(place),
@@ -339,8 +339,8 @@ impl<R: ReadAt> Seek for SealedCursor<'_, R> {
     }
 }
 
-impl<R> fmt::Debug for SealedCursor<'_, R> {
+impl<R> fmt::Debug for MessageCursor<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedCursor").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("MessageCursor").field("position", &self.position).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,8 @@
 use super::require;
 use crate::context::EncryptionContext;
 use crate::error::{ErrorKind, Result};
-use crate::kms::{KeyArn, Kms, KmsRequest};
+use crate::key_arn::KeyArn;
+use crate::kms::{Kms, KmsRequest};
 
 /// The lengths of data keys that the suites take.
 const DATA_KEY_LENGTHS: [usize; 3] = [16, 24, 32];

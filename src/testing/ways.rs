@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 
 use crate::client::{Client, Decrypted};
-use crate::context::ExpectedContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::header::{Content, UnverifiedHeader};
+use crate::expected_context::ExpectedContext;
+use crate::message::header::{ContentType, UnverifiedHeader};
 
 /// Opens a message whole, in its own memory, as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn, and in
 /// reads all over it.
@@ -40,9 +40,9 @@ fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, wh
     let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
     let agree = match (whole, &streamed) {
         (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
-        // The length of an unframed body is seen before the key is asked for in a whole message, after it in a stream.
+        // The length of a non-framed body is seen before the key is asked for in a whole message, after it in a stream.
         (Err(whole), Err(_))
-            if matches!(whole.kind(), ErrorKind::LimitExceeded | ErrorKind::Malformed) && is_unframed(message) =>
+            if matches!(whole.kind(), ErrorKind::LimitExceeded | ErrorKind::Malformed) && is_non_framed(message) =>
         {
             true
         }
@@ -62,7 +62,7 @@ fn seeking_agrees(
 ) -> Result<()> {
     let sought = open_by_seeking(client, message, expected);
     let agree = match (whole, &sought) {
-        _ if is_unframed(message) => sought.is_err(),
+        _ if is_non_framed(message) => sought.is_err(),
         (Ok(whole), Ok(sought)) => whole.plaintext == *sought,
         (Err(whole), Ok(_)) => whole.kind() == ErrorKind::SignatureInvalid,
         (Err(_), Err(_)) => true,
@@ -98,8 +98,8 @@ fn require(agree: bool, detail: impl FnOnce() -> String) -> Result<()> {
     if agree { Ok(()) } else { Err(Error::new(ErrorKind::Internal, detail())) }
 }
 
-fn is_unframed(message: &[u8]) -> bool {
-    UnverifiedHeader::parse(message).is_ok_and(|header| header.content() == Content::Unframed)
+fn is_non_framed(message: &[u8]) -> bool {
+    UnverifiedHeader::parse(message).is_ok_and(|header| header.content_type() == ContentType::NonFramed)
 }
 
 /// Opens a message from a stream.

@@ -4,27 +4,15 @@
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
-use manila::{Client, CreateKey, Error, ErrorKind, KmsError, KmsKeyring, LocalKms, MultiKeyring};
+use manila::{AwsKms, Client, CreateKey, ErrorKind, KmsKeyring, LocalKms, MultiKeyring};
 
 use crate::patience::{ATTEMPTS, within_a_minute};
 use crate::server::{Fault, Server};
 use crate::{client, context};
 
-/// What the service said, at the end of an error's chain.
-fn answer(error: &Error) -> Option<KmsError> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if let Some(answer) = cause.downcast_ref::<KmsError>() {
-            return Some(answer.clone());
-        }
-        next = cause.source();
-    }
-    None
-}
-
 /// Each fault, with the kind of error that sealing and opening end in.
 const FAULTS: [(Fault, ErrorKind, ErrorKind); 32] = {
-    use ErrorKind::{Internal, InvalidInput, KeyRefused, Unavailable, WrongKey};
+    use ErrorKind::{Internal, InvalidInput, KeyRefused, NoUsableDataKey, Unavailable};
     [
         (Fault::Refuse(400, "ThrottlingException"), Unavailable, Unavailable),
         (Fault::Refuse(400, "Throttling"), Unavailable, Unavailable),
@@ -53,9 +41,9 @@ const FAULTS: [(Fault, ErrorKind, ErrorKind); 32] = {
         (Fault::Cut, Unavailable, Unavailable),
         (Fault::HangUp, Unavailable, Unavailable),
         (Fault::OtherKey, Internal, Internal),
-        (Fault::PlaintextLen(16), Internal, WrongKey),
+        (Fault::PlaintextLen(16), Internal, NoUsableDataKey),
         (Fault::PlaintextLen(0), Internal, Internal),
-        (Fault::PlaintextLen(4096), Internal, WrongKey),
+        (Fault::PlaintextLen(4096), Internal, NoUsableDataKey),
         (Fault::Garbage, Internal, Internal),
         (Fault::Empty, Internal, Internal),
     ]
@@ -86,7 +74,7 @@ async fn every_fault_ends_in_its_kind_of_error_after_the_attempts_of_the_client(
         assert_eq!(opened.kind(), opening, "opening, {fault:?}: {opened:?}");
         if let Fault::Refuse(_, code) = fault {
             for error in [sealed, opened] {
-                let answer = answer(&error).unwrap();
+                let answer = error.kms_error().unwrap();
                 assert_eq!((answer.code.as_str(), answer.message.as_str()), (code, "so the test wants it"));
                 assert_eq!(answer.request_id.as_deref(), Some("request-of-the-test"));
                 assert!(error.to_string().contains(code), "{error}");
@@ -117,7 +105,7 @@ async fn without_credentials_or_connection_the_error_says_so() {
     let kms = LocalKms::in_memory().unwrap();
     let server = Server::new(kms.clone());
     let key = kms.create_key(CreateKey::default()).unwrap();
-    let error_of = async |client: aws_sdk_kms::Client| {
+    let error_of = async |client: AwsKms| {
         let user = Client::new(KmsKeyring::new(client, key.arn()).unwrap());
         user.encrypt_async(b"hello", &context()).await.unwrap_err()
     };
@@ -125,13 +113,13 @@ async fn without_credentials_or_connection_the_error_says_so() {
         .behavior_version(aws_sdk_kms::config::BehaviorVersion::latest())
         .region(aws_sdk_kms::config::Region::new("local"))
         .endpoint_url(format!("http://{}", server.address));
-    let error = error_of(aws_sdk_kms::Client::from_conf(bare.credentials_provider(Nobody).build())).await;
-    assert_eq!((error.kind(), answer(&error).unwrap().code.as_str()), (ErrorKind::InvalidInput, "NoCredentials"));
+    let error = error_of(AwsKms::new(aws_sdk_kms::Client::from_conf(bare.credentials_provider(Nobody).build()))).await;
+    assert_eq!((error.kind(), error.kms_error().unwrap().code.as_str()), (ErrorKind::InvalidInput, "NoCredentials"));
     assert!(server.calls().is_empty());
     let nobody_listens = client(&server);
     drop(server);
     let error = error_of(nobody_listens).await;
-    assert_eq!((error.kind(), answer(&error).unwrap().code.as_str()), (ErrorKind::Unavailable, "ConnectionFailure"));
+    assert_eq!((error.kind(), error.kms_error().unwrap().code.as_str()), (ErrorKind::Unavailable, "ConnectionFailure"));
 }
 
 #[tokio::test]
@@ -189,7 +177,7 @@ async fn on_sealing_the_first_failure_ends_it() {
     ] {
         let error = Client::new(multi).encrypt_async(b"hello", &context()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyRefused, "{error}");
-        assert_eq!(answer(&error).unwrap().code, "DisabledException");
+        assert_eq!(error.kms_error().unwrap().code, "DisabledException");
     }
 }
 
@@ -218,7 +206,7 @@ async fn what_the_service_says_cannot_steer_a_terminal() {
     let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
     server.misbehave(Fault::Refuse(400, "Odd\u{202e}\u{1b}[31m\n"));
     let error = user.encrypt_async(b"hello", &context()).await.unwrap_err();
-    let answer = answer(&error).unwrap();
+    let answer = error.kms_error().unwrap();
     for text in [error.to_string(), answer.to_string(), answer.code.clone()] {
         assert!(text.contains("Odd\\u{202e}\\u{1b}[31m"), "{text:?}");
         assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");

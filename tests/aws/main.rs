@@ -11,7 +11,7 @@ use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 
 use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys};
 use manila::{
-    Client, CreateKey, DiscoveryFilter, EncryptionContext, ErrorKind, Kms, KmsKeyring, KmsRequest, LocalKms,
+    AwsKms, Client, CreateKey, DiscoveryFilter, EncryptionContext, ErrorKind, Kms, KmsKeyring, KmsRequest, LocalKms,
     MultiKeyring, RegionalClients,
 };
 
@@ -19,16 +19,16 @@ use patience::{patient, within_a_minute};
 use server::{Fault, Server};
 
 /// A client of the SDK in a region of the server.
-fn client_in(server: &Server, region: &str) -> aws_sdk_kms::Client {
+fn client_in(server: &Server, region: &str) -> AwsKms {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::for_tests())
         .region(Region::new(region.to_owned()))
         .endpoint_url(format!("http://{}", server.address));
-    aws_sdk_kms::Client::from_conf(patient(config, &server.silence).build())
+    AwsKms::new(aws_sdk_kms::Client::from_conf(patient(config, &server.silence).build()))
 }
 
-fn client(server: &Server) -> aws_sdk_kms::Client {
+fn client(server: &Server) -> AwsKms {
     client_in(server, "local")
 }
 
@@ -111,7 +111,7 @@ async fn no_call_is_made_for_a_data_key_that_does_not_match() {
         KmsKeyring::mrk_discovery(client(&server), "local", elsewhere).unwrap(),
     ] {
         let error = Client::new(keyring).decrypt_async(&message, context()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WrongKey, "{error}");
+        assert_eq!(error.kind(), ErrorKind::NoUsableDataKey, "{error}");
     }
     assert!(server.calls().is_empty());
     let ours = DiscoveryFilter::new("aws", ["111122223333"]).unwrap();
@@ -157,7 +157,7 @@ async fn multi_region_keys_open_in_every_region() {
     let asked: Vec<_> = there.calls().iter().map(|call| call.body["KeyId"].as_str().unwrap().to_owned()).collect();
     assert_eq!(asked, [replica.arn(), replica.arn()]);
     let strict = Client::new(KmsKeyring::new(client_in(&there, "eu-west-1"), replica.arn()).unwrap());
-    assert_eq!(strict.decrypt_async(&message, context()).await.unwrap_err().kind(), ErrorKind::WrongKey);
+    assert_eq!(strict.decrypt_async(&message, context()).await.unwrap_err().kind(), ErrorKind::NoUsableDataKey);
 }
 
 #[tokio::test]

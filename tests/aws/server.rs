@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use manila::testing::{context_with_reserved, ready};
-use manila::{Error, Kms, KmsError, KmsRequest, LocalKms};
+use manila::{Error, Kms, KmsRequest, LocalKms};
 
 use crate::patience::Silence;
 
@@ -192,7 +192,7 @@ impl Shared {
                 (200, serde_json::to_vec(&answer).unwrap())
             }
             Err(error) => {
-                let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<KmsError>());
+                let source = error.kms_error();
                 let (code, message) = source.map_or(("KMSInternalException", "?"), |e| (&e.code, &e.message));
                 refusal(if source.is_some() { 400 } else { 500 }, code, message)
             }

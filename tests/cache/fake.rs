@@ -187,7 +187,7 @@ impl Cmm for Fake {
             self.call().await?;
             let materials = self.0.inner.decryption_materials(request).await?;
             if self.0.tries_headers.load(Ordering::SeqCst) && !request.is_opened_by(&materials.data_key) {
-                return Err(Error::new(ErrorKind::WrongKey, "no data key opens this header"));
+                return Err(Error::new(ErrorKind::NoUsableDataKey, "no data key opens this header"));
             }
             Ok(materials)
         })

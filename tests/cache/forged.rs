@@ -155,7 +155,7 @@ fn a_forged_leader_whom_nobody_polls_again_fails_nobody() {
         assert!(good.iter_mut().all(|reader| reader.poll().unwrap().is_ok()));
         assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (1 + u64::from(tries_headers), 1));
         let error = forged.poll().unwrap().unwrap_err();
-        let kind = if tries_headers { ErrorKind::WrongKey } else { ErrorKind::AuthenticationFailed };
+        let kind = if tries_headers { ErrorKind::NoUsableDataKey } else { ErrorKind::AuthenticationFailed };
         assert_eq!(error.kind(), kind);
     }
 }

@@ -106,7 +106,10 @@ fn a_reader_without_the_required_pair_is_refused_though_the_cache_is_warm() {
         // A reader of the same cache who requires nothing, and does not know the pair, or knows another.
         for wrong in [&[][..], &[("kind", "note")], &[("tenant", "emca")], &[("tenant", "acme"), ("more", "x")]] {
             let error = open(&cached, &message, &context(wrong)).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::ContextMismatch | ErrorKind::WrongKey), "{wrong:?}: {error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::ContextMismatch | ErrorKind::NoUsableDataKey),
+                "{wrong:?}: {error}"
+            );
             assert!(open_requiring(wrong).is_err());
         }
         // The warm entry is still good for who knows it.
@@ -213,7 +216,7 @@ fn what_failed_is_not_kept() {
     let message = stranger.encrypt(b"x", &context(&[])).unwrap();
     for cached in both() {
         for calls in 1..4 {
-            assert_eq!(open(&cached, &message, &context(&[])).unwrap_err().kind(), ErrorKind::WrongKey);
+            assert_eq!(open(&cached, &message, &context(&[])).unwrap_err().kind(), ErrorKind::NoUsableDataKey);
             assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (calls, 0));
         }
     }

@@ -42,7 +42,7 @@ fn a_message_is_sealed_under_an_alias_and_opened_by_arn() {
 
     let other = kms.create_key(CreateKey::default()).unwrap();
     let error = Client::new(KmsKeyring::new(kms, other.arn()).unwrap()).decrypt(&message, &bound).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WrongKey);
+    assert_eq!(error.kind(), ErrorKind::NoUsableDataKey);
     assert!(error.to_string().contains(key.arn()), "{error}");
 }
 

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use manila::testing::ready;
-use manila::{Clock, EncryptionContext, Error, Kms, KmsError, KmsRequest, LocalKms, RootKey};
+use manila::{Clock, EncryptionContext, Error, Kms, KmsRequest, LocalKms, RootKey};
 
 pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
@@ -37,8 +37,7 @@ pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
 
 /// The name AWS gives an error.
 pub(crate) fn code(error: &Error) -> &str {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<KmsError>());
-    source.map_or("", |error| &error.code)
+    error.kms_error().map_or("", |error| &error.code)
 }
 
 pub(crate) fn encrypt(kms: &LocalKms, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, Error> {

@@ -41,14 +41,14 @@ pub async fn a_strict_keyring_opens_what_its_own_key_sealed(world: &World) {
     assert_eq!(named(&message), [one.as_str()]);
     open(keyring(&one), &message).await.unwrap();
     let error = open(keyring(&other), &message).await.unwrap_err();
-    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 0), "{error}");
+    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 0), "{error}");
 }
 
 pub async fn a_key_seals_by_id_alias_or_alias_arn(world: &World) {
     let arn = world.key(VIRGINIA).await;
     let (prefix, id) = arn.split_once(":key/").unwrap();
     let alias = format!("alias/of-{id}");
-    world.client(VIRGINIA).create_alias().alias_name(&alias).target_key_id(id).send().await.unwrap();
+    world.client(VIRGINIA).as_client().create_alias().alias_name(&alias).target_key_id(id).send().await.unwrap();
     for name in [id, &alias, &format!("{prefix}:{alias}")] {
         check_kms(&world.client(VIRGINIA), name).await.unwrap();
         let named_so = || KmsKeyring::new(world.client(VIRGINIA), name).unwrap();
@@ -68,7 +68,7 @@ pub async fn discovery_opens_what_its_filter_admits(world: &World) {
     for (partition, account) in [("aws", "111122223333"), ("aws-cn", "123456789012")] {
         let other = DiscoveryFilter::new(partition, [account]).unwrap();
         let error = open(KmsKeyring::discovery(world.client(VIRGINIA), other), &message).await.unwrap_err();
-        assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 0), "{error}");
+        assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 0), "{error}");
     }
     let elsewhere = KmsKeyring::discovery(world.client(IRELAND), filter());
     assert_eq!(open(elsewhere, &message).await.unwrap_err().kind(), ErrorKind::KeyRefused);
@@ -85,14 +85,14 @@ pub async fn a_multi_region_key_opens_in_the_region_of_its_replica(world: &World
     open(KmsKeyring::mrk_discovery(in_ireland(), IRELAND, filter()).unwrap(), &message).await.unwrap();
     open(KmsKeyring::mrk_discovery_any_account(in_ireland(), IRELAND).unwrap(), &message).await.unwrap();
     let strict = KmsKeyring::new(in_ireland(), &replica).unwrap();
-    assert_eq!(open(strict, &message).await.unwrap_err().kind(), ErrorKind::WrongKey);
+    assert_eq!(open(strict, &message).await.unwrap_err().kind(), ErrorKind::NoUsableDataKey);
     let astray = KmsKeyring::mrk_discovery(in_ireland(), VIRGINIA, filter()).unwrap_err();
     assert_eq!(astray.kind(), ErrorKind::InvalidInput, "{astray}");
     // A key of one region is not looked for in another.
     let single = world.key(VIRGINIA).await;
     let message = seal(KmsKeyring::new(world.client(VIRGINIA), &single).unwrap()).await;
     let error = open(KmsKeyring::mrk_discovery(in_ireland(), IRELAND, filter()).unwrap(), &message).await.unwrap_err();
-    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::WrongKey, 0), "{error}");
+    assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 0), "{error}");
 }
 
 pub async fn either_region_opens_what_two_keys_sealed(world: &World) {
@@ -104,9 +104,9 @@ pub async fn either_region_opens_what_two_keys_sealed(world: &World) {
         open(KmsKeyring::new(clients.get(region).unwrap(), arn).unwrap(), &message).await.unwrap();
         // With one of the keys gone the other still opens.
         let multi = Client::new(MultiKeyring::kms(&clients, &ireland, [&virginia]).unwrap());
-        clients.get(region).unwrap().disable_key().key_id(arn).send().await.unwrap();
+        clients.get(region).unwrap().as_client().disable_key().key_id(arn).send().await.unwrap();
         assert!(multi.decrypt_async(&message, crate::world::context()).await.is_ok(), "without {arn}");
-        clients.get(region).unwrap().enable_key().key_id(arn).send().await.unwrap();
+        clients.get(region).unwrap().as_client().enable_key().key_id(arn).send().await.unwrap();
     }
 }
 
@@ -120,7 +120,7 @@ pub async fn a_multi_keyring_is_multi_region_aware(world: &World) {
     open(MultiKeyring::kms_mrk_aware(&clients, &replica, [&other_single]).unwrap(), &message).await.unwrap();
     open(MultiKeyring::kms_mrk_aware(&clients, &other_single, [&replica]).unwrap(), &message).await.unwrap();
     let strict = MultiKeyring::kms(&clients, &replica, [&other_single]).unwrap();
-    assert_eq!(open(strict, &message).await.unwrap_err().kind(), ErrorKind::WrongKey);
+    assert_eq!(open(strict, &message).await.unwrap_err().kind(), ErrorKind::NoUsableDataKey);
     let both = MultiKeyring::kms_mrk_aware(&clients, &primary, [&replica]).unwrap_err();
     assert!(both.to_string().contains(&primary) && both.to_string().contains(&replica), "{both}");
 }

@@ -24,16 +24,24 @@ async fn check_refused(world: &World, arn: &str, message: &[u8], code: &str) {
 pub async fn a_disabled_key_is_refused_until_it_is_enabled(world: &World) {
     let arn = world.key(VIRGINIA).await;
     let message = world.strict(&arn).encrypt_async(b"hello", &context()).await.unwrap();
-    world.client(VIRGINIA).disable_key().key_id(&arn).send().await.unwrap();
+    world.client(VIRGINIA).as_client().disable_key().key_id(&arn).send().await.unwrap();
     check_refused(world, &arn, &message, "DisabledException").await;
-    world.client(VIRGINIA).enable_key().key_id(&arn).send().await.unwrap();
+    world.client(VIRGINIA).as_client().enable_key().key_id(&arn).send().await.unwrap();
     assert_eq!(world.strict(&arn).decrypt_async(&message, context()).await.unwrap().plaintext, b"hello");
 }
 
 pub async fn a_key_that_waits_for_deletion_is_refused(world: &World) {
     let arn = world.key(VIRGINIA).await;
     let message = world.strict(&arn).encrypt_async(b"hello", &context()).await.unwrap();
-    world.client(VIRGINIA).schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.unwrap();
+    world
+        .client(VIRGINIA)
+        .as_client()
+        .schedule_key_deletion()
+        .key_id(&arn)
+        .pending_window_in_days(7)
+        .send()
+        .await
+        .unwrap();
     check_refused(world, &arn, &message, "KMSInvalidStateException").await;
 }
 

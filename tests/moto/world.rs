@@ -1,15 +1,15 @@
 //! Moto as a process of this test, its keys, and the official SDKs.
 
-use std::error::Error as StdError;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use aws_sdk_kms::Client as AwsClient;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
-use manila::{Client, DiscoveryFilter, EncryptionContext, Error, Keyring, KmsError, KmsKeyring, RegionalClients};
+use manila::{
+    AwsKms, Client, DiscoveryFilter, EncryptionContext, Error, Keyring, KmsError, KmsKeyring, RegionalClients,
+};
 
 use crate::peer::Peer;
 
@@ -34,26 +34,26 @@ impl World {
         &self.moto.endpoint
     }
 
-    pub fn client(&self, region: &str) -> AwsClient {
+    pub fn client(&self, region: &str) -> AwsKms {
         client(self.endpoint(), region)
     }
 
-    pub fn clients(&self) -> RegionalClients<AwsClient> {
+    pub fn clients(&self) -> RegionalClients<AwsKms> {
         let endpoint = self.endpoint().to_owned();
         RegionalClients::new(move |region| Ok(client(&endpoint, region)))
     }
 
     /// The ARN of a new key.
     pub async fn key(&self, region: &str) -> String {
-        let made = self.client(region).create_key().send().await.unwrap();
+        let made = self.client(region).as_client().create_key().send().await.unwrap();
         made.key_metadata.unwrap().arn.unwrap()
     }
 
     /// The ARNs of a new multi-Region key in Virginia and its replica in Ireland.
     pub async fn multi_region_key(&self) -> (String, String) {
-        let made = self.client(VIRGINIA).create_key().multi_region(true).send().await.unwrap();
+        let made = self.client(VIRGINIA).as_client().create_key().multi_region(true).send().await.unwrap();
         let primary = made.key_metadata.unwrap().arn.unwrap();
-        let replicate = self.client(VIRGINIA).replicate_key().key_id(&primary).replica_region(IRELAND);
+        let replicate = self.client(VIRGINIA).as_client().replicate_key().key_id(&primary).replica_region(IRELAND);
         let replica = replicate.send().await.unwrap().replica_key_metadata.unwrap().arn.unwrap();
         assert_eq!(replica, primary.replace(VIRGINIA, IRELAND));
         (primary, replica)
@@ -65,7 +65,7 @@ impl World {
 }
 
 /// A client that waits for as long as it takes.
-fn client(endpoint: &str, region: &str) -> AwsClient {
+fn client(endpoint: &str, region: &str) -> AwsKms {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::for_tests())
@@ -73,7 +73,7 @@ fn client(endpoint: &str, region: &str) -> AwsClient {
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .endpoint_url(endpoint);
-    AwsClient::from_conf(config.build())
+    AwsKms::new(aws_sdk_kms::Client::from_conf(config.build()))
 }
 
 pub fn region_of(arn: &str) -> &str {
@@ -109,18 +109,8 @@ pub async fn open(keyring: impl Keyring + 'static, message: &[u8]) -> Result<(),
 
 /// What the KMS answered, beneath an error or its only cause.
 pub fn answer(error: &Error) -> &KmsError {
-    let mut next: Option<&(dyn StdError + 'static)> = match error.causes() {
-        [] => Some(error),
-        [cause] => Some(cause),
-        causes => panic!("{causes:?}"),
-    };
-    while let Some(error) = next {
-        if let Some(answer) = error.downcast_ref() {
-            return answer;
-        }
-        next = error.source();
-    }
-    panic!("no answer of a KMS is beneath {error:?}");
+    assert!(error.causes().len() < 2, "{error:?}");
+    error.kms_error().unwrap_or_else(|| panic!("no answer of a KMS is beneath {error:?}"))
 }
 
 /// Moto on a free port of the loopback interface. It ends when it is dropped, and with its standard input if this

@@ -36,11 +36,11 @@ fn streamed_messages_open_whole_and_whole_ones_streamed() {
                     let streamed = write_in_pieces(&client, &plaintext, piece);
                     assert_eq!(streamed.len() as u64, exact, "{suite} {frame_length} {len} {piece}");
                     // The same frames: sizes and numbers, if not the same random bytes.
-                    let survey = |message: &[u8]| {
+                    let summary = |message: &[u8]| {
                         let header = UnverifiedHeader::parse(message).unwrap();
-                        header.survey(&message[header.len()..]).unwrap()
+                        header.summarize_body(&message[header.len()..]).unwrap()
                     };
-                    assert_eq!(survey(&streamed), survey(&whole));
+                    assert_eq!(summary(&streamed), summary(&whole));
                     assert_eq!(open_every_way(&client, &streamed, &any()).unwrap().plaintext, plaintext);
                 }
             }
@@ -318,8 +318,8 @@ fn a_reader_asks_for_no_more_than_it_was_promised() {
 fn messages_are_always_written_in_frames() {
     let client = client_for(AlgorithmSuite::Aes256GcmHkdfSha256, FixedKeyKeyring::new(&[1; 32])).unwrap();
     let message = client.encrypt(b"x", &EncryptionContext::empty()).unwrap();
-    let content = UnverifiedHeader::parse(&message).unwrap().content();
-    assert_eq!(content, manila::Content::Framed(4096));
+    let content = UnverifiedHeader::parse(&message).unwrap().content_type();
+    assert_eq!(content, manila::ContentType::Framed(4096));
 }
 
 #[test]

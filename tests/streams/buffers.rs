@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use manila::testing::{FixedKeyKeyring, client_for, ready};
 use manila::{
     AlgorithmSuite, Client, DecryptionRequest, EncryptionMaterials, ErrorKind, KeyFuture, Keyring, RawAesKeyring,
-    Unwrapped, Wrapped,
+    UnwrapOutcome, WrappedKeys,
 };
 
 use crate::{SUITES, UNSIGNED, any, client, none, parts, pattern};
@@ -96,14 +96,14 @@ impl Remote {
 }
 
 impl Keyring for Remote {
-    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
         Box::pin(async {
             self.wait().await;
             self.keys.on_encrypt(materials).await
         })
     }
 
-    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+    fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
         Box::pin(async {
             self.wait().await;
             self.keys.on_decrypt(request).await
@@ -232,7 +232,7 @@ fn a_message_that_no_key_opened_stays_as_it_was() {
     let message = client(UNSIGNED, 100).encrypt(&pattern(1000), &none()).unwrap();
     let stranger = client_for(UNSIGNED, RawAesKeyring::new("a", "b", &[1; 32]).unwrap()).unwrap();
     let mut buffer = message.clone();
-    assert_eq!(stranger.decrypt_in_place(&mut buffer, any()).unwrap_err().kind(), ErrorKind::WrongKey);
+    assert_eq!(stranger.decrypt_in_place(&mut buffer, any()).unwrap_err().kind(), ErrorKind::NoUsableDataKey);
     assert_eq!(buffer, message);
     // A key that does not fit is refused by the commitment, before anything is opened.
     let other = client_for(UNSIGNED, FixedKeyKeyring::new(&[1; 32])).unwrap();

@@ -6,7 +6,7 @@ use manila::testing::{FixedKeyKeyring, open_every_way, policy_for};
 use manila::{
     AlgorithmSuite, Client, Cmm, DecryptionMaterials, DecryptionRequest, EncryptionContext, EncryptionMaterials,
     EncryptionRequest, Error, ErrorKind, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, RequiredContextCmm,
-    UnverifiedHeader, Unwrapped, Wrapped,
+    UnverifiedHeader, UnwrapOutcome, WrappedKeys,
 };
 
 use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
@@ -39,7 +39,11 @@ fn a_message_moves_to_other_keys_and_another_suite() {
 /// The old key is of no use any more; a policy may refuse the new suite before that shows.
 fn old_error(from: AlgorithmSuite, to: AlgorithmSuite) -> ErrorKind {
     let reads_all = policy_for(from) == manila::CommitmentPolicy::ForbidEncryptAllowDecrypt;
-    if reads_all || policy_for(from) == policy_for(to) { ErrorKind::WrongKey } else { ErrorKind::PolicyViolation }
+    if reads_all || policy_for(from) == policy_for(to) {
+        ErrorKind::NoUsableDataKey
+    } else {
+        ErrorKind::PolicyViolation
+    }
 }
 
 /// A sink that shows what it was given, whatever became of its owner.
@@ -150,7 +154,7 @@ impl Cmm for Forgets {
     }
 
     fn decryption_materials<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
-        Box::pin(async { Err(Error::new(ErrorKind::WrongKey, "it only seals")) })
+        Box::pin(async { Err(Error::new(ErrorKind::NoUsableDataKey, "it only seals")) })
     }
 
     fn is_local(&self) -> bool {
@@ -199,11 +203,11 @@ fn keys_over_a_network_ask_for_the_asynchronous_twin() {
     #[derive(Debug)]
     struct Remote(FixedKeyKeyring);
     impl Keyring for Remote {
-        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, Wrapped> {
+        fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
             self.0.on_encrypt(materials)
         }
 
-        fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, Unwrapped> {
+        fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
             self.0.on_decrypt(request)
         }
     }

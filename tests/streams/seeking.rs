@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use manila::{AlgorithmSuite, Content, Decryptor, Error, ErrorKind, ReadAt, SealedFile};
+use manila::{AlgorithmSuite, ContentType, Decryptor, Error, ErrorKind, ReadAt, SeekableMessage};
 
 use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
 
@@ -13,7 +13,7 @@ fn decryptor(suite: AlgorithmSuite, message: &[u8]) -> Decryptor {
     client(suite, 16).decryptor(parts(message).0, any()).unwrap()
 }
 
-fn sealed(suite: AlgorithmSuite, frame_length: u32, len: usize) -> (Vec<u8>, SealedFile<Vec<u8>>) {
+fn sealed(suite: AlgorithmSuite, frame_length: u32, len: usize) -> (Vec<u8>, SeekableMessage<Vec<u8>>) {
     let message = client(suite, frame_length).encrypt(&pattern(len), &none()).unwrap();
     let file = decryptor(suite, &message).seekable_ignoring_signature(message.clone()).unwrap();
     (message, file)
@@ -287,7 +287,7 @@ fn sealed_files_are_sources_like_others() {
     let mut buf = [0; 50];
     file.read_at(77, &mut buf).unwrap();
     assert_eq!(buf[..], pattern(200)[77..127]);
-    assert_eq!(file.header().content(), Content::Framed(16));
+    assert_eq!(file.header().content_type(), ContentType::Framed(16));
 }
 
 #[test]

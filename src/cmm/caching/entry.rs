@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::Clock;
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::Event;
-use crate::materials::{DataKey, DecryptionMaterials, EncryptionMaterials};
+use crate::materials::{DecryptionMaterials, EncryptionMaterials};
 
 /// What is kept: shared with those who use it, and wiped when the last of them is done.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Answer {
         match self {
             Self::Encryption(materials) => Self::Encryption(materials.share()),
             Self::Decryption(DecryptionMaterials { data_key }) => {
-                Self::Decryption(DecryptionMaterials { data_key: DataKey::share(data_key) })
+                Self::Decryption(DecryptionMaterials { data_key: data_key.clone() })
             }
         }
     }

@@ -14,7 +14,6 @@
 //! the logarithm of their number.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,8 +25,8 @@ use crate::cmm::caching::id::Id;
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::sync::{Mutex, MutexGuard, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::KmsError;
-use crate::materials::{HeaderUse, KeyFuture};
+use crate::materials::HeaderUse;
+use crate::poll::KeyFuture;
 
 /// The number of the caller who leads.
 const LEADER: u64 = 0;
@@ -149,7 +148,7 @@ impl Outcome {
         // Another caller may have another runtime, or none; what a service answered is no matter of that.
         let may_be_of_driver =
             matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
-        if !driver.leads && may_be_of_driver && !is_answered(&error) {
+        if !driver.leads && may_be_of_driver && error.kms_error().is_none() {
             return Self::Disturbed;
         }
         // Nothing was waited for, or it may be about the leader's header.
@@ -166,12 +165,6 @@ struct Driver {
     is_first: bool,
     /// Of the flight.
     round: Round,
-}
-
-/// Whether a service has told of the failure, or of a cause of it.
-fn is_answered(error: &Error) -> bool {
-    let told = error.source().and_then(|source| source.downcast_ref::<KmsError>()).is_some();
-    told || error.causes().iter().any(is_answered)
 }
 
 impl Flight {
@@ -406,6 +399,7 @@ fn panicked(inner_type: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::KmsError;
 
     #[test]
     fn rounds_double_and_end() {

@@ -27,12 +27,14 @@ use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
 use crate::cmm::{Cmm, EncryptionRequest};
-use crate::context::{EncryptionContext, ExpectedContext};
+use crate::context::EncryptionContext;
 use crate::encrypt::Encryptor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, KeyFuture, Wrapped};
+use crate::expected_context::ExpectedContext;
+use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, WrappedKeys};
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
+use crate::poll::KeyFuture;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
@@ -113,7 +115,7 @@ impl Model {
         self.call().await?;
         let data_key = DataKey::new(&OF_MESSAGES);
         match self.tries_headers && !request.is_opened_by(&data_key) {
-            true => Err(Error::new(ErrorKind::WrongKey, "no data key opens this header")),
+            true => Err(Error::new(ErrorKind::NoUsableDataKey, "no data key opens this header")),
             false => Ok(DecryptionMaterials { data_key }),
         }
     }
@@ -127,7 +129,7 @@ static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     let context = EncryptionContext::empty();
     let mut materials = EncryptionMaterials::new(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, &context).unwrap();
     let key = EncryptedDataKey { provider_id: "p".into(), provider_info: vec![1], ciphertext: vec![2] };
-    let wrapped = Wrapped { data_key: Some(DataKey::new(&OF_MESSAGES)), encrypted_data_keys: vec![key] };
+    let wrapped = WrappedKeys { data_key: Some(DataKey::new(&OF_MESSAGES)), encrypted_data_keys: vec![key] };
     materials.add(wrapped).unwrap();
     let mut message = Vec::new();
     let encryptor = Encryptor::new(materials, Some(0), &Settings::default()).unwrap();

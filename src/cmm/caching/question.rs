@@ -8,7 +8,8 @@ use crate::cmm::caching::id::EncodedId;
 use crate::cmm::{Cmm, EncryptionRequest};
 use crate::crypto;
 use crate::error::Result;
-use crate::materials::{DataKey, DecryptionRequest, HeaderUse, KeyFuture};
+use crate::materials::{DataKey, DecryptionRequest, HeaderUse};
+use crate::poll::KeyFuture;
 
 /// A question to a materials manager.
 #[derive(Clone, Copy)]

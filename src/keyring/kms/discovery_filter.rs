@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::kms::{KeyArn, is_arn_part};
+use crate::key_arn::{KeyArn, is_arn_part};
 
 /// The partition and the accounts whose keys a discovery keyring may use, whatever else a message names.
 ///

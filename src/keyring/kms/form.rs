@@ -4,8 +4,8 @@
 //! `aws-kms-mrk-match-for-decrypt.md`.
 
 use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::key_arn::{KeyArn, is_arn_part, is_key_id};
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
-use crate::kms::{KeyArn, is_arn_part, is_key_id};
 
 /// Which keys a keyring uses.
 #[derive(Debug)]

@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::key_arn::KeyArn;
 use crate::keyring::kms::KmsKeyring;
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
 use crate::keyring::multi::MultiKeyring;
-use crate::kms::{KeyArn, Kms};
+use crate::kms::Kms;
 
 /// Makes a client of a KMS for a region.
 type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
@@ -30,7 +31,7 @@ type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 /// let ireland = kms.region("eu-west-1")?.create_key(CreateKey::default())?;
 /// let virginia = kms.region("us-east-1")?.create_key(CreateKey::default())?;
 ///
-/// // For AWS: |region| Ok(aws_sdk_kms::Client::from_conf(config.to_builder().region(Region::new(region.to_owned())).build()))
+/// // For AWS: |region| Ok(AwsKms::new(Client::from_conf(config.to_builder().region(Region::new(region.to_owned())).build())))
 /// let clients = RegionalClients::new(move |region| kms.region(region));
 /// let keyring = MultiKeyring::kms(&clients, ireland.arn(), [virginia.arn()])?;
 /// let message = Client::new(keyring).encrypt(b"hello", &EncryptionContext::empty())?;

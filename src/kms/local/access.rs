@@ -2,10 +2,10 @@
 
 use crate::context::EncryptionContext;
 use crate::error::{Error, Result, quoted};
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::caller::Caller;
+use crate::kms::local::error::{invalid, refused};
+use crate::kms::local::key_policy::{AccessRequest, Decision, Policy, PolicyCache, is_of_account};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::{AccessRequest, Decision, Policy, is_of_account};
 use crate::kms::local::record::grant;
 use crate::kms::local::record::key::Key;
 use crate::kms::local::store::Tables;
@@ -20,22 +20,23 @@ pub(super) enum Permission {
 /// What permits an operation on a key: its policy, unless that denies; where it is silent, a grant. Neither can permit
 /// another account what AWS keeps for the key's own.
 pub(super) fn permission(
-    kms: &LocalKms,
+    caller: &Caller<'_>,
+    policies: &PolicyCache,
     tables: &impl Tables,
     key: &Key,
     operation: Operation,
     context: Option<&EncryptionContext>,
 ) -> Result<Permission> {
-    if !operation.crosses_accounts() && !is_of_account(kms.principal(), kms.account()) {
-        return Err(denied(kms.principal(), operation, "nobody of another account may, whatever its policy says"));
+    if !operation.crosses_accounts() && !is_of_account(caller.principal, caller.account) {
+        return Err(denied(caller.principal, operation, "nobody of another account may, whatever its policy says"));
     }
-    match decide(kms, key, operation, context)? {
+    match decide(caller, policies, key, operation, context)? {
         Decision::Allowed => Ok(Permission::Policy),
-        Decision::Denied => Err(denied(kms.principal(), operation, "its policy denies it")),
-        Decision::Silent if grant::any_allows(tables, key, kms.principal(), operation, context)? => {
+        Decision::Denied => Err(denied(caller.principal, operation, "its policy denies it")),
+        Decision::Silent if grant::any_allows(tables, key, caller.principal, operation, context)? => {
             Ok(Permission::Grant)
         }
-        Decision::Silent => Err(denied(kms.principal(), operation, "neither its policy nor a grant allows it")),
+        Decision::Silent => Err(denied(caller.principal, operation, "neither its policy nor a grant allows it")),
     }
 }
 
@@ -44,32 +45,38 @@ fn denied(principal: &str, operation: Operation, why: &str) -> Error {
     refused("AccessDeniedException", message)
 }
 
-fn decide(kms: &LocalKms, key: &Key, operation: Operation, context: Option<&EncryptionContext>) -> Result<Decision> {
+fn decide(
+    caller: &Caller<'_>,
+    policies: &PolicyCache,
+    key: &Key,
+    operation: Operation,
+    context: Option<&EncryptionContext>,
+) -> Result<Decision> {
     let Some(json) = &key.record.policy else {
         // The policy of a key that was given none, without reading it each time.
-        return Ok(if kms.is_owner() { Decision::Allowed } else { Decision::Silent });
+        return Ok(if caller.is_owner { Decision::Allowed } else { Decision::Silent });
     };
-    Ok(kms.shared.policies.parse(&key.arn, json)?.decide(&request(kms, &key.arn, operation, context)))
+    Ok(policies.parse(&key.arn, json)?.decide(&request(caller, &key.arn, operation, context)))
 }
 
 fn request<'a>(
-    kms: &'a LocalKms,
+    caller: &Caller<'a>,
     key_arn: &'a str,
     operation: Operation,
     encryption_context: Option<&'a EncryptionContext>,
 ) -> AccessRequest<'a> {
-    AccessRequest { principal: kms.principal(), action: operation.action(), key_arn, encryption_context }
+    AccessRequest { principal: caller.principal, action: operation.action(), key_arn, encryption_context }
 }
 
 /// Fails if this is not a policy, or if it keeps its caller from changing it again and that was not asked for.
-pub(super) fn check_policy(kms: &LocalKms, policy: &str, key_arn: &str, may_lock_out: bool) -> Result<()> {
-    let said = Policy::parse(policy)?.decide(&request(kms, key_arn, Operation::PutKeyPolicy, None));
+pub(super) fn check_policy(caller: &Caller<'_>, policy: &str, key_arn: &str, may_lock_out: bool) -> Result<()> {
+    let said = Policy::parse(policy)?.decide(&request(caller, key_arn, Operation::PutKeyPolicy, None));
     if may_lock_out || said == Decision::Allowed {
         return Ok(());
     }
     let message = format!(
         "the policy would keep its caller from changing it again: allow {} kms:PutKeyPolicy",
-        quoted(kms.principal())
+        quoted(caller.principal)
     );
     Err(invalid("MalformedPolicyDocumentException", message))
 }

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 use crate::context::EncryptionContext;
 use crate::crypto::Refused;
 use crate::error::{Error, Result};
-use crate::kms::local::answer::refused;
+use crate::kms::local::error::refused;
 use crate::kms::local::record::key::{Key, KeyMaterial};
-use crate::kms::local::{sealed, store};
+use crate::kms::local::{secret_box, store};
 
 /// Tells these blobs from AWS's, and version 1 from those to come.
 const MAGIC: &[u8] = b"manila-kms\x01";
@@ -29,7 +29,7 @@ pub(super) struct Blob {
 /// Encrypts under the newest material of a key.
 pub(super) fn seal(key: &Key, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
     let material = key.material.materials.last().ok_or_else(store::damaged)?;
-    let sealed = sealed::seal(&material.secret, PURPOSE, &aad(key, material, context)?, plaintext)?;
+    let sealed = secret_box::seal(&material.secret, PURPOSE, &aad(key, material, context)?, plaintext)?;
     Blob { key: key.id.clone(), material: material.id, sealed }.to_bytes()
 }
 
@@ -65,7 +65,7 @@ impl Blob {
         }
         let material = key.material.materials.iter().find(|material| material.id == self.material);
         let material = material.ok_or_else(invalid_ciphertext)?;
-        sealed::open(&material.secret, PURPOSE, &aad(key, material, context)?, &self.sealed)
+        secret_box::open(&material.secret, PURPOSE, &aad(key, material, context)?, &self.sealed)
             .map_err(|Refused| invalid_ciphertext())
     }
 }

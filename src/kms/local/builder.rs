@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Result, quoted};
-use crate::kms::is_arn_part;
-use crate::kms::local::answer::{code_of, invalid};
 use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::clock::{LONGEST_PAUSE, StoreClock};
-use crate::kms::local::operation::audit_log::OpeningMode;
+use crate::kms::local::error::{code_of, invalid};
+use crate::kms::local::local_kms::LocalKms;
+use crate::kms::local::location::check_region;
 use crate::kms::local::root_key::RootKey;
+use crate::kms::local::session::OpeningMode;
+use crate::kms::local::shared::Shared;
 use crate::kms::local::store::Store;
-use crate::kms::local::{LocalKms, Shared};
 
 const DEFAULT_REGION: &str = "local";
 const DEFAULT_ACCOUNT: &str = "000000000000";
-const MAX_REGION_LEN: usize = 64;
 const ACCOUNT_LEN: usize = 12;
 
 /// Settings of an embedded KMS, to be made or opened with them.
@@ -166,19 +166,87 @@ impl LocalKmsBuilder {
             // The key of the log's lines comes from the root key, so what cannot be opened can have no line.
             tracing::warn!(target: "manila::audit", operation = "OpenStore", outcome = code_of(error), "not opened");
         })?;
-        let region = store.region().into();
         let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
         shared.opened(mode)?;
         shared.is_open = true;
-        Ok(LocalKms { shared: Arc::new(shared), region, principal: None })
+        Ok(LocalKms::over(shared))
     }
 }
 
-/// What regions are called, so that their names fit into ARNs.
-pub(super) fn check_region(region: &str) -> Result<()> {
-    if region.len() <= MAX_REGION_LEN && is_arn_part(region) {
-        return Ok(());
+impl LocalKms {
+    /// A KMS that forgets its keys when the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness.
+    pub fn in_memory() -> Result<Self> {
+        LocalKmsBuilder::default().in_memory()
     }
-    let message = format!("{} is no region: it has lowercase letters, digits and hyphens", quoted(region));
-    Err(invalid("ValidationException", message))
+
+    /// A new KMS in a new file at `path`, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    pub fn create(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
+        LocalKmsBuilder::default().create(path, root_key)
+    }
+
+    /// The KMS in the file at `path`. Other processes may have it open too.
+    ///
+    /// The whole file is verified first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
+    /// another root key.
+    pub fn open(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
+        LocalKmsBuilder::default().open(path, root_key)
+    }
+
+    /// Opens the KMS in the file at `path` to read it, without changing the file: see
+    /// [`LocalKmsBuilder::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
+        LocalKmsBuilder::default().open_read_only(path, root_key)
+    }
+
+    /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and clients.
+    ///
+    /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced by
+    /// a later state of the same store. The audit log stays open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is another one
+    /// now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an earlier state of
+    /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory. The handle is as it was
+    /// then.
+    pub fn reopen(&self) -> Result<()> {
+        self.shared.store.reopen(None)?;
+        self.shared.load_line_keys()
+    }
+
+    /// [`reopen`](Self::reopen) with another root key, after another handle or process has
+    /// [changed](Self::change_root_key) it.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of the store.
+    pub fn reopen_with(&self, root_key: RootKey) -> Result<()> {
+        self.shared.store.reopen(Some(root_key))?;
+        self.shared.load_line_keys()
+    }
+
+    /// Settings for a KMS: region, account, audit log, clock.
+    pub fn builder() -> LocalKmsBuilder {
+        LocalKmsBuilder::default()
+    }
+
+    /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
+    /// result is their number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
+    pub fn restore(backup: impl AsRef<Path>, path: impl AsRef<Path>, root_key: RootKey) -> Result<(Self, usize)> {
+        LocalKmsBuilder::default().restore(backup, path, root_key)
+    }
 }

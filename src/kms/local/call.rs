@@ -5,7 +5,6 @@
 //! are there, that the caller may use so, in a state that allows it, and that the line will name. No work comes to a key by
 //! another way, and none ends without its line, so an operation cannot forget permission, state or log.
 
-mod recorder;
 mod subject;
 
 use std::borrow::Cow;
@@ -14,18 +13,18 @@ use std::time::SystemTime;
 
 use crate::context::EncryptionContext;
 use crate::error::{ErrorKind, Result};
-use crate::kms::local::LocalKms;
 use crate::kms::local::access::{self, Permission};
-use crate::kms::local::answer::{code_of, refused};
 use crate::kms::local::audit::{Commits, Details, Event};
 use crate::kms::local::clock::from_millis;
+use crate::kms::local::deadlines;
+use crate::kms::local::error::{code_of, refused};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::overdue;
 use crate::kms::local::record::key::{Key, KeyMetadata};
-use crate::kms::local::store::{Reading, Tables, Writing};
+use crate::kms::local::recorder::{Recorder, commits_of};
+use crate::kms::local::store::{ReadTxn, Tables, WriteTxn};
 
-pub(super) use recorder::Recorder;
 use subject::Subject;
 pub(super) use subject::{
     OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
@@ -102,7 +101,7 @@ impl LocalKms {
         operation: Operation,
         subject: &S,
         request: Details<'_>,
-        work: impl Fn(&Reading<'_>, S::Found, &Call<'_>) -> Result<T>,
+        work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let request = subject.describe(request);
         let mut call = Call::new(self, operation, subject.context(), &request);
@@ -125,14 +124,14 @@ impl LocalKms {
         operation: Operation,
         subject: &S,
         request: Details<'_>,
-        work: impl FnOnce(&mut Writing<'_>, S::Found, &mut Call<'_>) -> Result<T>,
+        work: impl FnOnce(&mut WriteTxn<'_>, S::Found, &mut Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let request = subject.describe(request);
         let mut call = Call::new(self, operation, subject.context(), &request);
         let done = call.sweep().and_then(|()| {
             self.shared.store.write(|tables| {
                 call.now = self.shared.clock.trust(call.now, tables)?;
-                tables.saw(call.now);
+                tables.observe_time(call.now);
                 call.will_commit(tables);
                 let found = subject.find(&mut call, tables)?;
                 let done = work(tables, found, &mut call)?;
@@ -153,7 +152,7 @@ impl LocalKms {
     ) -> Result<()> {
         self.write(operation, &OnKey::new(key_id), request, |tables, mut key, call| {
             work(&mut key, call)?;
-            lookup::put(tables, &key)
+            key.store(tables)
         })
     }
 
@@ -177,7 +176,7 @@ impl LocalKms {
         let settling =
             if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
         let Some(settling) = settling else { return Ok(()) };
-        if self.shared.store.read(|tables| overdue::is_left(tables, now, key_ids))? {
+        if self.shared.store.read(|tables| deadlines::is_left(tables, now, key_ids))? {
             self.settle_in(settling, now, key_ids)?;
         }
         Ok(())
@@ -190,11 +189,11 @@ impl LocalKms {
     }
 
     fn settle_in(&self, settling: MutexGuard<'_, ()>, now: u64, key_ids: &[String]) -> Result<usize> {
-        let mut recorder = Recorder::new(self);
+        let mut recorder = Recorder::new(&self.shared);
         let done = self.shared.store.write(|tables| {
             let now = self.shared.clock.trust(now, tables)?;
-            let swept = overdue::sweep(self, tables, now)?;
-            key_ids.iter().try_for_each(|id| overdue::rotate(self, tables, &mut recorder, id, now))?;
+            let swept = deadlines::sweep(self.account(), tables, now)?;
+            key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
             let commits = commits_of(tables);
             swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now, commits))?;
             Ok(swept.len())
@@ -228,14 +227,14 @@ impl<'a> Call<'a> {
             swept: 0,
             attempted: false,
             recorded: false,
-            recorder: Recorder::new(kms),
+            recorder: Recorder::new(&kms.shared),
         }
     }
 
     fn pass<S: Subject, T>(
         &mut self,
         subject: &S,
-        work: impl Fn(&Reading<'_>, S::Found, &Call<'_>) -> Result<T>,
+        work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         self.kms.shared.store.read(|tables| {
             self.look_at_the_time(tables)?;
@@ -249,7 +248,7 @@ impl<'a> Call<'a> {
         (self.now, doubt) = self.kms.shared.clock.present(self.now, tables);
         self.is_doubted = doubt.is_some();
         self.commits.found = Some(tables.commit_number());
-        self.late = overdue::is_any(tables, self.now)?;
+        self.late = deadlines::is_any(tables, self.now)?;
         Ok(())
     }
 
@@ -263,7 +262,7 @@ impl<'a> Call<'a> {
     }
 
     /// Notes which commit the call is about to make.
-    pub(super) fn will_commit(&mut self, tables: &Writing<'_>) {
+    pub(super) fn will_commit(&mut self, tables: &WriteTxn<'_>) {
         self.commits = commits_of(tables);
     }
 
@@ -345,7 +344,7 @@ impl<'a> Call<'a> {
         // By a clock that is in doubt nothing is rotated, and a key goes on with the material that it has.
         if operation.uses_newest_material()
             && !self.is_doubted
-            && overdue::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
+            && deadlines::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
         {
             self.due.push(key.id.clone());
         }
@@ -359,7 +358,7 @@ impl<'a> Call<'a> {
         tables: &impl Tables,
         key: &Key,
     ) -> Result<Permission> {
-        access::permission(self.kms, tables, key, operation, context)
+        access::permission(&self.kms.caller(), &self.kms.shared.policies, tables, key, operation, context)
     }
 
     /// The key that a name stands for, whoever may use it.
@@ -368,7 +367,7 @@ impl<'a> Call<'a> {
             let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
             return Err(refused("NotFoundException", message));
         }
-        self.existing(lookup::find(tables, &self.kms.place(), name)?, name)
+        self.existing(lookup::find(tables, &self.kms.location(), name)?, name)
     }
 
     fn existing(&self, key: Key, name: &str) -> Result<Key> {
@@ -383,9 +382,4 @@ impl<'a> Call<'a> {
         let message = format!("only the owner of the account may call {}", self.operation.name());
         Err(refused("AccessDeniedException", message))
     }
-}
-
-/// The commits that the line of a write tells of.
-pub(super) fn commits_of(tables: &Writing<'_>) -> Commits {
-    Commits { found: Some(tables.commit_number()), restored: false, made: Some(tables.next_commit_number()) }
 }

@@ -1,20 +1,8 @@
 //! The operations of the embedded KMS, in one table: the states of a key that each is allowed in, the names that it
 //! takes, and whom it can be allowed.
 
-pub(super) mod alias;
-pub(super) mod audit_log;
-mod cipher;
-mod grant;
-mod import;
-mod lifecycle;
-pub(super) mod maintenance;
-mod policy;
-mod replica;
-pub(super) mod rotation;
-mod time;
-
 use crate::error::Result;
-use crate::kms::local::answer::refused;
+use crate::kms::local::error::refused;
 
 /// What a key can be used for at the moment.
 ///

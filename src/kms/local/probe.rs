@@ -3,16 +3,16 @@
 
 use crate::context::EncryptionContext;
 use crate::error::Result;
-use crate::kms::local::LocalKms;
 use crate::kms::local::blob;
 use crate::kms::local::builder::LocalKmsBuilder;
-use crate::kms::local::operation::audit_log::OpeningMode;
-use crate::kms::local::policy::{AccessRequest, Policy};
+use crate::kms::local::key_policy::{AccessRequest, Policy};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::record::alias::AliasRecord;
 use crate::kms::local::record::audit::{AuditRecord, EndRecord};
 use crate::kms::local::record::grant::GrantRecord;
 use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
 use crate::kms::local::root_key::RootKey;
+use crate::kms::local::session::OpeningMode;
 use crate::kms::local::store::{Seal, Store, damaged, from_cbor};
 
 /// Opens bytes as the file of an embedded KMS.

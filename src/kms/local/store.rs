@@ -31,7 +31,7 @@ use tables::{manifest_row_in, manifest_row_of};
 
 pub(super) use codec::{damaged, from_cbor};
 pub(super) use seal::Seal;
-pub(super) use tables::{Reading, Tables, Writing};
+pub(super) use tables::{ReadTxn, Tables, WriteTxn};
 
 const HEADER_TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("manila");
 const HEADER: &str = "store";
@@ -151,21 +151,21 @@ impl Store {
     }
 
     /// Reads at one moment in time.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Reading<'_>) -> Result<T>) -> Result<T> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
         self.with(|state| work(&self.begin_read(state)?))
     }
 
-    fn begin_read<'a>(&self, state: &'a State) -> Result<Reading<'a>> {
+    fn begin_read<'a>(&self, state: &'a State) -> Result<ReadTxn<'a>> {
         state.file.as_ref().map_or(Ok(()), Identity::check_now_and_then)?;
         let latest = self.latest.load(Ordering::Acquire);
         let transaction = state.database.begin_read()?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
         self.check(latest, &manifest)?;
-        Ok(Reading { transaction, seal: &state.seal, manifest })
+        Ok(ReadTxn { transaction, seal: &state.seal, manifest })
     }
 
     /// Does all of `work`, durably, or nothing of it.
-    pub(super) fn write<T>(&self, work: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
+    pub(super) fn write<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>) -> Result<T> {
         self.with(|state| {
             let mut writing = self.begin(state)?;
             let done = work(&mut writing)?;
@@ -175,14 +175,14 @@ impl Store {
         })
     }
 
-    fn begin<'a>(&self, state: &'a State) -> Result<Writing<'a>> {
+    fn begin<'a>(&self, state: &'a State) -> Result<WriteTxn<'a>> {
         let latest = self.latest.load(Ordering::Acquire);
         let transaction = state.database.begin_write()?;
         // After the wait for other writers, which may have been long.
         state.file.as_ref().map_or(Ok(()), Identity::check)?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
         self.check(latest, &manifest)?;
-        Ok(Writing { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
+        Ok(WriteTxn { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
     }
 
     fn check(&self, latest: u64, manifest: &Manifest) -> Result<()> {

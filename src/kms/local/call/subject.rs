@@ -4,13 +4,13 @@ use crate::context::EncryptionContext;
 use crate::error::Result;
 use crate::kms::KmsRequest;
 use crate::kms::local::access::Permission;
-use crate::kms::local::answer::{invalid, refused};
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::Call;
+use crate::kms::local::error::{invalid, refused};
+use crate::kms::local::key_policy::means;
+use crate::kms::local::location::Location;
 use crate::kms::local::lookup;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::place::Place;
-use crate::kms::local::policy::means;
 use crate::kms::local::record::alias::check_alias;
 use crate::kms::local::record::grant;
 use crate::kms::local::record::key::Key;
@@ -165,7 +165,7 @@ impl Subject for Retargeting<'_> {
 
     fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Key)> {
         check_alias(self.alias)?;
-        let old = call.existing(lookup::find(tables, &call.kms.place(), self.alias)?, self.alias)?;
+        let old = call.existing(lookup::find(tables, &call.kms.location(), self.alias)?, self.alias)?;
         call.source_arn = Some(old.arn.clone());
         call.permit(call.operation, None, tables, &old)?;
         let (new, _) = call.permitted(call.operation, None, tables, self.target)?;
@@ -217,8 +217,8 @@ impl Subject for PrimaryAndReplica<'_> {
     fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Key> {
         let (primary, _) = call.permitted(call.operation, None, tables, self.key)?;
         check_primary(&primary)?;
-        let place = Place { region: self.region, account: call.kms.account() };
-        let there = lookup::load(tables, &place, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
+        let location = Location { region: self.region, account: call.kms.account() };
+        let there = Key::load(tables, &location, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
         let replica = call.existing(there, self.key)?;
         call.permit(call.operation, None, tables, &replica)?;
         call.operation.check_state(replica.state(call.now))?;

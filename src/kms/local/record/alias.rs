@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, quoted};
-use crate::kms::local::answer::invalid;
-use crate::kms::local::place::Place;
-use crate::kms::local::store::{Table, Tables, Writing, damaged};
+use crate::kms::local::error::invalid;
+use crate::kms::local::location::Location;
+use crate::kms::local::store::{Table, Tables, WriteTxn, damaged};
 
 /// What the names of aliases begin with.
 pub(in crate::kms::local) const ALIAS_PREFIX: &str = "alias/";
@@ -24,80 +24,87 @@ pub(in crate::kms::local) struct AliasRecord {
 
 /// Stores an alias that is not there yet.
 pub(in crate::kms::local) fn put_new(
-    tables: &mut Writing<'_>,
-    place: &Place<'_>,
+    tables: &mut WriteTxn<'_>,
+    location: &Location<'_>,
     alias: &str,
     key_id: &str,
 ) -> Result<()> {
     check_alias(alias)?;
-    let row = place.row(alias);
+    let row = location.row(alias);
     if tables.get::<AliasRecord>(Table::Aliases, &row)?.is_some() {
         return Err(invalid("AlreadyExistsException", format!("the alias {} is taken", quoted(alias))));
     }
-    put(tables, place, alias, key_id)
+    put(tables, location, alias, key_id)
 }
 
 /// Gives an alias that is there to another key.
 pub(in crate::kms::local) fn retarget(
-    tables: &mut Writing<'_>,
-    place: &Place<'_>,
+    tables: &mut WriteTxn<'_>,
+    location: &Location<'_>,
     alias: &str,
     key_id: &str,
 ) -> Result<()> {
-    remove(tables, place, alias)?;
-    put(tables, place, alias, key_id)
+    remove(tables, location, alias)?;
+    put(tables, location, alias, key_id)
 }
 
-fn put(tables: &mut Writing<'_>, place: &Place<'_>, alias: &str, key_id: &str) -> Result<()> {
-    tables.put(Table::Aliases, &place.row(alias), &AliasRecord { key_id: key_id.to_owned() })?;
-    tables.put(Table::KeyAliases, &key_row(tables, place, key_id, alias)?, &alias)
+fn put(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str, key_id: &str) -> Result<()> {
+    tables.put(Table::Aliases, &location.row(alias), &AliasRecord { key_id: key_id.to_owned() })?;
+    tables.put(Table::KeyAliases, &key_row(tables, location, key_id, alias)?, &alias)
 }
 
 /// Removes an alias, if it is there.
-pub(in crate::kms::local) fn remove(tables: &mut Writing<'_>, place: &Place<'_>, alias: &str) -> Result<()> {
-    let row = place.row(alias);
+pub(in crate::kms::local) fn remove(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str) -> Result<()> {
+    let row = location.row(alias);
     let Some(record) = tables.get::<AliasRecord>(Table::Aliases, &row)? else { return Ok(()) };
     tables.remove(Table::Aliases, &row)?;
-    tables.remove(Table::KeyAliases, &key_row(tables, place, &record.key_id, alias)?)
+    tables.remove(Table::KeyAliases, &key_row(tables, location, &record.key_id, alias)?)
 }
 
 /// Removes all aliases of a key.
-pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
-    let prefix = key_prefix(place, key_id);
+pub(in crate::kms::local) fn remove_all(
+    tables: &mut WriteTxn<'_>,
+    location: &Location<'_>,
+    key_id: &str,
+) -> Result<()> {
+    let prefix = key_prefix(location, key_id);
     for (rest, alias) in tables.all::<String>(Table::KeyAliases, &prefix)? {
-        tables.remove(Table::Aliases, &place.row(&alias))?;
+        tables.remove(Table::Aliases, &location.row(&alias))?;
         tables.remove(Table::KeyAliases, &format!("{prefix}{rest}"))?;
     }
     Ok(())
 }
 
 /// Writes the records by key anew: the seal that hides names in their ids is another one.
-pub(in crate::kms::local) fn index_anew(tables: &mut Writing<'_>) -> Result<()> {
+pub(in crate::kms::local) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     for row in tables.ids(Table::KeyAliases, "")? {
         tables.remove(Table::KeyAliases, &row)?;
     }
     for (row, record) in tables.all::<AliasRecord>(Table::Aliases, "")? {
         let (region, alias) = row.split_once('/').ok_or_else(damaged)?;
-        let id = key_row(tables, &Place { region, account: "" }, &record.key_id, alias)?;
+        let id = key_row(tables, &Location { region, account: "" }, &record.key_id, alias)?;
         tables.put(Table::KeyAliases, &id, &alias)?;
     }
     Ok(())
 }
 
 /// The row of an alias under its key. The file is to tell which aliases there are, and not whose.
-fn key_row(tables: &impl Tables, place: &Place<'_>, key_id: &str, alias: &str) -> Result<String> {
-    let prefix = key_prefix(place, key_id);
+fn key_row(tables: &impl Tables, location: &Location<'_>, key_id: &str, alias: &str) -> Result<String> {
+    let prefix = key_prefix(location, key_id);
     let hidden = tables.seal().hide(Table::KeyAliases, &format!("{prefix}{alias}"))?;
     Ok(format!("{prefix}{hidden}"))
 }
 
-fn key_prefix(place: &Place<'_>, key_id: &str) -> String {
-    format!("{}/", place.row(key_id))
+fn key_prefix(location: &Location<'_>, key_id: &str) -> String {
+    format!("{}/", location.row(key_id))
 }
 
 /// The aliases of a region, in the order of their names.
-pub(in crate::kms::local) fn of_region(tables: &impl Tables, place: &Place<'_>) -> Result<Vec<(String, AliasRecord)>> {
-    tables.all(Table::Aliases, &place.row(""))
+pub(in crate::kms::local) fn of_region(
+    tables: &impl Tables,
+    location: &Location<'_>,
+) -> Result<Vec<(String, AliasRecord)>> {
+    tables.all(Table::Aliases, &location.row(""))
 }
 
 /// AWS's rules for the names of aliases.

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::Result;
 use crate::kms::local::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory};
-use crate::kms::local::store::{Seal, Table, Tables, Writing, damaged};
+use crate::kms::local::store::{Seal, Table, Tables, WriteTxn, damaged};
 
 /// The record of the log that is written.
 const AUDIT: &str = "log";
@@ -51,7 +51,7 @@ impl AuditRecord {
         Ok(tables.get(Table::Audit, AUDIT)?.unwrap_or_default())
     }
 
-    pub(in crate::kms::local) fn put(&self, tables: &mut Writing<'_>) -> Result<()> {
+    pub(in crate::kms::local) fn put(&self, tables: &mut WriteTxn<'_>) -> Result<()> {
         tables.put(Table::Audit, AUDIT, self)
     }
 
@@ -91,7 +91,7 @@ impl HeadRecord {
 }
 
 /// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
-pub(in crate::kms::local) fn put_end(tables: &mut Writing<'_>, end: &EndOfLog) -> Result<()> {
+pub(in crate::kms::local) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
     let record = EndRecord { last: HeadRecord::new(&end.last), cut: end.cut.as_ref().map(HeadRecord::new) };
     tables.put(Table::Audit, &format!("{END}{:020}", end.last.lines), &record)
 }
@@ -121,7 +121,7 @@ pub(in crate::kms::local) fn line_keys(tables: &impl Tables) -> Result<Vec<LineK
 }
 
 /// Keeps the key of the lines so far, for when there is another root key.
-pub(in crate::kms::local) fn remember_key(tables: &mut Writing<'_>, old: &Seal) -> Result<()> {
+pub(in crate::kms::local) fn remember_key(tables: &mut WriteTxn<'_>, old: &Seal) -> Result<()> {
     let mut record = AuditRecord::load(tables)?;
     record.past.push(PastKey { epoch: old.epoch(), secret: old.audit_key()?.to_vec() });
     record.put(tables)

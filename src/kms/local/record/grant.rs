@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::EncryptionContext;
 use crate::error::{Result, quoted};
-use crate::kms::local::answer::refused;
 use crate::kms::local::clock::from_millis;
+use crate::kms::local::error::refused;
+use crate::kms::local::key_policy::{index_name, index_names_of, means};
+use crate::kms::local::location::{Location, row};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::place::{Place, row};
-use crate::kms::local::policy::{index_name, index_names_of, means};
 use crate::kms::local::record::key::Key;
-use crate::kms::local::store::{Table, Tables, Writing, damaged};
+use crate::kms::local::store::{Table, Tables, WriteTxn, damaged};
 
 /// What a grant can allow, under AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -295,8 +295,12 @@ pub(in crate::kms::local) fn any_covers(
 }
 
 /// Removes all grants on a key.
-pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
-    let prefix = format!("{}/", place.row(key_id));
+pub(in crate::kms::local) fn remove_all(
+    tables: &mut WriteTxn<'_>,
+    location: &Location<'_>,
+    key_id: &str,
+) -> Result<()> {
+    let prefix = format!("{}/", location.row(key_id));
     for table in [Table::Grants, Table::Grantees] {
         for row in tables.ids(table, &prefix)? {
             tables.remove(table, &row)?;
@@ -307,7 +311,7 @@ pub(in crate::kms::local) fn remove_all(tables: &mut Writing<'_>, place: &Place<
 
 /// Stores a grant that is not there yet.
 pub(in crate::kms::local) fn put_new(
-    tables: &mut Writing<'_>,
+    tables: &mut WriteTxn<'_>,
     key: &Key,
     grant_id: &str,
     grant: &GrantRecord,
@@ -319,7 +323,7 @@ pub(in crate::kms::local) fn put_new(
 }
 
 /// Removes a grant; fails if it is not there.
-pub(in crate::kms::local) fn remove(tables: &mut Writing<'_>, key: &Key, grant_id: &str) -> Result<()> {
+pub(in crate::kms::local) fn remove(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str) -> Result<()> {
     let grant = load(tables, key, grant_id)?;
     let prefix = prefix(key);
     tables.remove(Table::Grants, &format!("{prefix}{grant_id}"))?;
@@ -328,7 +332,7 @@ pub(in crate::kms::local) fn remove(tables: &mut Writing<'_>, key: &Key, grant_i
 }
 
 /// Writes the records by grantee anew: the seal that hides grantees in their ids is another one.
-pub(in crate::kms::local) fn index_anew(tables: &mut Writing<'_>) -> Result<()> {
+pub(in crate::kms::local) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     for row in tables.ids(Table::Grantees, "")? {
         tables.remove(Table::Grantees, &row)?;
     }

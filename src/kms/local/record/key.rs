@@ -9,10 +9,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::{self, MacHash};
 use crate::error::Result;
-use crate::kms::MULTI_REGION_PREFIX;
+use crate::key_arn::MULTI_REGION_PREFIX;
 use crate::kms::local::clock::{days_after, from_millis};
+use crate::kms::local::location::{Location, row};
 use crate::kms::local::operation::KeyState;
-use crate::kms::local::store::damaged;
+use crate::kms::local::store::{Table, Tables, WriteTxn, damaged};
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -351,6 +352,20 @@ pub(in crate::kms::local) struct Key {
 }
 
 impl Key {
+    /// Loads the key of an id.
+    pub(in crate::kms::local) fn load(tables: &impl Tables, location: &Location<'_>, id: &str) -> Result<Option<Self>> {
+        let record: Option<KeyRecord> = tables.get(Table::Keys, &location.row(id))?;
+        let Some(record) = record else { return Ok(None) };
+        let material: MaterialRecord = tables.get(Table::Materials, id)?.ok_or_else(damaged)?;
+        let (id, region, arn) = (id.to_owned(), location.region.to_owned(), location.key_arn(id));
+        Ok(Some(Self { id, arn, region, record, material }))
+    }
+
+    pub(in crate::kms::local) fn store(&self, tables: &mut WriteTxn<'_>) -> Result<()> {
+        tables.put(Table::Keys, &row(&self.region, &self.id), &self.record)?;
+        tables.put(Table::Materials, &self.id, &self.material)
+    }
+
     /// Whether its deadline has passed: then it is as if it were not there.
     pub(in crate::kms::local) fn is_deleted(&self, now: u64) -> bool {
         self.record.deletion.is_some_and(|deadline| deadline <= now)

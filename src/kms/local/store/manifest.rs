@@ -161,7 +161,7 @@ impl Edit {
         self.manifest.rewinds = self.manifest.rewinds.saturating_add(1);
     }
 
-    pub(super) fn saw(&mut self, time: u64) {
+    pub(super) fn observe_time(&mut self, time: u64) {
         self.manifest.time = self.manifest.time.max(time);
     }
 

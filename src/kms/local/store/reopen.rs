@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kms::local::answer::invalid;
+use crate::kms::local::error::invalid;
 use crate::kms::local::root_key::RootKey;
 use crate::kms::local::store::{Store, set_back};
 

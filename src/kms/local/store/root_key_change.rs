@@ -10,7 +10,7 @@ use crate::kms::local::store::manifest::root_key_changed;
 use crate::kms::local::store::purge::{mark_unpurged, rewrite};
 use crate::kms::local::store::seal::Seal;
 use crate::kms::local::store::tables::put_header;
-use crate::kms::local::store::{HEADER_TABLE, MANIFEST_TABLE, Store, Table, Tables, Writing};
+use crate::kms::local::store::{HEADER_TABLE, MANIFEST_TABLE, Store, Table, Tables, WriteTxn};
 
 impl Store {
     /// Seals every record anew under another root key, in one transaction. `work` may write more, told what the old seal
@@ -18,7 +18,7 @@ impl Store {
     pub(in crate::kms::local) fn change_root_key<T>(
         &self,
         root: RootKey,
-        work: impl FnOnce(&mut Writing<'_>, &Seal) -> Result<T>,
+        work: impl FnOnce(&mut WriteTxn<'_>, &Seal) -> Result<T>,
     ) -> Result<T> {
         // Deriving a key from a passphrase takes its time, and nobody waits for that.
         let former = self.with(|state| state.header.clone());
@@ -42,7 +42,7 @@ impl Store {
         transaction.delete_table(HEADER_TABLE).map_err(storage_error)?;
         put_header(&transaction, &header, &seal)?;
         mark_unpurged(&transaction)?;
-        let mut new = Writing { transaction, seal: &seal, edit };
+        let mut new = WriteTxn { transaction, seal: &seal, edit };
         let done = work(&mut new, &state.seal)?;
         let commit = new.commit()?;
         self.latest.fetch_max(commit, Ordering::AcqRel);

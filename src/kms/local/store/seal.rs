@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, MacHash, Refused};
+use crate::crypto::{self, Hash, MacHash, Refused};
 use crate::error::Result;
 use crate::kms::local::root_key::{RootKey, Source};
-use crate::kms::local::sealed;
+use crate::kms::local::secret_box;
 use crate::kms::local::store::Table;
 use crate::kms::local::store::codec::{bounded, damaged};
-use crate::suite::Hash;
 
 const CHECK_PURPOSE: &[u8] = b"manila local-kms store 1";
 const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
@@ -69,16 +68,16 @@ impl Seal {
 
     /// Seals nothing, bound to the header: who opens it has the root key.
     pub(super) fn seal_header(&self, header: &[u8]) -> Result<Vec<u8>> {
-        sealed::seal(self.root.as_slice(), CHECK_PURPOSE, header, &[])
+        secret_box::seal(self.root.as_slice(), CHECK_PURPOSE, header, &[])
     }
 
     pub(super) fn check_header(&self, header: &[u8], check: &[u8]) -> Result<(), Refused> {
-        sealed::open(self.root.as_slice(), CHECK_PURPOSE, header, check).map(|_| ())
+        secret_box::open(self.root.as_slice(), CHECK_PURPOSE, header, check).map(|_| ())
     }
 
     /// Seals the record of `id` that `counter` stands for in the manifest.
     pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
-        let sealed = sealed::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id, counter), record)?;
+        let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id, counter), record)?;
         bounded(&sealed)?;
         Ok(sealed)
     }
@@ -87,7 +86,7 @@ impl Seal {
         #[cfg(feature = "testing")]
         self.opened.fetch_add(1, Ordering::Relaxed);
         let place = self.place(table, id, counter);
-        sealed::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
+        secret_box::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
     }
 
     #[cfg(feature = "testing")]

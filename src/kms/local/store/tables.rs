@@ -69,19 +69,19 @@ pub(in crate::kms::local) trait Tables {
 }
 
 /// A read transaction.
-pub(in crate::kms::local) struct Reading<'a> {
+pub(in crate::kms::local) struct ReadTxn<'a> {
     pub(super) transaction: ReadTransaction,
     pub(super) seal: &'a Seal,
     pub(super) manifest: Manifest,
 }
 
-impl Reading<'_> {
+impl ReadTxn<'_> {
     fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
         manifest_row_of(&self.transaction, row)
     }
 }
 
-impl Tables for Reading<'_> {
+impl Tables for ReadTxn<'_> {
     fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
         match self.transaction.open_table(table.definition()) {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -122,13 +122,13 @@ impl Tables for Reading<'_> {
 }
 
 /// A write transaction.
-pub(in crate::kms::local) struct Writing<'a> {
+pub(in crate::kms::local) struct WriteTxn<'a> {
     pub(super) transaction: WriteTransaction,
     pub(super) seal: &'a Seal,
     pub(super) edit: Edit,
 }
 
-impl Tables for Writing<'_> {
+impl Tables for WriteTxn<'_> {
     fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
         row_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, id)
     }
@@ -162,7 +162,7 @@ impl Tables for Writing<'_> {
     }
 }
 
-impl Writing<'_> {
+impl WriteTxn<'_> {
     /// The number of the commit that this transaction will be.
     pub(in crate::kms::local) fn next_commit_number(&self) -> u64 {
         self.edit.commit()
@@ -184,8 +184,8 @@ impl Writing<'_> {
     }
 
     /// Notes the time, in milliseconds since 1970, so that no later commit is earlier.
-    pub(in crate::kms::local) fn saw(&mut self, time: u64) {
-        self.edit.saw(time);
+    pub(in crate::kms::local) fn observe_time(&mut self, time: u64) {
+        self.edit.observe_time(time);
     }
 
     /// Notes that something whose deadline was at a time is gone for good.
@@ -253,7 +253,7 @@ fn ids_of(table: &impl ReadableTable<&'static str, &'static [u8]>, prefix: &str,
 }
 
 /// Opens every record, and fails if one is missing or there is one too many.
-pub(super) fn verify(tables: &Reading<'_>) -> Result<()> {
+pub(super) fn verify(tables: &ReadTxn<'_>) -> Result<()> {
     let mut found = 0_usize;
     for table in Table::ALL {
         for id in tables.ids(table, "")? {

@@ -15,8 +15,9 @@ use crate::RootKey;
 use crate::clock::SystemClock;
 use crate::kms::local::audit::{AuditLog, Log};
 use crate::kms::local::clock::{LONGEST_PAUSE, StoreClock};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::record::key::CreateKey;
-use crate::kms::local::{LocalKms, Shared};
+use crate::kms::local::shared::Shared;
 
 /// A disk in memory that fails when it is told to.
 #[derive(Clone, Debug, Default)]
@@ -248,7 +249,7 @@ fn contents(store: &Store) -> Result<Contents> {
 fn prepared() -> Disk {
     let disk = Disk::default();
     let store = create(&disk).unwrap();
-    let put = |tables: &mut Writing<'_>, table: Table, number: usize| {
+    let put = |tables: &mut WriteTxn<'_>, table: Table, number: usize| {
         tables.put(table, &number.to_string(), &format!("{number} of {}", table.name()).repeat(9))
     };
     store.write(|tables| (0..60).try_for_each(|number| put(tables, Table::ALL[number % 3], number))).unwrap();
@@ -523,7 +524,7 @@ fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
             Some(Log::open(AuditLog::file(&log)).unwrap()),
         )
         .unwrap();
-        LocalKms { shared: Arc::new(shared), region: "local".into(), principal: None }
+        LocalKms::over(shared)
     };
     let full = kms(create(&disk).unwrap());
     let key = full.create_key(CreateKey::default()).unwrap();

@@ -1,28 +1,29 @@
 //! The lines of a call, and what `tracing` hears of them.
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
 use crate::kms::local::audit::{Commits, Details, Event, Told};
 use crate::kms::local::clock::from_millis;
 use crate::kms::local::operation::Operation;
+use crate::kms::local::shared::Shared;
+use crate::kms::local::store::{Tables, WriteTxn};
 
 /// The principal of changes that the KMS makes by itself: rotations and scheduled deletions.
 const ITSELF: &str = "manila";
 
 /// Writes lines while a call is under way, and keeps what `tracing` is to hear until the call holds no lock and no
 /// transaction any more: a subscriber may call this KMS.
-pub(in crate::kms::local) struct Recorder<'a> {
-    kms: &'a LocalKms,
+pub(super) struct Recorder<'a> {
+    shared: &'a Shared,
     told: Vec<Told<'a>>,
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(kms: &'a LocalKms) -> Self {
-        Self { kms, told: Vec::new() }
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self { shared, told: Vec::new() }
     }
 
     pub(super) fn write(&mut self, event: Event<'a>) -> Result<()> {
-        let written = self.kms.shared.write_line(&event);
+        let written = self.shared.write_line(&event);
         let (told, result) = Told::new(event, written);
         self.told.push(told);
         result
@@ -34,13 +35,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Writes the line of what the KMS does to a key by itself.
-    pub(in crate::kms::local) fn write_own(
-        &mut self,
-        operation: Operation,
-        key_arn: &str,
-        now: u64,
-        commits: Commits,
-    ) -> Result<()> {
+    pub(super) fn write_own(&mut self, operation: Operation, key_arn: &str, now: u64, commits: Commits) -> Result<()> {
         self.write(Event {
             time: from_millis(now),
             principal: ITSELF.into(),
@@ -57,7 +52,12 @@ impl<'a> Recorder<'a> {
 
     /// Tells `tracing`. Nothing may be locked here.
     pub(super) fn tell(self) {
-        let keys_only = self.kms.shared.keeps_context_keys_only();
+        let keys_only = self.shared.keeps_context_keys_only();
         self.told.iter().for_each(|told| told.tell(keys_only));
     }
+}
+
+/// The commits that the line of a write tells of.
+pub(super) fn commits_of(tables: &WriteTxn<'_>) -> Commits {
+    Commits { found: Some(tables.commit_number()), restored: false, made: Some(tables.next_commit_number()) }
 }

@@ -2,13 +2,13 @@
 
 use crate::crypto;
 use crate::error::Result;
-use crate::kms::local::LocalKms;
 use crate::kms::local::access::Permission;
-use crate::kms::local::answer::{invalid, refused};
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::{Answer, OnKey, PassingOn, Retiring};
+use crate::kms::local::error::{invalid, refused};
+use crate::kms::local::key_policy::check_principal;
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::check_principal;
 use crate::kms::local::record::grant::{
     CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, count, of_key, put_new, remove,
 };

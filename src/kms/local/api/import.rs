@@ -4,19 +4,17 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::crypto;
+use crate::crypto::{self, Hash};
 use crate::error::{Error, Result};
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::OnKey;
 use crate::kms::local::clock::{days_after, to_millis};
-use crate::kms::local::lookup::put;
+use crate::kms::local::deadlines::Deadline;
+use crate::kms::local::error::{check_len, invalid, refused};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::overdue::Deadline;
 use crate::kms::local::record::key::{Key, KeyMaterial, KeyOrigin};
-use crate::kms::local::store::Writing;
-use crate::suite::Hash;
+use crate::kms::local::store::WriteTxn;
 
 /// The furthest that imported material may expire, as on AWS.
 pub(super) const MAX_VALID_DAYS: u32 = 365;
@@ -61,7 +59,7 @@ impl LocalKms {
                 key.material.expiry = Some(expiry);
                 Deadline::Expiry.set(tables, expiry, &key.id)?;
             }
-            put(tables, &key)
+            key.store(tables)
         })
     }
 
@@ -75,12 +73,12 @@ impl LocalKms {
         self.write(Operation::DeleteImportedKeyMaterial, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             check_external(&key)?;
             forget(tables, &mut key)?;
-            put(tables, &key)
+            key.store(tables)
         })
     }
 }
 
-fn forget(tables: &mut Writing<'_>, key: &mut Key) -> Result<()> {
+fn forget(tables: &mut WriteTxn<'_>, key: &mut Key) -> Result<()> {
     match key.material.forget() {
         Some(expiry) => Deadline::Expiry.unset(tables, expiry, &key.id),
         None => Ok(()),

@@ -3,14 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::invalid;
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::{Call, OnKey};
 use crate::kms::local::clock::from_millis;
-use crate::kms::local::lookup::{self, put};
+use crate::kms::local::deadlines;
+use crate::kms::local::error::invalid;
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::overdue;
 use crate::kms::local::record::key::{Key, KeyOrigin, KeySpec};
 use crate::kms::local::store::damaged;
 
@@ -115,10 +114,10 @@ impl LocalKms {
         self.write(operation, &OnKey::new(key_id), request, |tables, key, call| {
             check_primary(&key)?;
             check(&key)?;
-            overdue::rotate(self, tables, &mut call.recorder, &key.id, call.now)?;
-            let mut key = lookup::load(tables, &self.place(), &key.id)?.ok_or_else(damaged)?;
+            deadlines::rotate(self.account(), tables, &mut call.recorder, &key.id, call.now)?;
+            let mut key = Key::load(tables, &self.location(), &key.id)?.ok_or_else(damaged)?;
             work(&mut key, call)?;
-            put(tables, &key)
+            key.store(tables)
         })
     }
 

@@ -2,16 +2,17 @@
 
 use std::io::{self, Read};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::crypto::TAG_LEN;
+use crate::error::Result;
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameKind, NextFrame};
 use crate::message::header::UnverifiedHeader;
-use crate::suite::TAG_LEN;
+use crate::message::{trailing_bytes, truncated};
 
 /// What the bytes behind a header claim to hold. Nothing of it is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Survey {
+pub struct BodySummary {
     /// Frames in the body; 0 if it is not framed.
     pub frames: u32,
     /// Length of the plaintext in bytes.
@@ -29,31 +30,32 @@ impl UnverifiedHeader {
     /// it something buffered.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`], [`ErrorKind::Truncated`] or [`ErrorKind::TrailingBytes`] if no message of this
-    /// header can end so, and [`ErrorKind::Io`] if reading fails.
-    pub fn survey(&self, mut body: impl Read) -> Result<Survey> {
-        let shape = BodyShape { content: self.content(), max_unframed_length: u64::MAX };
-        let mut survey = Survey::default();
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), [`Truncated`](crate::ErrorKind::Truncated) or
+    /// [`TrailingBytes`](crate::ErrorKind::TrailingBytes) if no message of this
+    /// header can end so, and [`Io`](crate::ErrorKind::Io) if reading fails.
+    pub fn summarize_body(&self, mut body: impl Read) -> Result<BodySummary> {
+        let shape = BodyShape { content: self.content_type(), max_non_framed_length: u64::MAX };
+        let mut summary = BodySummary::default();
         for sequence in 1..=u32::MAX {
-            let kind = survey.skip_frame(&mut body, shape, sequence)?;
-            if kind != FrameKind::Unframed {
-                survey.frames = sequence;
+            let kind = summary.skip_frame(&mut body, shape, sequence)?;
+            if kind != FrameKind::NonFramed {
+                summary.frames = sequence;
             }
             if kind != FrameKind::Regular {
                 break;
             }
         }
         if self.suite().is_signed() {
-            survey.footer_len = skip_footer(&mut body)?;
+            summary.footer_len = skip_footer(&mut body)?;
         }
         match io::copy(&mut body.take(1), &mut io::sink())? {
-            0 => Ok(survey),
+            0 => Ok(summary),
             _ => Err(trailing_bytes()),
         }
     }
 }
 
-impl Survey {
+impl BodySummary {
     fn skip_frame(&mut self, body: &mut impl Read, shape: BodyShape, sequence: u32) -> Result<FrameKind> {
         let mut front = Vec::new();
         loop {
@@ -90,12 +92,4 @@ fn read_up_to(body: &mut impl Read, front: &mut Vec<u8>, needs: usize) -> Result
         return Err(truncated());
     }
     Ok(())
-}
-
-pub(crate) fn truncated() -> Error {
-    Error::new(ErrorKind::Truncated, "the message ends before it is complete: part of it is missing")
-}
-
-pub(crate) fn trailing_bytes() -> Error {
-    Error::new(ErrorKind::TrailingBytes, "more bytes follow the end of the message")
 }

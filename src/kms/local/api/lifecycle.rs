@@ -7,17 +7,16 @@ use uuid::Builder;
 
 use crate::crypto;
 use crate::error::{Result, quoted};
-use crate::kms::MULTI_REGION_PREFIX;
-use crate::kms::local::LocalKms;
+use crate::key_arn::MULTI_REGION_PREFIX;
 use crate::kms::local::access;
-use crate::kms::local::answer::{check_len, invalid, refused};
+use crate::kms::local::api::rotation::{self, check_can_rotate};
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::{OnKey, Owner};
 use crate::kms::local::clock::{days_after, from_millis};
-use crate::kms::local::lookup::{self, put};
+use crate::kms::local::deadlines::{self, Deadline};
+use crate::kms::local::error::{check_len, invalid, refused};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::operation::rotation::{self, check_can_rotate};
-use crate::kms::local::overdue::{self, Deadline};
 use crate::kms::local::record::alias;
 use crate::kms::local::record::key::{CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
 use crate::kms::local::store::{Table, Tables};
@@ -46,9 +45,9 @@ impl LocalKms {
                 rotation::check_days(days)?;
             }
             let id = new_id(request.multi_region)?;
-            let arn = self.place().key_arn(&id);
+            let arn = self.location().key_arn(&id);
             if let Some(policy) = &request.policy {
-                access::check_policy(self, policy, &arn, request.may_lock_out)?;
+                access::check_policy(&self.caller(), policy, &arn, request.may_lock_out)?;
             }
             let material = match request.origin {
                 KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, false)?],
@@ -75,9 +74,9 @@ impl LocalKms {
                 },
                 id,
             };
-            put(tables, &key)?;
+            key.store(tables)?;
             if let Some(name) = &request.alias {
-                alias::put_new(tables, &self.place(), name, &key.id)?;
+                alias::put_new(tables, &self.location(), name, &key.id)?;
             }
             Ok(key.metadata(call.now))
         })
@@ -90,7 +89,7 @@ impl LocalKms {
     /// caller may not.
     pub fn describe_key(&self, key_id: &str) -> Result<KeyMetadata> {
         self.read(Operation::DescribeKey, &OnKey::new(key_id), Details::new(), |tables, mut key, call| {
-            overdue::forget_deleted_regions(tables, &mut key, call.now)?;
+            deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
             Ok(key.metadata(call.now))
         })
     }
@@ -102,15 +101,15 @@ impl LocalKms {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
     pub fn list_keys(&self) -> Result<Vec<KeyMetadata>> {
         self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
-            let place = self.place();
-            let prefix = place.row("");
+            let location = self.location();
+            let prefix = location.row("");
             let mut keys = Vec::new();
             for row in tables.ids(Table::Keys, &prefix)? {
                 let id = row.strip_prefix(&prefix).unwrap_or_default();
-                let Some(mut key) = lookup::load(tables, &place, id)?.filter(|key| !key.is_deleted(call.now)) else {
+                let Some(mut key) = Key::load(tables, &location, id)?.filter(|key| !key.is_deleted(call.now)) else {
                     continue;
                 };
-                overdue::forget_deleted_regions(tables, &mut key, call.now)?;
+                deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
                 keys.push(key.metadata(call.now));
             }
             Ok(keys)
@@ -231,8 +230,8 @@ impl LocalKms {
             }
             let deadline = days_after(call.now, days);
             key.record.deletion = Some(deadline);
-            Deadline::Deletion.set(tables, deadline, &self.place().row(&key.id))?;
-            put(tables, &key)?;
+            Deadline::Deletion.set(tables, deadline, &self.location().row(&key.id))?;
+            key.store(tables)?;
             Ok(from_millis(deadline))
         })
     }
@@ -245,10 +244,10 @@ impl LocalKms {
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
         self.write(Operation::CancelKeyDeletion, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             if let Some(deadline) = key.record.deletion.take() {
-                Deadline::Deletion.unset(tables, deadline, &self.place().row(&key.id))?;
+                Deadline::Deletion.unset(tables, deadline, &self.location().row(&key.id))?;
             }
             key.record.enabled = false;
-            put(tables, &key)
+            key.store(tables)
         })
     }
 }

@@ -2,8 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::kms::KmsError;
+use crate::error::{Error, ErrorKind, KmsError, Result};
 
 /// The key, the caller or the ciphertext is at fault.
 pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Error {
@@ -31,8 +30,7 @@ pub(super) fn check_len(what: &str, len: usize, allowed: RangeInclusive<usize>) 
 
 /// AWS's name for a failure, as the audit log has it.
 pub(super) fn code_of(error: &Error) -> String {
-    let source = std::error::Error::source(error);
-    match source.and_then(|source| source.downcast_ref::<KmsError>()) {
+    match error.kms_error() {
         Some(answer) => answer.code.clone(),
         None => format!("{:?}", error.kind()),
     }

@@ -1,12 +1,12 @@
 //! Key policies: asked for and replaced.
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
 use crate::kms::local::access::check_policy;
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::OnKey;
+use crate::kms::local::key_policy::owner;
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::policy::owner;
 
 impl LocalKms {
     /// Returns the policy of a key, in AWS's JSON: the one it was given, or the one that all keys start with.
@@ -63,7 +63,7 @@ impl LocalKms {
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
         self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
-            check_policy(self, json, &key.arn, may_lock_out)?;
+            check_policy(&self.caller(), json, &key.arn, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
             Ok(())
         })

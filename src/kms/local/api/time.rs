@@ -1,16 +1,16 @@
 //! The owner's word on the time.
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::{invalid, refused};
+use crate::kms::local::api::import::MAX_VALID_DAYS;
+use crate::kms::local::api::lifecycle::DELETION_DAYS;
 use crate::kms::local::audit::Details;
 use crate::kms::local::clock::days_after;
+use crate::kms::local::deadlines::Deadline;
+use crate::kms::local::error::{invalid, refused};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::operation::import::MAX_VALID_DAYS;
-use crate::kms::local::operation::lifecycle::DELETION_DAYS;
-use crate::kms::local::overdue::Deadline;
 use crate::kms::local::record::key::{KeyRecord, MaterialRecord};
-use crate::kms::local::store::{Table, Tables, Writing};
+use crate::kms::local::store::{Table, Tables, WriteTxn};
 
 impl LocalKms {
     /// Confirms that the clock is right, after a write was refused with
@@ -26,7 +26,7 @@ impl LocalKms {
         self.maintain(Operation::ConfirmClock, Details::new(), |call| {
             let now = self.shared.store.write(|tables| {
                 call.now = self.shared.clock.present(call.now, tables).0;
-                tables.saw(call.now);
+                tables.observe_time(call.now);
                 call.will_commit(tables);
                 call.succeeds(&())?;
                 Ok(call.now)
@@ -76,7 +76,7 @@ impl LocalKms {
 }
 
 /// Dates nothing of a key later than now, nor its deletion later than one that is scheduled now.
-fn order_keys(tables: &mut Writing<'_>, now: u64) -> Result<()> {
+fn order_keys(tables: &mut WriteTxn<'_>, now: u64) -> Result<()> {
     let last = days_after(now, *DELETION_DAYS.end());
     for (row, mut record) in tables.all::<KeyRecord>(Table::Keys, "")? {
         let deletion = record.deletion.filter(|deadline| *deadline > last);
@@ -95,7 +95,7 @@ fn order_keys(tables: &mut Writing<'_>, now: u64) -> Result<()> {
 }
 
 /// The same for key material, its rotation and its expiry.
-fn order_materials(tables: &mut Writing<'_>, now: u64) -> Result<()> {
+fn order_materials(tables: &mut WriteTxn<'_>, now: u64) -> Result<()> {
     let last = days_after(now, MAX_VALID_DAYS);
     for (id, mut record) in tables.all::<MaterialRecord>(Table::Materials, "")? {
         let expiry = record.expiry.filter(|deadline| *deadline > last);

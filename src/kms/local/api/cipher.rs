@@ -5,15 +5,16 @@ use std::ops::RangeInclusive;
 use crate::context::EncryptionContext;
 use crate::crypto;
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::{check_len, invalid, refused};
 use crate::kms::local::audit::Details;
 use crate::kms::local::blob;
 use crate::kms::local::call::{OnKey, Owner, ReEncrypting};
+use crate::kms::local::error::{check_len, invalid, refused};
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::record::key::{Key, KeySpec};
 use crate::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
-use crate::materials::{DataKey, KeyFuture};
+use crate::poll::KeyFuture;
+use crate::secret::SecretBytes;
 
 /// Bytes that Encrypt and the MAC operations take, as AWS KMS does.
 const PLAINTEXT_LEN: RangeInclusive<usize> = 1..=4096;
@@ -25,7 +26,7 @@ impl Kms for LocalKms {
         Box::pin(async move {
             self.seal(Operation::GenerateDataKey, request, number_of_bytes(length), || {
                 check_len("bytes of a data key", length, RANDOM_LEN)?;
-                DataKey::generate(length)
+                SecretBytes::generate(length)
             })
         })
     }
@@ -34,7 +35,7 @@ impl Kms for LocalKms {
         Box::pin(async move {
             let sealed = self.seal(Operation::Encrypt, request, Details::new(), || {
                 check_len("bytes of a plaintext", plaintext.len(), PLAINTEXT_LEN)?;
-                Ok(DataKey::new(plaintext))
+                Ok(SecretBytes::new(plaintext))
             })?;
             Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
         })
@@ -68,7 +69,7 @@ impl LocalKms {
     pub fn generate_data_key_without_plaintext(&self, request: KmsRequest<'_>, length: usize) -> Result<KmsCiphertext> {
         let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, number_of_bytes(length), || {
             check_len("bytes of a data key", length, RANDOM_LEN)?;
-            DataKey::generate(length)
+            SecretBytes::generate(length)
         })?;
         Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
     }
@@ -136,7 +137,7 @@ impl LocalKms {
         operation: Operation,
         request: KmsRequest<'_>,
         details: Details<'_>,
-        plaintext: impl Fn() -> Result<DataKey>,
+        plaintext: impl Fn() -> Result<SecretBytes>,
     ) -> Result<GeneratedDataKey> {
         self.read(operation, &OnKey::of(&request), details, |_, key, _| {
             let key = encrypting(key)?;
@@ -178,6 +179,6 @@ fn wrong_usage(what: &str) -> crate::error::Error {
     invalid("InvalidKeyUsageException", format!("the key {what}"))
 }
 
-fn open(key: &Key, context: &EncryptionContext, ciphertext: &[u8]) -> Result<DataKey> {
-    Ok(DataKey::new(&blob::parse(ciphertext)?.open(key, context)?))
+fn open(key: &Key, context: &EncryptionContext, ciphertext: &[u8]) -> Result<SecretBytes> {
+    Ok(SecretBytes::new(&blob::parse(ciphertext)?.open(key, context)?))
 }

@@ -1,14 +1,12 @@
 //! Multi-Region keys: one material in several regions.
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::invalid;
 use crate::kms::local::audit::Details;
-use crate::kms::local::builder::check_region;
 use crate::kms::local::call::{OnKey, PrimaryAndReplica, check_primary};
-use crate::kms::local::lookup::put;
+use crate::kms::local::error::invalid;
+use crate::kms::local::local_kms::LocalKms;
+use crate::kms::local::location::{Location, check_region};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::place::Place;
 use crate::kms::local::record::key::{Key, KeyMetadata, KeyRecord};
 
 /// The most regions of a key: more than AWS has.
@@ -36,9 +34,9 @@ impl LocalKms {
                 return Err(invalid("LimitExceededException", message));
             }
             key.material.regions.push(region.to_owned());
-            let arn = Place { region, account: self.account() }.key_arn(&key.id);
+            let arn = Location { region, account: self.account() }.key_arn(&key.id);
             let replica = Key { arn, region: region.to_owned(), record: KeyRecord::new(call.now), ..key };
-            put(tables, &replica)?;
+            replica.store(tables)?;
             Ok(replica.metadata(call.now))
         })
     }
@@ -55,7 +53,7 @@ impl LocalKms {
         self.write(Operation::UpdatePrimaryRegion, &subject, Details::new(), |tables, mut key, _| {
             key.material.regions.retain(|other| other != region);
             key.material.regions.insert(0, region.to_owned());
-            put(tables, &key)
+            key.store(tables)
         })
     }
 }

@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
+use crate::kms::local::api::rotation::check_can_rotate;
 use crate::kms::local::audit::Details;
-use crate::kms::local::builder::LocalKmsBuilder;
-use crate::kms::local::call::{Call, Owner, commits_of};
+use crate::kms::local::call::{Call, Owner};
+use crate::kms::local::local_kms::LocalKms;
+use crate::kms::local::location::Location;
 use crate::kms::local::operation::Operation;
-use crate::kms::local::operation::rotation::check_can_rotate;
-use crate::kms::local::place::Place;
 use crate::kms::local::record::audit::remember_key;
 use crate::kms::local::record::key::MaterialRecord;
 use crate::kms::local::record::{alias, grant};
+use crate::kms::local::recorder::commits_of;
 use crate::kms::local::root_key::RootKey;
-use crate::kms::local::store::{Table, Tables, Writing, damaged};
+use crate::kms::local::store::{Table, Tables, WriteTxn, damaged};
 
 /// The outcome of a change of the root key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,15 +42,6 @@ impl LocalKms {
         self.maintain(Operation::Backup, request, |call| {
             self.shared.store.copy_to(path.as_ref(), || call.succeeds(&()))
         })
-    }
-
-    /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
-    /// result is their number.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
-    pub fn restore(backup: impl AsRef<Path>, path: impl AsRef<Path>, root_key: RootKey) -> Result<(Self, usize)> {
-        LocalKmsBuilder::default().restore(backup, path, root_key)
     }
 
     /// Removes what is past its deadline, writes over what the file still holds of anything removed, and compacts the file:
@@ -116,7 +107,7 @@ impl LocalKms {
     fn change_root(
         &self,
         root_key: RootKey,
-        work: impl FnOnce(&mut Writing<'_>, &mut Call<'_>) -> Result<RootKeyChange>,
+        work: impl FnOnce(&mut WriteTxn<'_>, &mut Call<'_>) -> Result<RootKeyChange>,
     ) -> Result<RootKeyChange> {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
             let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
@@ -143,12 +134,12 @@ impl LocalKms {
         })
     }
 
-    fn rotate_all(&self, tables: &mut Writing<'_>, call: &mut Call<'_>) -> Result<RootKeyChange> {
+    fn rotate_all(&self, tables: &mut WriteTxn<'_>, call: &mut Call<'_>) -> Result<RootKeyChange> {
         let mut change = RootKeyChange::default();
         let now = self.shared.clock.trust(call.now, tables)?;
         for (id, mut material) in tables.all::<MaterialRecord>(Table::Materials, "")? {
             let region = material.regions.first().ok_or_else(damaged)?;
-            let arn = Place { region, account: self.account() }.key_arn(&id);
+            let arn = Location { region, account: self.account() }.key_arn(&id);
             if check_can_rotate(material.spec, material.origin).is_err() {
                 change.not_rotated.push(arn);
                 continue;

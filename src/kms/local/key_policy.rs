@@ -38,7 +38,7 @@ mod principal;
 
 use crate::context::EncryptionContext;
 use crate::error::Result;
-use crate::kms::local::answer::invalid;
+use crate::kms::local::error::invalid;
 
 use condition::Condition;
 use principal::{Identity, Principal};

@@ -5,9 +5,8 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, AeadKey, Refused};
+use crate::crypto::{self, AeadKey, Hash, IV_LEN, Refused};
 use crate::error::Result;
-use crate::suite::{Hash, IV_LEN};
 
 const SALT_LEN: usize = 32;
 const IV: [u8; IV_LEN] = [0; IV_LEN];

@@ -3,18 +3,15 @@
 //! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
 //! after it, or the first call that meets it, does the work for good.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::call::{Recorder, commits_of};
 use crate::kms::local::clock::days_after;
+use crate::kms::local::location::{Location, row};
 use crate::kms::local::operation::Operation;
-use crate::kms::local::place::{Place, row};
 use crate::kms::local::record::alias;
 use crate::kms::local::record::grant;
 use crate::kms::local::record::key::{Key, KeyRecord, MaterialRecord};
-use crate::kms::local::store::{Table, Tables, Writing, damaged};
+use crate::kms::local::recorder::{Recorder, commits_of};
+use crate::kms::local::store::{Table, Tables, WriteTxn, damaged};
 
 /// What happens at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,31 +36,12 @@ impl Deadline {
         format!("{time:020}/{}/{of}", self.letter())
     }
 
-    pub(super) fn set(self, tables: &mut Writing<'_>, time: u64, of: &str) -> Result<()> {
+    pub(super) fn set(self, tables: &mut WriteTxn<'_>, time: u64, of: &str) -> Result<()> {
         tables.put(Table::Deadlines, &self.row(time, of), &())
     }
 
-    pub(super) fn unset(self, tables: &mut Writing<'_>, time: u64, of: &str) -> Result<()> {
+    pub(super) fn unset(self, tables: &mut WriteTxn<'_>, time: u64, of: &str) -> Result<()> {
         tables.remove(Table::Deadlines, &self.row(time, of))
-    }
-}
-
-/// Held by the call that does what is overdue, so that the others of a handle do not queue behind it for the writer.
-#[derive(Debug, Default)]
-pub(super) struct Settling(Mutex<()>);
-
-impl Settling {
-    pub(super) fn begin(&self) -> MutexGuard<'_, ()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins, unless another call is at it.
-    pub(super) fn try_begin(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 }
 
@@ -108,9 +86,9 @@ pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u
 
 /// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
 /// told of them only once nothing else can undo this.
-pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Result<Vec<String>> {
+pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<String>> {
     let mut deleted = Vec::new();
-    tables.saw(now);
+    tables.observe_time(now);
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
         let (time, what, of) = parse(&first)?;
         if time > now {
@@ -120,9 +98,9 @@ pub(super) fn sweep(kms: &LocalKms, tables: &mut Writing<'_>, now: u64) -> Resul
         tables.get::<()>(Table::Deadlines, &first)?.ok_or_else(damaged)?;
         if what == Deadline::Deletion.letter() {
             let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
-            let place = Place { region, account: kms.account() };
-            delete(tables, &place, key_id)?;
-            deleted.push(place.key_arn(key_id));
+            let location = Location { region, account };
+            delete(tables, &location, key_id)?;
+            deleted.push(location.key_arn(key_id));
         } else {
             forget_material(tables, of)?;
         }
@@ -140,12 +118,12 @@ fn parse(row: &str) -> Result<(u64, &str, &str)> {
 }
 
 /// Removes a key of a region, and its material with the last region.
-fn delete(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<()> {
-    tables.remove(Table::Keys, &place.row(key_id))?;
-    alias::remove_all(tables, place, key_id)?;
-    grant::remove_all(tables, place, key_id)?;
+fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
+    tables.remove(Table::Keys, &location.row(key_id))?;
+    alias::remove_all(tables, location, key_id)?;
+    grant::remove_all(tables, location, key_id)?;
     let mut material: MaterialRecord = tables.get(Table::Materials, key_id)?.ok_or_else(damaged)?;
-    material.regions.retain(|region| region != place.region);
+    material.regions.retain(|region| region != location.region);
     if !material.regions.is_empty() {
         return tables.put(Table::Materials, key_id, &material);
     }
@@ -156,7 +134,7 @@ fn delete(tables: &mut Writing<'_>, place: &Place<'_>, key_id: &str) -> Result<(
 }
 
 /// Removes imported material that has expired.
-fn forget_material(tables: &mut Writing<'_>, key_id: &str) -> Result<()> {
+fn forget_material(tables: &mut WriteTxn<'_>, key_id: &str) -> Result<()> {
     if let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? {
         material.forget();
         tables.put(Table::Materials, key_id, &material)?;
@@ -186,8 +164,8 @@ pub(super) fn due_rotation(
 
 /// Rotates a key if that is due. Looked at again here, inside the write transaction, so that two processes rotate once.
 pub(super) fn rotate(
-    kms: &LocalKms,
-    tables: &mut Writing<'_>,
+    account: &str,
+    tables: &mut WriteTxn<'_>,
     recorder: &mut Recorder<'_>,
     key_id: &str,
     now: u64,
@@ -199,8 +177,8 @@ pub(super) fn rotate(
     material.renew(now, false)?;
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
-    let place = Place { region: primary, account: kms.account() };
-    recorder.write_own(Operation::RotateKey, &place.key_arn(key_id), now, commits_of(tables))
+    let location = Location { region: primary, account };
+    recorder.write_own(Operation::RotateKey, &location.key_arn(key_id), now, commits_of(tables))
 }
 
 #[cfg(test)]
@@ -213,6 +191,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::context::EncryptionContext;
     use crate::error::ErrorKind;
+    use crate::kms::local::local_kms::LocalKms;
     use crate::kms::local::record::key::{CreateKey, KeyMetadata};
     use crate::kms::{Kms, KmsCiphertext, KmsRequest};
     use crate::testing::ready;
@@ -245,7 +224,7 @@ mod tests {
         let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
         assert!(encrypt(&kms, &key).is_ok());
         // There is no number for more material.
-        let exhaust = |tables: &mut Writing<'_>| {
+        let exhaust = |tables: &mut WriteTxn<'_>| {
             let mut material: MaterialRecord = tables.get(Table::Materials, key.key_id())?.ok_or_else(damaged)?;
             material.materials[0].id = u32::MAX;
             tables.put(Table::Materials, key.key_id(), &material)

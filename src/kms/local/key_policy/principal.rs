@@ -1,7 +1,7 @@
 //! Principals: who asks, and whom a statement means.
 
 use crate::error::{Result, quoted};
-use crate::kms::local::answer::invalid;
+use crate::kms::local::error::invalid;
 
 use super::Effect;
 use super::pattern::has_wildcard;

@@ -1,13 +1,13 @@
 //! Aliases: names of keys that can be given to other keys.
 
 use crate::error::Result;
-use crate::kms::local::LocalKms;
-use crate::kms::local::answer::invalid;
 use crate::kms::local::audit::Details;
 use crate::kms::local::call::{OnAlias, OnKey, Owner, Retargeting};
-use crate::kms::local::lookup;
+use crate::kms::local::error::invalid;
+use crate::kms::local::local_kms::LocalKms;
 use crate::kms::local::operation::Operation;
 use crate::kms::local::record::alias::{of_region, put_new, remove, retarget};
+use crate::kms::local::record::key::Key;
 
 /// An alias and the key it names. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl LocalKms {
     pub fn create_alias(&self, alias: &str, target: &str) -> Result<()> {
         let request = Details::new().text("aliasName", alias);
         self.write(Operation::CreateAlias, &OnKey::new(target), request, |tables, key, _| {
-            put_new(tables, &self.place(), alias, &key.id)
+            put_new(tables, &self.location(), alias, &key.id)
         })
     }
 
@@ -49,7 +49,7 @@ impl LocalKms {
                 let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
                 return Err(invalid("ValidationException", message));
             }
-            retarget(tables, &self.place(), alias, &new.id)
+            retarget(tables, &self.location(), alias, &new.id)
         })
     }
 
@@ -59,7 +59,7 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
         self.write(Operation::DeleteAlias, &OnAlias(alias), Details::new(), |tables, _, _| {
-            remove(tables, &self.place(), alias)
+            remove(tables, &self.location(), alias)
         })
     }
 
@@ -69,11 +69,11 @@ impl LocalKms {
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn list_aliases(&self) -> Result<Vec<Alias>> {
         self.read(Operation::ListAliases, &Owner, Details::new(), |tables, (), call| {
-            let place = self.place();
+            let location = self.location();
             let mut aliases = Vec::new();
-            for (name, record) in of_region(tables, &place)? {
-                if lookup::load(tables, &place, &record.key_id)?.is_some_and(|key| !key.is_deleted(call.now)) {
-                    aliases.push(Alias { name, key_arn: place.key_arn(&record.key_id) });
+            for (name, record) in of_region(tables, &location)? {
+                if Key::load(tables, &location, &record.key_id)?.is_some_and(|key| !key.is_deleted(call.now)) {
+                    aliases.push(Alias { name, key_arn: location.key_arn(&record.key_id) });
                 }
             }
             Ok(aliases)

@@ -1,0 +1,12 @@
+//! Who makes a call.
+
+/// The principal that calls, and the account whose keys it asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller<'a> {
+    /// ARN of the principal.
+    pub(super) principal: &'a str,
+    /// Account of the keys.
+    pub(super) account: &'a str,
+    /// Whether the principal is the root principal of that account.
+    pub(super) is_owner: bool,
+}
