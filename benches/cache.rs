@@ -23,12 +23,13 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
+use manila::cmm::{CacheSettings, CachingCmm, Cmm, DefaultCmm};
+use manila::keyring::{Keyring, KmsKeyring};
+use manila::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
+use manila::local_kms::{CreateKey, LocalKms};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::FixedKeyKeyring;
-use manila::{
-    AlgorithmSuite, CacheSettings, CachingCmm, Client, Cmm, CreateKey, DecryptionRequest, DefaultCmm,
-    EncryptionContext, EncryptionMaterials, ExpectedContext, GeneratedDataKey, KeyFuture, Keyring, Kms, KmsCiphertext,
-    KmsKeyring, KmsPlaintext, KmsRequest, LocalKms, UnwrapOutcome, WrappedKeys,
-};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext};
 
 use rounds::{Variant, median, take_turns, time};
 

@@ -7,12 +7,10 @@
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
 use criterion::{Criterion, criterion_group, criterion_main};
+use manila::keyring::{Keyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::client_for;
-use manila::{
-    AlgorithmSuite, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, ErrorKind,
-    ExpectedContext, KeyFuture, Keyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey, UnwrapOutcome,
-    WrappedKeys,
-};
+use manila::{AlgorithmSuite, EncryptedDataKey, EncryptionContext, ErrorKind, ExpectedContext};
 
 /// A suite of version 1 that derives its key.
 const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha256;

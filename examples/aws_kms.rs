@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
-use manila::{AwsKms, Client, EncryptionContext, KeyArn, KmsKeyring, UnverifiedHeader};
+use manila::aws::AwsKms;
+use manila::keyring::KmsKeyring;
+use manila::kms::KeyArn;
+use manila::{Client, EncryptionContext, UnverifiedHeader};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use manila::{
-    AlgorithmSuite, CacheSettings, CachingCmm, Client, CreateKey, DefaultCmm, EncryptionContext, KmsKeyring, LocalKms,
-};
+use manila::cmm::{CacheSettings, CachingCmm, DefaultCmm};
+use manila::keyring::KmsKeyring;
+use manila::local_kms::{CreateKey, LocalKms};
+use manila::{AlgorithmSuite, Client, EncryptionContext};
 
 fn main() -> manila::Result<()> {
     // For AWS KMS, with the feature `aws-kms`: `let kms = AwsKms::new(aws_sdk_kms::Client::new(&config));`, the ARN of its key, and

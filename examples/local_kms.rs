@@ -2,10 +2,9 @@
 //!
 //! `cargo run --example local_kms`
 
-use manila::{
-    AuditLog, Client, CreateGrant, CreateKey, EncryptionContext, GrantConstraint, GrantOperation, KmsKeyring, LocalKms,
-    RootKey,
-};
+use manila::keyring::KmsKeyring;
+use manila::local_kms::{AuditLog, CreateGrant, CreateKey, GrantConstraint, GrantOperation, LocalKms, RootKey};
+use manila::{Client, EncryptionContext};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;

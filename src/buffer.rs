@@ -2,9 +2,8 @@
 
 use std::io;
 
+use manila_core::{Error, ErrorKind, Result};
 use zeroize::Zeroize;
-
-use crate::error::{Error, ErrorKind, Result};
 
 /// A caller's buffer that is filled anew. Unless it is [kept](Self::keep) it is emptied, and all of its memory wiped,
 /// when this is dropped: after an error, in a panic, and with a future that is dropped before its end.

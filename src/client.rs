@@ -9,18 +9,19 @@ use std::io::Read;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use manila_core::internal::poll_once;
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
 use crate::buffer::Refilled;
-use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
-use crate::context::EncryptionContext;
+use crate::cmm::{Cmm, DefaultCmm};
 use crate::decrypt::{Decryptor, Unopened};
 use crate::encrypt::Encryptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
+use crate::materials::EncryptionRequest;
 #[cfg(feature = "tokio")]
 use crate::message::header::HeaderLimits;
 use crate::message::header::{Header, UnverifiedHeader};
-use crate::poll::poll_once;
 use crate::settings::Settings;
 
 /// Seals and opens messages with the keys of a keyring. Cheap to clone; safe to share between threads.
@@ -186,7 +187,8 @@ impl Client {
     /// empty, and its memory wiped.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
     /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
     /// let mut buffer = client.encrypt(b"hello", &EncryptionContext::empty())?;
     /// let header = client.decrypt_in_place(&mut buffer, ExpectedContext::any())?;

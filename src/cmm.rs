@@ -4,18 +4,19 @@
 pub(crate) mod caching;
 pub(crate) mod required_context;
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result, quoted};
+use manila_core::internal::quoted;
+use manila_core::{Error, ErrorKind, KeyFuture, Result};
+
 use crate::keyring::Keyring;
-use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
+use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest};
 use crate::message::header::EncryptedDataKey;
-use crate::policy::CommitmentPolicy;
-use crate::poll::KeyFuture;
-use crate::suite::AlgorithmSuite;
+
+#[cfg(feature = "cache")]
+pub use caching::{CacheSettings, CacheStats, CachingCmm, DataKeyCache};
+pub use required_context::RequiredContextCmm;
 
 /// Assembles what a message is encrypted or decrypted with.
 ///
@@ -60,32 +61,6 @@ macro_rules! forward_cmm {
 }
 
 forward_cmm!(Arc<C>, Box<C>);
-
-/// What a client asks for before it encrypts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct EncryptionRequest {
-    /// The caller's context.
-    pub encryption_context: EncryptionContext,
-    /// The suite asked for, if any.
-    pub suite: Option<AlgorithmSuite>,
-    /// The client's commitment policy.
-    pub commitment_policy: CommitmentPolicy,
-    /// Keys of the context whose pairs are authenticated but left out of the header.
-    pub required_context_keys: BTreeSet<String>,
-    /// The most bytes of plaintext that will be encrypted, where that is known beforehand.
-    pub max_plaintext_len: Option<u64>,
-}
-
-impl EncryptionRequest {
-    /// The suite to encrypt with, if the commitment policy allows it and the context may be encrypted with at all.
-    pub(crate) fn checked_suite(&self) -> Result<AlgorithmSuite> {
-        self.encryption_context.check_unreserved()?;
-        let suite = self.suite.unwrap_or(self.commitment_policy.default_suite());
-        self.commitment_policy.check_encrypt(suite)?;
-        Ok(suite)
-    }
-}
 
 /// Asks its keyring once for each message. What a client uses unless told otherwise.
 ///

@@ -7,9 +7,6 @@ pub(crate) mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::context::{EncryptionContext, PUBLIC_KEY};
-use crate::crypto::{Refused, TAG_LEN, Verifier};
-use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::expected_context::ExpectedContext;
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
@@ -19,6 +16,9 @@ use crate::message::{trailing_bytes, truncated};
 use crate::settings::Settings;
 
 use frames::FrameOpener;
+use manila_core::internal::crypto::{Refused, TAG_LEN, Verifier};
+use manila_core::internal::{PUBLIC_KEY, quoted};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 /// A message whose header holds what the reader expects, and whose data key is still to be asked for.
 pub(crate) struct Unopened {

@@ -7,8 +7,6 @@ mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::crypto::{self, AeadKey, IV_LEN, Signer};
-use crate::error::{Error, ErrorKind, Result};
 use crate::materials::EncryptionMaterials;
 use crate::message::footer;
 use crate::message::frame_map::FrameMap;
@@ -18,6 +16,8 @@ use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
 use frames::{FrameSealer, no_room, too_many_frames};
+use manila_core::internal::crypto::{self, AeadKey, IV_LEN, Signer};
+use manila_core::{Error, ErrorKind, Result};
 
 /// The IV under which a header is authenticated: no frame has sequence number 0.
 const HEADER_IV: [u8; IV_LEN] = [0; IV_LEN];

@@ -1,7 +1,7 @@
 //! What a reader expects of a message's encryption context.
 
-use crate::context::{EncryptionContext, PUBLIC_KEY};
-use crate::error::{Error, ErrorKind, Result, quoted};
+use manila_core::internal::{PUBLIC_KEY, quoted};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 /// What a reader expects of a message's encryption context.
 ///

@@ -10,8 +10,19 @@ pub(crate) mod raw_rsa;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use manila_core::KeyFuture;
+
 use crate::materials::{DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
-use crate::poll::KeyFuture;
+
+pub use kms::KmsKeyring;
+pub use kms::discovery_filter::DiscoveryFilter;
+pub use kms::regional::RegionalClients;
+#[cfg(feature = "aws-lc")]
+pub use manila_core::internal::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
+pub use multi::MultiKeyring;
+pub use raw_aes::RawAesKeyring;
+#[cfg(feature = "aws-lc")]
+pub use raw_rsa::RawRsaKeyring;
 
 /// Makes, wraps and unwraps data keys. The one joint that is open to others.
 ///
@@ -25,7 +36,8 @@ use crate::poll::KeyFuture;
 /// of the data keys at all. Hold the result against `manila::testing::check_keyring` (feature `testing`).
 ///
 /// ```
-/// use manila::{DecryptionRequest, EncryptionMaterials, KeyFuture, Keyring, UnwrapOutcome, WrappedKeys};
+/// use manila::keyring::Keyring;
+/// use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 ///
 /// /// Counts how often an inner keyring is asked.
 /// #[derive(Debug)]

@@ -3,21 +3,23 @@
 //! Source: the ESDK specification, `framework/structures.md`.
 
 pub(crate) mod decryption_request;
+mod encryption_request;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::context::{EncryptionContext, check_key};
-use crate::crypto;
-use crate::error::{Error, ErrorKind, Result, quoted};
+use manila_core::internal::{check_key, crypto, quoted};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result, SecretBytes};
+
 use crate::message::header::EncryptedDataKey;
-use crate::secret::SecretBytes;
 use crate::suite::AlgorithmSuite;
 
 pub use decryption_request::DecryptionRequest;
 #[cfg(feature = "cache")]
 pub(crate) use decryption_request::HeaderUse;
+pub use encryption_request::EncryptionRequest;
+pub use manila_core::KeyFuture;
 
 /// A plaintext data key: as many secret bytes as its algorithm suite takes.
 pub type DataKey = SecretBytes;

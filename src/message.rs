@@ -45,7 +45,7 @@ pub(crate) mod header;
 pub(crate) mod header_parser;
 pub(crate) mod summary;
 
-use crate::error::{Error, ErrorKind};
+use manila_core::{Error, ErrorKind};
 
 /// The error of a message that ends too early.
 pub(crate) fn truncated() -> Error {

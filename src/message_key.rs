@@ -2,10 +2,10 @@
 //!
 //! Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
 
+use manila_core::Result;
+use manila_core::internal::crypto::{self, Hash};
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, Hash};
-use crate::error::Result;
 use crate::materials::DataKey;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Kdf};
 

@@ -2,7 +2,8 @@
 //!
 //! Source: the ESDK specification, `framework/commitment-policy.md`.
 
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::suite::AlgorithmSuite;
 
 /// Whether messages must commit to their key.

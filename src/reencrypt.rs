@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::pin::pin;
 
+use manila_core::Result;
+
 use crate::client::Client;
-use crate::error::Result;
 use crate::expected_context::ExpectedContext;
 
 impl Client {
@@ -22,7 +23,8 @@ impl Client {
     /// before the end.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
     /// # let old = Client::new(RawAesKeyring::new("example", "old", &[0; 32])?);
     /// # let new = Client::new(RawAesKeyring::new("example", "new", &[1; 32])?);
     /// let context = EncryptionContext::new([("tenant", "acme")])?;

@@ -4,10 +4,6 @@
 
 use std::fmt;
 
-use crate::crypto::{Curve, Hash};
-use crate::error::{Error, ErrorKind, Result};
-use crate::secret::SecretBytes;
-
 /// Length in bytes of the key commitment in a version 2 header.
 pub(crate) const COMMITMENT_LEN: usize = 32;
 
@@ -46,6 +42,8 @@ pub enum AlgorithmSuite {
 }
 
 use AlgorithmSuite as Suite;
+use manila_core::internal::crypto::{Curve, Hash};
+use manila_core::{Error, ErrorKind, Result, SecretBytes};
 
 /// One row of the table.
 struct Properties {

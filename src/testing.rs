@@ -2,18 +2,16 @@
 //!
 //! Nothing here belongs into a program: [`FixedKeyKeyring`] has no secret worth the name.
 
-mod kms_contract;
 mod ways;
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+
+use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
 
 use crate::client::Client;
-use crate::context::EncryptionContext;
 use crate::decrypt;
 use crate::encrypt::Encryptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
@@ -21,16 +19,15 @@ use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::message_key::MessageKey;
 use crate::policy::CommitmentPolicy;
-use crate::poll::KeyFuture;
-use crate::poll::poll_once;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
-pub use kms_contract::{check_kms, check_two_keys};
+use manila_core::testing::require;
+pub use manila_core::testing::{check_kms, check_two_keys, context_with_reserved, ready};
 pub use ways::{open_every_way, open_streamed};
 
 #[cfg(feature = "local-kms")]
-pub use crate::kms::local::probe::{
+pub use manila_local_kms::testing::{
     open_store, policies_parsed, read_ciphertext, read_policy, read_record, records_read,
 };
 
@@ -95,15 +92,6 @@ pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> 
     let mut derived = MessageKey::default();
     derived.derive(&DataKey::new(data_key), suite, message_id)?;
     Ok((derived.bytes().to_vec(), derived.commitment))
-}
-
-/// A context of any pairs, those that the format keeps to itself too: for those who play a KMS, which is asked with the
-/// public keys of signed messages.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] if a key occurs twice.
-pub fn context_with_reserved(pairs: impl IntoIterator<Item = (String, String)>) -> Result<EncryptionContext> {
-    EncryptionContext::with_reserved(pairs)
 }
 
 /// Verifies the signature of a message without its data key.
@@ -223,10 +211,6 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
     require(refused.data_key.is_none() && !refused.causes.is_empty(), "it tells no cause for a broken data key")
 }
 
-fn require(kept: bool, broken: &'static str) -> Result<()> {
-    if kept { Ok(()) } else { Err(Error::new(ErrorKind::Internal, format!("contract broken: {broken}"))) }
-}
-
 /// A client that writes and reads `suite`, over a keyring.
 ///
 /// # Errors
@@ -242,12 +226,4 @@ pub fn policy_for(suite: AlgorithmSuite) -> CommitmentPolicy {
         true => CommitmentPolicy::RequireEncryptRequireDecrypt,
         false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
     }
-}
-
-/// The result of a future that is ready at once, as those of local keyrings are.
-///
-/// # Errors
-/// That of the future; [`ErrorKind::Internal`] if it waits.
-pub fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    poll_once(future).unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the future waits")))
 }

@@ -1,53 +1,89 @@
-//! The rules of the house, as far as text can show them.
+//! The rules of `docs/architecture.md` that the compiler does not check, as far as text can show them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file with its path below `src`, comments and unit tests left out.
-fn sources() -> Vec<(String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The folders of sources, by the names of their crates.
+const CRATES: [(&str, &str); 5] = [
+    ("manila", "src"),
+    ("manila-core", "crates/core/src"),
+    ("manila-local-kms", "crates/local-kms/src"),
+    ("manila-aws", "crates/aws/src"),
+    ("manila-cli", "crates/cli/src"),
+];
+/// The most lines of a source file, comments included and unit tests not.
+const LONGEST_FILE: usize = 650;
+
+/// A source file, with the path that its crate knows it by.
+struct Source {
+    package: &'static str,
+    /// Below `src`, such as `message/frame.rs`.
+    name: String,
+    /// Without comments and unit tests.
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![src.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
-                if name.ends_with("tests.rs") {
+    for (package, folder) in CRATES {
+        let folder = root().join(folder);
+        let mut left: Vec<PathBuf> = vec![folder.clone()];
+        while let Some(next) = left.pop() {
+            for entry in fs::read_dir(next).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
                     continue;
                 }
-                sources.push((name, code(&fs::read_to_string(path).unwrap())));
+                let name = path.strip_prefix(&folder).unwrap().to_string_lossy().replace('\\', "/");
+                let is_source = path.extension().is_some_and(|extension| extension == "rs");
+                if is_source && !name.ends_with("tests.rs") {
+                    sources.push(Source { package, name, code: code(&fs::read_to_string(path).unwrap()) });
+                }
             }
         }
     }
-    assert!(sources.len() > 25, "the sources were not found");
+    for (package, _) in CRATES {
+        assert!(sources.iter().any(|source| source.package == package), "{package} was not found");
+    }
     sources
 }
 
+fn of(package: &str) -> Vec<Source> {
+    sources().into_iter().filter(|source| source.package == package).collect()
+}
+
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod ").next().unwrap()
+}
+
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    let lines = without_tests(text).lines().map(|line| line.split("//").next().unwrap());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The files that name one of `words` as a path, save those that `may`.
-fn who_names(words: &[&str], may: impl Fn(&str) -> bool) -> Vec<String> {
-    let names = |text: &str, word: &str| {
-        text.match_indices(word).any(|(at, _)| {
-            let before = text[..at].chars().next_back();
-            let starts = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
-            starts && text[at + word.len()..].starts_with("::")
-        })
-    };
-    let found = sources().into_iter().filter(|(name, _)| !may(name));
-    let found = found.filter(|(_, text)| words.iter().any(|word| names(text, word)));
-    found.map(|(name, _)| name).collect()
+/// Whether a text names `word` as the beginning of a path.
+fn names(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let starts = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        starts && text[at + word.len()..].starts_with("::")
+    })
+}
+
+/// The files that name one of `words`, save those that `may`.
+fn who_names(words: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
+    let found = sources().into_iter().filter(|source| words.iter().any(|word| names(&source.code, word)));
+    found.filter(|source| !may(source)).map(|source| format!("{}: {}", source.package, source.name)).collect()
 }
 
 #[test]
-fn the_crypto_crates_are_named_in_crypto_alone() {
+fn the_cryptographic_crates_are_named_in_one_place() {
     let crates = [
         "aes_gcm",
         "aws_lc_rs",
@@ -63,39 +99,30 @@ fn the_crypto_crates_are_named_in_crypto_alone() {
         "sha2",
         "subtle",
     ];
-    let allowed = |name: &str| name == "crypto.rs" || name.starts_with("crypto/");
-    assert_eq!(who_names(&crates, allowed), [""; 0]);
+    let may = |source: &Source| source.package == "manila-core" && source.name.starts_with("crypto");
+    assert_eq!(who_names(&crates, may), [""; 0]);
     assert!(!who_names(&crates, |_| false).is_empty(), "the check finds nothing at all");
 }
 
 #[test]
-fn the_aws_sdk_and_tokio_stay_in_their_rooms() {
-    assert_eq!(who_names(&["aws_credential_types", "aws_sdk_kms", "aws_types"], |name| name == "kms/aws.rs"), [""; 0]);
-    assert_eq!(who_names(&["tokio"], |name| name == "kms/aws.rs" || name.starts_with("stream/")), [""; 0]);
-    for word in ["aws_sdk_kms", "tokio"] {
-        assert!(!who_names(&[word], |_| false).is_empty(), "the check does not find {word}");
-    }
-}
-
-#[test]
-fn redb_and_ciborium_stay_in_the_embedded_kms() {
-    let store = |name: &str| name.starts_with("kms/local/");
-    assert_eq!(who_names(&["redb", "ciborium", "serde", "serde_bytes", "serde_json", "humantime"], store), [""; 0]);
-    for word in ["redb", "ciborium"] {
-        assert!(!who_names(&[word], |_| false).is_empty(), "the check does not find {word}");
-    }
+fn tokio_stays_in_the_streams_and_in_the_crate_for_aws() {
+    let may = |source: &Source| {
+        source.package == "manila-aws" || source.package == "manila" && source.name.starts_with("stream/")
+    };
+    assert_eq!(who_names(&["tokio"], may), [""; 0]);
+    assert!(!who_names(&["tokio"], |_| false).is_empty(), "the check finds nothing at all");
 }
 
 #[test]
 fn the_message_knows_neither_keys_nor_files() {
-    let of_message: Vec<_> = sources().into_iter().filter(|(name, _)| name.starts_with("message")).collect();
+    let of_message: Vec<_> = of("manila").into_iter().filter(|source| source.name.starts_with("message/")).collect();
     assert!(of_message.len() >= 5);
-    for (name, text) in of_message {
-        for room in ["keyring", "cmm", "kms", "crypto", "client", "encrypt", "decrypt", "stream"] {
-            assert!(!text.contains(&format!("crate::{room}")), "{name} imports {room}");
+    for Source { name, code, .. } in of_message {
+        for module in ["keyring", "cmm", "kms", "client", "encrypt", "decrypt", "stream", "materials"] {
+            assert!(!code.contains(&format!("crate::{module}")), "{name} imports {module}");
         }
-        for io in ["std::fs", "std::net", "File"] {
-            assert!(!text.contains(io), "{name} names {io}");
+        for io in ["std::fs", "std::net", "File", "AeadKey"] {
+            assert!(!code.contains(io), "{name} names {io}");
         }
     }
 }
@@ -104,39 +131,83 @@ fn the_message_knows_neither_keys_nor_files() {
 fn keys_and_bytes_meet_in_encrypt_and_decrypt_alone() {
     // What sees plaintext names no keyring, and what sees keys names no frame.
     let sees_bytes = |name: &str| name.starts_with("stream");
-    let sees_keys = |name: &str| ["cmm", "keyring", "kms"].iter().any(|room| name.starts_with(room));
-    assert!(sources().iter().filter(|(name, _)| sees_bytes(name)).count() > 5, "the streams were not found");
-    assert!(sources().iter().filter(|(name, _)| sees_keys(name)).count() > 20, "the keyrings were not found");
-    for (name, text) in sources() {
-        let (bytes, keys) = (sees_bytes(&name), sees_keys(&name));
-        for room in ["cmm", "keyring", "kms"] {
-            assert!(!(bytes && text.contains(&format!("crate::{room}"))), "{name} imports {room}");
+    let sees_keys = |name: &str| ["cmm", "keyring"].iter().any(|module| name.starts_with(module));
+    let sources = of("manila");
+    assert!(sources.iter().filter(|source| sees_bytes(&source.name)).count() > 5, "the streams were not found");
+    assert!(sources.iter().filter(|source| sees_keys(&source.name)).count() > 15, "the keyrings were not found");
+    for Source { name, code, .. } in sources {
+        for module in ["cmm", "keyring", "kms"] {
+            assert!(!(sees_bytes(&name) && code.contains(&format!("crate::{module}"))), "{name} imports {module}");
         }
-        for room in ["stream", "message::frame", "encrypt", "decrypt"] {
-            assert!(!(keys && text.contains(&format!("crate::{room}"))), "{name} imports {room}");
+        for module in ["stream", "message::frame", "encrypt", "decrypt"] {
+            assert!(!(sees_keys(&name) && code.contains(&format!("crate::{module}"))), "{name} imports {module}");
         }
+    }
+}
+
+/// The files of a crate that a file imports, by the longest module path that is a file.
+fn imports(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let paths = source.code.match_indices("crate::").map(|(at, word)| &source.code[at + word.len()..]);
+    let paths = paths.map(|rest| rest.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).next().unwrap());
+    let mut found = BTreeSet::new();
+    for path in paths {
+        let mut parts: Vec<_> = path.split("::").filter(|part| !part.is_empty()).collect();
+        while !parts.is_empty() {
+            let file = format!("{}.rs", parts.join("/"));
+            if files.contains(&file) {
+                found.insert(file);
+                break;
+            }
+            parts.pop();
+        }
+    }
+    found.remove(&source.name);
+    found
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    for package in ["manila", "manila-core", "manila-aws", "manila-cli"] {
+        let sources = of(package);
+        let files: BTreeSet<_> = sources.iter().map(|source| source.name.clone()).collect();
+        // A file and the folder of its name are one room: its parts may name what it declares.
+        let mut left: BTreeMap<_, _> =
+            sources.iter().map(|source| (source.name.clone(), imports(source, &files))).collect();
+        for (name, imported) in &mut left {
+            imported.retain(|other| !name.starts_with(&format!("{}/", other.trim_end_matches(".rs"))));
+        }
+        loop {
+            let done: Vec<_> =
+                left.iter().filter(|(_, imports)| imports.is_empty()).map(|(name, _)| name.clone()).collect();
+            if done.is_empty() {
+                break;
+            }
+            left.retain(|name, _| !done.contains(name));
+            left.values_mut().for_each(|imports| imports.retain(|name| !done.contains(name)));
+        }
+        assert!(left.is_empty(), "{package}: {left:#?}");
     }
 }
 
 #[test]
 fn nothing_panics_by_name() {
-    for (name, text) in sources() {
+    for Source { package, name, code } in sources() {
         for word in [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "unreachable!(", "unsafe {"] {
-            assert!(!text.contains(word), "{name} has {word}");
+            assert!(!code.contains(word), "{package}: {name} has {word}");
         }
     }
 }
 
 #[test]
 fn files_are_short_and_name_their_modules() {
-    for (name, text) in sources() {
-        assert!(text.lines().count() <= 600, "{name} is long");
-        assert!(!name.ends_with("/mod.rs"), "{name}");
+    for Source { package, name, code } in sources() {
+        assert!(code.lines().count() <= LONGEST_FILE, "{package}: {name} is long");
+        assert!(!name.ends_with("/mod.rs"), "{package}: {name}");
     }
 }
 
 #[test]
 fn the_rsa_crate_is_never_a_dependency() {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     assert!(!lock.contains("name = \"rsa\"\n"));
 }

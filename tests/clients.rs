@@ -4,10 +4,11 @@ use std::error::Error as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use manila::keyring::{MultiKeyring, RawAesKeyring};
 use manila::testing::{client_for, open_every_way};
 use manila::{
     AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, ContentType, EncryptionContext, ErrorKind,
-    ExpectedContext, MultiKeyring, RawAesKeyring, UnverifiedHeader,
+    ExpectedContext, UnverifiedHeader,
 };
 
 use AlgorithmSuite as Suite;
@@ -132,12 +133,18 @@ fn a_client_that_takes_unsigned_messages_alone_writes_them() {
 fn limits_are_refused_before_any_key_is_asked_for() {
     #[derive(Debug)]
     struct MustNotBeAsked;
-    impl manila::Keyring for MustNotBeAsked {
-        fn on_encrypt<'a>(&'a self, _: &'a manila::EncryptionMaterials) -> manila::KeyFuture<'a, manila::WrappedKeys> {
+    impl manila::keyring::Keyring for MustNotBeAsked {
+        fn on_encrypt<'a>(
+            &'a self,
+            _: &'a manila::materials::EncryptionMaterials,
+        ) -> manila::materials::KeyFuture<'a, manila::materials::WrappedKeys> {
             panic!("asked to encrypt")
         }
 
-        fn on_decrypt<'a>(&'a self, _: &'a manila::DecryptionRequest) -> manila::KeyFuture<'a, manila::UnwrapOutcome> {
+        fn on_decrypt<'a>(
+            &'a self,
+            _: &'a manila::materials::DecryptionRequest,
+        ) -> manila::materials::KeyFuture<'a, manila::materials::UnwrapOutcome> {
             panic!("asked to decrypt")
         }
 

@@ -12,11 +12,9 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use manila::keyring::{Keyring, MultiKeyring, RawAesKeyring};
 use manila::testing::{open_every_way, policy_for};
-use manila::{
-    AlgorithmSuite, Client, CommitmentPolicy, ContentType, EncryptionContext, ExpectedContext, Keyring, MultiKeyring,
-    RawAesKeyring,
-};
+use manila::{AlgorithmSuite, Client, CommitmentPolicy, ContentType, EncryptionContext, ExpectedContext};
 use serde_json::{Value, json};
 
 #[path = "interop/peer.rs"]
@@ -305,7 +303,7 @@ impl Keys {
             Self::Aes(len) => Box::new(aes("aes", &KEY[..len])),
             #[cfg(feature = "aws-lc")]
             Self::Rsa(padding) => {
-                use manila::{RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
+                use manila::keyring::{RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
                 let padding = match padding {
                     "pkcs1" => RsaPadding::Pkcs1,
                     "oaep-sha1" => RsaPadding::OaepSha1,

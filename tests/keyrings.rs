@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use manila::cmm::RequiredContextCmm;
+use manila::keyring::{Keyring, MultiKeyring, RawAesKeyring};
+use manila::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{
     ContextBinding, FixedKeyKeyring, check_keyring, client_for, decryption_request, open_every_way, ready,
 };
 use manila::{
-    AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
-    ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
-    UnwrapOutcome, WrappedKeys,
+    AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, ErrorKind, ExpectedContext, UnverifiedHeader,
 };
 
 fn raw_aes(name: &str, byte: u8) -> RawAesKeyring {

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use manila::keyring::{DiscoveryFilter, Keyring, KmsKeyring, MultiKeyring, RawAesKeyring};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys, open_every_way, ready};
-use manila::{
-    AlgorithmSuite, Client, DecryptionRequest, DiscoveryFilter, EncryptedDataKey, EncryptionContext,
-    EncryptionMaterials, Error, ErrorKind, KeyFuture, Keyring, KmsKeyring, MultiKeyring, RawAesKeyring,
-    UnverifiedHeader, UnwrapOutcome, WrappedKeys,
-};
+use manila::{AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, Error, ErrorKind, UnverifiedHeader};
 
 #[path = "kms_keyring/fake_kms.rs"]
 mod fake_kms;
@@ -480,7 +478,7 @@ fn the_contract_of_a_kms_catches_what_breaks_it() {
 #[cfg(feature = "local-kms")]
 #[test]
 fn every_form_works_over_the_embedded_kms() {
-    use manila::{CreateKey, LocalKms};
+    use manila::local_kms::{CreateKey, LocalKms};
 
     let kms = LocalKms::in_memory().unwrap();
     let key = kms.create_key(CreateKey::default()).unwrap();

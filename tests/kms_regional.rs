@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, Weak};
 use std::time::Duration;
 
-use manila::{
-    Client, CreateKey, DiscoveryFilter, EncryptionContext, Error, ErrorKind, GeneratedDataKey, KeyFuture, Kms,
-    KmsCiphertext, KmsPlaintext, KmsRequest, LocalKms, MultiKeyring, RegionalClients, UnverifiedHeader,
-};
+use manila::keyring::{DiscoveryFilter, MultiKeyring, RegionalClients};
+use manila::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
+use manila::local_kms::{CreateKey, LocalKms};
+use manila::materials::KeyFuture;
+use manila::{Client, EncryptionContext, Error, ErrorKind, UnverifiedHeader};
 
 const VIRGINIA: &str = "us-east-1";
 const IRELAND: &str = "eu-west-1";

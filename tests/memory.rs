@@ -299,7 +299,7 @@ fn a_small_message_takes_memory_of_its_size_once() {
 mod cache {
     use std::time::Duration;
 
-    use manila::{CacheSettings, CachingCmm, DefaultCmm};
+    use manila::cmm::{CacheSettings, CachingCmm, DefaultCmm};
 
     use super::*;
     use crate::junk::with_junk;

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use manila::keyring::{Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{ContextBinding, check_keyring, client_for, header_tags_checked, open_every_way, ready};
 use manila::{
-    AlgorithmSuite, Client, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials, Error,
-    ErrorKind, ExpectedContext, KeyFuture, Keyring, MultiKeyring, RawAesKeyring, RawRsaKeyring, RsaPadding,
-    RsaPrivateKey, RsaPublicKey, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
+    AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader,
 };
 
 use RsaPadding::{OaepSha1, OaepSha256, OaepSha384, OaepSha512, Pkcs1};

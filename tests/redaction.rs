@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
+use manila::keyring::{MultiKeyring, RawAesKeyring};
+use manila::kms::{GeneratedDataKey, KmsPlaintext};
+use manila::materials::{DataKey, DecryptionMaterials, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use manila::testing::FixedKeyKeyring;
-use manila::{
-    AlgorithmSuite, Client, DataKey, DecryptionMaterials, EncryptionContext, EncryptionMaterials, ExpectedContext,
-    GeneratedDataKey, KmsPlaintext, MultiKeyring, RawAesKeyring, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
-};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext, UnverifiedHeader};
 
 const KEY: [u8; 32] = *b"\xc3\xa5zqjzqjzqjzqjzqjzqjzqjzqjzqj!\xf0\x9f";
 
@@ -71,7 +71,8 @@ fn messages_on_their_way() {
 #[cfg(feature = "local-kms")]
 #[test]
 fn the_embedded_kms() {
-    use manila::{CreateKey, KmsKeyring, LocalKms, RootKey};
+    use manila::keyring::KmsKeyring;
+    use manila::local_kms::{CreateKey, LocalKms, RootKey};
     shows_nothing(&RootKey::from_bytes(&KEY));
     shows_nothing(&RootKey::from_passphrase("zqjzqjzqj"));
     let folder = tempfile::tempdir().unwrap();

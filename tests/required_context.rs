@@ -1,10 +1,10 @@
 //! Pairs that are authenticated but not stored.
 
+use manila::cmm::{Cmm, DefaultCmm, RequiredContextCmm};
+use manila::keyring::RawAesKeyring;
+use manila::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture};
 use manila::testing::open_every_way;
-use manila::{
-    Client, Cmm, DecryptionMaterials, DecryptionRequest, DefaultCmm, EncryptionContext, EncryptionMaterials,
-    EncryptionRequest, ErrorKind, ExpectedContext, KeyFuture, RawAesKeyring, RequiredContextCmm,
-};
+use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
 
 fn keyring() -> RawAesKeyring {
     RawAesKeyring::new("tests", "k", &[1; 32]).unwrap()

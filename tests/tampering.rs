@@ -1,7 +1,8 @@
 //! A small message of every suite, changed in every way: none of the changes opens.
 
+use manila::keyring::RawAesKeyring;
 use manila::testing::{client_for, open_every_way, policy_for};
-use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, UnverifiedHeader};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, UnverifiedHeader};
 
 const FRAME_LENGTH: usize = 8;
 const PLAINTEXT: &[u8] = b"three frames of it!!";

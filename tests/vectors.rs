@@ -13,11 +13,14 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use manila::cmm::RequiredContextCmm;
+use manila::keyring::{Keyring, KmsKeyring, MultiKeyring, RawAesKeyring};
+use manila::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
+use manila::materials::KeyFuture;
 use manila::testing::{FixedKeyKeyring, check_signature, derive_key, open_every_way};
 use manila::{
     AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, ContentType, EncryptionContext, Error, ErrorKind,
-    ExpectedContext, GeneratedDataKey, HeaderFields, KeyFuture, Keyring, Kms, KmsCiphertext, KmsKeyring, KmsPlaintext,
-    KmsRequest, MultiKeyring, RawAesKeyring, RequiredContextCmm, UnverifiedHeader,
+    ExpectedContext, HeaderFields, UnverifiedHeader,
 };
 use serde_json::Value;
 
@@ -280,8 +283,8 @@ impl VectorSet {
     }
 
     #[cfg(feature = "aws-lc")]
-    fn rsa_keyring(&self, keyring: &Value) -> Result<manila::RawRsaKeyring, Error> {
-        use manila::{RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
+    fn rsa_keyring(&self, keyring: &Value) -> Result<manila::keyring::RawRsaKeyring, Error> {
+        use manila::keyring::{RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
         let padding = match text(&keyring["padding"]) {
             "pkcs1" => RsaPadding::Pkcs1,
             "oaep-sha1" => RsaPadding::OaepSha1,
@@ -421,7 +424,7 @@ impl Kms for RecordedKms {
             .iter()
             .find(|(arn, blob, _)| arn == request.key_id && blob == ciphertext)
             .expect("a request that was recorded");
-        let answer = KmsPlaintext { plaintext: manila::DataKey::new(plaintext), key_arn: key_arn.clone() };
+        let answer = KmsPlaintext { plaintext: manila::materials::DataKey::new(plaintext), key_arn: key_arn.clone() };
         Box::pin(async { Ok(answer) })
     }
 

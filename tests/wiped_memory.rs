@@ -11,11 +11,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use manila::keyring::{Keyring, RawAesKeyring};
+use manila::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{client_for, derive_key};
-use manila::{
-    AlgorithmSuite, Client, DataKey, DecryptionRequest, EncryptedDataKey, EncryptionContext, EncryptionMaterials,
-    ExpectedContext, KeyFuture, Keyring, RawAesKeyring, UnverifiedHeader, UnwrapOutcome, WrappedKeys,
-};
+use manila::{AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, ExpectedContext, UnverifiedHeader};
 use zeroize::Zeroizing;
 
 /// The key that is looked for, masked: this program holds it nowhere in the clear but where it is handed over.

@@ -6,8 +6,10 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use manila::kms::{Kms, KmsRequest};
+use manila::local_kms::{CreateKey, LocalKms, RootKey};
 use manila::testing::{open_store, read_ciphertext, read_policy, read_record, ready};
-use manila::{CreateKey, EncryptionContext, ErrorKind, Kms, KmsRequest, LocalKms, RootKey};
+use manila::{EncryptionContext, ErrorKind};
 
 /// A store's file, and what it is to decrypt.
 struct Subject {

@@ -1,8 +1,9 @@
 //! The settings of a client, held against each other.
 
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::client::Client;
 use crate::cmm::{Cmm, DefaultCmm};
-use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::message::frame::{FINAL_OVERHEAD, frame_in_memory};
 use crate::policy::CommitmentPolicy;
@@ -24,7 +25,8 @@ impl Client {
 /// Settings for a [`Client`].
 ///
 /// ```
-/// use manila::{AlgorithmSuite, Client, RawAesKeyring};
+/// use manila::{AlgorithmSuite, Client};
+/// use manila::keyring::RawAesKeyring;
 ///
 /// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
 /// let client = Client::builder(keyring)

@@ -17,24 +17,26 @@ mod question;
 mod settings;
 mod stats;
 mod sync;
+mod waiter;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
-use crate::cmm::{Cmm, EncryptionRequest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::cmm::Cmm;
+use crate::materials::EncryptionRequest;
 use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
-use crate::poll::KeyFuture;
-use crate::poll::poll_once;
 
 use cache::{Cache, Found, Joined, Old};
 use entry::Answer;
-use flight::{Round, Turn, Waiter, poll_caught};
+use flight::{Round, Turn, poll_caught};
 use id::Id;
+use manila_core::internal::poll_once;
+use manila_core::{Error, ErrorKind, KeyFuture, Result};
 use partition::Partition;
 use question::Question;
 use stats::Event;
+use waiter::Waiter;
 
 pub use partition::DataKeyCache;
 pub use settings::CacheSettings;
@@ -77,7 +79,9 @@ pub use stats::CacheStats;
 /// ```
 /// use std::time::Duration;
 ///
-/// use manila::{CacheSettings, CachingCmm, Client, DefaultCmm, EncryptionContext, RawAesKeyring};
+/// use manila::{Client, EncryptionContext};
+/// use manila::cmm::{CacheSettings, CachingCmm, DefaultCmm};
+/// use manila::keyring::RawAesKeyring;
 ///
 /// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
 /// let limits = CacheSettings::new(1000, Duration::from_secs(300)).max_messages(10_000);
@@ -199,7 +203,7 @@ impl CachingCmm {
                 // Another call was complete between the look into the cache and this one.
                 Joined::Hit(answer) => return Ok(answer),
                 Joined::Renew(old) => return self.renew(id, bytes, question, old).await,
-                Joined::Waiter(waiter) => waiter,
+                Joined::Waiting(flight, number) => Waiter::new(cache, flight, number, bytes),
             };
             let outcome = match poll_fn(|context| waiter.poll(context)).await {
                 Turn::Answer(answer) if self.is_answer(&waiter, question, &answer) => Ok(answer),

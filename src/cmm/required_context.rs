@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::cmm::{Cmm, DefaultCmm, EncryptionRequest};
-use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result, quoted};
+use manila_core::internal::quoted;
+use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
+
+use crate::cmm::{Cmm, DefaultCmm};
 use crate::keyring::Keyring;
+use crate::materials::EncryptionRequest;
 use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
-use crate::poll::KeyFuture;
 
 /// Demands that certain keys are in the encryption context, and leaves their pairs out of the message.
 ///
@@ -18,7 +19,9 @@ use crate::poll::KeyFuture;
 /// it opens.
 ///
 /// ```
-/// use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring, RequiredContextCmm};
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+/// use manila::cmm::RequiredContextCmm;
+/// use manila::keyring::RawAesKeyring;
 ///
 /// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
 /// let client = Client::with_cmm(RequiredContextCmm::new(keyring, ["tenant"])?);

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use manila_core::internal::crypto::{AeadKey, Refused, TAG_LEN, Verifier};
+use manila_core::{Error, ErrorKind, Result};
 use zeroize::Zeroize;
 
-use crate::crypto::{AeadKey, Refused, TAG_LEN, Verifier};
-use crate::error::{Error, ErrorKind, Result};
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
 use crate::message::header::{ContentType, MessageId};
 use crate::message::truncated;

@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::crypto::{AeadKey, Signer};
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::internal::crypto::{AeadKey, Signer};
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::message::frame::{FrameHead, REGULAR_OVERHEAD};
 use crate::message::header::MessageId;
 use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
@@ -128,7 +129,7 @@ pub(super) fn too_many_frames() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{Curve, SigningKey};
+    use manila_core::internal::crypto::{Curve, SigningKey};
 
     #[test]
     fn several_threads_seal_to_the_same_bytes_as_one() {

@@ -9,16 +9,14 @@ pub(crate) mod regional;
 
 use std::borrow::Cow;
 
-use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::key_arn::KeyArn;
+use manila_core::internal::quoted;
+use manila_core::{EncryptionContext, Error, ErrorKind, KeyArn, KeyFuture, Kms, KmsRequest, Result};
+
 use crate::keyring::Keyring;
 use crate::keyring::kms::discovery_filter::DiscoveryFilter;
 use crate::keyring::kms::form::Form;
-use crate::kms::{Kms, KmsRequest};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
-use crate::poll::KeyFuture;
 
 /// Wraps and opens data keys with keys of a KMS.
 ///
@@ -38,7 +36,9 @@ use crate::poll::KeyFuture;
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
-/// use manila::{Client, CreateKey, DiscoveryFilter, EncryptionContext, KmsKeyring, LocalKms};
+/// use manila::{Client, EncryptionContext};
+/// use manila::keyring::{DiscoveryFilter, KmsKeyring};
+/// use manila::local_kms::{CreateKey, LocalKms};
 ///
 /// let kms = LocalKms::in_memory()?;
 /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
@@ -78,7 +78,8 @@ impl<K: Kms> KmsKeyring<K> {
     /// key it is strict.
     ///
     /// ```
-    /// use manila::{Keyring, Kms, KmsKeyring};
+    /// use manila::keyring::{Keyring, KmsKeyring};
+    /// use manila::kms::Kms;
     ///
     /// /// Opens in Ireland what was sealed in Ireland or Virginia.
     /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
@@ -109,7 +110,8 @@ impl<K: Kms> KmsKeyring<K> {
     ///
     /// ```
     /// # #[cfg(feature = "local-kms")] {
-    /// use manila::{Keyring, KmsKeyring, LocalKms};
+    /// use manila::keyring::{Keyring, KmsKeyring};
+    /// use manila::local_kms::LocalKms;
     ///
     /// fn keyring(kms: LocalKms) -> impl Keyring {
     ///     KmsKeyring::discovery_any_account(kms)
@@ -127,7 +129,8 @@ impl<K: Kms> KmsKeyring<K> {
     /// another region the KMS refuses.
     ///
     /// ```
-    /// use manila::{DiscoveryFilter, Keyring, Kms, KmsKeyring};
+    /// use manila::keyring::{DiscoveryFilter, Keyring, KmsKeyring};
+    /// use manila::kms::Kms;
     ///
     /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
     ///     KmsKeyring::mrk_discovery(ireland, "eu-west-1", DiscoveryFilter::new("aws", ["111122223333"])?)
@@ -167,7 +170,7 @@ impl<K: Kms> KmsKeyring<K> {
     }
 
     fn request<'a>(&'a self, key_id: &'a str, context: &'a EncryptionContext) -> KmsRequest<'a> {
-        KmsRequest { grant_tokens: &self.grant_tokens, ..KmsRequest::new(key_id, context) }
+        KmsRequest::new(key_id, context).with_grant_tokens(&self.grant_tokens)
     }
 
     async fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {

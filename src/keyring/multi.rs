@@ -3,12 +3,11 @@
 //! Source: the ESDK specification, `framework/multi-keyring.md`.
 
 use futures_util::future::try_join_all;
+use manila_core::{Error, ErrorKind, KeyFuture, Result};
 
-use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
-use crate::poll::KeyFuture;
 
 /// A generator that makes the data key, and children that wrap it too, all at once; the order of their data keys in the
 /// message is theirs here.

@@ -1,7 +1,8 @@
 //! The common part of raw keyrings: names, and data keys that they make themselves.
 
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::kms::AWS_PROVIDER_ID;
+use manila_core::internal::{AWS_PROVIDER_ID, quoted};
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::materials::{DataKey, EncryptionMaterials, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 

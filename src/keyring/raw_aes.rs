@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use crate::crypto::{self, AeadKey, IV_LEN, Refused};
-use crate::error::Result;
+use manila_core::internal::crypto::{self, AeadKey, IV_LEN, Refused};
+use manila_core::{KeyFuture, Result};
+
 use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
-use crate::poll::KeyFuture;
 
 /// Wraps data keys with AES-GCM under a key that you guard.
 ///

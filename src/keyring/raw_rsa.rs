@@ -2,15 +2,15 @@
 //!
 //! Source: the ESDK specification, `framework/raw-rsa-keyring.md`.
 
+use manila_core::internal::crypto::{self, Refused};
+use manila_core::internal::quoted;
+use manila_core::{Error, ErrorKind, KeyFuture, Result};
 use zeroize::Zeroizing;
 
-use crate::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
-use crate::crypto::{self, Refused};
-use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
-use crate::poll::KeyFuture;
+use manila_core::internal::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
 
 /// Wraps data keys with RSA: who has the public key seals, who has the private key opens.
 ///

@@ -9,9 +9,9 @@ use std::sync::Arc;
 #[cfg(feature = "cache")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::context::EncryptionContext;
-use crate::crypto::{self, AeadKey, Refused};
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::internal::crypto::{self, AeadKey, Refused};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
 use crate::expected_context::ExpectedContext;
 use crate::materials::DataKey;
 use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
@@ -75,7 +75,9 @@ impl DecryptionRequest {
     /// not take is refused at once.
     ///
     /// ```
-    /// use manila::{Cmm, DecryptionMaterials, DecryptionRequest, Result};
+    /// use manila::Result;
+    /// use manila::cmm::Cmm;
+    /// use manila::materials::{DecryptionMaterials, DecryptionRequest};
     ///
     /// /// Asks one manager, and another where what the first returns does not open the message.
     /// async fn either(request: &DecryptionRequest, first: &dyn Cmm, second: &dyn Cmm) -> Result<DecryptionMaterials> {

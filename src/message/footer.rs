@@ -2,7 +2,7 @@
 //!
 //! Source: the ESDK specification, `data-format/message-footer.md`.
 
-use crate::codec::{Cursor, DoesNotFit, put_field};
+use manila_core::internal::codec::{Cursor, DoesNotFit, put_field};
 
 /// Length in bytes of the field before the signature.
 pub(crate) const LENGTH_FIELD: usize = 2;

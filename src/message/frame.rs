@@ -2,9 +2,10 @@
 //!
 //! Source: the ESDK specification, `data-format/message-body.md` and `message-body-aad.md`.
 
-use crate::codec::{Cursor, EndOfBytes, ShortBytes};
-use crate::crypto::{IV_LEN, TAG_LEN};
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::internal::codec::{Cursor, EndOfBytes, ShortBytes};
+use manila_core::internal::crypto::{IV_LEN, TAG_LEN};
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::message::header::ContentType;
 
 /// Stands where a regular frame has its sequence number.

@@ -12,7 +12,8 @@ use crate::message::frame::{FINAL_OVERHEAD, REGULAR_OVERHEAD};
 /// lengths and offsets are in bytes, those in the message from its first byte.
 ///
 /// ```
-/// # use manila::{Client, EncryptionContext, RawAesKeyring};
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
 /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
 /// let encryptor = client.encryptor(&EncryptionContext::empty())?;
 /// let map = encryptor.frame_map(10_000)?; // in frames of 4096, 4096 and 1808 bytes

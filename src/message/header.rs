@@ -8,10 +8,10 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::codec::{DoesNotFit, ShortBytes, put_field, put_u16};
-use crate::context::EncryptionContext;
-use crate::crypto::{IV_LEN, TAG_LEN};
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::internal::codec::{DoesNotFit, ShortBytes, put_field, put_u16};
+use manila_core::internal::crypto::{IV_LEN, TAG_LEN};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
 
 pub(super) const TYPE_CUSTOMER_DATA: u8 = 0x80;

@@ -7,11 +7,11 @@ use std::io::{self, Read};
 
 use std::sync::Arc;
 
+use manila_core::internal::codec::{Cursor, EndOfBytes};
+use manila_core::internal::crypto::IV_LEN;
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
 use crate::buffer;
-use crate::codec::{Cursor, EndOfBytes};
-use crate::context::EncryptionContext;
-use crate::crypto::IV_LEN;
-use crate::error::{Error, ErrorKind, Result};
 use crate::message::header::{
     CONTENT_FRAMED, CONTENT_UNFRAMED, ContentType, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
     MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use crate::crypto::TAG_LEN;
-use crate::error::Result;
+use manila_core::Result;
+use manila_core::internal::crypto::TAG_LEN;
+
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameKind, NextFrame};
 use crate::message::header::UnverifiedHeader;

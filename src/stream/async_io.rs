@@ -9,10 +9,10 @@ use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use manila_core::Result;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::client::Client;
-use crate::error::Result;
 use crate::message::header::{HeaderLimits, UnverifiedHeader};
 use crate::message::header_parser::HeaderReader;
 use crate::stream::read::DecryptReader;
@@ -159,7 +159,8 @@ impl Client {
     /// If the future is dropped before its end, what it has read is lost.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
     /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
     ///
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {

@@ -1,7 +1,8 @@
 //! The engine that opens: message in, plaintext out, no IO.
 
+use manila_core::Result;
+
 use crate::decrypt::Decryptor;
-use crate::error::Result;
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, NextFrame};
 use crate::message::header::Header;

@@ -5,10 +5,11 @@
 
 use std::io::{self, Read, Write};
 
+use manila_core::Error;
+
 use crate::buffer;
 use crate::decrypt::Decryptor;
 use crate::encrypt::Encryptor;
-use crate::error::Error;
 use crate::message::header::Header;
 use crate::stream::open::{OpenStream, Step};
 use crate::stream::seal::SealStream;

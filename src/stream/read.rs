@@ -19,7 +19,8 @@ impl Decryptor {
     ///
     /// ```
     /// use std::io::Read;
-    /// # use manila::{Client, EncryptionContext, Error, ErrorKind, ExpectedContext, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, Error, ErrorKind, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
     /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
     /// # let sealed = client.encrypt(b"piece by piece", &EncryptionContext::empty())?;
     /// let mut source = sealed.as_slice(); // or a `BufReader` of a file

@@ -1,7 +1,8 @@
 //! The engine that seals: plaintext in, message out, no IO.
 
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::encrypt::Encryptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::message::frame::FINAL_OVERHEAD;
 use crate::stream::frames_in_batch;
 use crate::stream::window::Window;

@@ -5,10 +5,11 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::buffer;
 use crate::decrypt::Decryptor;
 use crate::decrypt::frames::FrameOpener;
-use crate::error::{Error, ErrorKind, Result};
 use crate::message::footer::{self, Footer, LENGTH_FIELD};
 use crate::message::frame::{FrameKind, NextFrame};
 use crate::message::frame_map::FrameMap;
@@ -25,7 +26,8 @@ impl Decryptor {
     /// it is read; those that nobody reads are not.
     ///
     /// ```
-    /// use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring, UnverifiedHeader};
+    /// use manila::{Client, EncryptionContext, ExpectedContext, UnverifiedHeader};
+    /// use manila::keyring::RawAesKeyring;
     ///
     /// # let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
     /// let client = Client::builder(keyring).unsigned_only(true).build()?;

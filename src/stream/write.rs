@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use manila_core::Result;
+
 use crate::encrypt::Encryptor;
-use crate::error::Result;
 use crate::stream::pump::SealPump;
 
 impl Encryptor {
@@ -15,7 +16,8 @@ impl Encryptor {
     ///
     /// ```
     /// use std::io::Write;
-    /// # use manila::{Client, EncryptionContext, ExpectedContext, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
     /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
     /// let mut writer = client.encryptor(&EncryptionContext::empty())?.writer(Vec::new());
     /// writer.write_all(b"piece by piece")?;

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::client::{Client, Decrypted};
-use crate::error::{Error, ErrorKind, Result};
 use crate::expected_context::ExpectedContext;
 use crate::message::header::{ContentType, UnverifiedHeader};
 

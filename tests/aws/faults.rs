@@ -4,7 +4,10 @@
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
-use manila::{AwsKms, Client, CreateKey, ErrorKind, KmsKeyring, LocalKms, MultiKeyring};
+use manila::aws::AwsKms;
+use manila::keyring::{KmsKeyring, MultiKeyring};
+use manila::local_kms::{CreateKey, LocalKms};
+use manila::{Client, ErrorKind};
 
 use crate::patience::{ATTEMPTS, within_a_minute};
 use crate::server::{Fault, Server};

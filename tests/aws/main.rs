@@ -9,11 +9,12 @@ mod server;
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 
+use manila::aws::AwsKms;
+use manila::keyring::{DiscoveryFilter, KmsKeyring, MultiKeyring, RegionalClients};
+use manila::kms::{Kms, KmsRequest};
+use manila::local_kms::{CreateKey, LocalKms};
 use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys};
-use manila::{
-    AwsKms, Client, CreateKey, DiscoveryFilter, EncryptionContext, ErrorKind, Kms, KmsKeyring, KmsRequest, LocalKms,
-    MultiKeyring, RegionalClients,
-};
+use manila::{Client, EncryptionContext, ErrorKind};
 
 use patience::{patient, within_a_minute};
 use server::{Fault, Server};
@@ -165,7 +166,7 @@ async fn children_wrap_at_once_and_keep_their_order() {
     let kms = LocalKms::in_memory().unwrap();
     let server = Server::new(kms.clone());
     let keys: Vec<_> = (0..8).map(|_| kms.create_key(CreateKey::default()).unwrap()).collect();
-    let multi = |first: &str, others: &[manila::KeyMetadata]| {
+    let multi = |first: &str, others: &[manila::local_kms::KeyMetadata]| {
         let first = MultiKeyring::new(KmsKeyring::new(client(&server), first).unwrap());
         others.iter().fold(first, |all, key| all.child(KmsKeyring::new(client(&server), key.arn()).unwrap()))
     };
@@ -185,7 +186,7 @@ fn one_worker_thread_and_two_hundred_operations_do_not_deadlock() {
     // None of them has its data key before all have asked for one.
     server.misbehave(Fault::Together("GenerateDataKey", 200));
     let [generator, child] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
-    let keyring = |key: &manila::KeyMetadata| KmsKeyring::new(client(&server), key.arn()).unwrap();
+    let keyring = |key: &manila::local_kms::KeyMetadata| KmsKeyring::new(client(&server), key.arn()).unwrap();
     let user = Client::new(MultiKeyring::new(keyring(&generator)).child(keyring(&child)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {

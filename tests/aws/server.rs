@@ -12,8 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use manila::Error;
+use manila::kms::{Kms, KmsRequest};
+use manila::local_kms::LocalKms;
 use manila::testing::{context_with_reserved, ready};
-use manila::{Error, Kms, KmsRequest, LocalKms};
 
 use crate::patience::Silence;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manila::{CacheSettings, CachingCmm, Client, DataKeyCache, ErrorKind};
+use manila::cmm::{CacheSettings, CachingCmm, DataKeyCache};
+use manila::{Client, ErrorKind};
 
 use crate::fake::{Fake, Polled, raw_aes};
 use crate::{Cached, context, data_key};

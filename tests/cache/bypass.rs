@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use manila::Cmm as _;
+use manila::cmm::Cmm as _;
 use manila::testing::ready;
 use manila::{AlgorithmSuite, Client, CommitmentPolicy, ErrorKind};
 
@@ -125,21 +125,21 @@ fn a_suite_that_the_policy_forbids_is_refused_before_anyone_is_asked() {
 
 /// Keeps what a client asks for: the request cannot be made outside.
 #[derive(Clone, Debug, Default)]
-struct Spy(std::sync::Arc<std::sync::Mutex<Option<manila::EncryptionRequest>>>);
+struct Spy(std::sync::Arc<std::sync::Mutex<Option<manila::materials::EncryptionRequest>>>);
 
-impl manila::Cmm for Spy {
+impl manila::cmm::Cmm for Spy {
     fn encryption_materials<'a>(
         &'a self,
-        request: &'a manila::EncryptionRequest,
-    ) -> manila::KeyFuture<'a, manila::EncryptionMaterials> {
+        request: &'a manila::materials::EncryptionRequest,
+    ) -> manila::materials::KeyFuture<'a, manila::materials::EncryptionMaterials> {
         *self.0.lock().unwrap() = Some(request.clone());
         Box::pin(async { Err(manila::Error::new(ErrorKind::Internal, "seen")) })
     }
 
     fn decryption_materials<'a>(
         &'a self,
-        _: &'a manila::DecryptionRequest,
-    ) -> manila::KeyFuture<'a, manila::DecryptionMaterials> {
+        _: &'a manila::materials::DecryptionRequest,
+    ) -> manila::materials::KeyFuture<'a, manila::materials::DecryptionMaterials> {
         Box::pin(async { Err(manila::Error::new(ErrorKind::Internal, "seen")) })
     }
 }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use manila::{
-    Clock, Cmm, DecryptionMaterials, DecryptionRequest, DefaultCmm, EncryptionMaterials, EncryptionRequest, Error,
-    ErrorKind, KeyFuture, RawAesKeyring,
-};
+use manila::cmm::{Cmm, DefaultCmm};
+use manila::keyring::RawAesKeyring;
+use manila::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture};
+use manila::{Clock, Error, ErrorKind};
 
 /// How a manager that needs tokio shows that there is none.
 #[derive(Clone, Copy, Debug)]

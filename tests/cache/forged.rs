@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use manila::cmm::{CacheSettings, DataKeyCache};
 use manila::testing::ready;
-use manila::{CacheSettings, Client, DataKeyCache, Error, ErrorKind, UnverifiedHeader};
+use manila::{Client, Error, ErrorKind, UnverifiedHeader};
 
 use crate::fake::{Fake, Polled, keyring};
 use crate::junk::with_junk;

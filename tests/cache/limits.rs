@@ -5,8 +5,9 @@ use std::io::Write;
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
+use manila::ErrorKind;
+use manila::cmm::{CacheSettings, CachingCmm};
 use manila::testing::ready;
-use manila::{CacheSettings, CachingCmm, ErrorKind};
 
 use crate::fake::{Fake, raw_aes};
 use crate::{Cached, context, data_key};

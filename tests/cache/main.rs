@@ -23,8 +23,9 @@ mod stats;
 
 use std::time::Duration;
 
+use manila::cmm::{CacheSettings, CachingCmm};
 use manila::testing::{policy_for, ready};
-use manila::{AlgorithmSuite, CacheSettings, CachingCmm, Client, EncryptionContext, Error, UnverifiedHeader};
+use manila::{AlgorithmSuite, Client, EncryptionContext, Error, UnverifiedHeader};
 
 use fake::{Fake, TestClock};
 

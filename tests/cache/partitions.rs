@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use manila::{CacheSettings, CachingCmm, Client, DataKeyCache, ErrorKind};
+use manila::cmm::{CacheSettings, CachingCmm, DataKeyCache};
+use manila::{Client, ErrorKind};
 
 use crate::fake::Fake;
 use crate::{SUITE, context, data_key};
@@ -40,17 +41,17 @@ fn a_partition_belongs_to_the_manager_that_first_used_its_name() {
 fn a_manager_of_no_size_is_told_from_another() {
     #[derive(Debug)]
     struct Nothing;
-    impl manila::Cmm for Nothing {
+    impl manila::cmm::Cmm for Nothing {
         fn encryption_materials<'a>(
             &'a self,
-            _: &'a manila::EncryptionRequest,
-        ) -> manila::KeyFuture<'a, manila::EncryptionMaterials> {
+            _: &'a manila::materials::EncryptionRequest,
+        ) -> manila::materials::KeyFuture<'a, manila::materials::EncryptionMaterials> {
             Box::pin(async { Err(manila::Error::new(ErrorKind::Internal, "nothing")) })
         }
         fn decryption_materials<'a>(
             &'a self,
-            _: &'a manila::DecryptionRequest,
-        ) -> manila::KeyFuture<'a, manila::DecryptionMaterials> {
+            _: &'a manila::materials::DecryptionRequest,
+        ) -> manila::materials::KeyFuture<'a, manila::materials::DecryptionMaterials> {
             Box::pin(async { Err(manila::Error::new(ErrorKind::Internal, "nothing")) })
         }
     }
@@ -153,7 +154,9 @@ fn ten_thousand_partitions_leave_nothing() {
 
 #[cfg(feature = "local-kms")]
 mod principals {
-    use manila::{CreateKey, DefaultCmm, KmsKeyring, LocalKms};
+    use manila::cmm::DefaultCmm;
+    use manila::keyring::KmsKeyring;
+    use manila::local_kms::{CreateKey, LocalKms};
 
     use super::*;
 

@@ -1,10 +1,9 @@
 //! One reader's good opening never opens a message for another who expects something else.
 
+use manila::cmm::{CachingCmm, RequiredContextCmm};
+use manila::keyring::{MultiKeyring, RawAesKeyring};
 use manila::testing::{policy_for, ready};
-use manila::{
-    AlgorithmSuite, CachingCmm, Client, CommitmentPolicy, EncryptionContext, Error, ErrorKind, ExpectedContext,
-    MultiKeyring, RawAesKeyring, RequiredContextCmm,
-};
+use manila::{AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, Error, ErrorKind, ExpectedContext};
 
 use crate::fake::{Fake, keyring};
 use crate::{Cached, SIGNED, SUITE, client, context};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use manila::{CacheSettings, CachingCmm, Client, Error, ErrorKind};
+use manila::cmm::{CacheSettings, CachingCmm};
+use manila::{Client, Error, ErrorKind};
 
 use crate::fake::{Fake, Polled, raw_aes};
 use crate::{Cached, context, data_key};

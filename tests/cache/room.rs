@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use manila::{
-    AlgorithmSuite, CacheSettings, CachingCmm, Client, Cmm, DecryptionMaterials, DecryptionRequest,
-    EncryptionMaterials, EncryptionRequest, Error, KeyFuture,
-};
+use manila::cmm::{CacheSettings, CachingCmm, Cmm};
+use manila::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture};
+use manila::{AlgorithmSuite, Client, Error};
 
 use crate::fake::{Fake, Polled};
 use crate::{Cached, context, data_key};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use manila::CacheStats;
+use manila::cmm::CacheStats;
 use manila::testing::ready;
 use tracing::{Level, Metadata};
 
@@ -81,8 +81,8 @@ fn everything_is_counted() {
 
 #[test]
 fn what_makes_room_is_counted() {
-    let settings = manila::CacheSettings::new(2, Duration::from_secs(100));
-    let cmm = manila::CachingCmm::new(Fake::local(), settings).unwrap();
+    let settings = manila::cmm::CacheSettings::new(2, Duration::from_secs(100));
+    let cmm = manila::cmm::CachingCmm::new(Fake::local(), settings).unwrap();
     for n in 0..5 {
         client(&cmm, SUITE).encrypt(b"x", &context(&[("id", &n.to_string())])).unwrap();
     }
@@ -135,8 +135,8 @@ fn everything_is_told_at_debug_and_no_secret_is() {
 fn debug_shows_no_key() {
     let key = [0xA7; 32];
     let keyring = manila::testing::FixedKeyKeyring::new(&key);
-    let settings = manila::CacheSettings::new(10, Duration::from_secs(100));
-    let cmm = manila::CachingCmm::new(manila::DefaultCmm::new(keyring), settings).unwrap();
+    let settings = manila::cmm::CacheSettings::new(10, Duration::from_secs(100));
+    let cmm = manila::cmm::CachingCmm::new(manila::cmm::DefaultCmm::new(keyring), settings).unwrap();
     let message = client(&cmm, SUITE).encrypt(b"x", &context(&[])).unwrap();
     client(&cmm, SUITE).decrypt(&message, &context(&[])).unwrap();
     assert_eq!(cmm.stats().entries, 2);

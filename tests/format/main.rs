@@ -8,10 +8,10 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use manila::cmm::RequiredContextCmm;
+use manila::keyring::RawAesKeyring;
 use manila::testing::{FixedKeyKeyring, client_for, open_every_way, policy_for};
-use manila::{
-    AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, RawAesKeyring, RequiredContextCmm,
-};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext};
 use serde_json::Value;
 
 use page::{Curve, DataKey, Departures, Header, Kdf, Message, Outcome, Pairs, SUITES, Suite};
@@ -270,7 +270,7 @@ fn what_dotnet_4_0_0_wrote_otherwise_than_the_pages_is_not_opened() {
 #[test]
 fn a_raw_rsa_keyring_makes_a_data_key_of_the_suites_length_and_wraps_what_it_is_given() {
     use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
-    use manila::{MultiKeyring, RawRsaKeyring, RsaPadding, RsaPublicKey};
+    use manila::keyring::{MultiKeyring, RawRsaKeyring, RsaPadding, RsaPublicKey};
 
     let keys = &Vectors::load().manifest["keys"]["rsa2048-a"];
     let public = || RsaPublicKey::from_pem(keys["public_pem"].as_str().unwrap()).unwrap();

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use manila::{
-    DataKey, EncryptionContext, Error, ErrorKind, GeneratedDataKey, KeyFuture, Kms, KmsCiphertext, KmsPlaintext,
-    KmsRequest,
-};
+use manila::kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest};
+use manila::materials::{DataKey, KeyFuture};
+use manila::{EncryptionContext, Error, ErrorKind};
 
 pub const VIRGINIA: &str = "arn:aws:kms:us-east-1:111122223333:key/1111";
 pub const VIRGINIA_2: &str = "arn:aws:kms:us-east-1:111122223333:key/2222";

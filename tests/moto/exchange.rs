@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use manila::AlgorithmSuite;
+use manila::keyring::{Keyring, KmsKeyring, MultiKeyring};
 use manila::testing::{client_for, policy_for};
-use manila::{AlgorithmSuite, Keyring, KmsKeyring, MultiKeyring};
 use serde_json::{Map, Value, json};
 
 use crate::peer::Peer;

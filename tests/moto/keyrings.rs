@@ -1,7 +1,8 @@
 //! The forms of KMS keyrings over moto.
 
+use manila::keyring::{DiscoveryFilter, KmsKeyring, MultiKeyring};
 use manila::testing::{ContextBinding, check_keyring, check_kms, check_two_keys};
-use manila::{Client, DiscoveryFilter, ErrorKind, KmsKeyring, MultiKeyring, UnverifiedHeader};
+use manila::{Client, ErrorKind, UnverifiedHeader};
 
 use crate::world::{IRELAND, VIRGINIA, World, filter, open, seal};
 

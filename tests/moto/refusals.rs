@@ -1,6 +1,7 @@
 //! What moto refuses: the kind, and AWS's name for it beneath.
 
-use manila::{EncryptionContext, Error, ErrorKind, Kms, KmsRequest};
+use manila::kms::{Kms, KmsRequest};
+use manila::{EncryptionContext, Error, ErrorKind};
 
 use crate::world::{IRELAND, PAIRS, VIRGINIA, World, answer, context};
 

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
-use manila::{
-    AwsKms, Client, DiscoveryFilter, EncryptionContext, Error, Keyring, KmsError, KmsKeyring, RegionalClients,
-};
+use manila::aws::AwsKms;
+use manila::keyring::{DiscoveryFilter, Keyring, KmsKeyring, RegionalClients};
+use manila::kms::KmsError;
+use manila::{Client, EncryptionContext, Error};
 
 use crate::peer::Peer;
 

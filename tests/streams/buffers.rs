@@ -2,11 +2,10 @@
 
 use std::task::{Context, Waker};
 
+use manila::keyring::{Keyring, RawAesKeyring};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{FixedKeyKeyring, client_for, ready};
-use manila::{
-    AlgorithmSuite, Client, DecryptionRequest, EncryptionMaterials, ErrorKind, KeyFuture, Keyring, RawAesKeyring,
-    UnwrapOutcome, WrappedKeys,
-};
+use manila::{AlgorithmSuite, Client, ErrorKind};
 
 use crate::{SUITES, UNSIGNED, any, client, none, parts, pattern};
 

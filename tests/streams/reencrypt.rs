@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
-use manila::testing::{FixedKeyKeyring, open_every_way, policy_for};
-use manila::{
-    AlgorithmSuite, Client, Cmm, DecryptionMaterials, DecryptionRequest, EncryptionContext, EncryptionMaterials,
-    EncryptionRequest, Error, ErrorKind, ExpectedContext, KeyFuture, Keyring, RawAesKeyring, RequiredContextCmm,
-    UnverifiedHeader, UnwrapOutcome, WrappedKeys,
+use manila::cmm::{Cmm, RequiredContextCmm};
+use manila::keyring::{Keyring, RawAesKeyring};
+use manila::materials::{
+    DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture, UnwrapOutcome,
+    WrappedKeys,
 };
+use manila::testing::{FixedKeyKeyring, open_every_way, policy_for};
+use manila::{AlgorithmSuite, Client, EncryptionContext, Error, ErrorKind, ExpectedContext, UnverifiedHeader};
 
 use crate::{SIGNED, SUITES, UNSIGNED, any, client, none, parts, pattern};
 

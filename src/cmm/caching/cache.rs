@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::cmm::caching::entry::{Age, Answer, Entry, Use, Uses};
-use crate::cmm::caching::flight::{Call, Flight, Outcome, Round, Waiter};
+use crate::cmm::caching::flight::{Call, Flight, LEADER, Outcome, Round};
 use crate::cmm::caching::id::{CarriedHash, Id, IdRef};
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{CacheStats, Counters, Event};
@@ -76,10 +76,11 @@ pub(super) enum Found {
 }
 
 /// What the cache has on a question whose caller would wait.
-pub(super) enum Joined<'a> {
+pub(super) enum Joined {
     Hit(Answer),
     Renew(Old),
-    Waiter(Waiter<'a>),
+    /// The caller waits on a flight, under its number.
+    Waiting(Arc<Flight>, u64),
 }
 
 /// An entry that is to be renewed.
@@ -138,7 +139,7 @@ impl Cache {
         uses: Option<Uses>,
         round: Round,
         call: impl FnOnce() -> Call,
-    ) -> Joined<'_> {
+    ) -> Joined {
         let mut shard = self.shard(id.as_ref());
         // Looked up under the lock under which outcomes are kept: no caller falls between a flight and its entry.
         let (found, gone) = shard.take(id.as_ref(), bytes, self.tick(), &self.settings);
@@ -150,14 +151,14 @@ impl Cache {
                 let known = shard.flights.get(id.as_ref().as_bytes());
                 let joined =
                     known.and_then(|flight| Some((flight.clone(), flight.join(bytes, round, &self.settings)?)));
-                Joined::Waiter(if let Some((flight, number)) = joined {
-                    Waiter::following(self, flight, number, bytes)
+                if let Some((flight, number)) = joined {
+                    Joined::Waiting(flight, number)
                 } else {
                     self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
                     let flight = Arc::new(Flight::new(id.clone(), self.age(), uses, round, call()));
                     displaced = shard.flights.insert(id.clone(), flight.clone());
-                    Waiter::leading(self, flight, bytes)
-                })
+                    Joined::Waiting(flight, LEADER)
+                }
             }
         };
         drop(shard);
@@ -347,9 +348,10 @@ mod tests {
     use super::*;
     use crate::cmm::caching::for_tests::{Hand, request};
     use crate::cmm::caching::id::EncodedId;
-    use crate::context::EncryptionContext;
+    use crate::cmm::caching::waiter::Waiter;
     use crate::materials::{DataKey, EncryptionMaterials, HeaderUse};
     use crate::suite::AlgorithmSuite;
+    use manila_core::EncryptionContext;
 
     /// Keeps an answer, and returns what shows whether its data key is still in memory.
     fn put(cache: &Cache, name: &str) -> Weak<Zeroizing<Vec<u8>>> {
@@ -450,7 +452,7 @@ mod tests {
                 Round::default(),
                 call,
             ) {
-                Joined::Waiter(waiter) => waiter,
+                Joined::Waiting(flight, number) => Waiter::new(&cache, flight, number, 0),
                 Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
             }
         };
@@ -485,7 +487,7 @@ mod tests {
                 Round::default(),
                 call,
             ) {
-                Joined::Waiter(waiter) => waiter,
+                Joined::Waiting(flight, number) => Waiter::new(&cache, flight, number, bytes),
                 Joined::Hit(_) | Joined::Renew(_) => panic!("nothing is kept"),
             }
         };

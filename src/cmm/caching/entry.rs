@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::clock::Clock;
+use manila_core::Clock;
+
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::Event;
 use crate::materials::{DecryptionMaterials, EncryptionMaterials};

@@ -19,17 +19,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::cmm::caching::cache::Cache;
+use manila_core::{Error, ErrorKind, KeyFuture, Result};
+
 use crate::cmm::caching::entry::{Age, Answer, Uses};
 use crate::cmm::caching::id::Id;
 use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::sync::{Mutex, MutexGuard, lock};
-use crate::error::{Error, ErrorKind, Result};
 use crate::materials::HeaderUse;
-use crate::poll::KeyFuture;
 
 /// The number of the caller who leads.
-const LEADER: u64 = 0;
+pub(super) const LEADER: u64 = 0;
 
 /// How often a caller has waited for a call that failed because of its leader's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,22 +59,22 @@ pub(super) struct Flight {
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     /// Absent while somebody drives it, and when it is complete.
-    call: Option<Call>,
+    pub(super) call: Option<Call>,
     /// Whether the call has reason to be polled.
-    woken: bool,
+    pub(super) woken: bool,
     /// Whether the call was polled before.
-    started: bool,
-    outcome: Option<Outcome>,
+    pub(super) started: bool,
+    pub(super) outcome: Option<Outcome>,
     /// Those who are polled next, by their numbers.
-    waiting: BTreeMap<u64, Waker>,
-    callers: u64,
-    next_number: u64,
+    pub(super) waiting: BTreeMap<u64, Waker>,
+    pub(super) callers: u64,
+    pub(super) next_number: u64,
     /// What the callers will have used of the data key.
-    uses: Option<Uses>,
+    pub(super) uses: Option<Uses>,
     /// The highest of a caller's.
-    round: Round,
+    pub(super) round: Round,
 }
 
 impl std::fmt::Debug for State {
@@ -119,7 +118,7 @@ pub(super) struct Completed {
     pub(super) tick: u64,
     pub(super) kept: bool,
     /// Whether the leader's own header had a part in it.
-    header_used: bool,
+    pub(super) header_used: bool,
 }
 
 /// What one caller is to do with the outcome.
@@ -133,7 +132,7 @@ pub(super) enum Turn {
 
 impl Outcome {
     /// Of a call that answered: who may use the answer.
-    fn of(answer: Answer, tick: u64, header_use: &HeaderUse) -> Self {
+    pub(super) fn of(answer: Answer, tick: u64, header_use: &HeaderUse) -> Self {
         match answer {
             // Its data key is for one message.
             Answer::Encryption(materials) if !materials.suite().has_kdf() => {
@@ -144,7 +143,7 @@ impl Outcome {
     }
 
     /// Of a call that failed: whose failure it is.
-    fn of_failure(error: Error, driver: &Driver, header_use: &HeaderUse) -> Self {
+    pub(super) fn of_failure(error: Error, driver: &Driver, header_use: &HeaderUse) -> Self {
         // Another caller may have another runtime, or none; what a service answered is no matter of that.
         let may_be_of_driver =
             matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
@@ -160,11 +159,11 @@ impl Outcome {
 }
 
 /// Who polled a call to its end, and when.
-struct Driver {
-    leads: bool,
-    is_first: bool,
+pub(super) struct Driver {
+    pub(super) leads: bool,
+    pub(super) is_first: bool,
     /// Of the flight.
-    round: Round,
+    pub(super) round: Round,
 }
 
 impl Flight {
@@ -235,17 +234,17 @@ impl Flight {
         }
     }
 
-    fn is_over(&self, settings: &CacheSettings) -> bool {
+    pub(super) fn is_over(&self, settings: &CacheSettings) -> bool {
         let mut age = self.age;
         age.is_over(settings)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// Changes what callers look at, and wakes them all.
-    fn wake_all(&self, change: impl FnOnce(&mut State) -> bool) {
+    pub(super) fn wake_all(&self, change: impl FnOnce(&mut State) -> bool) {
         let waiting = {
             let mut state = self.state();
             match change(&mut state) {
@@ -271,114 +270,6 @@ impl Wake for Flight {
     }
 }
 
-/// One caller on a flight.
-pub(super) struct Waiter<'a> {
-    cache: &'a Cache,
-    flight: Arc<Flight>,
-    number: u64,
-    bytes: u64,
-}
-
-impl<'a> Waiter<'a> {
-    pub(super) fn leading(cache: &'a Cache, flight: Arc<Flight>, bytes: u64) -> Self {
-        Self { cache, flight, number: LEADER, bytes }
-    }
-
-    pub(super) fn following(cache: &'a Cache, flight: Arc<Flight>, number: u64, bytes: u64) -> Self {
-        Self { cache, flight, number, bytes }
-    }
-
-    pub(super) fn flight(&self) -> &Arc<Flight> {
-        &self.flight
-    }
-
-    pub(super) fn leads(&self) -> bool {
-        self.number == LEADER
-    }
-
-    /// Tells whether a call of this caller's own would have come to the same answer.
-    pub(super) fn would_get_the_same(&self) -> bool {
-        let of_leader = |outcome: &Outcome| matches!(outcome, Outcome::Answer(completed) if completed.header_used);
-        self.leads() || !self.flight.state().outcome.as_ref().is_some_and(of_leader)
-    }
-
-    /// Drives the call if nobody else does, until there is an outcome.
-    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Turn> {
-        let waker = context.waker().clone();
-        // Declared before the lock is taken, dropped after it is released: a waker is another's code.
-        let _older;
-        let (call, is_first) = {
-            let mut state = self.flight.state();
-            if let Some(outcome) = &mut state.outcome {
-                return Poll::Ready(self.turn(outcome));
-            }
-            _older = state.waiting.insert(self.number, waker);
-            if !state.woken {
-                return Poll::Pending;
-            }
-            let Some(call) = state.call.take() else { return Poll::Pending };
-            state.woken = false;
-            (call, !std::mem::replace(&mut state.started, true))
-        };
-        self.drive(call, is_first)
-    }
-
-    fn drive(&self, mut call: Call, is_first: bool) -> Poll<Turn> {
-        let waker = Waker::from(self.flight.clone());
-        let Poll::Ready(result) = poll_caught(call.future.as_mut(), &mut Context::from_waker(&waker), call.inner_type)
-        else {
-            // Whoever was woken meanwhile found no call to drive.
-            self.flight.wake_all(|state| {
-                state.call = Some(call);
-                state.woken
-            });
-            return Poll::Pending;
-        };
-        let Call { future, header_use, .. } = call;
-        let driver = Driver { leads: self.leads(), is_first, round: self.flight.state().round };
-        let outcome = match result {
-            Ok(answer) => Outcome::of(answer, self.cache.tick(), &header_use),
-            Err(error) => Outcome::of_failure(error, &driver, &header_use),
-        };
-        // A call of its own tells this caller whether it is where the KMS can be asked.
-        let own = matches!(outcome, Outcome::Disturbed).then_some(Turn::AskAlone);
-        self.cache.complete(&self.flight, outcome);
-        self.flight.wake_all(|_| true);
-        // Another's code, which may panic: nobody waits for it any more.
-        drop(future);
-        let turn = own.or_else(|| self.flight.state().outcome.as_mut().map(|outcome| self.turn(outcome)));
-        Poll::Ready(turn.unwrap_or(Turn::LookAgain))
-    }
-
-    /// What the outcome is to this caller.
-    fn turn(&self, outcome: &mut Outcome) -> Turn {
-        match outcome {
-            // It waited, and was not polled for long.
-            Outcome::Answer(_) if !self.leads() && self.flight.is_over(&self.cache.settings) => Turn::LookAgain,
-            Outcome::Answer(completed) => Turn::Answer(completed.answer.share()),
-            Outcome::Failure(error) => Turn::Failure(error.clone()),
-            Outcome::OfLeader { outcome, .. } if self.leads() => match outcome.take() {
-                Some(Ok(answer)) => Turn::Answer(answer),
-                Some(Err(error)) => Turn::Failure(error),
-                None => Turn::LookAgain,
-            },
-            Outcome::OfLeader { alone: 0, .. } => Turn::LookAgain,
-            Outcome::OfLeader { alone, .. } => {
-                // More than there can be callers stay so many.
-                *alone -= u64::from(*alone != u64::MAX);
-                Turn::AskAlone
-            }
-            Outcome::Disturbed => Turn::Disturbed,
-        }
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.cache.leave(&self.flight, self.number, self.bytes);
-    }
-}
-
 /// Polls a call to a manager, whose panic is an error.
 pub(super) fn poll_caught<T>(
     call: Pin<&mut (impl Future<Output = Result<T>> + ?Sized)>,
@@ -399,7 +290,7 @@ fn panicked(inner_type: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::KmsError;
+    use manila_core::KmsError;
 
     #[test]
     fn rounds_double_and_end() {
@@ -416,7 +307,7 @@ mod tests {
     #[test]
     fn what_a_service_answered_is_everyones_whoever_drove_the_call() {
         let driver = Driver { leads: false, is_first: false, round: Round::default() };
-        let kms = || KmsError { code: "ValidationException".into(), message: "no".into(), request_id: None };
+        let kms = || KmsError::new("ValidationException", "no");
         let answered = Error::other(ErrorKind::InvalidInput, "refused", kms());
         let with_cause = Error::with_causes(ErrorKind::InvalidInput, "not opened", vec![answered.clone()]);
         for error in [answered, with_cause] {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::clock::Clock;
-use crate::cmm::EncryptionRequest;
-use crate::context::EncryptionContext;
+use manila_core::{Clock, EncryptionContext};
+
+use crate::materials::EncryptionRequest;
 use crate::policy::CommitmentPolicy;
 
 /// Stands still until it is set, in seconds.

@@ -10,10 +10,11 @@ use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use crate::cmm::EncryptionRequest;
-use crate::context::EncryptionContext;
-use crate::crypto::Sha512;
+use manila_core::EncryptionContext;
+use manila_core::internal::crypto::Sha512;
+
 use crate::materials::DecryptionRequest;
+use crate::materials::EncryptionRequest;
 use crate::policy::CommitmentPolicy;
 
 /// The longest question that is kept whole: one of three data keys of AWS KMS and a context of some pairs is shorter.
@@ -246,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::cmm::caching::for_tests::request;
-    use crate::crypto::Sha512;
+    use manila_core::internal::crypto::Sha512;
 
     /// The id of a request whose question is so many bytes long.
     fn of_len(len: usize, hasher: &RandomState) -> (EncodedId, Vec<u8>) {

@@ -18,23 +18,22 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
 use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::spawn;
 use shuttle::{Config, Runner};
 
+use crate::cmm::Cmm;
 use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
-use crate::cmm::{Cmm, EncryptionRequest};
-use crate::context::EncryptionContext;
 use crate::encrypt::Encryptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::expected_context::ExpectedContext;
+use crate::materials::EncryptionRequest;
 use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, WrappedKeys};
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
 use crate::policy::CommitmentPolicy;
-use crate::poll::KeyFuture;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use manila_core::internal::quoted;
+use manila_core::{Error, ErrorKind, Result};
+
 use crate::cmm::Cmm;
 use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::flight::Call;
 use crate::cmm::caching::question::Question;
 use crate::cmm::caching::{CacheSettings, CacheStats, CachingCmm};
-use crate::error::{Error, ErrorKind, Result, quoted};
 
 /// Entries for several materials managers, each in a partition of its own.
 ///
@@ -21,7 +23,9 @@ use crate::error::{Error, ErrorKind, Result, quoted};
 /// use std::sync::Arc;
 /// use std::time::Duration;
 ///
-/// use manila::{CacheSettings, Client, DataKeyCache, DefaultCmm, RawAesKeyring};
+/// use manila::Client;
+/// use manila::cmm::{CacheSettings, DataKeyCache, DefaultCmm};
+/// use manila::keyring::RawAesKeyring;
 ///
 /// let cache = DataKeyCache::new(CacheSettings::new(1000, Duration::from_secs(300)))?;
 /// let billing = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "billing", &[1; 32])?));
@@ -111,7 +115,9 @@ impl DataKeyCache {
     /// ```
     /// # use std::sync::Arc;
     /// # use std::time::Duration;
-    /// # use manila::{CacheSettings, Client, DataKeyCache, DefaultCmm, RawAesKeyring};
+    /// # use manila::Client;
+    /// # use manila::cmm::{CacheSettings, DataKeyCache, DefaultCmm};
+    /// # use manila::keyring::RawAesKeyring;
     /// let cache = DataKeyCache::new(CacheSettings::new(1000, Duration::from_secs(300)))?;
     /// let tenant = Arc::new(DefaultCmm::new(RawAesKeyring::new("example", "acme", &[1; 32])?));
     /// let client = Client::with_cmm(cache.partition("acme", tenant)?);

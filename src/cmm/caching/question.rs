@@ -3,13 +3,14 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use manila_core::internal::crypto;
+use manila_core::{KeyFuture, Result};
+
+use crate::cmm::Cmm;
 use crate::cmm::caching::entry::{Answer, Uses};
 use crate::cmm::caching::id::EncodedId;
-use crate::cmm::{Cmm, EncryptionRequest};
-use crate::crypto;
-use crate::error::Result;
+use crate::materials::EncryptionRequest;
 use crate::materials::{DataKey, DecryptionRequest, HeaderUse};
-use crate::poll::KeyFuture;
 
 /// A question to a materials manager.
 #[derive(Clone, Copy)]

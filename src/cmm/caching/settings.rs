@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, ErrorKind, Result};
+use manila_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 /// The most messages under one data key, and the default. Source: the ESDK specification, `framework/caching-cmm.md`.
 const MOST_MESSAGES: u64 = 1 << 32;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::key_arn::{KeyArn, is_arn_part};
+use manila_core::internal::{is_arn_part, quoted};
+use manila_core::{Error, ErrorKind, KeyArn, Result};
 
 /// The partition and the accounts whose keys a discovery keyring may use, whatever else a message names.
 ///
@@ -12,7 +12,7 @@ use crate::key_arn::{KeyArn, is_arn_part};
 /// keys are to be discovered.
 ///
 /// ```
-/// use manila::DiscoveryFilter;
+/// use manila::keyring::DiscoveryFilter;
 ///
 /// let filter = DiscoveryFilter::new("aws", ["111122223333", "444455556666"])?;
 /// assert!(DiscoveryFilter::new("aws", [""; 0]).is_err(), "a filter that lets nothing through is a mistake");

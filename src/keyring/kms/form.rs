@@ -3,8 +3,9 @@
 //! Source: the ESDK specification, `framework/aws-kms`, the pages on the four keyrings, `aws-kms-key-arn.md` and
 //! `aws-kms-mrk-match-for-decrypt.md`.
 
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::key_arn::{KeyArn, is_arn_part, is_key_id};
+use manila_core::internal::{is_arn_part, is_key_id, quoted};
+use manila_core::{Error, ErrorKind, KeyArn, Result};
+
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
 
 /// Which keys a keyring uses.

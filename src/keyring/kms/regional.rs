@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, ErrorKind, Result, quoted};
-use crate::key_arn::KeyArn;
+use manila_core::internal::quoted;
+use manila_core::{Error, ErrorKind, KeyArn, Kms, Result};
+
 use crate::keyring::kms::KmsKeyring;
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
 use crate::keyring::multi::MultiKeyring;
-use crate::kms::Kms;
 
 /// Makes a client of a KMS for a region.
 type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
@@ -25,7 +25,9 @@ type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
-/// use manila::{Client, CreateKey, EncryptionContext, LocalKms, MultiKeyring, RegionalClients};
+/// use manila::{Client, EncryptionContext};
+/// use manila::keyring::{MultiKeyring, RegionalClients};
+/// use manila::local_kms::{CreateKey, LocalKms};
 ///
 /// let kms = LocalKms::in_memory()?;
 /// let ireland = kms.region("eu-west-1")?.create_key(CreateKey::default())?;

@@ -1,0 +1,361 @@
+//! The program from outside: whole files or nothing, exit codes, and damage refused.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A folder with a key store and a file to seal.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(plaintext: &[u8]) -> Self {
+        let desk = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(desk.path("plain"), plaintext).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manila"));
+        command.current_dir(self.folder.path()).env("XDG_DATA_HOME", self.path("data")).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    #[track_caller]
+    fn succeed(&self, args: &[&str]) -> Ran {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.errors);
+        ran
+    }
+
+    /// The names of all files, hidden ones too.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+struct Ran {
+    code: i32,
+    output: Vec<u8>,
+    errors: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!errors.contains("panicked"), "{errors}");
+        Self { code: output.status.code().unwrap_or(-1), output: output.stdout, errors }
+    }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect()
+}
+
+#[test]
+fn a_file_goes_there_and_back() {
+    for (len, options) in [(0, &[][..]), (300_000, &[]), (300_000, &["--sign"]), (1000, &["--frame-length", "1"])] {
+        let desk = Desk::new(&pattern(len));
+        desk.succeed(&[&["encrypt", "plain"], options].concat());
+        desk.succeed(&["decrypt", "plain.manila", "-o", "back"]);
+        assert_eq!(fs::read(desk.path("back")).unwrap(), pattern(len));
+        fs::remove_file(desk.path("plain")).unwrap();
+        desk.succeed(&["decrypt", "plain.manila"]);
+        assert_eq!(fs::read(desk.path("plain")).unwrap(), pattern(len));
+        assert_eq!(desk.names(), ["back", "data", "plain", "plain.manila"]);
+    }
+}
+
+#[test]
+fn the_key_store_is_made_once_and_said() {
+    let desk = Desk::new(b"x");
+    let first = desk.succeed(&["encrypt", "plain", "-o", "one"]);
+    assert!(first.errors.contains("made a key store in") && first.errors.lines().count() == 1, "{}", first.errors);
+    let second = desk.succeed(&["encrypt", "plain", "-o", "two"]);
+    assert_eq!(second.errors, "");
+    assert!(desk.path("data/manila/keys.redb").exists());
+    desk.succeed(&["encrypt", "plain", "-o", "three", "--store", "elsewhere/keys"]);
+    assert!(desk.path("elsewhere/keys/root.key").exists());
+    desk.succeed(&["decrypt", "three", "-o", "back", "--store", "elsewhere/keys"]);
+    let wrong = desk.run(&["decrypt", "three", "-o", "again"]);
+    assert_eq!(wrong.code, 1);
+    assert!(!desk.path("again").exists());
+    let none = desk.run(&["decrypt", "three", "-o", "again", "--store", "nowhere"]);
+    assert!(none.code == 1 && none.errors.contains("no key store"), "{}", none.errors);
+    assert!(!desk.path("nowhere").exists(), "opening makes no key store");
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_and_output_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new(b"x");
+    desk.succeed(&["encrypt", "plain"]);
+    desk.succeed(&["decrypt", "plain.manila", "-o", "back"]);
+    for name in ["data/manila/root.key", "data/manila/keys.redb", "plain.manila", "back"] {
+        let mode = fs::metadata(desk.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn the_context_must_match() {
+    let desk = Desk::new(b"x");
+    desk.succeed(&["encrypt", "plain", "--context", "tenant=acme", "--context", "note=a=b"]);
+    desk.succeed(&["decrypt", "plain.manila", "-o", "back", "--context", "note=a=b"]);
+    for context in ["tenant=emca", "tenant=", "other=acme"] {
+        let ran = desk.run(&["decrypt", "plain.manila", "-o", "no", "--context", context]);
+        assert!(ran.code == 1 && ran.errors.starts_with("error: "), "{context}: {}", ran.errors);
+        assert!(!desk.path("no").exists());
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_without_force() {
+    let desk = Desk::new(b"new");
+    fs::write(desk.path("kept"), b"old").unwrap();
+    let refused = desk.run(&["encrypt", "plain", "-o", "kept"]);
+    assert!(refused.code == 1 && refused.errors.contains("--force"), "{}", refused.errors);
+    assert_eq!(fs::read(desk.path("kept")).unwrap(), b"old");
+    desk.succeed(&["encrypt", "plain", "-o", "kept", "--force"]);
+    desk.succeed(&["decrypt", "kept", "-o", "back"]);
+    assert_eq!(fs::read(desk.path("back")).unwrap(), b"new");
+    fs::create_dir(desk.path("folder")).unwrap();
+    assert_eq!(desk.run(&["encrypt", "plain", "-o", "folder", "--force"]).code, 1);
+}
+
+#[test]
+fn seven_kinds_of_damage_leave_no_output() {
+    let desk = Desk::new(&pattern(200_000));
+    desk.succeed(&["encrypt", "plain"]);
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    let flipped = |at: usize| {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 1;
+        damaged
+    };
+    let frame = 4 + 12 + 65_536 + 16;
+    let body = sealed.len() - (200_000 % 65_536 + 40) - 3 * frame;
+    let swapped =
+        [&sealed[..body], &sealed[body + frame..][..frame], &sealed[body..][..frame], &sealed[body + 2 * frame..]];
+    let damages: [(&str, Vec<u8>, &str); 7] = [
+        ("a flipped bit in the header", flipped(5), "commits to"),
+        ("a flipped bit in a frame", flipped(sealed.len() / 2), "authenticate"),
+        ("a flipped bit in the last tag", flipped(sealed.len() - 1), "authenticate"),
+        ("a cut file", sealed[..sealed.len() - 1].to_vec(), "ends before"),
+        ("more bytes behind it", [&sealed[..], b"x"].concat(), "more bytes"),
+        ("swapped frames", swapped.concat(), "stands where"),
+        ("no message at all", b"hello, this is a text".to_vec(), "not a message"),
+    ];
+    for (damage, bytes, says) in damages {
+        fs::write(desk.path("damaged"), bytes).unwrap();
+        let ran = desk.run(&["decrypt", "damaged", "-o", "out"]);
+        assert_eq!(ran.code, 1, "{damage}");
+        assert!(ran.errors.contains(says) && ran.errors.lines().count() == 1, "{damage}: {}", ran.errors);
+        assert_eq!(desk.names(), ["damaged", "data", "plain", "plain.manila"], "{damage}");
+        // Nor does anything reach stdout.
+        let ran = desk.run(&["decrypt", "damaged", "-o", "-"]);
+        assert!(ran.code == 1 && ran.output.is_empty(), "{damage}");
+    }
+}
+
+#[test]
+fn a_file_that_exists_survives_a_failure_even_with_force() {
+    let desk = Desk::new(&pattern(200_000));
+    desk.succeed(&["encrypt", "plain"]);
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    fs::write(desk.path("damaged"), &sealed[..sealed.len() - 1]).unwrap();
+    fs::write(desk.path("kept"), b"old").unwrap();
+    assert_eq!(desk.run(&["decrypt", "damaged", "-o", "kept", "--force"]).code, 1);
+    assert_eq!(fs::read(desk.path("kept")).unwrap(), b"old");
+}
+
+#[test]
+fn stdin_and_stdout() {
+    let desk = Desk::new(&pattern(300_000));
+    let pipe = |args: &[&str], input: &[u8]| {
+        let mut child = desk.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        writer.join().unwrap();
+        ran
+    };
+    let sealed = pipe(&["encrypt", "-"], &pattern(300_000));
+    assert_eq!(sealed.code, 0, "{}", sealed.errors);
+    assert_eq!(pipe(&["decrypt", "-"], &sealed.output).output, pattern(300_000));
+    let streamed = pipe(&["decrypt", "-", "--stream"], &sealed.output);
+    assert_eq!((streamed.code, streamed.output), (0, pattern(300_000)));
+    assert!(streamed.errors.contains("discard"), "{}", streamed.errors);
+    // As it goes: what was whole before the cut is printed, and the exit code tells.
+    let cut = pipe(&["decrypt", "-", "--stream"], &sealed.output[..sealed.output.len() - 1]);
+    assert_eq!((cut.code, cut.output), (1, pattern(300_000)[..4 * 65_536].to_vec()));
+    assert_eq!(desk.names(), ["data", "plain"]);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let desk = Desk::new(b"x");
+    for args in [
+        &[][..],
+        &["seal", "plain"],
+        &["encrypt"],
+        &["encrypt", "plain", "--context", "no-value"],
+        &["encrypt", "plain", "--context", "a=1", "--context", "a=2"],
+        &["encrypt", "plain", "--context", "aws-crypto-x=1"],
+        &["encrypt", "plain", "--frame-length", "0"],
+        &["decrypt", "plain"],
+        &["decrypt", "plain", "-o", "out", "--stream"],
+    ] {
+        assert_eq!(desk.run(args).code, 2, "{args:?}");
+    }
+    assert_eq!(desk.names(), ["plain"]);
+    let missing = desk.run(&["encrypt", "no such file"]);
+    assert!(missing.code == 1 && missing.errors.contains("no such file"), "{}", missing.errors);
+}
+
+#[test]
+fn inspect_needs_no_key_and_escapes_what_it_shows() {
+    let desk = Desk::new(&pattern(100_000));
+    let nasty = "k\u{1b}[2J\u{9b}\u{202e}=v\u{7f}\r";
+    desk.succeed(&["encrypt", "plain", "--sign", "--context", nasty]);
+    fs::remove_dir_all(desk.path("data")).unwrap();
+    let text = String::from_utf8(desk.succeed(&["inspect", "plain.manila"]).output).unwrap();
+    for part in ["0x0578", "\"k\\u{1b}[2J", "of \"aws-kms\"", "65536 bytes", "in 2 frames", "100000 bytes", "105 bytes"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json = String::from_utf8(desk.succeed(&["inspect", "--json", "plain.manila"]).output).unwrap();
+    for shown in [&text, &json] {
+        assert!(shown.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{shown:?}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["encryption_context"]["k\u{1b}[2J\u{9b}\u{202e}"], "v\u{7f}\r");
+    assert_eq!(json["plaintext_bytes"], 100_000);
+    assert_eq!(json["encrypted_data_keys"][0]["provider_id"], "aws-kms");
+    assert_eq!(desk.run(&["inspect", "plain"]).code, 1);
+    // A file that was cut still shows its header.
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    fs::write(desk.path("cut"), &sealed[..sealed.len() / 2]).unwrap();
+    let cut = desk.run(&["inspect", "cut"]);
+    assert!(cut.code == 1 && cut.errors.contains("ends before"), "{}", cut.errors);
+    assert!(String::from_utf8(cut.output).unwrap().contains("0x0578"));
+}
+
+#[test]
+fn a_key_store_that_lost_half_of_it_is_not_replaced() {
+    for lost in ["root.key", "keys.redb"] {
+        let desk = Desk::new(b"x");
+        desk.succeed(&["encrypt", "plain", "--store", "keys"]);
+        fs::remove_file(desk.path("keys").join(lost)).unwrap();
+        for args in [["encrypt", "plain", "-o"], ["decrypt", "plain.manila", "-o"]] {
+            let ran = desk.run(&[&args[..], &["out", "--store", "keys"]].concat());
+            assert!(ran.code == 1 && ran.errors.contains(lost) && ran.errors.contains("restore"), "{}", ran.errors);
+        }
+        assert_eq!(fs::read_dir(desk.path("keys")).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn first_runs_at_the_same_time_agree_on_one_key_store() {
+    let desk = Desk::new(b"x");
+    let names: Vec<_> = (0..8).map(|n| format!("out{n}")).collect();
+    let running: Vec<_> =
+        names.iter().map(|name| desk.command(&["encrypt", "plain", "-o", name]).spawn().unwrap()).collect();
+    let made = running.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap()));
+    let made =
+        made.inspect(|ran| assert_eq!(ran.code, 0, "{}", ran.errors)).filter(|ran| !ran.errors.is_empty()).count();
+    assert_eq!(made, 1, "one of them made it and said so");
+    for name in &names {
+        desk.succeed(&["decrypt", name, "-o", "back", "--force"]);
+    }
+    assert_eq!(fs::read_dir(desk.path("data")).unwrap().count(), 1, "nothing else is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listening_is_no_reason_to_fail_otherwise() {
+    let desk = Desk::new(&pattern(1000));
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let code = |command: &mut Command| command.status().unwrap().code();
+    assert_eq!(code(desk.command(&["encrypt", "plain"]).stderr(closed())), Some(0));
+    assert_eq!(code(desk.command(&["decrypt", "plain"]).stderr(closed())), Some(2));
+    assert_eq!(code(desk.command(&["decrypt", "plain", "-o", "x"]).stderr(closed())), Some(1));
+    assert_eq!(code(desk.command(&["decrypt", "plain.manila", "-o", "-"]).stdout(closed())), Some(1));
+}
+
+#[test]
+fn a_stream_is_printed_frame_by_frame() {
+    let desk = Desk::new(&pattern(50_000));
+    desk.succeed(&["encrypt", "plain", "--frame-length", "1000"]);
+    let sealed = fs::read(desk.path("plain.manila")).unwrap();
+    let mut child = desk.command(&["decrypt", "-", "--stream"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&sealed[..sealed.len() / 2]).unwrap();
+    // The input stays open: what has verified must come out all the same.
+    let mut printed = vec![0; 20_000];
+    child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
+    assert_eq!(printed, pattern(50_000)[..20_000]);
+    stdin.write_all(&sealed[sealed.len() / 2..]).unwrap();
+    drop(stdin);
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_leave_nothing_behind() {
+    // A shell that puts a run of these tests into the background has it ignore INT, and what it starts too.
+    for signal in if ignores_interrupts() { &["TERM"][..] } else { &["INT", "TERM"] } {
+        let desk = Desk::new(b"");
+        fs::write(desk.path("kept"), b"old").unwrap();
+        let mut child = desk.command(&["encrypt", "-", "-o", "kept", "--force"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&pattern(1_000_000)).unwrap();
+        wait_for(|| desk.names().iter().any(|name| name.starts_with(".manila-")));
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", child.id())).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{signal}");
+        drop(stdin);
+        let mut errors = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert!(errors.contains("interrupted"), "{errors}");
+        assert_eq!(desk.names(), ["data", "kept", "plain"], "{signal}");
+        assert_eq!(fs::read(desk.path("kept")).unwrap(), b"old");
+    }
+}
+
+#[cfg(unix)]
+fn ignores_interrupts() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0)
+}
+
+/// Waits until it is so, unless something hangs.
+#[cfg(unix)]
+fn wait_for(condition: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < std::time::Duration::from_mins(1), "waited in vain");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,23 @@
+//! SHA-512 of what is too long to be kept whole.
+
+use sha2::Digest as _;
+
+/// A SHA-512 digest of parts that arrive one behind the other.
+pub struct Sha512(sha2::Sha512);
+
+impl Sha512 {
+    /// Length of the digest in bytes.
+    pub const LEN: usize = 64;
+
+    pub fn new() -> Self {
+        Self(sha2::Sha512::new())
+    }
+
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub fn finish(self) -> [u8; Self::LEN] {
+        self.0.finalize().into()
+    }
+}

@@ -1,0 +1,172 @@
+//! ECDSA over the curves of signed messages (FIPS 186-5).
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::crypto::{Refused, backend};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The curves that messages are signed on (FIPS 186-5), each with the hash of its own length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Curve {
+    P256,
+    P384,
+}
+
+impl Curve {
+    /// Length in bytes of a compressed SEC1 point.
+    pub const fn compressed_point_len(self) -> usize {
+        match self {
+            Self::P256 => 33,
+            Self::P384 => 49,
+        }
+    }
+
+    /// Length in bytes of the DER signatures that are written: the commonest, so that lengths are exact.
+    pub const fn signature_len(self) -> usize {
+        match self {
+            Self::P256 => 71,
+            Self::P384 => 103,
+        }
+    }
+
+    /// Length in bytes of the longest DER signature: two integers of the curve's order, each with a leading zero.
+    pub const fn longest_signature_len(self) -> usize {
+        match self {
+            Self::P256 => 72,
+            Self::P384 => 104,
+        }
+    }
+}
+
+/// A private key made for one message (FIPS 186-5).
+pub struct SigningKey {
+    key: Arc<backend::SigningKey>,
+    curve: Curve,
+}
+
+impl SigningKey {
+    pub fn generate(curve: Curve) -> Result<Self> {
+        let failed = |Refused| Error::new(ErrorKind::Internal, "no signing key could be made");
+        Ok(Self { key: Arc::new(backend::SigningKey::generate(curve).map_err(failed)?), curve })
+    }
+
+    /// The public half as a compressed SEC1 point.
+    pub fn public_key(&self) -> Result<Vec<u8>> {
+        let failed = |Refused| Error::new(ErrorKind::Internal, "the public key of a signing key could not be had");
+        self.key.public_key().map_err(failed)
+    }
+
+    /// The same key again, for another message of a cached data key: its public half is what that is bound to.
+    pub fn share(&self) -> Self {
+        Self { key: self.key.clone(), curve: self.curve }
+    }
+
+    /// Starts a signature over bytes that are to come.
+    pub fn into_signer(self) -> Signer {
+        Signer { hasher: backend::Hasher::new(self.curve), key: self }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(redacted)")
+    }
+}
+
+/// Signs what it is fed.
+#[derive(Debug)]
+pub struct Signer {
+    key: SigningKey,
+    hasher: backend::Hasher,
+}
+
+impl Signer {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// The hash of what it was fed.
+    #[cfg(feature = "testing")]
+    pub fn digest(self) -> Vec<u8> {
+        AsRef::<[u8]>::as_ref(&self.hasher.finish()).to_vec()
+    }
+
+    /// The DER signature, of the one length that is written on this curve.
+    ///
+    /// DER varies with the leading bits of two random numbers; the commonest length comes up at least every other
+    /// time, so signing is repeated until it does, and lengths of messages are exact.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        const TRIES: usize = 256;
+        let digest = self.hasher.finish();
+        let wanted = self.key.curve.signature_len();
+        for _ in 0..TRIES {
+            let failed = |Refused| Error::new(ErrorKind::Internal, "signing failed");
+            let signature = self.key.key.sign(&digest).map_err(failed)?;
+            if signature.len() == wanted {
+                return Ok(signature);
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "signing failed: no signature of the usual length"))
+    }
+}
+
+/// Verifies a signature over what it is fed.
+#[derive(Debug)]
+pub struct Verifier {
+    key: backend::VerifyingKey,
+    hasher: backend::Hasher,
+}
+
+impl Verifier {
+    /// Takes the public key as it stands in an encryption context: a compressed SEC1 point in standard Base64.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] if it is anything else.
+    pub fn new(curve: Curve, encoded: &str) -> Result<Self> {
+        let invalid = || {
+            let detail =
+                "the public key in the encryption context is no compressed point of the suite's curve in Base64";
+            Error::new(ErrorKind::Malformed, detail)
+        };
+        let point = BASE64.decode(encoded).map_err(|_| invalid())?;
+        let compressed = point.len() == curve.compressed_point_len() && matches!(point.first(), Some(2 | 3));
+        if !compressed {
+            return Err(invalid());
+        }
+        let key = backend::VerifyingKey::new(curve, &point).map_err(|Refused| invalid())?;
+        Ok(Self { key, hasher: backend::Hasher::new(curve) })
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    pub fn finish(self, signature: &[u8]) -> Result<(), Refused> {
+        self.key.verify(&self.hasher.finish(), signature)
+    }
+}
+
+/// How a public key is written into the encryption context.
+pub fn encode_public_key(point: &[u8]) -> String {
+    BASE64.encode(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_have_the_length_that_is_promised() {
+        for curve in [Curve::P256, Curve::P384] {
+            for _ in 0..20 {
+                let mut signer = SigningKey::generate(curve).unwrap().into_signer();
+                signer.update(b"message");
+                assert_eq!(signer.finish().unwrap().len(), curve.signature_len());
+            }
+        }
+    }
+}

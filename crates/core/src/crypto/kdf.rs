@@ -1,0 +1,67 @@
+//! HKDF (RFC 5869): one extract, any number of expands.
+
+use hkdf::{GenericHkdf, HmacImpl};
+use sha2::{Sha256, Sha384, Sha512};
+use zeroize::Zeroize;
+
+use crate::crypto::stack::on_wiped_stack;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The hash functions of the format (FIPS 180-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// Twice the bytes of stack that an expansion was seen to leave a key in, with and without optimisation.
+const WIPED: usize = 4 << 10;
+
+/// What to expand for, in parts that are put one behind the other, and where to.
+pub type Expansion<'a> = (&'a [&'a [u8]], &'a mut [u8]);
+
+/// Extracts from `secret` under `salt` and makes every expansion. An empty salt stands for zeros of the hash's length.
+pub fn hkdf(hash: Hash, salt: &[u8], secret: &[u8], expansions: &mut [Expansion<'_>]) -> Result<()> {
+    on_wiped_stack::<WIPED, _>(|| match hash {
+        Hash::Sha256 => expand(hkdf::Hkdf::<Sha256>::extract(Some(salt), secret), expansions),
+        Hash::Sha384 => expand(hkdf::Hkdf::<Sha384>::extract(Some(salt), secret), expansions),
+        Hash::Sha512 => expand(hkdf::Hkdf::<Sha512>::extract(Some(salt), secret), expansions),
+    })
+}
+
+fn expand<H: HmacImpl>(
+    (mut copy, key): (impl AsMut<[u8]>, GenericHkdf<H>),
+    expansions: &mut [Expansion<'_>],
+) -> Result<()> {
+    // Of the pseudorandom key.
+    copy.as_mut().zeroize();
+    for (info, out) in expansions {
+        let expanded = key.expand_multi_info(info, out);
+        expanded.map_err(|_| Error::new(ErrorKind::Internal, "HKDF cannot make this many bytes"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::for_tests::unhex;
+
+    #[test]
+    fn hkdf_gives_the_known_answer() {
+        // RFC 5869, appendix A, test cases 1 and 3.
+        let mut out = [0; 42];
+        let (salt, info) = (unhex("000102030405060708090a0b0c"), [unhex("f0f1f2f3f4"), unhex("f5f6f7f8f9")]);
+        hkdf(Hash::Sha256, &salt, &[0x0b; 22], &mut [(&[&info[0], &info[1]], &mut out)]).unwrap();
+        assert_eq!(
+            out.to_vec(),
+            unhex("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"),
+        );
+        hkdf(Hash::Sha256, &[], &[0x0b; 22], &mut [(&[], &mut out)]).unwrap();
+        assert_eq!(
+            out.to_vec(),
+            unhex("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"),
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! The one error type: a kind to match on, a text that says what to do, and the causes beneath.
+
+mod kms_error;
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::text::Escaped;
+pub use crate::text::quoted;
+pub use kms_error::KmsError;
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+///
+/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor
+/// the text depends on a secret. The text is safe to print on a terminal or in a log line: control characters, line
+/// breaks and marks that change the direction of text are escaped when it is shown, whoever wrote it, and in `Debug` too.
+/// A [`source`](StdError::source) of another crate shows itself as it likes. Cloning is cheap and keeps the causes.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    detail: Cow<'static, str>,
+    causes: Vec<Error>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The classes of failure, for programs to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bytes are not a message of this format: unknown version or suite, a field that breaks its rules,
+    /// frames out of order, or Base64 text where bytes belong.
+    Malformed,
+    /// The message ends before it is complete.
+    Truncated,
+    /// More bytes follow the end of the message.
+    TrailingBytes,
+    /// A length or count is over a limit of this client, or over what the format can hold.
+    LimitExceeded,
+    /// The commitment policy, or `unsigned_only`, does not allow the algorithm suite.
+    PolicyViolation,
+    /// The encryption context is not the one that the reader expects, or the message does not open with pairs that
+    /// the reader expects and its header lacks.
+    ContextMismatch,
+    /// None of the message's encrypted data keys could be opened with the keys at hand.
+    NoUsableDataKey,
+    /// A KMS refused the key or the request: not found, disabled, access denied, not its ciphertext.
+    KeyRefused,
+    /// A KMS could not be reached or asks to try again later.
+    Unavailable,
+    /// The data key is not the one that the message commits to.
+    CommitmentMismatch,
+    /// An authentication tag is wrong: the header or a frame was changed, or the key is another one.
+    AuthenticationFailed,
+    /// The signature at the end of the message is wrong.
+    SignatureInvalid,
+    /// An argument or a setting cannot be used.
+    InvalidInput,
+    /// A plain call was made where keys come from the network: use its `_async` twin.
+    NeedsAsync,
+    /// Reading or writing a stream or a file failed.
+    Io,
+    /// The file of an embedded KMS cannot be used: damaged, of a newer version, or of another root key.
+    Storage,
+    /// The root key of an embedded KMS was changed by another handle: give this one the new root key with
+    /// `LocalKms::reopen_with`.
+    RootKeyChanged,
+    /// An embedded KMS was opened for reading alone, and the operation would change it.
+    ReadOnly,
+    /// Something speaks against the time that the clock of an embedded KMS shows, so nothing is written: set the clock
+    /// right, or call `LocalKms::confirm_clock` if it is.
+    ClockUnconfirmed,
+    /// An embedded KMS could not write its audit log, and therefore did nothing.
+    AuditFailed,
+    /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.
+    Internal,
+}
+
+impl Error {
+    /// An error of a keyring, materials manager or KMS made elsewhere.
+    ///
+    /// `detail` is shown to people: say what failed and what to do, and put no secret into it.
+    pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::build(kind, detail.into(), Vec::new(), None)
+    }
+
+    /// As [`new`](Self::new), with the error that caused it.
+    pub fn other(
+        kind: ErrorKind,
+        detail: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::build(kind, detail.into(), Vec::new(), Some(source.into()))
+    }
+
+    #[doc(hidden)]
+    pub fn with_causes(kind: ErrorKind, detail: impl Into<Cow<'static, str>>, causes: Vec<Error>) -> Self {
+        Self::build(kind, detail.into(), causes, None)
+    }
+
+    fn build(
+        kind: ErrorKind,
+        detail: Cow<'static, str>,
+        causes: Vec<Error>,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, detail, causes, source }))
+    }
+
+    /// The class of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns the answer of the KMS that is beneath this error, with AWS's name for it: the first among the sources and
+    /// causes. None if no KMS has answered, as when it could not be reached.
+    #[must_use]
+    pub fn kms_error(&self) -> Option<&KmsError> {
+        let of_source = self.0.source.as_deref().and_then(|source| kms_error_beneath(source));
+        of_source.or_else(|| self.0.causes.iter().find_map(Self::kms_error))
+    }
+
+    /// One cause for each encrypted data key that was tried and did not open; empty for other failures.
+    #[must_use]
+    pub fn causes(&self) -> &[Error] {
+        &self.0.causes
+    }
+}
+
+fn kms_error_beneath<'a>(mut source: &'a (dyn StdError + 'static)) -> Option<&'a KmsError> {
+    loop {
+        if let Some(error) = source.downcast_ref::<Error>() {
+            return error.kms_error();
+        }
+        match source.downcast_ref() {
+            Some(answer) => return Some(answer),
+            None => source = source.source()?,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Here and not where texts are made: they hold what messages, services and streams said.
+        write!(f, "{}", Escaped(&self.0.detail))?;
+        for (n, cause) in self.0.causes.iter().enumerate() {
+            write!(f, "{} {cause}", if n == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.0.kind).field("detail", &self.0.detail);
+        if !self.0.causes.is_empty() {
+            out.field("causes", &self.0.causes);
+        }
+        if let Some(source) = &self.0.source {
+            out.field("source", &format_args!("{}", Escaped(&format!("{source:?}"))));
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.source {
+            Some(source) => Some(source.as_ref()),
+            None => self.0.causes.first().map(|cause| cause as &(dyn StdError + 'static)),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Takes back an [`Error`] that travelled through `std::io`, or wraps an error of the stream itself.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(error) => Self::other(ErrorKind::Io, format!("reading or writing failed: {error}"), error),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For `Read` and `Write`: the [`Error`] can be taken back with `Error::from`.
+    ///
+    /// Its kind is never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), by which callers of
+    /// [`read_exact`](io::Read::read_exact) know a clean end: a message that was cut is
+    /// [`InvalidData`](io::ErrorKind::InvalidData), and so is one whose source ended with that error.
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::InvalidInput | ErrorKind::NeedsAsync => io::ErrorKind::InvalidInput,
+            ErrorKind::Io => (error.0.source.as_ref())
+                .and_then(|source| source.downcast_ref::<io::Error>())
+                .map_or(io::ErrorKind::Other, io::Error::kind),
+            _ => io::ErrorKind::InvalidData,
+        };
+        let kind = if kind == io::ErrorKind::UnexpectedEof { io::ErrorKind::InvalidData } else { kind };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_way_through_io() {
+        let error = Error::new(ErrorKind::Truncated, "cut short");
+        let through = io::Error::from(error);
+        assert_eq!(through.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(Error::from(through).kind(), ErrorKind::Truncated);
+    }
+
+    #[test]
+    fn no_error_looks_like_a_clean_end() {
+        let of_the_source = || Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(of_the_source().kind(), ErrorKind::Io);
+        for error in [Error::new(ErrorKind::Truncated, "cut short"), of_the_source()] {
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn an_io_error_keeps_its_kind_and_is_the_source() {
+        let error = Error::from(io::Error::new(io::ErrorKind::BrokenPipe, "gone"));
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.source().is_some_and(|source| source.to_string() == "gone"));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn no_text_can_steer_a_terminal() {
+        /// An error of another crate, which shows what it was told as it is.
+        struct Raw(&'static str);
+
+        impl fmt::Debug for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl fmt::Display for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl StdError for Raw {}
+
+        // As a keyring, a service or a stream may word it.
+        let said = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\u{2066}c";
+        let cause = Error::from(io::Error::other(Raw(said)));
+        let error = Error::with_causes(ErrorKind::NoUsableDataKey, said, vec![cause]);
+        let answer = KmsError::new(said, said).with_request_id(said).to_string();
+        let shown = [error.to_string(), format!("{error:?}"), io::Error::from(error).to_string(), answer];
+        for text in shown {
+            assert!(text.contains("a\\u{1b}[2J") && !text.contains(crate::text::steers), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Aliases: names of keys that can be given to other keys.
+
+use crate::audit::Details;
+use crate::call::{OnAlias, OnKey, Owner, Retargeting};
+use crate::error::invalid;
+use crate::local_kms::LocalKms;
+use crate::operation::Operation;
+use crate::record::alias::{of_region, put_new, remove, retarget};
+use crate::record::key::Key;
+use manila_core::Result;
+
+/// An alias and the key it names. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Alias {
+    /// The name, such as `alias/app`.
+    pub name: String,
+    /// ARN of the key.
+    pub key_arn: String,
+}
+
+impl LocalKms {
+    /// Gives a key another name. `target` is its id or ARN.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
+    /// no alias name, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending
+    /// deletion, or the caller may not.
+    pub fn create_alias(&self, alias: &str, target: &str) -> Result<()> {
+        let request = Details::new().text("aliasName", alias);
+        self.write(Operation::CreateAlias, &OnKey::new(target), request, |tables, key, _| {
+            put_new(tables, &self.location(), alias, &key.id)
+        })
+    }
+
+    /// Gives an alias to another key of the same kind, from the next call on. Old ciphertexts stay with the key that
+    /// encrypted them.
+    ///
+    /// The caller needs `kms:UpdateAlias` on both keys.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending
+    /// deletion, or the caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the one key
+    /// encrypts and the other does not.
+    pub fn update_alias(&self, alias: &str, target: &str) -> Result<()> {
+        let subject = Retargeting { alias, target };
+        self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
+            if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
+                let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
+                return Err(invalid("ValidationException", message));
+            }
+            retarget(tables, &self.location(), alias, &new.id)
+        })
+    }
+
+    /// Takes a name from its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
+    pub fn delete_alias(&self, alias: &str) -> Result<()> {
+        self.write(Operation::DeleteAlias, &OnAlias(alias), Details::new(), |tables, _, _| {
+            remove(tables, &self.location(), alias)
+        })
+    }
+
+    /// All aliases of the region, in the order of their names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    pub fn list_aliases(&self) -> Result<Vec<Alias>> {
+        self.read(Operation::ListAliases, &Owner, Details::new(), |tables, (), call| {
+            let location = self.location();
+            let mut aliases = Vec::new();
+            for (name, record) in of_region(tables, &location)? {
+                if Key::load(tables, &location, &record.key_id)?.is_some_and(|key| !key.is_deleted(call.now)) {
+                    aliases.push(Alias { name, key_arn: location.key_arn(&record.key_id) });
+                }
+            }
+            Ok(aliases)
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! Maintenance of the audit log: checkpoints, rotation, verification.
+
+use std::path::{Path, PathBuf};
+
+use crate::audit::{self, AuditFault, AuditFaultKind, AuditReport, Details, Memory, Verified};
+use crate::error::invalid;
+use crate::local_kms::LocalKms;
+use crate::operation::Operation;
+use crate::record::audit::{AuditRecord, memory, put_end};
+use crate::shared::Shared;
+use manila_core::{Error, ErrorKind, Result};
+
+impl LocalKms {
+    /// Keeps the number of lines of the audit log and the MAC of the last one in the store, so that a log that is cut
+    /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept,
+    /// [`ErrorKind::AuditFailed`] if it cannot be read, or does not go on from the last line that the store remembers:
+    /// then nothing new is kept. [`ErrorKind::KeyRefused`] if another than the owner asks, [`ErrorKind::Storage`] if the
+    /// store cannot be written.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.maintain(Operation::Checkpoint, Details::new(), |call| {
+            if self.shared.log.is_none() {
+                return Err(no_log());
+            }
+            call.succeeds(&())?;
+            self.shared.checkpoint()
+        })
+    }
+
+    /// Begins a new audit log. The old one gets the name `old`, on the same file system; for the owner alone.
+    ///
+    /// The first line of the new file is the line of this call. It names the last line of the old one by its number and
+    /// its MAC, so the two are one chain: [`verify_audit_log`](Self::verify_audit_log) verifies each of them alone,
+    /// [`verify_audit_logs`](Self::verify_audit_logs) both in their order, and either shows if an end was cut off. Other
+    /// handles and processes go on in the new file with their next call. Old files may be compressed or moved elsewhere.
+    ///
+    /// If the log was moved to `old` already, as `logrotate` does, it is gone on from there. Until then every call fails,
+    /// so that no line is lost and no second chain begins. A rotation that was interrupted, at whatever point, is finished
+    /// by the same call. A log that does not go on from what the store remembers is rotated too; that it was cut off
+    /// shows in the old file for ever, and the new one begins well.
+    ///
+    /// ```
+    /// # use manila_local_kms::{AuditLog, CreateKey, LocalKms, RootKey};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (store, log) = (folder.path().join("keys"), folder.path().join("audit.jsonl"));
+    /// # let root_key = RootKey::from_bytes(&[7; 32]);
+    /// let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(&store, root_key)?;
+    /// kms.create_key(CreateKey::default())?;
+    /// let old = folder.path().join("audit.jsonl.1");
+    /// kms.rotate_audit_log(&old)?;
+    /// assert!(kms.verify_audit_logs([&old, &log])?.iter().all(|report| report.is_intact()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, [`ErrorKind::KeyRefused`] if another than the owner asks,
+    /// [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or moved, [`ErrorKind::AuditFailed`] if
+    /// the old log is not found or cannot be read, [`ErrorKind::Storage`] if the store cannot be written.
+    pub fn rotate_audit_log(&self, old: impl AsRef<Path>) -> Result<()> {
+        self.rotate(Operation::RotateAuditLog, Some(old.as_ref()))
+    }
+
+    /// Begins a new audit log where the old one is lost. For the owner alone.
+    ///
+    /// It goes on from the last line that the store remembers of the old one, and verifies from there.
+    ///
+    /// # Errors
+    /// As [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if there is a log that is not
+    /// empty.
+    pub fn replace_lost_audit_log(&self) -> Result<()> {
+        self.rotate(Operation::ReplaceLostAuditLog, None)
+    }
+
+    fn rotate(&self, operation: Operation, old: Option<&Path>) -> Result<()> {
+        let request = Details::new().maybe(old, |details, old| details.path("path", old));
+        self.maintain(operation, request, |call| {
+            let log = self.shared.log.as_ref().ok_or_else(no_log)?;
+            self.shared.store.write(|tables| {
+                call.will_commit(tables);
+                let mut record = AuditRecord::load(tables)?;
+                let (keys, before) = (self.shared.line_keys(), record.checkpoint()?);
+                let rotated =
+                    call.succeeds_in(|event| log.rotate(old, event, &keys, &self.shared.store_id, before.as_ref()))?;
+                put_end(tables, &rotated.end)?;
+                record.set_checkpoint(rotated.checkpoint);
+                record.put(tables)
+            })
+        })
+    }
+
+    /// Verifies an audit log of this store: the file that is being written, one that was rotated, or a copy. For the
+    /// owner alone.
+    ///
+    /// Calls go on meanwhile, however long the log is: nothing is held while it is read. The report also says whether the
+    /// store was set back behind what the log proves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::KeyRefused`] if another than the owner asks.
+    pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
+        let paths = [path.as_ref().to_owned()];
+        let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
+        let mut reports = self.verify(&paths, is_current)?;
+        reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no report of the audit log"))
+    }
+
+    /// Verifies audit logs that were rotated, oldest first, and the one that is being written as the last: each must go
+    /// on from the one before. For the owner alone. Returns a report for each file.
+    ///
+    /// The first may be any of them, if older ones are kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`verify_audit_log`](Self::verify_audit_log).
+    pub fn verify_audit_logs<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Vec<AuditReport>> {
+        let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
+        self.verify(&paths, true)
+    }
+
+    fn verify(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
+        let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+        let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
+        self.maintain(Operation::VerifyAuditLog, request, |_| {
+            // What the store knows is read first, so that nothing of it is held while a long log is read.
+            let memory = self.shared.store.read(|tables| memory(tables))?;
+            self.shared.verify_chain(paths, ends_in_current, &memory)
+        })
+    }
+}
+
+/// The last part of the same path is compared as written, the folders as they are.
+fn is_same_path(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+impl Shared {
+    fn verify_chain(&self, paths: &[PathBuf], ends_in_current: bool, memory: &Memory) -> Result<Vec<AuditReport>> {
+        let keys = self.line_keys();
+        let mut reports = Vec::new();
+        let mut before = None;
+        for (index, path) in paths.iter().enumerate() {
+            let is_current = ends_in_current && index.saturating_add(1) == paths.len();
+            let Verified { mut report, end, is_current, lines } =
+                audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), is_current)?;
+            // Only now: whatever a line proves was committed before the line was written.
+            if is_current && self.commit_number()? < end.proven.commit {
+                report.faults.push(AuditFault { line: lines, kind: AuditFaultKind::StoreSetBack });
+            }
+            before = Some(end);
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+}
+
+fn no_log() -> Error {
+    invalid("ValidationException", "this handle keeps no audit log: give it one with LocalKmsBuilder::audit")
+}

@@ -1,0 +1,182 @@
+//! What keys do: data keys, small plaintexts, message authentication codes; and random bytes.
+
+use std::ops::RangeInclusive;
+
+use crate::audit::Details;
+use crate::blob;
+use crate::call::{OnKey, Owner, ReEncrypting};
+use crate::error::{check_len, invalid, refused};
+use crate::local_kms::LocalKms;
+use crate::operation::Operation;
+use crate::record::key::{Key, KeySpec};
+use manila_core::internal::crypto;
+use manila_core::{
+    EncryptionContext, GeneratedDataKey, KeyFuture, Kms, KmsCiphertext, KmsPlaintext, KmsRequest, Result, SecretBytes,
+};
+
+/// Bytes that Encrypt and the MAC operations take, as AWS KMS does.
+const PLAINTEXT_LEN: RangeInclusive<usize> = 1..=4096;
+/// Bytes of a data key and of random bytes, as AWS KMS makes them.
+const RANDOM_LEN: RangeInclusive<usize> = 1..=1024;
+
+impl Kms for LocalKms {
+    fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
+        Box::pin(async move {
+            self.seal(Operation::GenerateDataKey, request, number_of_bytes(length), || {
+                check_len("bytes of a data key", length, RANDOM_LEN)?;
+                SecretBytes::generate(length)
+            })
+        })
+    }
+
+    fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
+        Box::pin(async move {
+            let sealed = self.seal(Operation::Encrypt, request, Details::new(), || {
+                check_len("bytes of a plaintext", plaintext.len(), PLAINTEXT_LEN)?;
+                Ok(SecretBytes::new(plaintext))
+            })?;
+            Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
+        })
+    }
+
+    fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
+        Box::pin(async move {
+            self.read(Operation::Decrypt, &OnKey::of(&request), Details::new(), |_, key, _| {
+                let key = encrypting(key)?;
+                let plaintext = open(&key, request.encryption_context, ciphertext)?;
+                Ok(KmsPlaintext { plaintext, key_arn: key.arn })
+            })
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn region(&self) -> Option<&str> {
+        Some(self.region_name())
+    }
+}
+
+impl LocalKms {
+    /// A data key of `length` bytes, 1 to 1024, encrypted under the key, for a later time: nobody sees its plaintext.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or an HMAC key.
+    pub fn generate_data_key_without_plaintext(&self, request: KmsRequest<'_>, length: usize) -> Result<KmsCiphertext> {
+        let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, number_of_bytes(length), || {
+            check_len("bytes of a data key", length, RANDOM_LEN)?;
+            SecretBytes::generate(length)
+        })?;
+        Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
+    }
+
+    /// Decrypts what is encrypted under the key and context of `from`, and encrypts it under those of `to`. The
+    /// plaintext stays inside.
+    ///
+    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The line of the audit
+    /// log names both keys and both contexts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key is not there or not enabled, the caller may
+    /// not, or the ciphertext is not of that key and context; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
+    /// for an HMAC key.
+    pub fn re_encrypt(&self, ciphertext: &[u8], from: KmsRequest<'_>, to: KmsRequest<'_>) -> Result<KmsCiphertext> {
+        self.read(Operation::ReEncrypt, &ReEncrypting { from, to }, Details::new(), |_, (old, new), _| {
+            let (old, new) = (encrypting(old)?, encrypting(new)?);
+            let plaintext = open(&old, from.encryption_context, ciphertext)?;
+            let ciphertext = blob::seal(&new, to.encryption_context, plaintext.expose_secret())?;
+            Ok(KmsCiphertext { ciphertext, key_arn: new.arn })
+        })
+    }
+
+    /// The message authentication code of a message of 1 to 4096 bytes, as long as the key's hash.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or a key that
+    /// encrypts.
+    pub fn generate_mac(&self, key_id: &str, message: &[u8]) -> Result<Vec<u8>> {
+        self.mac(Operation::GenerateMac, key_id, message, Ok)
+    }
+
+    /// Fails unless `mac` is the key's message authentication code of the message. Compared in constant time.
+    ///
+    /// # Errors
+    /// As [`generate_mac`](Self::generate_mac), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
+    /// (`KMSInvalidMacException`) for another code.
+    pub fn verify_mac(&self, key_id: &str, message: &[u8], mac: &[u8]) -> Result<()> {
+        self.mac(Operation::VerifyMac, key_id, message, |right| {
+            if crypto::equal(&right, mac) {
+                return Ok(());
+            }
+            let message = "the code is not that of the message under this key";
+            Err(refused("KMSInvalidMacException", message))
+        })
+    }
+
+    /// 1 to 1024 random bytes from the operating system. For the owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    pub fn generate_random(&self, length: usize) -> Result<Vec<u8>> {
+        self.read(Operation::GenerateRandom, &Owner, number_of_bytes(length), |_, (), _| {
+            check_len("random bytes", length, RANDOM_LEN)?;
+            let mut bytes = vec![0; length];
+            crypto::random(&mut bytes)?;
+            Ok(bytes)
+        })
+    }
+
+    fn seal(
+        &self,
+        operation: Operation,
+        request: KmsRequest<'_>,
+        details: Details<'_>,
+        plaintext: impl Fn() -> Result<SecretBytes>,
+    ) -> Result<GeneratedDataKey> {
+        self.read(operation, &OnKey::of(&request), details, |_, key, _| {
+            let key = encrypting(key)?;
+            let plaintext = plaintext()?;
+            let ciphertext = blob::seal(&key, request.encryption_context, plaintext.expose_secret())?;
+            Ok(GeneratedDataKey { plaintext, ciphertext, key_arn: key.arn })
+        })
+    }
+
+    fn mac<T>(
+        &self,
+        operation: Operation,
+        key_id: &str,
+        message: &[u8],
+        answer: impl Fn(Vec<u8>) -> Result<T>,
+    ) -> Result<T> {
+        self.read(operation, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            let (Some(hash), Some(material)) = (key.material.spec.mac_hash(), key.material.materials.last()) else {
+                return Err(wrong_usage("encrypts, and makes no message authentication codes"));
+            };
+            check_len("bytes of a message", message.len(), PLAINTEXT_LEN)?;
+            answer(crypto::mac(hash, &material.secret, &[message])?)
+        })
+    }
+}
+
+fn number_of_bytes(length: usize) -> Details<'static> {
+    Details::new().len("numberOfBytes", length)
+}
+
+fn encrypting(key: Key) -> Result<Key> {
+    match key.material.spec {
+        KeySpec::SymmetricDefault => Ok(key),
+        _ => Err(wrong_usage("makes message authentication codes, and does not encrypt")),
+    }
+}
+
+fn wrong_usage(what: &str) -> manila_core::Error {
+    invalid("InvalidKeyUsageException", format!("the key {what}"))
+}
+
+fn open(key: &Key, context: &EncryptionContext, ciphertext: &[u8]) -> Result<SecretBytes> {
+    Ok(SecretBytes::new(&blob::parse(ciphertext)?.open(key, context)?))
+}

@@ -1,0 +1,105 @@
+//! Key material that was made elsewhere.
+
+use std::time::SystemTime;
+
+use manila_core::internal::crypto::{self, Hash};
+use manila_core::{Error, Result};
+use zeroize::Zeroizing;
+
+use crate::audit::Details;
+use crate::call::OnKey;
+use crate::clock::{days_after, to_millis};
+use crate::deadlines::Deadline;
+use crate::error::{check_len, invalid, refused};
+use crate::local_kms::LocalKms;
+use crate::operation::Operation;
+use crate::record::key::{Key, KeyMaterial, KeyOrigin};
+use crate::store::WriteTxn;
+
+/// The furthest that imported material may expire, as on AWS.
+pub(super) const MAX_VALID_DAYS: u32 = 365;
+const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
+
+impl LocalKms {
+    /// Gives a key that was made with [`CreateKey::imported`](crate::CreateKey::imported) its material: 32 random
+    /// bytes, or as many as its HMAC's hash has. With an `expiry`, at most 365 days ahead, the material is forgotten
+    /// then and the key waits for it to be imported again.
+    ///
+    /// Only the first import may choose the material; later ones must bring the same, so that what it encrypted opens
+    /// again. All regions of a multi-Region key share the material of the primary key. The caller keeps a copy, and wipes the one in memory.
+    ///
+    /// AWS takes material wrapped under an RSA key, for its way over the network; here it does not travel.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, the
+    /// caller may not, or the material is another than before (`IncorrectKeyMaterialException`);
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the length or the expiry is wrong, or the key's
+    /// material is not imported (`UnsupportedOperationException`).
+    pub fn import_key_material(&self, key_id: &str, material: &[u8], expiry: Option<SystemTime>) -> Result<()> {
+        let request = Details::new().maybe(expiry, |details, expiry| details.time("validTo", expiry));
+        self.write(Operation::ImportKeyMaterial, &OnKey::new(key_id), request, |tables, mut key, call| {
+            check_external(&key)?;
+            let len = key.material.spec.material_len();
+            check_len("bytes of key material", material.len(), len..=len)?;
+            let expiry = expiry.map(to_millis);
+            if expiry.is_some_and(|expiry| expiry <= call.now || expiry > days_after(call.now, MAX_VALID_DAYS)) {
+                let message = format!("material expires in the future, at most {MAX_VALID_DAYS} days ahead");
+                return Err(invalid("ValidationException", message));
+            }
+            let fingerprint = fingerprint(&key.id, material)?;
+            if !key.material.fingerprint.is_empty() && !crypto::equal(&key.material.fingerprint, &*fingerprint) {
+                let message = "this is not the material that was imported first";
+                return Err(refused("IncorrectKeyMaterialException", message));
+            }
+            forget(tables, &mut key)?;
+            key.material.fingerprint = fingerprint.to_vec();
+            let secret = material.to_vec();
+            key.material.materials.push(KeyMaterial { id: 1, created: call.now, on_demand: false, secret });
+            if let Some(expiry) = expiry {
+                key.material.expiry = Some(expiry);
+                Deadline::Expiry.set(tables, expiry, &key.id)?;
+            }
+            key.store(tables)
+        })
+    }
+
+    /// Forgets imported material: the key waits for it to be imported again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not,
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if the key's
+    /// material is not imported.
+    pub fn delete_imported_key_material(&self, key_id: &str) -> Result<()> {
+        self.write(Operation::DeleteImportedKeyMaterial, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
+            check_external(&key)?;
+            forget(tables, &mut key)?;
+            key.store(tables)
+        })
+    }
+}
+
+fn forget(tables: &mut WriteTxn<'_>, key: &mut Key) -> Result<()> {
+    match key.material.forget() {
+        Some(expiry) => Deadline::Expiry.unset(tables, expiry, &key.id),
+        None => Ok(()),
+    }
+}
+
+fn check_external(key: &Key) -> Result<()> {
+    if key.material.origin == KeyOrigin::External {
+        return if key.is_primary() { Ok(()) } else { Err(of_replica()) };
+    }
+    Err(invalid("UnsupportedOperationException", "the key was not made for imported material"))
+}
+
+fn of_replica() -> Error {
+    let message = "a replica has its material of its primary key: ask in the primary's region";
+    invalid("UnsupportedOperationException", message)
+}
+
+/// One-way: who has it learns nothing of random material.
+fn fingerprint(key_id: &str, material: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let mut fingerprint = Zeroizing::new([0; 32]);
+    crypto::hkdf(Hash::Sha512, key_id.as_bytes(), material, &mut [(&[FINGERPRINT_PURPOSE], &mut *fingerprint)])?;
+    Ok(fingerprint)
+}

@@ -1,0 +1,290 @@
+//! The life of a key: made, described, tagged, disabled, deleted.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use manila_core::Result;
+use manila_core::internal::{MULTI_REGION_PREFIX, crypto, quoted};
+use uuid::Builder;
+
+use crate::access;
+use crate::api::rotation::{self, check_can_rotate};
+use crate::audit::Details;
+use crate::call::{OnKey, Owner};
+use crate::clock::{days_after, from_millis};
+use crate::deadlines::{self, Deadline};
+use crate::error::{check_len, invalid, refused};
+use crate::local_kms::LocalKms;
+use crate::operation::Operation;
+use crate::record::alias;
+use crate::record::key::{CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
+use crate::store::{Table, Tables};
+
+const MAX_DESCRIPTION_CHARS: usize = 8192;
+/// Days between scheduling a deletion and the deletion, as on AWS.
+pub(super) const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
+const MAX_TAGS: usize = 50;
+const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
+const MAX_TAG_VALUE_CHARS: usize = 256;
+
+impl LocalKms {
+    /// Makes a key in the region of this handle, with an alias if one is asked for. For the owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
+    /// no alias name, if description, tags or rotation period break AWS's rules, or if the policy is not one or
+    /// locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
+    pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
+        self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
+            check_description(&request.description)?;
+            check_tags(&request.tags)?;
+            if let Some(days) = request.rotation_days {
+                check_can_rotate(request.spec, request.origin)?;
+                rotation::check_days(days)?;
+            }
+            let id = new_id(request.multi_region)?;
+            let arn = self.location().key_arn(&id);
+            if let Some(policy) = &request.policy {
+                access::check_policy(&self.caller(), policy, &arn, request.may_lock_out)?;
+            }
+            let material = match request.origin {
+                KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, false)?],
+                KeyOrigin::External => Vec::new(),
+            };
+            let key = Key {
+                arn,
+                region: self.region_name().to_owned(),
+                record: KeyRecord {
+                    description: request.description.clone(),
+                    tags: request.tags.clone(),
+                    policy: request.policy.clone(),
+                    ..KeyRecord::new(call.now)
+                },
+                material: MaterialRecord {
+                    spec: request.spec,
+                    origin: request.origin,
+                    regions: vec![self.region_name().to_owned()],
+                    materials: material,
+                    expiry: None,
+                    fingerprint: Vec::new(),
+                    rotation_days: request.rotation_days,
+                    rotation_base: call.now,
+                },
+                id,
+            };
+            key.store(tables)?;
+            if let Some(name) = &request.alias {
+                alias::put_new(tables, &self.location(), name, &key.id)?;
+            }
+            Ok(key.metadata(call.now))
+        })
+    }
+
+    /// What is known of a key: `key_id` is its id, its ARN, an alias or an alias ARN.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key (`NotFoundException`), or the
+    /// caller may not.
+    pub fn describe_key(&self, key_id: &str) -> Result<KeyMetadata> {
+        self.read(Operation::DescribeKey, &OnKey::new(key_id), Details::new(), |tables, mut key, call| {
+            deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
+            Ok(key.metadata(call.now))
+        })
+    }
+
+    /// All keys of the region, in the order of their ids. For the owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
+    pub fn list_keys(&self) -> Result<Vec<KeyMetadata>> {
+        self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
+            let location = self.location();
+            let prefix = location.row("");
+            let mut keys = Vec::new();
+            for row in tables.ids(Table::Keys, &prefix)? {
+                let id = row.strip_prefix(&prefix).unwrap_or_default();
+                let Some(mut key) = Key::load(tables, &location, id)?.filter(|key| !key.is_deleted(call.now)) else {
+                    continue;
+                };
+                deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
+                keys.push(key.metadata(call.now));
+            }
+            Ok(keys)
+        })
+    }
+
+    /// Says anew what a key is for, in at most 8192 characters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
+    /// caller may not.
+    pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
+        // Descriptions are sealed in the store, so the log does not tell them.
+        self.change(Operation::UpdateKeyDescription, key_id, Details::new(), |key, _| {
+            check_description(description)?;
+            description.clone_into(&mut key.record.description);
+            Ok(())
+        })
+    }
+
+    /// Tags a key, over older values of the same tags.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`TagException`) if a tag breaks AWS's rules or the
+    /// key would have more than 50; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it
+    /// is pending deletion, or the caller may not.
+    pub fn tag_key<K: Into<String>, V: Into<String>>(
+        &self,
+        key_id: &str,
+        tags: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        // Before anything is locked: the caller's iterator may ask this KMS.
+        let tags: Vec<(String, String)> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let request = Details::new().list("tagKeys", tags.iter().map(|(name, _)| name.as_str()));
+        self.change(Operation::TagResource, key_id, request, |key, _| {
+            key.record.tags.extend(tags.iter().cloned());
+            check_tags(&key.record.tags)
+        })
+    }
+
+    /// Takes tags from a key. Those that it has not are passed over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
+    /// caller may not.
+    pub fn untag_key<'a>(&self, key_id: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let names: Vec<_> = names.into_iter().collect();
+        let request = Details::new().list("tagKeys", names.iter().copied());
+        self.change(Operation::UntagResource, key_id, request, |key, _| {
+            for name in &names {
+                key.record.tags.remove(*name);
+            }
+            Ok(())
+        })
+    }
+
+    /// The tags of a key, in the order of their names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    pub fn list_key_tags(&self, key_id: &str) -> Result<Vec<(String, String)>> {
+        self.read(Operation::ListResourceTags, &OnKey::new(key_id), Details::new(), |_, key, _| {
+            Ok(key.record.tags.into_iter().collect())
+        })
+    }
+
+    /// Lets a key be used again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion or
+    /// import, or the caller may not.
+    pub fn enable_key(&self, key_id: &str) -> Result<()> {
+        self.change(Operation::EnableKey, key_id, Details::new(), |key, _| {
+            key.record.enabled = true;
+            Ok(())
+        })
+    }
+
+    /// Keeps a key from being used, from the next call on, for opening too. It can be enabled again.
+    ///
+    /// # Errors
+    /// As [`enable_key`](Self::enable_key).
+    pub fn disable_key(&self, key_id: &str) -> Result<()> {
+        self.change(Operation::DisableKey, key_id, Details::new(), |key, _| {
+            key.record.enabled = false;
+            Ok(())
+        })
+    }
+
+    /// Schedules a key's deletion in 30 days, and returns when that is. Until then the key cannot be used, and the
+    /// deletion can be [cancelled](Self::cancel_key_deletion). From then on the key is gone, and what is encrypted
+    /// under it cannot be opened by anybody.
+    ///
+    /// The next write of any kind after that moment removes the material from the store, [`purge`](Self::purge) the
+    /// last trace of it from the file; backups hold what they hold. A clock that is set back revives nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, its deletion is scheduled
+    /// already, it is a multi-Region primary key that has replicas, or the caller may not.
+    pub fn schedule_key_deletion(&self, key_id: &str) -> Result<SystemTime> {
+        self.schedule_key_deletion_in(key_id, *DELETION_DAYS.end())
+    }
+
+    /// [`schedule_key_deletion`](Self::schedule_key_deletion) in 7 to 30 days.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
+    pub fn schedule_key_deletion_in(&self, key_id: &str, days: u32) -> Result<SystemTime> {
+        let request = Details::new().number("pendingWindowInDays", days);
+        self.write(Operation::ScheduleKeyDeletion, &OnKey::new(key_id), request, |tables, mut key, call| {
+            if !DELETION_DAYS.contains(&days) {
+                let message = format!("a deletion is scheduled in 7 to 30 days, not in {days}");
+                return Err(invalid("ValidationException", message));
+            }
+            if key.is_primary() && key.material.regions.len() > 1 {
+                let message = "a primary key with replicas cannot be deleted: delete the replicas first";
+                return Err(refused("KMSInvalidStateException", message));
+            }
+            let deadline = days_after(call.now, days);
+            key.record.deletion = Some(deadline);
+            Deadline::Deletion.set(tables, deadline, &self.location().row(&key.id))?;
+            key.store(tables)?;
+            Ok(from_millis(deadline))
+        })
+    }
+
+    /// Cancels the deletion of a key, which is then disabled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, as is so from the deadline on,
+    /// no deletion is scheduled, or the caller may not.
+    pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
+        self.write(Operation::CancelKeyDeletion, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
+            if let Some(deadline) = key.record.deletion.take() {
+                Deadline::Deletion.unset(tables, deadline, &self.location().row(&key.id))?;
+            }
+            key.record.enabled = false;
+            key.store(tables)
+        })
+    }
+}
+
+fn details(request: &CreateKey) -> Details<'_> {
+    Details::new()
+        .text("keySpec", request.spec.name())
+        .text("origin", request.origin.name())
+        .flag("multiRegion", request.multi_region)
+        .maybe(request.alias.as_deref(), |details, alias| details.text("aliasName", alias))
+        .list("tagKeys", request.tags.keys().map(String::as_str))
+        .maybe(request.rotation_days, |details, days| details.number("rotationPeriodInDays", days))
+        .maybe(request.policy.as_deref(), |details, policy| details.digest("policySha256", policy))
+        .flag("bypassPolicyLockoutSafetyCheck", request.may_lock_out)
+}
+
+fn new_id(multi_region: bool) -> Result<String> {
+    let uuid = Builder::from_random_bytes(crypto::random_array()?).into_uuid();
+    Ok(if multi_region { format!("{MULTI_REGION_PREFIX}{}", uuid.simple()) } else { uuid.to_string() })
+}
+
+fn check_description(description: &str) -> Result<()> {
+    check_len("characters of a description", description.chars().count(), 0..=MAX_DESCRIPTION_CHARS)
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
+    let failed = |message: String| Err(invalid("TagException", message));
+    if tags.len() > MAX_TAGS {
+        return failed(format!("a key has at most {MAX_TAGS} tags"));
+    }
+    for (name, value) in tags {
+        if !TAG_KEY_CHARS.contains(&name.chars().count()) || name.starts_with("aws:") {
+            let rule = "it has 1 to 128 characters and does not begin with aws:";
+            return failed(format!("{} is no name for a tag: {rule}", quoted(name)));
+        }
+        if value.chars().count() > MAX_TAG_VALUE_CHARS {
+            return failed(format!("the value of the tag {} has over {MAX_TAG_VALUE_CHARS} characters", quoted(name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Multi-Region keys: one material in several regions.
+
+use crate::audit::Details;
+use crate::call::{OnKey, PrimaryAndReplica, check_primary};
+use crate::error::invalid;
+use crate::local_kms::LocalKms;
+use crate::location::{Location, check_region};
+use crate::operation::Operation;
+use crate::record::key::{Key, KeyMetadata, KeyRecord};
+use manila_core::Result;
+
+/// The most regions of a key: more than AWS has.
+const MAX_REGIONS: usize = 64;
+
+impl LocalKms {
+    /// Makes a replica of a multi-Region primary key in another region: the same id and material, and what one
+    /// encrypts the other decrypts. State, description, tags, policy, grants and aliases are the replica's own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no primary multi-Region key
+    /// (`UnsupportedOperationException`) or is in that region already (`AlreadyExistsException`).
+    pub fn replicate_key(&self, key_id: &str, region: &str) -> Result<KeyMetadata> {
+        let request = Details::new().text("replicaRegion", region);
+        self.write(Operation::ReplicateKey, &OnKey::new(key_id), request, |tables, mut key, call| {
+            check_region(region)?;
+            check_primary(&key)?;
+            if key.material.regions.iter().any(|there| there == region) {
+                let message = format!("the key is in {region} already");
+                return Err(invalid("AlreadyExistsException", message));
+            }
+            if key.material.regions.len() >= MAX_REGIONS {
+                let message = format!("a key is in at most {MAX_REGIONS} regions");
+                return Err(invalid("LimitExceededException", message));
+            }
+            key.material.regions.push(region.to_owned());
+            let arn = Location { region, account: self.account() }.key_arn(&key.id);
+            let replica = Key { arn, region: region.to_owned(), record: KeyRecord::new(call.now), ..key };
+            replica.store(tables)?;
+            Ok(replica.metadata(call.now))
+        })
+    }
+
+    /// Makes the replica in another region the primary key, and the primary a replica.
+    ///
+    /// The caller needs `kms:UpdatePrimaryRegion` on both keys.
+    ///
+    /// # Errors
+    /// As [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there
+    /// is no enabled replica in that region.
+    pub fn update_primary_region(&self, key_id: &str, region: &str) -> Result<()> {
+        let subject = PrimaryAndReplica { key: key_id, region };
+        self.write(Operation::UpdatePrimaryRegion, &subject, Details::new(), |tables, mut key, _| {
+            key.material.regions.retain(|other| other != region);
+            key.material.regions.insert(0, region.to_owned());
+            key.store(tables)
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! How lines follow each other.
+
+use crate::audit::AuditFaultKind;
+use crate::audit::line::{Commits, Line, Macs, Position};
+use manila_core::Result;
+
+/// Follows a log, line by line, past whatever is wrong with it.
+pub(super) struct Chain<'a> {
+    macs: &'a Macs<'a>,
+    /// The last genuine line; `None` before the first one of a log that is read from somewhere in its middle.
+    last: Option<Position>,
+    /// Lines since then that stand where genuine ones may have stood.
+    spoilt: u64,
+    /// Whether each genuine line must follow another.
+    strict: bool,
+    /// The number of lines of earlier logs, as the last line told that begins one.
+    after: u64,
+    proven: Proven,
+}
+
+impl<'a> Chain<'a> {
+    /// From a line that is known. Where lines were changed, that is the fault, and not also that the next one does not
+    /// follow.
+    pub(super) fn after(position: Position, macs: &'a Macs<'a>) -> Self {
+        let after = position.head.lines;
+        Self { macs, last: Some(position), spoilt: 0, strict: false, after, proven: Proven::default() }
+    }
+
+    /// From a line that was the last one. Others have gone on from there, whatever else they found in the file.
+    pub(super) fn strictly_after(position: Position, macs: &'a Macs<'a>) -> Self {
+        Self { strict: true, ..Self::after(position, macs) }
+    }
+
+    /// From somewhere in the middle: the first genuine line is believed to be in its place.
+    pub(super) fn anywhere(macs: &'a Macs<'a>) -> Self {
+        Self { last: None, ..Self::after(macs.start(), macs) }
+    }
+
+    pub(super) fn last(&self) -> Option<&Position> {
+        self.last.as_ref()
+    }
+
+    /// The number of lines in the logs before this one.
+    pub(super) fn lines_before(&self) -> u64 {
+        self.after
+    }
+
+    /// The latest commit that the lines so far prove.
+    pub(super) fn proven(&self) -> Proven {
+        self.proven
+    }
+
+    /// The same, from what earlier files prove.
+    pub(super) fn with(self, proven: Proven) -> Self {
+        Self { proven, ..self }
+    }
+
+    /// Takes the next line and says what is wrong with it.
+    ///
+    /// Only genuine lines with higher numbers move the chain on. So one bad line, or one that is repeated, does not
+    /// make those after it bad.
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Option<AuditFaultKind>> {
+        let line = match Line::parse(bytes) {
+            Ok(line) => line,
+            // A torn line never had a number: the KMS gave it to the next one.
+            Err(AuditFaultKind::Torn) => return Ok(Some(AuditFaultKind::Torn)),
+            Err(kind) => return Ok(Some(self.spoil(kind))),
+        };
+        let Some(position) = self.macs.genuine(&line)? else { return Ok(Some(self.spoil(AuditFaultKind::Changed))) };
+        let fault = match &self.last {
+            None => None,
+            Some(last) if line.seq <= last.head.lines => return Ok(Some(AuditFaultKind::OutOfSequence)),
+            // No handle writes under an older root key after a newer one: someone has that key.
+            Some(last) if line.epoch < last.epoch => return Ok(Some(self.spoil(AuditFaultKind::Changed))),
+            Some(last) if line.follows(&last.head) => None,
+            // A file that goes on from another begins with a line that says so.
+            Some(last) if last.head.lines == 0 && line.after.is_some() => None,
+            // The lines between were changed, and that has been said.
+            Some(last) if !self.strict && (1..=self.spoilt).contains(&(line.seq - last.head.lines - 1)) => None,
+            Some(_) => Some(AuditFaultKind::OutOfSequence),
+        };
+        self.spoilt = 0;
+        self.after = line.after.unwrap_or(self.after);
+        self.last = Some(position);
+        let set_back = self.proven.is_set_back(&line.commits);
+        Ok(fault.or(set_back.then_some(AuditFaultKind::StoreSetBack)))
+    }
+
+    fn spoil(&mut self, kind: AuditFaultKind) -> AuditFaultKind {
+        self.spoilt = self.spoilt.saturating_add(1);
+        kind
+    }
+}
+
+/// What lines prove about the commits of the store.
+///
+/// A line proves the commit that its call found. It does not prove the one that the call made: the line comes first,
+/// and after a crash in between the commit is not there. A write is alone with the store when its line is written, so it finds
+/// the latest commit; if that is earlier than a proven one, the store was set back. A read may come late with its line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proven {
+    pub(crate) commit: u64,
+}
+
+impl Proven {
+    fn is_set_back(&mut self, commits: &Commits) -> bool {
+        let Some(found) = commits.found else { return false };
+        // The owner restored a backup, and the log says so.
+        if commits.restored {
+            self.commit = found;
+            return false;
+        }
+        let set_back = commits.made.is_some() && found < self.commit;
+        self.commit = if set_back { found } else { self.commit.max(found) };
+        set_back
+    }
+}

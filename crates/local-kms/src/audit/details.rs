@@ -1,0 +1,136 @@
+//! The parameters of a call for its line in the log, and of its answer.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::SystemTime;
+
+use manila_core::EncryptionContext;
+use manila_core::internal::crypto::hex;
+use manila_core::internal::crypto::sha256;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::audit::line::{ContextJson, rfc3339};
+
+/// The longest text that stands in a line whole, in bytes: more than any valid name has, so that no caller can make a
+/// line too long by naming what does not exist.
+const MAX_TEXT_LEN: usize = 4096;
+/// The most members of a list, and the longest text of each: more than any valid request has.
+const MAX_LIST: usize = 64;
+const MAX_LISTED_LEN: usize = 512;
+
+/// Members of a JSON object that says what was asked for, under the names that `CloudTrail` has for them.
+///
+/// There is no way to add bytes: secrets, plaintexts, ciphertexts and messages have no method that would take them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Details<'a>(Vec<(&'static str, Detail<'a>)>);
+
+#[derive(Clone, Debug)]
+enum Detail<'a> {
+    Text(Cow<'a, str>),
+    Number(u64),
+    Flag(bool),
+    List(Vec<Cow<'a, str>>),
+    Context(&'a EncryptionContext),
+}
+
+impl<'a> Details<'a> {
+    /// Nothing but what the subject of a call adds.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn text(self, name: &'static str, text: &'a str) -> Self {
+        self.with(name, Detail::Text(cut(text.into(), MAX_TEXT_LEN)))
+    }
+
+    pub(crate) fn owned_text(self, name: &'static str, text: String) -> Self {
+        self.with(name, Detail::Text(cut(text.into(), MAX_TEXT_LEN)))
+    }
+
+    pub(crate) fn path(self, name: &'static str, path: &'a Path) -> Self {
+        self.with(name, Detail::Text(cut(path.to_string_lossy(), MAX_TEXT_LEN)))
+    }
+
+    pub(crate) fn number(self, name: &'static str, number: impl Into<u64>) -> Self {
+        self.with(name, Detail::Number(number.into()))
+    }
+
+    pub(crate) fn len(self, name: &'static str, len: usize) -> Self {
+        self.number(name, u64::try_from(len).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn flag(self, name: &'static str, flag: bool) -> Self {
+        self.with(name, Detail::Flag(flag))
+    }
+
+    pub(crate) fn time(self, name: &'static str, time: SystemTime) -> Self {
+        self.owned_text(name, rfc3339(time))
+    }
+
+    pub(crate) fn list(self, name: &'static str, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let list = texts.into_iter().take(MAX_LIST).map(|text| cut(text.into(), MAX_LISTED_LEN));
+        self.with(name, Detail::List(list.collect()))
+    }
+
+    /// An encryption context, without its values if the log is kept without them.
+    pub(crate) fn context(self, name: &'static str, context: &'a EncryptionContext) -> Self {
+        self.with(name, Detail::Context(context))
+    }
+
+    /// The SHA-256 of a text that is too long for a line or is nobody else's business.
+    pub(crate) fn digest(self, name: &'static str, text: &str) -> Self {
+        self.owned_text(name, hex(&sha256(text.as_bytes())))
+    }
+
+    /// Adds to the members if there is something to add.
+    pub(crate) fn maybe<T>(self, value: Option<T>, add: impl FnOnce(Self, T) -> Self) -> Self {
+        match value {
+            Some(value) => add(self, value),
+            None => self,
+        }
+    }
+
+    fn with(mut self, name: &'static str, detail: Detail<'a>) -> Self {
+        self.0.push((name, detail));
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn cut(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text;
+    }
+    let end = text.floor_char_boundary(most);
+    let kept = text.get(..end).unwrap_or_default();
+    Cow::Owned(format!("{kept}... ({} bytes)", text.len()))
+}
+
+/// Details as JSON.
+pub(super) struct DetailsJson<'a> {
+    pub(super) details: &'a Details<'a>,
+    pub(super) keys_only: bool,
+}
+
+impl Serialize for DetailsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let members = &self.details.0;
+        let mut map = serializer.serialize_map(Some(members.len()))?;
+        for (name, detail) in members {
+            match detail {
+                Detail::Text(text) => map.serialize_entry(name, text)?,
+                Detail::Number(number) => map.serialize_entry(name, number)?,
+                Detail::Flag(flag) => map.serialize_entry(name, flag)?,
+                Detail::List(list) => map.serialize_entry(name, list)?,
+                Detail::Context(context) => {
+                    map.serialize_entry(name, &ContextJson { context, keys_only: self.keys_only })?;
+                }
+            }
+        }
+        map.end()
+    }
+}

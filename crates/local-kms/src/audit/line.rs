@@ -1,0 +1,448 @@
+//! One line of an audit log: its form, and the MAC that proves who wrote it.
+//!
+//! A line is one JSON object. Its fields keep their order: numbers first, and last the MAC of the line before it and its
+//! own, so all that is needed to follow a log stands in places that are known without parsing. The MAC is over the store's anchor and the very bytes
+//! of the line before `,"mac":`.
+
+use std::io::{self, BufRead, Read};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use manila_core::internal::crypto::{MacHash, equal, hex, mac};
+use manila_core::internal::text::steers;
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
+
+use crate::audit::details::DetailsJson;
+use crate::audit::{AuditFaultKind, Details, Event, Head, LineKey, MAC_LEN};
+
+/// The longest line, in bytes. The largest encryption context takes 384 KiB when each of its bytes is escaped.
+pub(super) const MAX_LEN: usize = 1 << 20;
+
+const START: &[u8] = b"{\"seq\":";
+const EPOCH: &[u8] = b",\"epoch\":";
+const AFTER: &[u8] = b",\"after\":";
+const STORE: &[u8] = b",\"store\":";
+const RESTORED: &[u8] = b",\"restored\":";
+const COMMIT: &[u8] = b",\"commit\":";
+const PREV: &[u8] = b",\"prev\":\"";
+const MAC: &[u8] = b",\"mac\":\"";
+const HEX_LEN: usize = 2 * MAC_LEN;
+
+const ANCHOR_PURPOSE: &[u8] = b"manila local-kms audit log 1";
+
+/// The fields of a line but its MAC, in their order.
+#[derive(Serialize)]
+struct Fields<'a> {
+    seq: u64,
+    epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<u64>,
+    time: String,
+    principal: &'a str,
+    operation: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<ContextJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<DetailsJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<DetailsJson<'a>>,
+    outcome: &'a str,
+    prev: String,
+}
+
+/// An encryption context: an object of its pairs, or a list of its keys.
+pub(super) struct ContextJson<'a> {
+    pub(super) context: &'a EncryptionContext,
+    pub(super) keys_only: bool,
+}
+
+impl Serialize for ContextJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.keys_only {
+            false => serializer.collect_map(self.context),
+            true => serializer.collect_seq(self.context.iter().map(|(key, _)| key)),
+        }
+    }
+}
+
+pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Option<String> {
+    plain_json(&ContextJson { context, keys_only })
+}
+
+fn plain_json(value: &impl Serialize) -> Option<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Plain)).ok()?;
+    String::from_utf8(json).ok()
+}
+
+/// Details as JSON, unless there are none.
+pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
+    shown(details, keys_only).and_then(|details| plain_json(&details))
+}
+
+fn shown<'a>(details: &'a Details<'_>, keys_only: bool) -> Option<DetailsJson<'a>> {
+    (!details.is_empty()).then_some(DetailsJson { details, keys_only })
+}
+
+/// The time in UTC, to the millisecond. Clocks can be wrong: what RFC 3339 cannot write becomes the nearest time that
+/// it can.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    const LAST: Duration = Duration::from_millis(253_402_300_799_999);
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);
+    humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
+}
+
+/// The commits of the store that a line tells of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Commits {
+    /// The latest one that the call found.
+    pub(crate) found: Option<u64>,
+    /// Whether that is a backup's, which the owner made the store.
+    pub(crate) restored: bool,
+    /// The one that the call makes.
+    pub(crate) made: Option<u64>,
+}
+
+/// Writes JSON in which nothing but the line's end steers a terminal or an editor.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if !fragment.contains(steers) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            let mut buffer = [0; 2];
+            match steers(c) {
+                true => c.encode_utf16(&mut buffer).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+                false => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a log has come to: its last line, and which root key that was written under.
+#[derive(Clone)]
+pub(super) struct Position {
+    pub(super) head: Head,
+    pub(super) epoch: u64,
+}
+
+/// The MACs of one store's lines.
+pub(super) struct Macs<'a> {
+    keys: &'a [LineKey],
+    /// Stands for the store: the line before the first, and a part of each MAC.
+    anchor: [u8; MAC_LEN],
+}
+
+impl<'a> Macs<'a> {
+    pub(super) fn new(keys: &'a [LineKey], store_id: &[u8]) -> Result<Self> {
+        Ok(Self { keys, anchor: hmac(store_id, &[ANCHOR_PURPOSE])? })
+    }
+
+    /// The key to write with.
+    pub(super) fn newest(&self) -> Result<&'a LineKey> {
+        let none = || Error::new(ErrorKind::Internal, "there is no key for the audit log");
+        self.keys.iter().max_by_key(|key| key.epoch).ok_or_else(none)
+    }
+
+    /// Where a log without lines is.
+    pub(super) fn start(&self) -> Position {
+        Position { head: Head { lines: 0, mac: self.anchor }, epoch: 0 }
+    }
+
+    fn of(&self, key: &LineKey, authenticated: &[u8]) -> Result<[u8; MAC_LEN]> {
+        hmac(key.secret.as_slice(), &[&self.anchor, authenticated])
+    }
+
+    /// The place that the line stands for, if its MAC is the right one.
+    pub(super) fn genuine(&self, line: &Line<'_>) -> Result<Option<Position>> {
+        let Some(key) = self.keys.iter().find(|key| key.epoch == line.epoch) else { return Ok(None) };
+        let mac = self.of(key, line.authenticated)?;
+        let place = Position { head: Head { lines: line.seq, mac }, epoch: line.epoch };
+        Ok(equal(hex(&mac).as_bytes(), line.mac).then_some(place))
+    }
+}
+
+/// The line of an event, with its newline, and the place that the log has come to with it. `begins` says that the line is
+/// the first of a file that goes on from another one.
+pub(super) fn write(
+    event: &Event<'_>,
+    keys_only: bool,
+    begins: bool,
+    last: &Position,
+    macs: &Macs<'_>,
+) -> Result<(Vec<u8>, Position)> {
+    let failed = |detail: &'static str| Error::new(ErrorKind::AuditFailed, detail);
+    let key = macs.newest()?;
+    let seq = last.head.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
+    let fields = Fields {
+        seq,
+        epoch: key.epoch,
+        after: begins.then_some(last.head.lines),
+        store: event.commits.found.filter(|_| !event.commits.restored),
+        restored: event.commits.found.filter(|_| event.commits.restored),
+        commit: event.commits.made,
+        time: rfc3339(event.time),
+        principal: &event.principal,
+        operation: event.operation,
+        key: event.key_arn.as_deref(),
+        source: event.source_arn.as_deref(),
+        context: event.encryption_context.map(|context| ContextJson { context, keys_only }),
+        request: event.request.as_deref().and_then(|request| shown(request, keys_only)),
+        response: shown(&event.response, keys_only),
+        outcome: &event.outcome,
+        prev: hex(&last.head.mac),
+    };
+    let mut line = Vec::new();
+    let written = fields.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Plain));
+    written.map_err(|_| failed("an audit event cannot be written as JSON"))?;
+    line.pop(); // the brace: one field is to come
+    let mac = macs.of(key, &line)?;
+    line.extend([MAC, hex(&mac).as_bytes(), b"\"}"].concat());
+    if line.len() > MAX_LEN {
+        return Err(failed("an audit event is too long for a line"));
+    }
+    line.push(b'\n');
+    Ok((line, Position { head: Head { lines: seq, mac }, epoch: key.epoch }))
+}
+
+/// A line as read. Nothing of it is to be believed before [`Macs::genuine`] has said so.
+pub(super) struct Line<'a> {
+    pub(super) seq: u64,
+    pub(super) epoch: u64,
+    /// The number of lines in the logs before, if this line begins a file.
+    pub(super) after: Option<u64>,
+    pub(super) commits: Commits,
+    pub(super) prev: &'a [u8],
+    authenticated: &'a [u8],
+    mac: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// Takes a line apart, or says in what way it is none.
+    ///
+    /// In JSON text no quote stands bare, so neither start nor end can occur inside of one.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, AuditFaultKind> {
+        if bytes.len() > MAX_LEN {
+            return Err(AuditFaultKind::Malformed);
+        }
+        match (parse_start(bytes), parse_end(bytes)) {
+            (Some(Numbers { seq, epoch, after, commits }), Some((authenticated, prev, mac))) => {
+                Ok(Self { seq, epoch, after, commits, prev, authenticated, mac })
+            }
+            (None, Some(_)) => Err(AuditFaultKind::Changed),
+            (_, None) if bytes.starts_with(START) || START.starts_with(bytes) => Err(AuditFaultKind::Torn),
+            (_, None) => Err(AuditFaultKind::Malformed),
+        }
+    }
+
+    /// The MAC of the line before.
+    pub(super) fn prev_mac(&self) -> Option<[u8; MAC_LEN]> {
+        let mut mac = [0; MAC_LEN];
+        for (byte, digits) in mac.iter_mut().zip(self.prev.as_chunks::<2>().0) {
+            *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(mac)
+    }
+
+    /// Whether this is the last line of a log that ends there.
+    pub(super) fn is(&self, head: &Head) -> bool {
+        self.seq == head.lines && self.mac == hex(&head.mac).as_bytes()
+    }
+
+    /// Whether the MAC of the line before is this one.
+    pub(super) fn follows(&self, last: &Head) -> bool {
+        self.prev == hex(&last.mac).as_bytes()
+    }
+}
+
+/// The numbers that a line begins with.
+struct Numbers {
+    seq: u64,
+    epoch: u64,
+    after: Option<u64>,
+    commits: Commits,
+}
+
+fn parse_start(bytes: &[u8]) -> Option<Numbers> {
+    let (seq, rest) = split_number(bytes.strip_prefix(START)?)?;
+    let (epoch, rest) = split_number(rest.strip_prefix(EPOCH)?)?;
+    let (after, rest) = split_member(rest, AFTER)?;
+    let (store, rest) = split_member(rest, STORE)?;
+    let (restored, rest) = split_member(rest, RESTORED)?;
+    let (made, _) = split_member(rest, COMMIT)?;
+    let commits = Commits { found: store.or(restored), restored: restored.is_some(), made };
+    Some(Numbers { seq, epoch, after, commits })
+}
+
+/// The number of a member that may be left out.
+fn split_member<'a>(bytes: &'a [u8], name: &[u8]) -> Option<(Option<u64>, &'a [u8])> {
+    let Some(rest) = bytes.strip_prefix(name) else { return Some((None, bytes)) };
+    split_number(rest).map(|(number, rest)| (Some(number), rest))
+}
+
+fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = bytes.split_at_checked(digits)?;
+    Some((str::from_utf8(number).ok()?.parse().ok()?, rest))
+}
+
+/// What the MAC is over, the MAC of the line before, and the MAC.
+fn parse_end(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (rest, mac) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<HEX_LEN>()?;
+    let authenticated = rest.strip_suffix(MAC)?;
+    let (rest, prev) = authenticated.strip_suffix(b"\"")?.split_last_chunk::<HEX_LEN>()?;
+    rest.strip_suffix(PREV)?;
+    Some((authenticated, prev, mac))
+}
+
+/// Reads line after line, in bounded memory whatever the file holds.
+pub(super) struct Lines<R> {
+    reader: R,
+    line: Vec<u8>,
+    /// How many lines were read.
+    pub(super) number: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), number: 0 }
+    }
+
+    /// The next line without its newline. Of one that is too long, as much as shows that it is.
+    pub(super) fn read(&mut self) -> io::Result<Option<&[u8]>> {
+        self.line.clear();
+        let mut bounded = self.reader.by_ref().take(MAX_LEN as u64 + 1);
+        if bounded.read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(None);
+        }
+        self.number = self.number.saturating_add(1);
+        if self.line.pop_if(|byte| *byte == b'\n').is_none() && self.line.len() > MAX_LEN {
+            self.reader.skip_until(b'\n')?;
+        }
+        Ok(Some(&self.line))
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
+    let wrong = |_| Error::new(ErrorKind::Internal, "HMAC-SHA-256 has another length");
+    mac(MacHash::Sha256, key, parts)?.try_into().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::tests::{STORE, event, keys, tenant};
+
+    fn first(event: &Event<'_>, keys_only: bool) -> Result<Vec<u8>> {
+        let keys = keys([1]);
+        let macs = Macs::new(&keys, STORE).unwrap();
+        write(event, keys_only, false, &macs.start(), &macs).map(|(line, _)| line)
+    }
+
+    #[test]
+    fn a_line_is_what_another_implementation_makes_of_it() {
+        // Both MACs were computed with Python's hmac module.
+        let expected = concat!(
+            r#"{"seq":1,"epoch":1,"time":"2026-11-22T04:36:41.123Z","principal":"arn:aws:iam::000000000000:root","#,
+            r#""operation":"GenerateDataKey","key":"arn:aws:kms:local:000000000000:key/1","#,
+            r#""context":{"tenant":"acme"},"outcome":"ok","#,
+            r#""prev":"dae1ab45742298077f92ecadc1f3395129cfa987c39edf6b62131236381166cc","#,
+            r#""mac":"f855ca437f8fdeaafa027cd8b5d21e804b84c664c099f136fa270de1e2cad6a5"}"#,
+            "\n"
+        );
+        let line = first(&event("GenerateDataKey", &tenant()), false).unwrap();
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn text_of_any_kind_stays_in_its_field_and_on_its_line() {
+        let hostile = "a\n\r\u{0}\u{1b}[31m\u{7f}\u{9b}2J\u{85}\"},\"seq\":9,\"prev\":\"\\ \u{202e}\u{2066}\u{2028}\u{e0041}\u{10ffff} \u{e9}";
+        let context = EncryptionContext::new([(hostile, hostile), ("\u{1f511}", "")]).unwrap();
+        let event = Event { principal: hostile.into(), outcome: hostile.to_owned(), ..event(hostile, &context) };
+        let line = first(&event, false).unwrap();
+        let (newline, line) = line.split_last().unwrap();
+        assert_eq!(*newline, b'\n');
+        assert!(!str::from_utf8(line).unwrap().contains(steers));
+        assert!(Line::parse(line).is_ok());
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+        for field in [&value["principal"], &value["operation"], &value["outcome"], &value["context"][hostile]] {
+            assert_eq!(field, hostile);
+        }
+        assert_eq!(value["context"]["\u{1f511}"], "");
+        assert_eq!(value.as_object().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn values_can_be_left_out_and_so_can_what_is_not_known() {
+        let context = EncryptionContext::new([("tenant", "acme"), ("a", "secretive")]).unwrap();
+        let line = String::from_utf8(first(&event("Decrypt", &context), true).unwrap()).unwrap();
+        assert!(line.contains(r#""context":["a","tenant"],"outcome""#), "{line}");
+        let unknown = Event { key_arn: None, encryption_context: None, ..event("Decrypt", &context) };
+        let line = String::from_utf8(first(&unknown, false).unwrap()).unwrap();
+        assert!(line.contains(r#""operation":"Decrypt","outcome":"ok","prev""#), "{line}");
+    }
+
+    #[test]
+    fn the_largest_context_fits_and_longer_lines_are_refused() {
+        let context = EncryptionContext::new([("k", "\u{1}".repeat(65_528))]).unwrap();
+        assert!(Line::parse(first(&event("Encrypt", &context), false).unwrap().trim_ascii_end()).is_ok());
+        let of = |len: usize| {
+            let operation = "x".repeat(len);
+            first(&event(&operation, &EncryptionContext::empty()), false)
+        };
+        let others = of(0).unwrap().len() - 1;
+        let longest = of(MAX_LEN - others).unwrap();
+        assert!(Line::parse(longest.trim_ascii_end()).is_ok());
+        assert_eq!(of(MAX_LEN - others + 1).unwrap_err().kind(), ErrorKind::AuditFailed);
+    }
+
+    #[test]
+    fn any_clock_can_be_written() {
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_is_no_line_says_in_which_way() {
+        let line = first(&event("Decrypt", &tenant()), false).unwrap();
+        let line = line.trim_ascii_end();
+        let kind = |bytes: &[u8]| Line::parse(bytes).err();
+        assert_eq!(kind(line), None);
+        for cut in 0..line.len() {
+            assert_eq!(kind(&line[..cut]), Some(AuditFaultKind::Torn), "{cut}");
+        }
+        assert_eq!(kind(&line[1..]), Some(AuditFaultKind::Changed));
+        assert_eq!(kind(b"hello"), Some(AuditFaultKind::Malformed));
+        assert_eq!(kind(format!("{{\"seq\":{}", "1".repeat(MAX_LEN)).as_bytes()), Some(AuditFaultKind::Malformed));
+    }
+
+    #[test]
+    fn lines_are_read_in_bounded_memory() {
+        let long = "x".repeat(3 * MAX_LEN) + "\nshort\n\nlast";
+        let mut lines = Lines::new(long.as_bytes());
+        assert_eq!(lines.read().unwrap().unwrap().len(), MAX_LEN + 1);
+        assert_eq!(lines.read().unwrap().unwrap(), b"short");
+        assert_eq!(lines.read().unwrap().unwrap(), b"");
+        assert_eq!(lines.read().unwrap().unwrap(), b"last");
+        assert_eq!(lines.read().unwrap(), None);
+        assert!(lines.line.capacity() <= 4 * MAX_LEN);
+        let fits = "x".repeat(MAX_LEN) + "\nshort";
+        let mut lines = Lines::new(fits.as_bytes());
+        assert_eq!(lines.read().unwrap().unwrap().len(), MAX_LEN);
+        assert_eq!(lines.read().unwrap().unwrap(), b"short");
+    }
+}

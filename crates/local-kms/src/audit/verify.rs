@@ -1,0 +1,294 @@
+//! Verifying a log, from its first line to its last, in constant memory.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use crate::audit::chain::{Chain, Proven};
+use crate::audit::line::{Lines, Macs, Position};
+use crate::audit::os::{Access, Locked};
+use crate::audit::{AuditFault, AuditFaultKind, AuditReport, EndOfLog, Head, LineKey};
+use crate::root_key::io_error;
+use manila_core::Result;
+
+/// Faults that a report names.
+const MAX_FAULTS: usize = 1000;
+
+/// What the store remembers of its logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    /// The end of the log that is written, or a line shortly before.
+    pub(crate) checkpoint: Option<Head>,
+    /// The ends of the logs that were rotated, in their order.
+    pub(crate) ends: Vec<EndOfLog>,
+}
+
+impl Memory {
+    /// Whether the store knows of another line with this one's number. Only after a cut can the KMS have given a number a
+    /// second time.
+    fn contradicts(&self, head: &Head) -> bool {
+        let ends = self.ends.iter().flat_map(|end| [Some(&end.last), end.cut.as_ref()]);
+        let mut known = ends.chain([self.checkpoint.as_ref()]).flatten();
+        known.any(|known| known.lines == head.lines && known.mac != head.mac)
+    }
+
+    /// The end of the log that goes on after `lines`, if it was rotated.
+    fn end_after(&self, lines: u64) -> Option<&EndOfLog> {
+        self.ends.iter().filter(|end| end.last.lines > lines).min_by_key(|end| end.last.lines)
+    }
+
+    /// The number of lines up to which the log that goes on after `lines` must be there.
+    fn needed_after(&self, lines: u64) -> u64 {
+        match self.end_after(lines) {
+            Some(end) => end.last.lines,
+            None => self.checkpoint.as_ref().map_or(0, |head| head.lines),
+        }
+    }
+}
+
+/// The outcome of reading a log.
+pub(crate) struct Verified {
+    pub(crate) report: AuditReport,
+    /// What the next file must go on from.
+    pub(crate) end: Before,
+    /// Whether this is the log that is being written, as far as the store knows. Then the store is not behind what the log
+    /// proves. Compare them only after this: lines may have been added until a moment ago.
+    pub(crate) is_current: bool,
+    /// The number of lines in the file.
+    pub(crate) lines: u64,
+}
+
+/// The end of a file, and what it proves.
+#[derive(Clone)]
+pub(crate) struct Before {
+    position: Position,
+    pub(crate) proven: Proven,
+}
+
+/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store remembers:
+/// read it before this call, since the log may grow meanwhile. `before` is the end of the file that this one must go on
+/// from, if it is known; `is_current` says that the file must be the one that is written.
+///
+/// # Errors
+/// `ErrorKind::Io` if the file cannot be read. What is wrong with its lines is in the report.
+pub(crate) fn verify(
+    path: &Path,
+    keys: &[LineKey],
+    store_id: &[u8],
+    memory: &Memory,
+    before: Option<&Before>,
+    is_current: bool,
+) -> Result<Verified> {
+    let failed = |error| io_error("read", path, error);
+    let macs = Macs::new(keys, store_id)?;
+    let mut chain = match before {
+        Some(before) => Chain::after(before.position.clone(), &macs).with(before.proven),
+        None => Chain::after(macs.start(), &macs),
+    };
+    let mut lines = Lines::new(BufReader::new(whole_lines(path).map_err(failed)?));
+    let mut report = AuditReport::default();
+    while let Some(bytes) = lines.read().map_err(failed)? {
+        let reached = chain.last().map(|last| last.head.lines);
+        let fault = chain.step(bytes)?;
+        let moved = chain.last().map(|last| &last.head).filter(|head| Some(head.lines) != reached);
+        if let Some(kind) = fault.filter(|_| report.faults.len() < MAX_FAULTS) {
+            report.faults.push(AuditFault { line: lines.number, kind });
+        }
+        let Some(head) = moved else { continue };
+        report.events = report.events.saturating_add(1);
+        report.last = head.lines;
+        report.first = if report.first == 0 { head.lines } else { report.first };
+        if memory.contradicts(head) {
+            report.faults.push(AuditFault { line: lines.number, kind: AuditFaultKind::CutShort });
+        }
+    }
+    let start = chain.lines_before();
+    let is_old = memory.end_after(start).is_some();
+    if is_current && is_old || report.last < memory.needed_after(start) {
+        let line = lines.number.saturating_add(1);
+        report.faults.push(AuditFault { line, kind: AuditFaultKind::CutShort });
+    }
+    let position = chain.last().cloned().unwrap_or_else(|| macs.start());
+    let end = Before { position, proven: chain.proven() };
+    Ok(Verified { report, end, is_current: !is_old, lines: lines.number })
+}
+
+/// The file as of now: up to a length at which nobody is writing.
+fn whole_lines(path: &Path) -> io::Result<impl Read> {
+    let file = File::open(path)?;
+    let len = {
+        let _lock = Locked::new(&file, Access::Read)?;
+        file.metadata()?.len()
+    };
+    Ok(file.take(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use AuditFaultKind::{Changed, CutShort, Malformed, OutOfSequence, Torn};
+
+    use super::*;
+    use crate::audit::line::{Position, write};
+    use crate::audit::tests::{STORE, event, keys, tenant};
+    use manila_core::EncryptionContext;
+
+    /// `count` lines after `place` under the newest of the keys, each with its newline.
+    fn continue_log(count: u64, place: &mut Position, keys: &[LineKey], store_id: &[u8]) -> Vec<Vec<u8>> {
+        let macs = Macs::new(keys, store_id).unwrap();
+        let mut next = |_| {
+            let (line, after) = write(&event("Decrypt", &tenant()), false, false, place, &macs).unwrap();
+            *place = after;
+            line
+        };
+        (0..count).map(&mut next).collect()
+    }
+
+    /// A log of `count` lines, and the place after each.
+    fn log(count: u64) -> (Vec<Vec<u8>>, Vec<Head>) {
+        let keys = keys([1]);
+        let mut place = Macs::new(&keys, STORE).unwrap().start();
+        let next = |_| (continue_log(1, &mut place, &keys, STORE).remove(0), place.head.clone());
+        (0..count).map(next).unzip()
+    }
+
+    fn check(bytes: &[u8], keys: &[LineKey], checkpoint: Option<&Head>) -> (u64, Vec<(u64, AuditFaultKind)>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), bytes).unwrap();
+        let memory = Memory { checkpoint: checkpoint.cloned(), ends: Vec::new() };
+        let report = verify(file.path(), keys, STORE, &memory, None, true).unwrap().report;
+        assert_eq!(report.is_intact(), report.faults.is_empty());
+        (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
+    }
+
+    /// What is found in the lines of these numbers; of `-n` with a changed principal.
+    fn found(numbers: &[isize]) -> (u64, Vec<(u64, AuditFaultKind)>) {
+        let (lines, _) = log(9);
+        let pick = |number: &isize| {
+            let line = String::from_utf8(lines[number.unsigned_abs() - 1].clone()).unwrap();
+            if *number < 0 { line.replace(":root", ":toor") } else { line }
+        };
+        check(numbers.iter().map(pick).collect::<String>().as_bytes(), &keys([1]), None)
+    }
+
+    #[test]
+    fn what_was_done_to_lines_is_found_where_it_was_done() {
+        assert_eq!(found(&[1, 2, 3, 4, 5]), (5, vec![]));
+        assert_eq!(found(&[]), (0, vec![]));
+        // Changed, one and several, also the first and the last.
+        assert_eq!(found(&[1, -2, 3, 4]), (3, vec![(2, Changed)]));
+        assert_eq!(found(&[-1, 2, -3, -4, 5, -6]), (2, vec![(1, Changed), (3, Changed), (4, Changed), (6, Changed)]));
+        // Removed.
+        assert_eq!(found(&[1, 3, 4]), (3, vec![(2, OutOfSequence)]));
+        assert_eq!(found(&[2, 3]), (2, vec![(1, OutOfSequence)]));
+        assert_eq!(found(&[1, 5, 6, 8]), (4, vec![(2, OutOfSequence), (4, OutOfSequence)]));
+        // Removed beside a changed one.
+        assert_eq!(found(&[1, -2, 4, 5]), (3, vec![(2, Changed), (3, OutOfSequence)]));
+        assert_eq!(found(&[1, -2, 3, 5]), (3, vec![(2, Changed), (4, OutOfSequence)]));
+        // Swapped, moved, repeated.
+        assert_eq!(found(&[1, 3, 2, 4, 5]), (4, vec![(2, OutOfSequence), (3, OutOfSequence)]));
+        assert_eq!(found(&[1, 2, 3, 1, 4]), (4, vec![(4, OutOfSequence)]));
+        assert_eq!(found(&[1, 2, 2, 3]), (3, vec![(3, OutOfSequence)]));
+        assert_eq!(found(&[1, 2, -2, 3]), (3, vec![(3, Changed)]));
+    }
+
+    #[test]
+    fn other_text_and_torn_lines_are_found() {
+        let (lines, _) = log(3);
+        let [one, two, three] = [&lines[0][..], &lines[1], &lines[2]];
+        let of = |parts: &[&[u8]]| check(&parts.concat(), &keys([1]), None);
+        assert_eq!(of(&[one, b"hello\n", two, b"\n", three]), (3, vec![(2, Malformed), (4, Torn)]));
+        assert_eq!(of(&[one, &two[..100], b"\n", two, three]), (3, vec![(2, Torn)]));
+        assert_eq!(of(&[one, two, &three[..100]]), (2, vec![(3, Torn)]));
+        // Cut short by hand: the next line shows it.
+        assert_eq!(of(&[one, &two[..100], b"\n", three]), (2, vec![(2, Torn), (3, OutOfSequence)]));
+        // Without its newline a line is whole.
+        assert_eq!(of(&[one, two.trim_ascii_end()]), (2, vec![]));
+        let long = "x".repeat(3 << 20) + "\n";
+        assert_eq!(of(&[one, long.as_bytes(), two]), (2, vec![(2, Malformed)]));
+    }
+
+    #[test]
+    fn a_change_of_any_byte_is_found() {
+        let (lines, heads) = log(3);
+        let bytes = lines.concat();
+        let last = bytes.len() - 1;
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x20, 0x80] {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                let (events, faults) = check(&changed, &keys([1]), None);
+                assert!(!faults.is_empty() && events < 3, "byte {at}: {faults:?}");
+                assert!(check(&changed, &keys([1]), heads.last()).1.len() >= faults.len());
+            }
+            let mut removed = bytes.clone();
+            removed.remove(at);
+            // The last newline says nothing.
+            assert_eq!(check(&removed, &keys([1]), None).1.is_empty(), at == last, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn the_stores_memory_shows_a_missing_end() {
+        let (lines, heads) = log(5);
+        let with =
+            |count: usize, checkpoint: usize| check(&lines[..count].concat(), &keys([1]), Some(&heads[checkpoint - 1]));
+        assert_eq!(with(5, 5), (5, vec![]));
+        assert_eq!(with(5, 2), (5, vec![]));
+        assert_eq!(with(3, 5), (3, vec![(4, CutShort)]));
+        assert_eq!(with(0, 1), (0, vec![(1, CutShort)]));
+        // Cut off after the second line, and gone on from there.
+        let keys = keys([1]);
+        let mut place = Position { head: heads[1].clone(), epoch: 1 };
+        let macs = Macs::new(&keys, STORE).unwrap();
+        let context = EncryptionContext::empty();
+        let other = event("Encrypt", &context);
+        let (third, after) = write(&other, false, false, &place, &macs).unwrap();
+        place = after;
+        let gone_on = [lines[..2].concat(), third, continue_log(3, &mut place, &keys, STORE).concat()].concat();
+        assert_eq!(check(&gone_on, &keys, None), (6, vec![]));
+        assert_eq!(check(&gone_on, &keys, Some(&heads[4])), (6, vec![(5, CutShort)]));
+        // The end of that log behind the beginning of the other: the numbers fit, the lines do not.
+        let gone_on: Vec<_> = gone_on.split_inclusive(|byte| *byte == b'\n').collect();
+        let joined = [lines[..3].concat(), gone_on[3..].concat()].concat();
+        assert_eq!(check(&joined, &keys, None), (6, vec![(4, OutOfSequence)]));
+    }
+
+    #[test]
+    fn keys_change_forwards_only_and_only_known_ones_count() {
+        let (old, new, both) = (keys([1]), keys([2]), keys([1, 2]));
+        let mut place = Macs::new(&old, STORE).unwrap().start();
+        let mut lines = continue_log(2, &mut place, &old, STORE);
+        lines.extend(continue_log(2, &mut place, &both, STORE));
+        assert_eq!(check(&lines.concat(), &both, None), (4, vec![]));
+        assert_eq!(check(&lines.concat(), &old, None), (2, vec![(3, Changed), (4, Changed)]));
+        assert_eq!(check(&lines.concat(), &new, None), (2, vec![(1, Changed), (2, Changed)]));
+        // Who has the old key alone cannot go on after a line of the new one.
+        lines.extend(continue_log(2, &mut place, &old, STORE));
+        assert_eq!(check(&lines.concat(), &both, None), (4, vec![(5, Changed), (6, Changed)]));
+    }
+
+    #[test]
+    fn a_log_of_another_store_is_foreign() {
+        let keys = keys([1]);
+        let mut place = Macs::new(&keys, b"another").unwrap().start();
+        let lines = continue_log(2, &mut place, &keys, b"another");
+        assert_eq!(check(&lines.concat(), &keys, None), (0, vec![(1, Changed), (2, Changed)]));
+    }
+
+    #[test]
+    fn a_report_has_room_for_a_thousand_faults_and_the_missing_end() {
+        let (_, heads) = log(1);
+        let (_, faults) = check("x\n".repeat(5000).as_bytes(), &keys([1]), heads.last());
+        assert_eq!(faults.len(), 1001);
+        assert_eq!(faults[999..], [(1000, Malformed), (5001, CutShort)]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = verify(&dir.path().join("none"), &keys([1]), STORE, &Memory::default(), None, true).err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Io);
+    }
+}

@@ -1,0 +1,81 @@
+//! Ciphertext blobs of the embedded KMS.
+//!
+//! Layout: the magic, then CBOR of key id, material id and the sealed plaintext; 6144 bytes at most. The plaintext
+//! is bound to the key, its material and the encryption context, each of them written unambiguously.
+
+use manila_core::internal::crypto::Refused;
+use manila_core::{EncryptionContext, Error, Result};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::error::refused;
+use crate::record::key::{Key, KeyMaterial};
+use crate::{secret_box, store};
+
+/// Tells these blobs from AWS's, and version 1 from those to come.
+const MAGIC: &[u8] = b"manila-kms\x01";
+const PURPOSE: &[u8] = b"manila local-kms ciphertext 1";
+const MAX_LEN: usize = 6144;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Blob {
+    key: String,
+    material: u32,
+    #[serde(with = "serde_bytes")]
+    sealed: Vec<u8>,
+}
+
+/// Encrypts under the newest material of a key.
+pub(super) fn seal(key: &Key, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
+    let material = key.material.materials.last().ok_or_else(store::damaged)?;
+    let sealed = secret_box::seal(&material.secret, PURPOSE, &aad(key, material, context)?, plaintext)?;
+    Blob { key: key.id.clone(), material: material.id, sealed }.to_bytes()
+}
+
+/// The fields of a blob, or AWS's error for what is none.
+pub(super) fn parse(bytes: &[u8]) -> Result<Blob> {
+    let Some(cbor) = bytes.strip_prefix(MAGIC) else {
+        let message = "the ciphertext was not made by this kind of KMS: open it with the KMS that made it";
+        return Err(refused("InvalidCiphertextException", message.to_owned()));
+    };
+    if bytes.len() > MAX_LEN {
+        return Err(invalid_ciphertext());
+    }
+    let blob: Blob = store::from_cbor(cbor).ok_or_else(invalid_ciphertext)?;
+    // One ciphertext, one encoding: CBOR alone would let others through.
+    if blob.to_bytes()? != bytes {
+        return Err(invalid_ciphertext());
+    }
+    Ok(blob)
+}
+
+impl Blob {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut out = MAGIC.to_vec();
+        ciborium::into_writer(self, &mut out).map_err(|_| store::damaged())?;
+        Ok(out)
+    }
+
+    /// Decrypts with the material that encrypted, if the key is the one asked for.
+    pub(super) fn open(&self, key: &Key, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
+        if self.key != key.id {
+            let message = "the ciphertext was encrypted under another key";
+            return Err(refused("IncorrectKeyException", message));
+        }
+        let material = key.material.materials.iter().find(|material| material.id == self.material);
+        let material = material.ok_or_else(invalid_ciphertext)?;
+        secret_box::open(&material.secret, PURPOSE, &aad(key, material, context)?, &self.sealed)
+            .map_err(|Refused| invalid_ciphertext())
+    }
+}
+
+fn aad(key: &Key, material: &KeyMaterial, context: &EncryptionContext) -> Result<Vec<u8>> {
+    let id_len = u32::try_from(key.id.len()).map_err(|_| store::damaged())?;
+    let context = context.to_bytes()?;
+    Ok([&id_len.to_be_bytes(), key.id.as_bytes(), &material.id.to_be_bytes(), &context].concat())
+}
+
+fn invalid_ciphertext() -> Error {
+    let message = "the ciphertext was changed, or the encryption context is not the one it was encrypted with";
+    refused("InvalidCiphertextException", message.to_owned())
+}

@@ -1,0 +1,384 @@
+//! Calls to the embedded KMS, from the time and the caller to the line in the audit log.
+//!
+//! Every operation goes through [`LocalKms::read`], [`LocalKms::write`] or [`LocalKms::maintain`], and says first what
+//! it is, what it concerns (a [`Subject`]) and what is asked for. Its work then gets what the subject found: keys that
+//! are there, that the caller may use so, in a state that allows it, and that the line will name. No work comes to a key by
+//! another way, and none ends without its line, so an operation cannot forget permission, state or log.
+
+mod subject;
+
+use std::borrow::Cow;
+use std::sync::MutexGuard;
+use std::time::SystemTime;
+
+use crate::access::{self, Permission};
+use crate::audit::{Commits, Details, Event};
+use crate::clock::from_millis;
+use crate::deadlines;
+use crate::error::{code_of, refused};
+use crate::local_kms::LocalKms;
+use crate::lookup;
+use crate::operation::Operation;
+use crate::record::key::{Key, KeyMetadata};
+use crate::recorder::{Recorder, commits_of};
+use crate::store::{ReadTxn, Tables, WriteTxn};
+use manila_core::{EncryptionContext, ErrorKind, Result};
+
+use subject::Subject;
+pub(super) use subject::{
+    OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
+};
+
+/// A call that is under way.
+#[expect(clippy::struct_excessive_bools, reason = "four findings that do not depend on each other")]
+pub(super) struct Call<'a> {
+    kms: &'a LocalKms,
+    operation: Operation,
+    context: Option<&'a EncryptionContext>,
+    /// The names of the subject and the other parameters.
+    request: &'a Details<'a>,
+    /// Milliseconds since 1970.
+    pub(super) now: u64,
+    key_arn: Option<String>,
+    source_arn: Option<String>,
+    /// The commits of the store that the call found and makes.
+    commits: Commits,
+    /// Whether something speaks against that time.
+    is_doubted: bool,
+    /// Whether something is past its deadline and not removed yet.
+    late: bool,
+    /// Keys that are due to be rotated.
+    due: Vec<String>,
+    /// How many keys were removed on the way.
+    pub(super) swept: usize,
+    /// Whether the call's line was to be written.
+    attempted: bool,
+    /// Whether the log has the call's line.
+    recorded: bool,
+    pub(super) recorder: Recorder<'a>,
+}
+
+/// The result of a call that changes the store, for its line.
+pub(super) trait Answer {
+    /// The key that the call made.
+    fn key_arn(&self) -> Option<&str> {
+        None
+    }
+
+    /// Members of the line's `response`.
+    fn details(&self) -> Details<'static> {
+        Details::new()
+    }
+}
+
+impl Answer for () {}
+
+impl Answer for usize {}
+
+impl Answer for KeyMetadata {
+    fn key_arn(&self) -> Option<&str> {
+        Some(self.arn())
+    }
+
+    fn details(&self) -> Details<'static> {
+        Details::new().owned_text("keyId", self.arn().to_owned())
+    }
+}
+
+/// When a key will be deleted.
+impl Answer for SystemTime {
+    fn details(&self) -> Details<'static> {
+        Details::new().time("deletionDate", *self)
+    }
+}
+
+impl LocalKms {
+    /// Makes a call that changes nothing, unless it finds that something is overdue: then that is done first, and the
+    /// call made again.
+    pub(super) fn read<S: Subject, T>(
+        &self,
+        operation: Operation,
+        subject: &S,
+        request: Details<'_>,
+        work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let request = subject.describe(request);
+        let mut call = Call::new(self, operation, subject.context(), &request);
+        let mut done = call.pass(subject, &work);
+        let due = std::mem::take(&mut call.due);
+        if call.late || !due.is_empty() {
+            match self.settle_for_reader(call.now, &due) {
+                Ok(()) => done = call.pass(subject, &work),
+                // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
+                Err(error) if !due.is_empty() => done = done.and(Err(error)),
+                Err(_) => {}
+            }
+        }
+        call.conclude(done)
+    }
+
+    /// Makes a call that changes the store, whole and durably, or not at all.
+    pub(super) fn write<S: Subject, T: Answer>(
+        &self,
+        operation: Operation,
+        subject: &S,
+        request: Details<'_>,
+        work: impl FnOnce(&mut WriteTxn<'_>, S::Found, &mut Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let request = subject.describe(request);
+        let mut call = Call::new(self, operation, subject.context(), &request);
+        let done = call.sweep().and_then(|()| {
+            self.shared.store.write(|tables| {
+                call.now = self.shared.clock.trust(call.now, tables)?;
+                tables.observe_time(call.now);
+                call.will_commit(tables);
+                let found = subject.find(&mut call, tables)?;
+                let done = work(tables, found, &mut call)?;
+                call.succeeds(&done)?;
+                Ok(done)
+            })
+        });
+        call.conclude(done)
+    }
+
+    /// Makes a call that changes one key.
+    pub(super) fn change(
+        &self,
+        operation: Operation,
+        key_id: &str,
+        request: Details<'_>,
+        work: impl FnOnce(&mut Key, &Call<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.write(operation, &OnKey::new(key_id), request, |tables, mut key, call| {
+            work(&mut key, call)?;
+            key.store(tables)
+        })
+    }
+
+    /// Makes a call for the owner alone, whose work is more than a transaction. Before its effect can be seen the work
+    /// says that the call [succeeds](Call::succeeds).
+    pub(super) fn maintain<T>(
+        &self,
+        operation: Operation,
+        request: Details<'_>,
+        work: impl FnOnce(&mut Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let request = Owner.describe(request);
+        let mut call = Call::new(self, operation, None, &request);
+        let done = call.check_owner().and_then(|()| work(&mut call));
+        call.conclude(done)
+    }
+
+    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation
+    /// is due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
+    pub(super) fn settle_for_reader(&self, now: u64, key_ids: &[String]) -> Result<()> {
+        let settling =
+            if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
+        let Some(settling) = settling else { return Ok(()) };
+        if self.shared.store.read(|tables| deadlines::is_left(tables, now, key_ids))? {
+            self.settle_in(settling, now, key_ids)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
+    /// keys.
+    pub(super) fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
+        self.settle_in(self.shared.settling.begin(), now, key_ids)
+    }
+
+    fn settle_in(&self, settling: MutexGuard<'_, ()>, now: u64, key_ids: &[String]) -> Result<usize> {
+        let mut recorder = Recorder::new(&self.shared);
+        let done = self.shared.store.write(|tables| {
+            let now = self.shared.clock.trust(now, tables)?;
+            let swept = deadlines::sweep(self.account(), tables, now)?;
+            key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
+            let commits = commits_of(tables);
+            swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now, commits))?;
+            Ok(swept.len())
+        });
+        // A subscriber that is told may call the KMS, and find something overdue.
+        drop(settling);
+        recorder.tell();
+        done
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        kms: &'a LocalKms,
+        operation: Operation,
+        context: Option<&'a EncryptionContext>,
+        request: &'a Details<'a>,
+    ) -> Self {
+        Self {
+            kms,
+            operation,
+            context,
+            request,
+            now: kms.shared.now(),
+            key_arn: None,
+            source_arn: None,
+            commits: Commits::default(),
+            is_doubted: false,
+            late: false,
+            due: Vec::new(),
+            swept: 0,
+            attempted: false,
+            recorded: false,
+            recorder: Recorder::new(&kms.shared),
+        }
+    }
+
+    fn pass<S: Subject, T>(
+        &mut self,
+        subject: &S,
+        work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.kms.shared.store.read(|tables| {
+            self.look_at_the_time(tables)?;
+            let found = subject.find(self, tables)?;
+            work(tables, found, self)
+        })
+    }
+
+    fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
+        let doubt;
+        (self.now, doubt) = self.kms.shared.clock.present(self.now, tables);
+        self.is_doubted = doubt.is_some();
+        self.commits.found = Some(tables.commit_number());
+        self.late = deadlines::is_any(tables, self.now)?;
+        Ok(())
+    }
+
+    /// Removes what is past its deadline, in a transaction of its own: it is gone even if the call is refused.
+    fn sweep(&mut self) -> Result<()> {
+        self.kms.shared.store.read(|tables| self.look_at_the_time(tables))?;
+        if self.late {
+            self.swept = self.kms.settle(self.now, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Notes which commit the call is about to make.
+    pub(super) fn will_commit(&mut self, tables: &WriteTxn<'_>) {
+        self.commits = commits_of(tables);
+    }
+
+    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen.
+    pub(super) fn succeeds(&mut self, answer: &impl Answer) -> Result<()> {
+        if self.key_arn.is_none() {
+            self.key_arn = answer.key_arn().map(str::to_owned);
+        }
+        self.record("ok".to_owned(), answer.details())?;
+        self.recorded = true;
+        Ok(())
+    }
+
+    /// Writes the line, unless the log has it, and tells `tracing`. If what was to succeed did not, as when the disk is
+    /// full, it gets another.
+    fn conclude<T>(mut self, done: Result<T>) -> Result<T> {
+        let recorded = match &done {
+            Ok(_) if self.recorded => Ok(()),
+            Ok(_) => self.succeeds(&()),
+            // A log that did not take the call's line does not take another.
+            Err(error) if error.kind() == ErrorKind::AuditFailed && self.attempted && !self.recorded => Ok(()),
+            Err(error) => {
+                self.commits.made = None;
+                self.record(code_of(error), Details::new())
+            }
+        };
+        self.recorder.tell();
+        match done {
+            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
+            done => recorded.and(done),
+        }
+    }
+
+    fn record(&mut self, outcome: String, response: Details<'static>) -> Result<()> {
+        self.attempted = true;
+        let event = self.event(outcome, response);
+        self.recorder.write(event)
+    }
+
+    /// Lets `write` put the line of a call that is about to succeed where it belongs: into a new log.
+    pub(super) fn succeeds_in<T>(&mut self, write: impl FnOnce(&Event<'_>) -> Result<T>) -> Result<T> {
+        let event = self.event("ok".to_owned(), Details::new());
+        let written = write(&event)?;
+        self.recorder.wrote(event);
+        self.recorded = true;
+        Ok(written)
+    }
+
+    fn event(&self, outcome: String, response: Details<'static>) -> Event<'a> {
+        Event {
+            time: from_millis(self.now),
+            principal: self.kms.principal().into(),
+            operation: self.operation.name(),
+            key_arn: self.key_arn.clone(),
+            source_arn: self.source_arn.clone(),
+            encryption_context: self.context,
+            request: Some(Cow::Borrowed(self.request)),
+            commits: self.commits,
+            response,
+            outcome,
+        }
+    }
+
+    /// Finds the key that a name stands for, notes it for the line, and checks what every operation on a key checks.
+    fn permitted(
+        &mut self,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        tables: &impl Tables,
+        name: &str,
+    ) -> Result<(Key, Permission)> {
+        let key = self.find(operation, tables, name)?;
+        match operation {
+            Operation::ReEncryptFrom => self.source_arn = Some(key.arn.clone()),
+            _ => self.key_arn = Some(key.arn.clone()),
+        }
+        let permission = self.permit(operation, context, tables, &key)?;
+        operation.check_state(key.state(self.now))?;
+        // By a clock that is in doubt nothing is rotated, and a key goes on with the material that it has.
+        if operation.uses_newest_material()
+            && !self.is_doubted
+            && deadlines::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
+        {
+            self.due.push(key.id.clone());
+        }
+        Ok((key, permission))
+    }
+
+    fn permit(
+        &self,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        tables: &impl Tables,
+        key: &Key,
+    ) -> Result<Permission> {
+        access::permission(&self.kms.caller(), &self.kms.shared.policies, tables, key, operation, context)
+    }
+
+    /// The key that a name stands for, whoever may use it.
+    fn find(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
+        if lookup::is_alias(name) && !operation.takes_alias() {
+            let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
+            return Err(refused("NotFoundException", message));
+        }
+        self.existing(lookup::find(tables, &self.kms.location(), name)?, name)
+    }
+
+    fn existing(&self, key: Key, name: &str) -> Result<Key> {
+        if key.is_deleted(self.now) { Err(lookup::not_found(name)) } else { Ok(key) }
+    }
+
+    /// Fails unless the owner calls: what concerns no one key is up to IAM policies on AWS, and to the owner here.
+    fn check_owner(&self) -> Result<()> {
+        if self.kms.is_owner() {
+            return Ok(());
+        }
+        let message = format!("only the owner of the account may call {}", self.operation.name());
+        Err(refused("AccessDeniedException", message))
+    }
+}

@@ -1,0 +1,234 @@
+//! The subjects of calls: the owner, a key, an alias, or two keys at once.
+
+use crate::access::Permission;
+use crate::audit::Details;
+use crate::call::Call;
+use crate::error::{invalid, refused};
+use crate::key_policy::means;
+use crate::location::Location;
+use crate::lookup;
+use crate::operation::Operation;
+use crate::record::alias::check_alias;
+use crate::record::grant;
+use crate::record::key::Key;
+use crate::store::Tables;
+use manila_core::{EncryptionContext, KmsRequest, Result};
+
+/// What a call concerns, and so who must permit it.
+pub(crate) trait Subject {
+    /// What the work of the call is handed.
+    type Found;
+
+    /// The encryption context of the line.
+    fn context(&self) -> Option<&EncryptionContext> {
+        None
+    }
+
+    /// Adds the names that the caller gave to the members of the line's `request`.
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a>;
+
+    /// Finds what the names stand for, notes the keys for the line, and fails unless the caller may make the call.
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Self::Found>;
+}
+
+/// Calls that concern no one key: for the owner of the account alone.
+pub(crate) struct Owner;
+
+impl Subject for Owner {
+    type Found = ();
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request
+    }
+
+    fn find(&self, call: &mut Call<'_>, _: &impl Tables) -> Result<()> {
+        call.check_owner()
+    }
+}
+
+/// One key by its name, with an encryption context if the operation has one.
+pub(crate) struct OnKey<'a> {
+    name: &'a str,
+    context: Option<&'a EncryptionContext>,
+}
+
+impl<'a> OnKey<'a> {
+    pub(crate) fn new(name: &'a str) -> Self {
+        Self { name, context: None }
+    }
+
+    pub(crate) fn of(request: &KmsRequest<'a>) -> Self {
+        Self { name: request.key_id, context: Some(request.encryption_context) }
+    }
+}
+
+impl Subject for OnKey<'_> {
+    type Found = Key;
+
+    fn context(&self) -> Option<&EncryptionContext> {
+        self.context
+    }
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("keyId", self.name)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Key> {
+        call.permitted(call.operation, self.context, tables, self.name).map(|(key, _)| key)
+    }
+}
+
+/// A key on which a grant is created. To its policy the pairs of the constraint are the encryption context of the call,
+/// as on AWS. The work learns what permits the call: who may by a grant alone can pass on no more than that one allows.
+pub(crate) struct PassingOn<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) constraint: Option<&'a EncryptionContext>,
+}
+
+impl Subject for PassingOn<'_> {
+    type Found = (Key, Permission);
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("keyId", self.key)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Permission)> {
+        call.permitted(call.operation, self.constraint, tables, self.key)
+    }
+}
+
+/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. Policies
+/// have no say in it, as on AWS.
+pub(crate) struct Retiring<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) grant: &'a str,
+}
+
+impl Subject for Retiring<'_> {
+    type Found = Key;
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("keyId", self.key).text("grantId", self.grant)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Key> {
+        let key = call.find(call.operation, tables, self.key)?;
+        call.key_arn = Some(key.arn.clone());
+        let caller = call.kms.principal();
+        let may = match grant::load(tables, &key, self.grant) {
+            Ok(grant) => {
+                call.kms.is_owner()
+                    || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, caller))
+                    || grant.allows(caller, call.operation, None)?
+            }
+            Err(missing) if call.kms.is_owner() => return Err(missing),
+            // Whether a grant is there is not told to those who may not ask.
+            Err(_) => false,
+        };
+        if may {
+            return Ok(key);
+        }
+        Err(refused("AccessDeniedException", "neither the grant nor the account lets the caller retire it"))
+    }
+}
+
+/// An alias that exists, and its key.
+pub(crate) struct OnAlias<'a>(pub(crate) &'a str);
+
+impl Subject for OnAlias<'_> {
+    type Found = Key;
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("aliasName", self.0)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Key> {
+        check_alias(self.0)?;
+        call.permitted(call.operation, None, tables, self.0).map(|(key, _)| key)
+    }
+}
+
+/// An alias that goes from its key, in whatever state that is, to another. The work gets both keys, the old one first.
+pub(crate) struct Retargeting<'a> {
+    pub(crate) alias: &'a str,
+    pub(crate) target: &'a str,
+}
+
+impl Subject for Retargeting<'_> {
+    type Found = (Key, Key);
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("aliasName", self.alias).text("targetKeyId", self.target)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Key)> {
+        check_alias(self.alias)?;
+        let old = call.existing(lookup::find(tables, &call.kms.location(), self.alias)?, self.alias)?;
+        call.source_arn = Some(old.arn.clone());
+        call.permit(call.operation, None, tables, &old)?;
+        let (new, _) = call.permitted(call.operation, None, tables, self.target)?;
+        Ok((old, new))
+    }
+}
+
+/// The two keys of `ReEncrypt`, each with its own context. The work gets the one that decrypts first.
+pub(crate) struct ReEncrypting<'a> {
+    pub(crate) from: KmsRequest<'a>,
+    pub(crate) to: KmsRequest<'a>,
+}
+
+impl Subject for ReEncrypting<'_> {
+    type Found = (Key, Key);
+
+    fn context(&self) -> Option<&EncryptionContext> {
+        Some(self.to.encryption_context)
+    }
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request
+            .text("sourceKeyId", self.from.key_id)
+            .context("sourceEncryptionContext", self.from.encryption_context)
+            .text("destinationKeyId", self.to.key_id)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Key)> {
+        let (from, to) = (&self.from, &self.to);
+        let (old, _) = call.permitted(Operation::ReEncryptFrom, Some(from.encryption_context), tables, from.key_id)?;
+        let (new, _) = call.permitted(Operation::ReEncryptTo, Some(to.encryption_context), tables, to.key_id)?;
+        Ok((old, new))
+    }
+}
+
+/// A multi-Region primary key and its replica in a region, which is to become the primary. The work gets the primary.
+pub(crate) struct PrimaryAndReplica<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) region: &'a str,
+}
+
+impl Subject for PrimaryAndReplica<'_> {
+    type Found = Key;
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("keyId", self.key).text("primaryRegion", self.region)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Key> {
+        let (primary, _) = call.permitted(call.operation, None, tables, self.key)?;
+        check_primary(&primary)?;
+        let location = Location { region: self.region, account: call.kms.account() };
+        let there = Key::load(tables, &location, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
+        let replica = call.existing(there, self.key)?;
+        call.permit(call.operation, None, tables, &replica)?;
+        call.operation.check_state(replica.state(call.now))?;
+        Ok(primary)
+    }
+}
+
+/// Fails unless a key is the primary key of its regions.
+pub(crate) fn check_primary(key: &Key) -> Result<()> {
+    if key.is_multi_region() && key.is_primary() {
+        return Ok(());
+    }
+    let message = "the key is not a multi-Region primary key: make one with CreateKey::multi_region";
+    Err(invalid("UnsupportedOperationException", message))
+}

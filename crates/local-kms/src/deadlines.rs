@@ -1,0 +1,288 @@
+//! What time does to keys: deletion, expiry and rotation.
+//!
+//! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
+//! after it, or the first call that meets it, does the work for good.
+
+use crate::clock::days_after;
+use crate::location::{Location, row};
+use crate::operation::Operation;
+use crate::record::alias;
+use crate::record::grant;
+use crate::record::key::{Key, KeyRecord, MaterialRecord};
+use crate::recorder::{Recorder, commits_of};
+use crate::store::{Table, Tables, WriteTxn, damaged};
+use manila_core::Result;
+
+/// What happens at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// A key of a region is deleted.
+    Deletion,
+    /// Imported material is removed.
+    Expiry,
+}
+
+impl Deadline {
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::Deletion => "d",
+            Self::Expiry => "e",
+        }
+    }
+
+    /// Where the deadline is stored, so that the earliest one comes first. `of` is what meets it: the row of a key in
+    /// its region for a deletion, the id of a key for an expiry, which meets all its regions.
+    fn row(self, time: u64, of: &str) -> String {
+        format!("{time:020}/{}/{of}", self.letter())
+    }
+
+    pub(super) fn set(self, tables: &mut WriteTxn<'_>, time: u64, of: &str) -> Result<()> {
+        tables.put(Table::Deadlines, &self.row(time, of), &())
+    }
+
+    pub(super) fn unset(self, tables: &mut WriteTxn<'_>, time: u64, of: &str) -> Result<()> {
+        tables.remove(Table::Deadlines, &self.row(time, of))
+    }
+}
+
+/// Whether something is past its deadline that [`sweep`] would remove.
+pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
+    match tables.first_ids(Table::Deadlines, "", 1)?.first() {
+        Some(first) => Ok(parse(first)?.0 <= now),
+        None => Ok(false),
+    }
+}
+
+/// Whether there is anything that [`sweep`] would remove, or one of these keys that [`rotate`] would rotate.
+pub(super) fn is_left(tables: &impl Tables, now: u64, key_ids: &[String]) -> Result<bool> {
+    if is_any(tables, now)? {
+        return Ok(true);
+    }
+    for key_id in key_ids {
+        if let Some(material) = tables.get::<MaterialRecord>(Table::Materials, key_id)?
+            && due_rotation(tables, key_id, &material, now)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the regions from a key in which it is past its deadline and not removed yet.
+pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u64) -> Result<()> {
+    if key.material.regions.len() < 2 || !is_any(tables, now)? {
+        return Ok(());
+    }
+    let mut left = Vec::with_capacity(key.material.regions.len());
+    for region in std::mem::take(&mut key.material.regions) {
+        let record: KeyRecord = tables.get(Table::Keys, &row(&region, &key.id))?.ok_or_else(damaged)?;
+        if record.deletion.is_none_or(|deadline| deadline > now) {
+            left.push(region);
+        }
+    }
+    key.material.regions = left;
+    Ok(())
+}
+
+/// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
+/// told of them only once nothing else can undo this.
+pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<String>> {
+    let mut deleted = Vec::new();
+    tables.observe_time(now);
+    while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
+        let (time, what, of) = parse(&first)?;
+        if time > now {
+            break;
+        }
+        // Ids are in the clear: this one is acted upon only if the manifest knows it.
+        tables.get::<()>(Table::Deadlines, &first)?.ok_or_else(damaged)?;
+        if what == Deadline::Deletion.letter() {
+            let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
+            let location = Location { region, account };
+            delete(tables, &location, key_id)?;
+            deleted.push(location.key_arn(key_id));
+        } else {
+            forget_material(tables, of)?;
+        }
+        tables.remove(Table::Deadlines, &first)?;
+        tables.note_removal(time);
+    }
+    Ok(deleted)
+}
+
+/// The time, the letter and the rest of the row of a deadline.
+fn parse(row: &str) -> Result<(u64, &str, &str)> {
+    let (time, rest) = row.split_once('/').ok_or_else(damaged)?;
+    let (what, of) = rest.split_once('/').ok_or_else(damaged)?;
+    Ok((time.parse().map_err(|_| damaged())?, what, of))
+}
+
+/// Removes a key of a region, and its material with the last region.
+fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
+    tables.remove(Table::Keys, &location.row(key_id))?;
+    alias::remove_all(tables, location, key_id)?;
+    grant::remove_all(tables, location, key_id)?;
+    let mut material: MaterialRecord = tables.get(Table::Materials, key_id)?.ok_or_else(damaged)?;
+    material.regions.retain(|region| region != location.region);
+    if !material.regions.is_empty() {
+        return tables.put(Table::Materials, key_id, &material);
+    }
+    if let Some(expiry) = material.expiry {
+        Deadline::Expiry.unset(tables, expiry, key_id)?;
+    }
+    tables.remove(Table::Materials, key_id)
+}
+
+/// Removes imported material that has expired.
+fn forget_material(tables: &mut WriteTxn<'_>, key_id: &str) -> Result<()> {
+    if let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? {
+        material.forget();
+        tables.put(Table::Materials, key_id, &material)?;
+    }
+    Ok(())
+}
+
+/// The time at which a key was due to be rotated last, if it was not and its primary is enabled.
+pub(super) fn due_rotation(
+    tables: &impl Tables,
+    key_id: &str,
+    material: &MaterialRecord,
+    now: u64,
+) -> Result<Option<u64>> {
+    let Some(days) = material.rotation_days else { return Ok(None) };
+    let period = days_after(0, days);
+    let periods = now.saturating_sub(material.rotation_base).checked_div(period).unwrap_or(0);
+    if periods == 0 {
+        return Ok(None);
+    }
+    let primary = material.regions.first().ok_or_else(damaged)?;
+    let record: Option<KeyRecord> = tables.get(Table::Keys, &row(primary, key_id))?;
+    let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
+    // Several that were missed are made up for by one.
+    Ok(usable.then(|| material.rotation_base.saturating_add(periods.saturating_mul(period))))
+}
+
+/// Rotates a key if that is due. Looked at again here, inside the write transaction, so that two processes rotate once.
+pub(super) fn rotate(
+    account: &str,
+    tables: &mut WriteTxn<'_>,
+    recorder: &mut Recorder<'_>,
+    key_id: &str,
+    now: u64,
+) -> Result<()> {
+    let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
+    let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
+    // The schedule goes on as if this had been done in time; the new material is of the time that it was made at.
+    material.rotation_base = due;
+    material.renew(now, false)?;
+    tables.put(Table::Materials, key_id, &material)?;
+    let primary = material.regions.first().ok_or_else(damaged)?;
+    let location = Location { region: primary, account };
+    recorder.write_own(Operation::RotateKey, &location.key_arn(key_id), now, commits_of(tables))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::*;
+    use crate::local_kms::LocalKms;
+    use crate::record::key::{CreateKey, KeyMetadata};
+    use manila_core::Clock;
+    use manila_core::EncryptionContext;
+    use manila_core::ErrorKind;
+    use manila_core::testing::ready;
+    use manila_core::{Kms, KmsCiphertext, KmsRequest};
+
+    #[derive(Clone, Debug, Default)]
+    struct Days(Arc<AtomicU64>);
+
+    impl Clock for Days {
+        fn now(&self) -> SystemTime {
+            UNIX_EPOCH + Duration::from_hours(24 * 20_000) + self.monotonic()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_hours(24 * self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn in_memory() -> (LocalKms, Days) {
+        let days = Days::default();
+        (LocalKms::builder().clock(days.clone()).in_memory().unwrap(), days)
+    }
+
+    fn encrypt(kms: &LocalKms, key: &KeyMetadata) -> Result<KmsCiphertext> {
+        ready(kms.encrypt(KmsRequest::new(key.arn(), &EncryptionContext::empty()), b"x"))
+    }
+
+    #[test]
+    fn a_key_whose_rotation_is_due_and_fails_is_not_used() {
+        let (kms, days) = in_memory();
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        assert!(encrypt(&kms, &key).is_ok());
+        // There is no number for more material.
+        let exhaust = |tables: &mut WriteTxn<'_>| {
+            let mut material: MaterialRecord = tables.get(Table::Materials, key.key_id())?.ok_or_else(damaged)?;
+            material.materials[0].id = u32::MAX;
+            tables.put(Table::Materials, key.key_id(), &material)
+        };
+        kms.shared.store.write(exhaust).unwrap();
+        assert!(encrypt(&kms, &key).is_ok(), "until then");
+        days.0.store(90, Ordering::SeqCst);
+        for error in [
+            encrypt(&kms, &key).unwrap_err(),
+            ready(kms.generate_data_key(KmsRequest::new(key.arn(), &EncryptionContext::empty()), 32)).unwrap_err(),
+            kms.list_key_rotations(key.arn()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+        }
+        assert!(kms.describe_key(key.arn()).is_ok(), "what needs no new material goes on");
+    }
+
+    #[test]
+    fn calls_that_read_do_not_wait_for_the_one_that_removes_what_is_late() {
+        let (kms, days) = in_memory();
+        let kept = kms.create_key(CreateKey::default().multi_region()).unwrap();
+        let gone = kms.replicate_key(kept.arn(), "eu-west-1").unwrap();
+        let europe = kms.region("eu-west-1").unwrap();
+        europe.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+        days.0.store(7, Ordering::SeqCst);
+        let left = || kms.shared.store.read(|tables| tables.ids(Table::Deadlines, "")).unwrap().len();
+        let settling = kms.shared.settling.begin();
+        // What is late is gone for them all the same.
+        let (send, receive) = mpsc::channel();
+        let (here, key) = (kms.clone(), kept.clone());
+        let calls = std::thread::spawn(move || {
+            let found = (europe.describe_key(gone.arn()).is_ok(), europe.list_keys().unwrap().len());
+            let described = [here.describe_key(key.arn()).unwrap(), here.list_keys().unwrap().remove(0)];
+            send.send((encrypt(&here, &key).is_ok(), found, described)).unwrap();
+        });
+        let (encrypted, found, described) = receive.recv_timeout(Duration::from_mins(1)).expect("they wait");
+        calls.join().unwrap();
+        assert_eq!((encrypted, found), (true, (false, 0)));
+        assert!(described.iter().all(|key| key.replica_regions().is_empty()));
+        assert_eq!(left(), 1);
+        drop(settling);
+        assert!(encrypt(&kms, &kept).is_ok());
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn who_waited_for_another_to_do_what_is_overdue_writes_nothing() {
+        let (kms, days) = in_memory();
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        days.0.store(90, Ordering::SeqCst);
+        let now = 24 * 60 * 60 * 1000 * 20_090;
+        let due = [key.key_id().to_owned()];
+        let noted = || kms.shared.store.read(|tables| Ok(tables.time())).unwrap();
+        kms.settle_for_reader(now, &due).unwrap();
+        assert_eq!(noted(), now);
+        // A write would note the time.
+        kms.settle_for_reader(now + 1, &due).unwrap();
+        assert_eq!(noted(), now);
+        assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 1);
+    }
+}

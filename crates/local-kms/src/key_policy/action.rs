@@ -1,0 +1,161 @@
+//! Actions: what can be done with a key.
+
+use manila_core::internal::quoted;
+
+use super::pattern;
+
+/// The prefix of every action, in lower case.
+const SERVICE: &str = "kms";
+
+/// The actions of AWS KMS, as the Service Authorization Reference had them in spring 2026.
+const ACTIONS: [&str; 56] = [
+    "CancelKeyDeletion",
+    "ConnectCustomKeyStore",
+    "CreateAlias",
+    "CreateCustomKeyStore",
+    "CreateGrant",
+    "CreateKey",
+    "Decrypt",
+    "DeleteAlias",
+    "DeleteCustomKeyStore",
+    "DeleteImportedKeyMaterial",
+    "DeriveSharedSecret",
+    "DescribeCustomKeyStores",
+    "DescribeKey",
+    "DisableKey",
+    "DisableKeyRotation",
+    "DisconnectCustomKeyStore",
+    "EnableKey",
+    "EnableKeyRotation",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "GenerateRandom",
+    "GetKeyLastUsage",
+    "GetKeyPolicy",
+    "GetKeyRotationStatus",
+    "GetParametersForImport",
+    "GetPublicKey",
+    "ImportKeyMaterial",
+    "ListAliases",
+    "ListGrants",
+    "ListKeyPolicies",
+    "ListKeyRotations",
+    "ListKeys",
+    "ListResourceTags",
+    "ListRetirableGrants",
+    "PutKeyPolicy",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "ReplicateKey",
+    "RetireGrant",
+    "RevokeGrant",
+    "RotateKeyOnDemand",
+    "ScheduleKeyDeletion",
+    "Sign",
+    "SynchronizeMultiRegionKey",
+    "TagResource",
+    "UntagResource",
+    "UpdateAlias",
+    "UpdateCustomKeyStore",
+    "UpdateKeyDescription",
+    "UpdatePrimaryRegion",
+    "Verify",
+    "VerifyMac",
+];
+
+/// Reads an action, `kms:` and a name with or without wildcards, or `*`; answers with its pattern in lower case.
+///
+/// What matches no action is taken for a mistake.
+pub(super) fn parse(action: &str) -> Result<String, String> {
+    let lower = action.to_ascii_lowercase();
+    if lower == "*" {
+        return Ok(lower);
+    }
+    let (service, name) = lower.split_once(':').ok_or_else(|| {
+        format!("the action {} has no service before its name: write kms: and the name", quoted(action))
+    })?;
+    if service != SERVICE {
+        return Err(format!("the action {} is none of kms: a key's policy is about nothing else", quoted(action)));
+    }
+    if !exists(name) {
+        return Err(format!("the action {} does not exist in AWS KMS", quoted(action)));
+    }
+    Ok(lower)
+}
+
+/// Whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies are long.
+fn exists(name: &str) -> bool {
+    if pattern::has_wildcard(name) {
+        ACTIONS.iter().any(|known| pattern::matches(name, &known.to_ascii_lowercase()))
+    } else {
+        ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_in_order_and_without_repetition() {
+        assert!(ACTIONS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn actions_match_without_regard_to_case() {
+        let table: [(&str, &[&str]); 9] = [
+            ("kms:Decrypt", &["Decrypt"]),
+            ("KMS:dEcRyPt", &["Decrypt"]),
+            ("kms:GenerateDataKey", &["GenerateDataKey"]),
+            ("kms:ReEncrypt*", &["ReEncryptFrom", "ReEncryptTo"]),
+            ("kms:*MAC", &["GenerateMac", "VerifyMac"]),
+            ("kms:??gn", &["Sign"]),
+            (
+                "kms:GenerateDataKey*",
+                &[
+                    "GenerateDataKey",
+                    "GenerateDataKeyPair",
+                    "GenerateDataKeyPairWithoutPlaintext",
+                    "GenerateDataKeyWithoutPlaintext",
+                ],
+            ),
+            ("kms:*", &ACTIONS),
+            ("*", &ACTIONS),
+        ];
+        for (action, expected) in table {
+            let wanted = parse(action).unwrap();
+            let meant = |name: &&&str| pattern::matches(&wanted, &format!("kms:{name}").to_ascii_lowercase());
+            let meant: Vec<_> = ACTIONS.iter().filter(meant).copied().collect();
+            assert_eq!(meant, expected, "{action}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_action_of_kms_is_refused_by_name() {
+        let wrong = [
+            "",
+            "Decrypt",
+            "kms",
+            "kms:",
+            "kms:Decryp",
+            "kms:Decrypt ",
+            "kms:ReEncrypt",
+            "kms:Decrypt?",
+            "kms:Foo*",
+            "kms:kms:Decrypt",
+            "s3:GetObject",
+            "s3:*",
+            "k*:Decrypt",
+            "*:*",
+            "**",
+        ];
+        for action in wrong {
+            let message = parse(action).unwrap_err();
+            assert!(message.contains(&quoted(action)), "{message}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Key policies as they were parsed, kept for the next call.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use manila_core::Result;
+
+use super::Policy;
+
+/// The most bytes of JSON whose policies are kept. Parsed, a policy takes about four times as much memory.
+const MAX_BYTES: usize = 2 << 20;
+
+/// The parsed policies of the keys that were used last.
+///
+/// What is kept for a key is taken only for the very text that it was parsed from, and that text comes out of the store
+/// with each call. So it makes no difference who wrote the record, in which process, or whether the store was restored
+/// or sealed anew meanwhile: a policy that does not hold any more is never decided by.
+pub(crate) struct PolicyCache(Mutex<Kept>);
+
+struct Kept {
+    by_key: LruCache<String, Parsed>,
+    /// Of all the texts.
+    bytes: usize,
+    /// How often a policy had to be parsed.
+    #[cfg(any(test, feature = "testing"))]
+    parsed: u64,
+}
+
+#[derive(Clone)]
+struct Parsed {
+    json: Arc<str>,
+    policy: Arc<Policy>,
+}
+
+impl Default for PolicyCache {
+    fn default() -> Self {
+        Self(Mutex::new(Kept {
+            by_key: LruCache::unbounded(),
+            bytes: 0,
+            #[cfg(any(test, feature = "testing"))]
+            parsed: 0,
+        }))
+    }
+}
+
+impl PolicyCache {
+    /// The policy of a key, whose JSON this is.
+    pub(crate) fn parse(&self, key_arn: &str, json: &str) -> Result<Arc<Policy>> {
+        let kept = self.lock().by_key.get(key_arn).cloned();
+        if let Some(kept) = kept.filter(|kept| *kept.json == *json) {
+            return Ok(kept.policy);
+        }
+        let parsed = Parsed { json: json.into(), policy: Arc::new(Policy::parse(json)?) };
+        let policy = Arc::clone(&parsed.policy);
+        self.lock().keep(key_arn, parsed);
+        Ok(policy)
+    }
+
+    /// How often a policy had to be parsed.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn parsed(&self) -> u64 {
+        self.lock().parsed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, key_arn: &str, parsed: Parsed) {
+        #[cfg(any(test, feature = "testing"))]
+        {
+            self.parsed = self.parsed.saturating_add(1);
+        }
+        self.bytes = self.bytes.saturating_add(parsed.json.len());
+        if let Some(old) = self.by_key.put(key_arn.to_owned(), parsed) {
+            self.bytes = self.bytes.saturating_sub(old.json.len());
+        }
+        while self.bytes > MAX_BYTES
+            && let Some((_, old)) = self.by_key.pop_lru()
+        {
+            self.bytes = self.bytes.saturating_sub(old.json.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(action: &str, len: usize) -> String {
+        let principal = r#"{"AWS": "arn:aws:iam::111122223333:root"}"#;
+        let statement =
+            format!(r#"{{"Effect": "Allow", "Principal": {principal}, "Action": "{action}", "Resource": "*"}}"#);
+        format!("{:len$}", format!(r#"{{"Statement": {statement}}}"#))
+    }
+
+    #[test]
+    fn a_policy_is_parsed_once_and_again_when_its_text_is_another() {
+        let cache = PolicyCache::default();
+        let (one, two) = (policy("kms:Encrypt", 0), policy("kms:Decrypt", 0));
+        for (json, expected) in [(&one, 1), (&one, 1), (&two, 2), (&two, 2), (&one, 3)] {
+            let policy = cache.parse("key", json).unwrap();
+            assert_eq!(policy.statements[0].actions, Policy::parse(json).unwrap().statements[0].actions);
+            assert_eq!(cache.parsed(), expected);
+        }
+        // What is no policy is not kept, and costs what was kept nothing.
+        assert!(cache.parse("key", "{}").is_err());
+        cache.parse("key", &one).unwrap();
+        assert_eq!(cache.parsed(), 3);
+    }
+
+    #[test]
+    fn the_policies_of_the_keys_used_last_are_kept_within_bounds() {
+        let cache = PolicyCache::default();
+        let json = policy("kms:Encrypt", 32 << 10);
+        let fit = MAX_BYTES / json.len();
+        for n in 0..2 * fit {
+            cache.parse("used", &json).unwrap();
+            cache.parse(&n.to_string(), &json).unwrap();
+            let kept = cache.lock();
+            assert_eq!(kept.bytes, kept.by_key.len() * json.len());
+            assert!(kept.bytes <= MAX_BYTES);
+        }
+        let kept = cache.lock();
+        assert_eq!((kept.by_key.len(), kept.parsed), (fit, 1 + 2 * fit as u64));
+    }
+}

@@ -1,0 +1,515 @@
+//! Conditions: what must be true of a request beside who asks for what.
+
+use std::borrow::Cow;
+
+use manila_core::internal::quoted;
+
+use super::json::Json;
+use super::pattern::has_variable;
+use super::principal::Identity;
+use super::{AccessRequest, Effect, pattern};
+
+const CONTEXT_PREFIX: &str = "kms:EncryptionContext:";
+
+/// One operator, one key and the values that the policy has for it.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    operator: Operator,
+    key: Key,
+    values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Operator {
+    /// True of an absent key if the value is `true`, of a present one if it is `false`.
+    Null,
+    Compare {
+        quantifier: Quantifier,
+        comparison: Comparison,
+        negated: bool,
+    },
+}
+
+/// How many of the request's values a comparison must be true of.
+#[derive(Clone, Copy, Debug)]
+enum Quantifier {
+    /// There is one value at most.
+    Single,
+    ForAllValues,
+    ForAnyValue,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Comparison {
+    Equals,
+    Like,
+    Bool,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// The value of the encryption context's key of this name, in [folded](fold) letters.
+    EncryptionContext(String),
+    /// The keys of the encryption context.
+    EncryptionContextKeys,
+    /// Absent: no service passes on requests here.
+    ViaService,
+    /// The account of the principal.
+    CallerAccount,
+    /// The ARN of the principal, or of the role that it is a session of.
+    PrincipalArn,
+}
+
+impl Condition {
+    pub(super) fn parse(operator_name: &str, key_name: &str, values: &[Json]) -> Result<Self, String> {
+        let operator = Operator::parse(operator_name)?;
+        let key = Key::parse(key_name)?;
+        let single = matches!(operator, Operator::Compare { quantifier: Quantifier::Single, .. });
+        if single && key.is_multivalued() {
+            return Err(format!(
+                "{operator_name} is for keys of one value, and {} has many: use ForAllValues:{operator_name} or \
+                 ForAnyValue:{operator_name}",
+                quoted(key_name)
+            ));
+        }
+        let refuse = |why| format!("in {operator_name}, a value of {} is not good: {why}", quoted(key_name));
+        let values = values.iter().map(|value| operator.read_value(value).map_err(refuse));
+        Ok(Self { operator, key, values: values.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether the condition is true of a request.
+    ///
+    /// Where several values could be meant as the one of a single-valued key, in `Allow` it must be true of each, in
+    /// `Deny` of one.
+    pub(super) fn holds(&self, effect: Effect, caller: &Identity, request: &AccessRequest<'_>) -> bool {
+        let values = self.key.values(caller, request);
+        if self.key.is_multivalued() || values.len() < 2 {
+            return self.holds_of(&values);
+        }
+        let mut readings = values.iter().map(|value| self.holds_of(std::slice::from_ref(value)));
+        match effect {
+            Effect::Allow => readings.all(|holds| holds),
+            Effect::Deny => readings.any(|holds| holds),
+        }
+    }
+
+    /// Whether the condition is true of these values of its key. An absent key has none.
+    fn holds_of(&self, values: &[Cow<'_, str>]) -> bool {
+        // To AWS the empty text is null: as good as absent where presence or a set is asked for.
+        let is_null = !self.key.is_multivalued() && values.iter().all(|value| value.is_empty());
+        let set = if is_null { &[] } else { values };
+        match self.operator {
+            Operator::Null => {
+                let absent = if set.is_empty() { "true" } else { "false" };
+                self.values.iter().any(|wanted| wanted == absent)
+            }
+            Operator::Compare { quantifier, comparison, negated } => {
+                let fits = |value: &Cow<'_, str>| {
+                    self.values.iter().any(|wanted| comparison.matches(wanted, value)) != negated
+                };
+                match quantifier {
+                    Quantifier::Single => values.first().map_or(negated, fits),
+                    Quantifier::ForAllValues => set.iter().all(fits),
+                    Quantifier::ForAnyValue => set.iter().any(fits),
+                }
+            }
+        }
+    }
+
+    /// Whether one of `others` is about the same key.
+    pub(super) fn repeats(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| other.key == self.key)
+    }
+}
+
+impl Operator {
+    fn parse(name: &str) -> Result<Self, String> {
+        let not_implemented = || format!("the condition operator {} is not implemented", quoted(name));
+        let (quantifier, base) = match name.split_once(':') {
+            None => (Quantifier::Single, name),
+            Some(("ForAllValues", base)) => (Quantifier::ForAllValues, base),
+            Some(("ForAnyValue", base)) => (Quantifier::ForAnyValue, base),
+            Some(_) => return Err(not_implemented()),
+        };
+        let (comparison, negated) = match base {
+            "StringEquals" => (Comparison::Equals, false),
+            "StringNotEquals" => (Comparison::Equals, true),
+            "StringLike" => (Comparison::Like, false),
+            "StringNotLike" => (Comparison::Like, true),
+            "Bool" => (Comparison::Bool, false),
+            "Null" if matches!(quantifier, Quantifier::Single) => return Ok(Self::Null),
+            "Null" => return Err(format!("the condition operator {} does not exist: write Null", quoted(name))),
+            _ => return Err(not_implemented()),
+        };
+        Ok(Self::Compare { quantifier, comparison, negated })
+    }
+
+    fn read_value(self, value: &Json) -> Result<String, String> {
+        let of_booleans = matches!(self, Self::Null | Self::Compare { comparison: Comparison::Bool, .. });
+        match value {
+            Json::Text(text) if has_variable(text) => {
+                Err(format!("{} has a policy variable (${{...}}), which is not implemented", quoted(text)))
+            }
+            Json::Text(text) if of_booleans && !matches!(text.as_str(), "true" | "false") => {
+                Err(format!("{} is neither true nor false", quoted(text)))
+            }
+            Json::Text(text) => Ok(text.clone()),
+            Json::Bool(value) if of_booleans => Ok(value.to_string()),
+            _ => Err("it is no string".to_owned()),
+        }
+    }
+}
+
+impl Comparison {
+    fn matches(self, wanted: &str, value: &str) -> bool {
+        match self {
+            Self::Equals => value == wanted,
+            Self::Like => pattern::matches(wanted, value),
+            Self::Bool => value.eq_ignore_ascii_case(wanted),
+        }
+    }
+}
+
+impl Key {
+    /// Reads a key's name, in which the case of letters does not count.
+    fn parse(name: &str) -> Result<Self, String> {
+        if has_variable(name) {
+            return Err(format!("the condition key {} has a policy variable (${{...}})", quoted(name)));
+        }
+        let prefix = name.get(..CONTEXT_PREFIX.len()).unwrap_or_default();
+        if prefix.eq_ignore_ascii_case(CONTEXT_PREFIX) {
+            let key = name.get(CONTEXT_PREFIX.len()..).unwrap_or_default();
+            let missing = || format!("the condition key {} names no key of the encryption context", quoted(name));
+            return if key.is_empty() { Err(missing()) } else { Ok(Self::EncryptionContext(fold(key))) };
+        }
+        match name.to_ascii_lowercase().as_str() {
+            "kms:encryptioncontextkeys" => Ok(Self::EncryptionContextKeys),
+            "kms:viaservice" => Ok(Self::ViaService),
+            "kms:calleraccount" => Ok(Self::CallerAccount),
+            "aws:principalarn" => Ok(Self::PrincipalArn),
+            _ => Err(format!("the condition key {} is not implemented", quoted(name))),
+        }
+    }
+
+    fn is_multivalued(&self) -> bool {
+        matches!(self, Self::EncryptionContextKeys)
+    }
+
+    /// What a request has for the key: none if it is absent, and for a single-valued key several only if the
+    /// encryption context has several keys that differ in nothing but case.
+    fn values<'a>(&self, caller: &'a Identity, request: &AccessRequest<'a>) -> Vec<Cow<'a, str>> {
+        let pairs = request.encryption_context.into_iter().flatten();
+        match self {
+            Self::EncryptionContext(wanted) => {
+                pairs.filter(|(key, _)| fold(key) == *wanted).map(|(_, value)| value.into()).collect()
+            }
+            Self::EncryptionContextKeys => pairs.map(|(key, _)| key.into()).collect(),
+            Self::ViaService => Vec::new(),
+            Self::CallerAccount => vec![caller.account.as_str().into()],
+            Self::PrincipalArn => vec![caller.principal_arn().into()],
+        }
+    }
+}
+
+/// `text` without regard to case.
+fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manila_core::EncryptionContext;
+
+    const T: bool = true;
+    const F: bool = false;
+    const USER: &str = "arn:aws:iam::111122223333:user/alice";
+
+    fn parse(operator: &str, key: &str, values: &[&str]) -> Condition {
+        let values: Vec<_> = values.iter().map(|value| Json::Text((*value).to_owned())).collect();
+        Condition::parse(operator, key, &values).unwrap()
+    }
+
+    fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+        EncryptionContext::new(pairs.iter().copied()).unwrap()
+    }
+
+    fn holds_for(condition: &Condition, effect: Effect, principal: &str, context: Option<&EncryptionContext>) -> bool {
+        let request = AccessRequest {
+            principal,
+            action: "kms:Decrypt",
+            key_arn: "arn:aws:kms:eu-west-1:111122223333:key/1",
+            encryption_context: context,
+        };
+        condition.holds(effect, &Identity::parse(principal).unwrap(), &request)
+    }
+
+    /// An operator, the policy's values, and what comes of each of some contexts.
+    type Row<'a, const N: usize> = (&'a str, &'a [&'a str], [bool; N]);
+
+    /// Holds every row against the contexts, under either effect.
+    fn check<const N: usize>(key: &str, contexts: &[Option<EncryptionContext>; N], rows: &[Row<'_, N>]) {
+        for (operator, values, expected) in rows {
+            let condition = parse(operator, key, values);
+            for effect in [Effect::Allow, Effect::Deny] {
+                let found = contexts.each_ref().map(|context| holds_for(&condition, effect, USER, context.as_ref()));
+                assert_eq!(found, *expected, "{operator} {values:?} {effect:?}");
+            }
+        }
+    }
+
+    // The expected values of the tables are those of the IAM User Guide: "Condition operators" for absent keys,
+    // "Conditions with multiple context keys or values" for negation, "Single-valued vs. multivalued context keys" for
+    // sets, and "Condition" for the empty text, which is null.
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_key_of_one_value() {
+        let contexts = [None, Some(context(&[])), Some(context(&[("dept", "")])), Some(context(&[("dept", "IT")])),
+                        Some(context(&[("dept", "HR"), ("other", "IT")]))];
+        check("kms:EncryptionContext:dept", &contexts, &[
+            //                                                no context, absent, "", IT, HR
+            ("StringEquals",                 &["IT"],         [F, F, F, T, F]),
+            ("StringEquals",                 &["IT", "HR"],   [F, F, F, T, T]),
+            ("StringEquals",                 &["it", "I*"],   [F, F, F, F, F]),
+            ("StringEquals",                 &[""],           [F, F, T, F, F]),
+            ("StringNotEquals",              &["IT"],         [T, T, T, F, T]),
+            ("StringNotEquals",              &["IT", "HR"],   [T, T, T, F, F]),
+            ("StringNotEquals",              &[""],           [T, T, F, T, T]),
+            ("StringLike",                   &["I*"],         [F, F, F, T, F]),
+            ("StringLike",                   &["?T", "?R"],   [F, F, F, T, T]),
+            ("StringLike",                   &["*"],          [F, F, T, T, T]),
+            ("StringLike",                   &["i*", "?"],    [F, F, F, F, F]),
+            ("StringNotLike",                &["I*"],         [T, T, T, F, T]),
+            ("StringNotLike",                &["I*", "?R"],   [T, T, T, F, F]),
+            ("StringNotLike",                &["*"],          [T, T, F, F, F]),
+            ("Null",                         &["true"],       [T, T, T, F, F]),
+            ("Null",                         &["false"],      [F, F, F, T, T]),
+            ("Null",                 &["true", "false"],      [T, T, T, T, T]),
+            ("ForAllValues:StringEquals",    &["IT"],         [T, T, T, T, F]),
+            ("ForAllValues:StringNotEquals", &["IT"],         [T, T, T, F, T]),
+            ("ForAllValues:StringLike",      &["I*"],         [T, T, T, T, F]),
+            ("ForAllValues:StringNotLike",   &["I*"],         [T, T, T, F, T]),
+            ("ForAnyValue:StringEquals",     &["IT"],         [F, F, F, T, F]),
+            ("ForAnyValue:StringNotEquals",  &["IT"],         [F, F, F, F, T]),
+            ("ForAnyValue:StringLike",       &["*"],          [F, F, F, T, T]),
+            ("ForAnyValue:StringNotLike",    &["I*"],         [F, F, F, F, T]),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_key_of_many_values() {
+        let keys = |keys: &[&str]| Some(EncryptionContext::new(keys.iter().map(|key| (*key, "x"))).unwrap());
+        let contexts = [None, keys(&[]), keys(&["a"]), keys(&["z"]), keys(&["a", "b"]), keys(&["a", "z"]),
+                        keys(&["y", "z"]), keys(&[""])];
+        check("kms:EncryptionContextKeys", &contexts, &[
+            //                                                no context, {}, a, z, a b, a z, y z, ""
+            ("ForAllValues:StringEquals",    &["a", "b"],     [T, T, T, F, T, F, F, F]),
+            ("ForAllValues:StringNotEquals", &["a", "b"],     [T, T, F, T, F, F, T, T]),
+            ("ForAllValues:StringLike",      &["a*", "?b*"],  [T, T, T, F, F, F, F, F]),
+            ("ForAllValues:StringNotLike",   &["a*", "?b*"],  [T, T, F, T, F, F, T, T]),
+            ("ForAllValues:Bool",            &["true"],       [T, T, F, F, F, F, F, F]),
+            ("ForAnyValue:StringEquals",     &["a", "b"],     [F, F, T, F, T, T, F, F]),
+            ("ForAnyValue:StringEquals",     &["A", "B"],     [F, F, F, F, F, F, F, F]),
+            ("ForAnyValue:StringNotEquals",  &["a", "b"],     [F, F, F, T, F, T, T, T]),
+            ("ForAnyValue:StringLike",       &["*"],          [F, F, T, T, T, T, T, T]),
+            ("ForAnyValue:StringNotLike",    &["?"],          [F, F, F, F, F, F, F, T]),
+            ("ForAnyValue:Bool",             &["true"],       [F, F, F, F, F, F, F, F]),
+            ("Null",                         &["true"],       [T, T, F, F, F, F, F, F]),
+            ("Null",                         &["false"],      [F, F, T, T, T, T, T, T]),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn booleans() {
+        let value = |value| Some(context(&[("mfa", value)]));
+        let contexts = [None, value(""), value("true"), value("false"), value("True"), value("yes")];
+        check("kms:EncryptionContext:mfa", &contexts, &[
+            //                                                absent, "", true, false, True, yes
+            ("Bool",                         &["true"],       [F, F, T, F, T, F]),
+            ("Bool",                         &["false"],      [F, F, F, T, F, F]),
+            ("Bool",                 &["true", "false"],      [F, F, T, T, T, F]),
+            ("ForAllValues:Bool",            &["true"],       [T, T, T, F, T, F]),
+            ("ForAnyValue:Bool",             &["true"],       [F, F, T, F, T, F]),
+        ]);
+    }
+
+    /// An operator, the policy's values, and what comes of some contexts under `Allow` and under `Deny`.
+    type AmbiguousRow<'a> = (&'a str, &'a [&'a str], [bool; 5], [bool; 5]);
+
+    /// Several keys of the context that the condition's key could mean: `Allow` needs all, `Deny` one.
+    #[test]
+    #[rustfmt::skip]
+    fn keys_that_differ_only_in_case_are_read_on_the_safe_side() {
+        let of = |values: [&str; 2]| context(&[("dept", values[0]), ("DEPT", values[1])]);
+        let contexts = [of(["IT", "IT"]), of(["IT", "HR"]), of(["HR", "IT"]), of(["HR", "HR"]), of(["", "IT"])];
+        let rows: [AmbiguousRow<'_>; 8] = [
+            // IT IT, IT HR, HR IT, HR HR, "" IT:               Allow            Deny
+            ("StringEquals",                 &["IT"],         [T, F, F, F, F], [T, T, T, F, T]),
+            ("StringEquals",                 &["IT", "HR"],   [T, T, T, T, F], [T, T, T, T, T]),
+            ("StringNotEquals",              &["IT"],         [F, F, F, T, F], [F, T, T, T, T]),
+            ("StringNotLike",                &["H*"],         [T, F, F, F, T], [T, T, T, F, T]),
+            ("ForAllValues:StringEquals",    &["IT"],         [T, F, F, F, T], [T, T, T, F, T]),
+            ("ForAnyValue:StringEquals",     &["IT"],         [T, F, F, F, F], [T, T, T, F, T]),
+            ("Null",                         &["true"],       [F, F, F, F, F], [F, F, F, F, T]),
+            ("Null",                         &["false"],      [T, T, T, T, F], [T, T, T, T, T]),
+        ];
+        for key in ["kms:EncryptionContext:dept", "KMS:encryptionCONTEXT:Dept"] {
+            for (operator, values, allow, deny) in &rows {
+                let condition = parse(operator, key, values);
+                let of = |effect| contexts.each_ref().map(|context| holds_for(&condition, effect, USER, Some(context)));
+                assert_eq!((of(Effect::Allow), of(Effect::Deny)), (*allow, *deny), "{operator} {values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_case_of_a_context_key_does_not_count_beyond_ascii_either() {
+        let condition = parse("StringEquals", "kms:EncryptionContext:\u{c4}pfel aws", &["1"]);
+        for (key, expected) in [("\u{c4}pfel aws", T), ("\u{e4}PFEL AWS", T), ("apfel aws", F), ("\u{e4}pfel", F)] {
+            let context = context(&[(key, "1")]);
+            assert_eq!(holds_for(&condition, Effect::Allow, USER, Some(&context)), expected, "{key}");
+        }
+    }
+
+    /// The examples that the IAM User Guide (`PostDateTime` and so on) and the KMS Developer Guide (`AppName`) go
+    /// through in their text.
+    #[test]
+    fn what_aws_says_of_its_examples() {
+        let rows: [(&str, &[&str], &[&str], bool); 8] = [
+            ("ForAllValues:StringEquals", &["PostDateTime", "Message", "Tags"], &["PostDateTime", "UserName"], F),
+            ("ForAllValues:StringEquals", &["ID", "Message", "Tags"], &["Message", "Tags", "ID"], T),
+            ("ForAllValues:StringEquals", &["ID", "Message", "Tags"], &["Message", "Tags", "UserName"], F),
+            ("ForAnyValue:StringEquals", &["ID", "PostDateTime"], &["UserName", "Message", "PostDateTime"], T),
+            ("ForAnyValue:StringEquals", &["ID", "PostDateTime"], &["UserName"], F),
+            ("ForAnyValue:StringEquals", &["AppName"], &["AppName", "Project"], T),
+            ("ForAnyValue:StringEquals", &["AppName"], &["Project"], F),
+            ("ForAnyValue:StringEquals", &["AppName"], &[], F),
+        ];
+        for (operator, values, keys, expected) in rows {
+            let condition = parse(operator, "kms:EncryptionContextKeys", values);
+            let context = EncryptionContext::new(keys.iter().map(|key| (*key, "x"))).unwrap();
+            let found = holds_for(&condition, Effect::Allow, USER, Some(&context));
+            assert_eq!(found, expected, "{operator} {values:?} {keys:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_do_not_come_from_the_context() {
+        const SESSION: &str = "arn:aws:sts::444455556666:assumed-role/app/i-1";
+        let rows = [
+            ("StringEquals", "kms:CallerAccount", "111122223333", T, F),
+            ("StringEquals", "KMS:calleraccount", "444455556666", F, T),
+            ("Null", "kms:CallerAccount", "true", F, F),
+            ("StringEquals", "aws:PrincipalArn", USER, T, F),
+            ("StringEquals", "aws:PrincipalArn", SESSION, F, F),
+            ("StringEquals", "AWS:PRINCIPALARN", "arn:aws:iam::444455556666:role/app", F, T),
+            ("StringLike", "aws:PrincipalArn", "arn:aws:iam::*:role/*", F, T),
+            ("StringEquals", "kms:ViaService", "s3.eu-west-1.amazonaws.com", F, F),
+            ("StringNotEquals", "kms:ViaService", "s3.eu-west-1.amazonaws.com", T, T),
+            ("Null", "kms:viaservice", "true", T, T),
+        ];
+        for (operator, key, value, user, session) in rows {
+            let condition = parse(operator, key, &[value]);
+            let found = [USER, SESSION].map(|principal| holds_for(&condition, Effect::Allow, principal, None));
+            assert_eq!(found, [user, session], "{operator} {key} {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_implemented_is_refused_by_name() {
+        let operators = [
+            "StringEqualsIgnoreCase",
+            "StringNotEqualsIgnoreCase",
+            "StringEqualsIfExists",
+            "StringLikeIfExists",
+            "BoolIfExists",
+            "stringequals",
+            "STRINGLIKE",
+            "null",
+            "ArnEquals",
+            "ArnLike",
+            "ArnNotLike",
+            "NumericEquals",
+            "NumericLessThan",
+            "DateGreaterThan",
+            "BinaryEquals",
+            "IpAddress",
+            "NotIpAddress",
+            "ForAllValues:Null",
+            "ForAnyValue:Null",
+            "ForAllValues:ArnLike",
+            "ForAllValues:StringEqualsIfExists",
+            "ForNoValue:StringEquals",
+            "forallvalues:StringEquals",
+            "ForAllValues:",
+            "ForAllValues:ForAnyValue:StringEquals",
+            ":StringEquals",
+            "",
+        ];
+        let value = [Json::Text("true".to_owned())];
+        for operator in operators {
+            let message = Condition::parse(operator, "kms:EncryptionContext:a", &value).unwrap_err();
+            assert!(message.contains(&quoted(operator)), "{message}");
+        }
+        let keys = [
+            "aws:SourceIp",
+            "aws:PrincipalOrgID",
+            "aws:username",
+            "kms:KeySpec",
+            "kms:GrantIsForAWSResource",
+            "kms:EncryptionContext",
+            "kms:EncryptionContext:",
+            "kms:EncryptionContextKey",
+            "EncryptionContext:a",
+            "kms:EncryptionContext:${aws:username}",
+            "",
+        ];
+        for key in keys {
+            let message = Condition::parse("StringEquals", key, &value).unwrap_err();
+            assert!(message.contains(&quoted(key)), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_many_values_needs_a_set_operator() {
+        for operator in ["StringEquals", "StringNotEquals", "StringLike", "StringNotLike", "Bool"] {
+            let values = [Json::Text("true".to_owned())];
+            let message = Condition::parse(operator, "kms:encryptioncontextkeys", &values).unwrap_err();
+            for part in ["kms:encryptioncontextkeys", "ForAllValues:", "ForAnyValue:", operator] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_of_the_operators_type() {
+        let parse = |operator: &str, value| Condition::parse(operator, "kms:EncryptionContext:a", &[value]);
+        let text = |text: &str| Json::Text(text.to_owned());
+        for operator in ["Bool", "Null", "ForAnyValue:Bool"] {
+            assert_eq!(parse(operator, Json::Bool(true)).unwrap().values, ["true"]);
+            assert_eq!(parse(operator, text("false")).unwrap().values, ["false"]);
+            for wrong in ["TRUE", "1", "", "yes"] {
+                assert!(parse(operator, text(wrong)).unwrap_err().contains(&format!("{wrong:?} is neither")));
+            }
+        }
+        for operator in ["StringEquals", "StringNotLike", "Bool", "Null"] {
+            let wrong = [Json::Other, Json::List(vec![text("true")]), Json::Object(std::collections::BTreeMap::new())];
+            for wrong in wrong {
+                assert!(parse(operator, wrong).unwrap_err().contains("it is no string"));
+            }
+            for variable in ["${aws:username}", "a${*}", "${"] {
+                assert!(
+                    parse(operator, text(variable))
+                        .unwrap_err()
+                        .contains(&format!("{variable:?} has a policy variable"))
+                );
+            }
+        }
+        assert!(parse("StringEquals", Json::Bool(true)).unwrap_err().contains("it is no string"));
+        assert!(parse("StringEquals", text("$ {a} $")).is_ok());
+    }
+}

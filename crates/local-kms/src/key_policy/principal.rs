@@ -1,0 +1,371 @@
+//! Principals: who asks, and whom a statement means.
+
+use crate::error::invalid;
+use manila_core::Result;
+use manila_core::internal::quoted;
+
+use super::Effect;
+use super::pattern::has_wildcard;
+
+/// The partition of every key.
+const PARTITION: &str = "aws";
+/// Digits of an account's id.
+const ACCOUNT_LEN: usize = 12;
+/// AWS's limits for names and paths of users and roles.
+const MAX_NAME_LEN: usize = 64;
+const MAX_PATH_LEN: usize = 512;
+
+/// Checks a principal's ARN: of an account's owner, a user, a role, or a session of a role.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`InvalidArnException`) if it is none.
+pub(crate) fn check_principal(arn: &str) -> Result<()> {
+    parse(arn).map(drop)
+}
+
+fn parse(arn: &str) -> Result<Identity> {
+    Identity::parse(arn).map_err(|message| invalid("InvalidArnException", message))
+}
+
+/// Whether a principal means a caller, both by their ARNs. A role means its sessions too.
+pub(crate) fn means(principal: &str, caller: &str) -> bool {
+    let (Ok(principal), Ok(caller)) = (Identity::parse(principal), Identity::parse(caller)) else { return false };
+    principal.means(&caller)
+}
+
+/// The name by which grants to a principal are found: its ARN, but for a role without its path, which its sessions do
+/// not know.
+///
+/// # Errors
+/// As [`check_principal`].
+pub(crate) fn index_name(principal: &str) -> Result<String> {
+    Ok(parse(principal)?.index_name())
+}
+
+/// The names by which all grants are found that [mean](means) a caller, and maybe some others.
+///
+/// # Errors
+/// As [`check_principal`].
+pub(crate) fn index_names_of(caller: &str) -> Result<Vec<String>> {
+    let caller = parse(caller)?;
+    let role = matches!(caller.kind, Kind::Session { .. }).then(|| caller.principal_arn());
+    Ok(role.into_iter().chain([caller.index_name()]).collect())
+}
+
+/// Whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
+pub(crate) fn is_of_account(principal: &str, account: &str) -> bool {
+    Identity::parse(principal).is_ok_and(|identity| identity.partition == PARTITION && identity.account == account)
+}
+
+/// The principal that owns an account, and its keys.
+pub(crate) fn owner(account: &str) -> String {
+    format!("arn:{PARTITION}:iam::{account}:root")
+}
+
+/// Whom a statement means.
+#[derive(Clone, Debug)]
+pub(super) enum Principal {
+    Anyone,
+    One(Identity),
+}
+
+impl Principal {
+    /// Reads `*`, an account's id or an ARN.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Anyone);
+        }
+        let identity = if is_account(text) { Identity::parse(&owner(text)) } else { Identity::parse(text) };
+        identity.map(Self::One)
+    }
+
+    /// Whether a statement of this effect means `caller`. A role means its sessions too.
+    ///
+    /// An account that is denied something is everyone in it. One that is allowed something may hand that on by IAM
+    /// policies on AWS; there are none here, so `Allow` means its owner alone.
+    pub(super) fn is(&self, effect: Effect, caller: &Identity) -> bool {
+        match (self, effect) {
+            (Self::Anyone, _) => true,
+            (Self::One(Identity { account, kind: Kind::Root, .. }), Effect::Deny) => *account == caller.account,
+            (Self::One(identity), _) => identity.means(caller),
+        }
+    }
+}
+
+/// Who somebody is: the parts of an ARN. Two are the same if their ARNs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    partition: String,
+    pub(super) account: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The account's owner.
+    Root,
+    /// A user's path and name.
+    User(String),
+    /// A role's path and name.
+    Role(String),
+    /// A session of a role, which has no path.
+    Session { role: String, name: String },
+}
+
+impl Identity {
+    pub(super) fn parse(arn: &str) -> Result<Self, String> {
+        Self::split(arn).ok_or_else(|| {
+            let why = if has_wildcard(arn) { "there are no wildcards in one; " } else { "" };
+            format!(
+                "{} is no principal: {why}it is an ARN as arn:aws:iam::111122223333:root, the same with user/NAME or \
+                 role/NAME, or arn:aws:sts::111122223333:assumed-role/ROLE/SESSION",
+                quoted(arn)
+            )
+        })
+    }
+
+    fn split(arn: &str) -> Option<Self> {
+        let parts: Vec<_> = arn.splitn(6, ':').collect();
+        let ["arn", partition, service, "", account, resource] = *parts.as_slice() else {
+            return None;
+        };
+        let kind = match service {
+            "iam" => Kind::of_iam(resource)?,
+            "sts" => Kind::of_sts(resource)?,
+            _ => return None,
+        };
+        let valid = is_partition(partition) && is_account(account);
+        valid.then(|| Self { partition: partition.to_owned(), account: account.to_owned(), kind })
+    }
+
+    fn means(&self, caller: &Self) -> bool {
+        self == caller || self.is_role_of(caller)
+    }
+
+    /// Whether this is the role that `caller` is a session of. The path does not count: a session's ARN has none, and
+    /// an account has no two roles of one name.
+    fn is_role_of(&self, caller: &Self) -> bool {
+        let (Kind::Role(path), Kind::Session { role, .. }) = (&self.kind, &caller.kind) else {
+            return false;
+        };
+        (&self.partition, &self.account) == (&caller.partition, &caller.account) && last_part(path) == role
+    }
+
+    fn index_name(&self) -> String {
+        let resource = match &self.kind {
+            Kind::Root => "root".to_owned(),
+            Kind::User(name) => format!("user/{name}"),
+            Kind::Role(name) => format!("role/{}", last_part(name)),
+            Kind::Session { role, name } => format!("assumed-role/{role}/{name}"),
+        };
+        format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
+    }
+
+    /// The value of `aws:PrincipalArn`: for a session, the ARN of its role.
+    pub(super) fn principal_arn(&self) -> String {
+        let resource = match &self.kind {
+            Kind::Root => "root".to_owned(),
+            Kind::User(name) => format!("user/{name}"),
+            Kind::Role(name) | Kind::Session { role: name, .. } => format!("role/{name}"),
+        };
+        format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
+    }
+}
+
+impl Kind {
+    fn of_iam(resource: &str) -> Option<Self> {
+        match resource.split_once('/') {
+            None => (resource == "root").then_some(Self::Root),
+            Some(("user", name)) => is_path_and_name(name).then(|| Self::User(name.to_owned())),
+            Some(("role", name)) => is_path_and_name(name).then(|| Self::Role(name.to_owned())),
+            Some(_) => None,
+        }
+    }
+
+    fn of_sts(resource: &str) -> Option<Self> {
+        let (role, name) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
+        let valid = is_name(role) && is_name(name);
+        valid.then(|| Self::Session { role: role.to_owned(), name: name.to_owned() })
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == ACCOUNT_LEN && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `aws`, `aws-cn`, `aws-us-gov` and the like.
+fn is_partition(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text == "aws" || text.strip_prefix("aws-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(allowed))
+}
+
+fn is_path_and_name(text: &str) -> bool {
+    let name = last_part(text);
+    let path = text.strip_suffix(name).unwrap_or_default();
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '*' | '?');
+    is_name(name) && path.len() <= MAX_PATH_LEN && path.chars().all(allowed)
+}
+
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    (1..=MAX_NAME_LEN).contains(&text.len()) && text.chars().all(allowed)
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manila_core::ErrorKind;
+
+    const ROOT: &str = "arn:aws:iam::111122223333:root";
+    const USER: &str = "arn:aws:iam::111122223333:user/alice";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/app";
+    const ROLE_WITH_PATH: &str = "arn:aws:iam::111122223333:role/prod/eu/app";
+    const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/app/i-1";
+
+    #[test]
+    fn a_principal_means_itself_a_role_its_sessions_and_an_account_in_a_denial_everyone_in_it() {
+        let callers = [
+            ROOT,
+            USER,
+            "arn:aws:iam::111122223333:user/team/alice",
+            ROLE,
+            ROLE_WITH_PATH,
+            SESSION,
+            "arn:aws:sts::111122223333:assumed-role/app/i-2",
+            "arn:aws:sts::111122223333:assumed-role/app2/i-1",
+            "arn:aws:sts::444455556666:assumed-role/app/i-1",
+            "arn:aws-cn:sts::111122223333:assumed-role/app/i-1",
+            "arn:aws:iam::444455556666:root",
+            "arn:aws-cn:iam::111122223333:root",
+            "arn:aws:iam::111122223333:user/app",
+            "arn:aws:iam::111122223333:user/Alice",
+        ];
+        // The callers whom each means in `Allow` and in `Deny`, by their places above.
+        let everyone: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+        let of_the_account: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13];
+        let same = |principal, meant| (principal, meant, meant);
+        let table: [(&str, &[usize], &[usize]); 11] = [
+            same("*", everyone),
+            (ROOT, &[0], of_the_account),
+            ("111122223333", &[0], of_the_account),
+            ("444455556666", &[10], &[8, 10]),
+            same(USER, &[1]),
+            same("arn:aws:iam::111122223333:user/team/alice", &[2]),
+            same(ROLE, &[3, 5, 6]),
+            same(ROLE_WITH_PATH, &[4, 5, 6]),
+            same(SESSION, &[5]),
+            same("arn:aws-cn:iam::111122223333:role/app", &[9]),
+            same("arn:aws:iam::111122223333:role/i-1", &[]),
+        ];
+        for (name, allowed, denied) in table {
+            let principal = Principal::parse(name).unwrap();
+            for (effect, expected) in [(Effect::Allow, allowed), (Effect::Deny, denied)] {
+                let is = |caller: &str| principal.is(effect, &Identity::parse(caller).unwrap());
+                let meant: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
+                assert_eq!(meant, expected, "{effect:?} {name}");
+            }
+            // Grants to a principal are found for every caller that it means.
+            let Principal::One(identity) = principal else { continue };
+            for caller in callers.iter().filter(|caller| means(&arn_of(name), caller)) {
+                assert!(index_names_of(caller).unwrap().contains(&identity.index_name()), "{name} {caller}");
+            }
+        }
+    }
+
+    fn arn_of(principal: &str) -> String {
+        if is_account(principal) { owner(principal) } else { principal.to_owned() }
+    }
+
+    #[test]
+    fn a_principal_is_of_one_account_in_one_partition() {
+        for (principal, account, expected) in [
+            (ROOT, "111122223333", true),
+            (SESSION, "111122223333", true),
+            (USER, "444455556666", false),
+            ("arn:aws-cn:iam::111122223333:root", "111122223333", false),
+            ("alice", "111122223333", false),
+        ] {
+            assert_eq!(is_of_account(principal, account), expected, "{principal}");
+        }
+    }
+
+    #[test]
+    fn the_principal_arn_of_a_session_is_its_role() {
+        for arn in [ROOT, USER, ROLE, ROLE_WITH_PATH, "arn:aws-us-gov:iam::111122223333:user/a/b"] {
+            assert_eq!(Identity::parse(arn).unwrap().principal_arn(), arn);
+        }
+        assert_eq!(Identity::parse(SESSION).unwrap().principal_arn(), ROLE);
+    }
+
+    #[test]
+    fn the_owner_is_a_principal() {
+        assert_eq!(owner("111122223333"), ROOT);
+        check_principal(&owner("111122223333")).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_principal_is_refused() {
+        let wrong = [
+            "",
+            "*",
+            "111122223333",
+            "alice",
+            "arn:aws:iam::111122223333",
+            "arn:aws:iam::111122223333:",
+            "arn:aws:iam::111122223333:root/",
+            "arn:aws:iam::111122223333:Root",
+            "arn:aws:iam::111122223333:user",
+            "arn:aws:iam::111122223333:user/",
+            "arn:aws:iam::111122223333:user/a/",
+            "arn:aws:iam::111122223333:user/a b/c",
+            "arn:aws:iam::111122223333:user/\u{e4}",
+            "arn:aws:iam::111122223333:group/a",
+            "arn:aws:iam::111122223333:role/a:b",
+            "arn:aws:iam::111122223333:assumed-role/a/b",
+            "arn:aws:iam::11112222333:root",
+            "arn:aws:iam::1111222233334:root",
+            "arn:aws:iam::11112222333x:root",
+            "arn:aws:iam::\u{661}\u{661}\u{661}\u{661}\u{661}\u{661}:root",
+            "arn:aws:iam:eu-west-1:111122223333:root",
+            "arn:aws:s3::111122223333:root",
+            "arn:azure:iam::111122223333:root",
+            "arn:aws-:iam::111122223333:root",
+            "ARN:aws:iam::111122223333:root",
+            "arn:aws:sts::111122223333:root",
+            "arn:aws:sts::111122223333:assumed-role/app",
+            "arn:aws:sts::111122223333:assumed-role/app/",
+            "arn:aws:sts::111122223333:assumed-role/path/app/i-1",
+            "arn:aws:sts::111122223333:federated-user/bob",
+            " arn:aws:iam::111122223333:root",
+        ];
+        for arn in wrong {
+            let error = check_principal(arn).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{arn}");
+            assert!(error.to_string().contains(&quoted(arn)), "{error}");
+        }
+        let named = |len| check_principal(&format!("arn:aws:iam::111122223333:user/{}", "n".repeat(len)));
+        assert!(named(64).is_ok() && named(65).is_err());
+        let in_path = |len| check_principal(&format!("arn:aws:iam::111122223333:user/{}/n", "p".repeat(len)));
+        assert!(in_path(511).is_ok() && in_path(512).is_err());
+    }
+
+    #[test]
+    fn wildcards_within_an_arn_are_refused() {
+        let wrong = [
+            "arn:aws:iam::111122223333:user/*",
+            "arn:aws:iam::111122223333:role/ap?",
+            "arn:aws:iam::111122223333:role/*/app",
+            "arn:aws:iam::*:root",
+            "arn:*:iam::111122223333:root",
+            "arn:aws:sts::111122223333:assumed-role/app/*",
+        ];
+        for arn in wrong {
+            let message = Principal::parse(arn).unwrap_err();
+            assert!(message.contains("no wildcards"), "{message}");
+        }
+    }
+}

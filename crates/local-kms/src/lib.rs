@@ -1,0 +1,65 @@
+//! AWS KMS in a file: an embedded key management service with AWS's answers, for tests, at the edge and on premises.
+//!
+//! ```
+//! use manila_local_kms::{CreateKey, LocalKms};
+//!
+//! let kms = LocalKms::in_memory()?; // or `LocalKms::create("keys.redb", RootKey::create_file("root.key")?)?`
+//! let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+//! assert_eq!(kms.describe_key("alias/app")?.arn(), key.arn());
+//! # Ok::<(), manila_local_kms::Error>(())
+//! ```
+//!
+//! [`manila`](https://docs.rs/manila) has this crate as its module `local_kms`.
+//!
+//! # The plan
+//!
+//! Each operation is a method of [`LocalKms`] in `api`, in the file of its subject. All go through `call`, which is
+//! where a caller's permission, a key's state and what is overdue are seen to, and where the audit log gets its line.
+//! `operation` is the table that all of them ask; `store` keeps the records.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod access;
+mod api;
+mod audit;
+mod blob;
+mod builder;
+mod call;
+mod caller;
+mod clock;
+mod deadlines;
+mod disk;
+mod error;
+mod key_policy;
+mod local_kms;
+mod location;
+mod lookup;
+mod operation;
+mod record;
+mod recorder;
+mod root_key;
+mod secret_box;
+mod session;
+mod settling;
+mod shared;
+mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[doc(no_inline)]
+pub use manila_core::{
+    Clock, EncryptionContext, Error, ErrorKind, KeyArn, Kms, KmsRequest, Result, SecretBytes, SystemClock,
+};
+
+pub use api::alias::Alias;
+pub use api::maintenance::RootKeyChange;
+pub use api::rotation::{KeyRotation, RotationStatus};
+pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
+pub use builder::LocalKmsBuilder;
+pub use local_kms::LocalKms;
+pub use operation::KeyState;
+pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
+pub use record::key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec};
+pub use root_key::RootKey;

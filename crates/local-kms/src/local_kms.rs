@@ -1,0 +1,140 @@
+//! [`LocalKms`]: a handle of the embedded KMS, for a region and a caller.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::caller::Caller;
+use crate::key_policy;
+use crate::location::{Location, check_region};
+use crate::shared::Shared;
+use manila_core::Result;
+
+/// An AWS KMS in a file, or in memory. Cheap to clone: clones share the store.
+///
+/// It answers in AWS's forms (ARNs, aliases, states, policies, error names), so that a program moves to AWS by changing
+/// the line that makes the KMS. Keys live in a `redb` file, each record sealed under a key derived from a [`RootKey`]
+/// that is kept elsewhere. Several processes may share the file. There is no background thread: a deadline holds from
+/// its moment on, whether or not anything has run.
+///
+/// ```
+/// use manila_local_kms::{CreateKey, LocalKms};
+///
+/// let kms = LocalKms::in_memory()?;
+/// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+/// assert_eq!(kms.describe_key("alias/app")?.arn(), key.arn());
+/// # Ok::<(), manila_local_kms::Error>(())
+/// ```
+///
+/// # What it protects against
+///
+/// Without the root key the file tells account and regions, the number of keys, their ids, the names of aliases, how many
+/// aliases and grants each key has, which grants on a key are to the same principal, when deletions and expiries are due,
+/// how long each record is (which tells how often a key was rotated, or that it has a policy), the order in which records
+/// were written, when the last write was and how often the root key was changed; no secret, policy, tag or description,
+/// not which key an alias names, and no principal. A record that was changed, moved, removed or set
+/// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
+/// unless the file is set back while it is open, or its [`AuditLog`] proves a later state; and holders of both file and
+/// root key hold every key. Opening a file needs permission to write it, but for [`open_read_only`](Self::open_read_only).
+///
+/// # Regions and principals
+///
+/// One store holds all regions: [`region`](Self::region) is a view of another one, for multi-Region keys and their
+/// replicas. [`as_principal`](Self::as_principal) is a view for another caller, whom key policies and grants bind; a
+/// handle that is no view is the owner of the account, its root principal. There are no IAM policies here: where AWS
+/// lets an account's policies decide, only the owner may. Principals of other accounts can be allowed what AWS allows
+/// across accounts: to use keys, `DescribeKey`, `GetKeyRotationStatus` and grants. Inside one process principals guard against mistakes and
+/// rehearse the policies of AWS. They are no security boundary.
+///
+/// # Time
+///
+/// Time goes forwards by itself only. The store keeps the latest time that a write saw, whichever program's clock that was,
+/// and takes no earlier one for the present; a clock that is set back changes nothing.
+///
+/// What is past its deadline is removed for good, so a clock that runs ahead could do harm. A write is refused with
+/// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) when the clock went ahead of the monotonic clock by more
+/// than a day since the last write or the opening (many systems do not count the time asleep), or when it is more than ten
+/// years past the last write ([`LocalKmsBuilder::longest_pause`]). Once the clock is right again, writes go on; if it is right,
+/// the owner says so with [`confirm_clock`](Self::confirm_clock). Reads are never refused for that: deadlines hold by the clock,
+/// nothing is removed, and keys that are due to be rotated are used as they are. After a smaller error that was written
+/// [`set_time_back`](Self::set_time_back) helps, where nothing was removed too early;
+/// [`restore`](Self::restore) a backup from before otherwise.
+///
+/// # Blocking
+///
+/// Calls work on the file before they return, `_async` ones too: reading takes some tens of microseconds, a write waits
+/// for the disk, and both wait for other processes that are just writing: one that is stopped in the middle stops the
+/// others. The file must lie where locks work, on no network file system, and a handle is not to be used on both sides of a
+/// `fork`. A program with an executor that cannot have that makes the calls on a thread for blocking work.
+///
+/// After a read or write of the file that failed, as on a full disk, a handle refuses everything until it is
+/// [opened again](Self::reopen), in place. What was acknowledged before is there. The same goes for a file that was moved,
+/// replaced or removed while it is open: the next write finds that out, and reads do within a second or sixteen of them.
+#[derive(Clone)]
+pub struct LocalKms {
+    pub(super) shared: Arc<Shared>,
+    region: Arc<str>,
+    principal: Option<Arc<str>>,
+}
+
+impl LocalKms {
+    /// The owner's view of a store, in the store's region.
+    pub(super) fn over(shared: Shared) -> Self {
+        let region = shared.store.region().into();
+        Self { shared: Arc::new(shared), region, principal: None }
+    }
+
+    /// The same KMS in another region: its keys and aliases are others, multi-Region keys are shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a region cannot be called that.
+    pub fn region(&self, region: &str) -> Result<Self> {
+        check_region(region)?;
+        Ok(Self { region: region.into(), ..self.clone() })
+    }
+
+    /// The same KMS for another caller, by his ARN: `arn:aws:iam::111122223333:role/app`.
+    ///
+    /// The last caller named counts: a view can be made the owner's again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no ARN of a principal.
+    pub fn as_principal(&self, arn: &str) -> Result<Self> {
+        key_policy::check_principal(arn)?;
+        Ok(Self { principal: Some(arn.into()), ..self.clone() })
+    }
+
+    pub(super) fn location(&self) -> Location<'_> {
+        Location { region: &self.region, account: self.account() }
+    }
+
+    pub(super) fn region_name(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) fn account(&self) -> &str {
+        &self.shared.account
+    }
+
+    pub(super) fn principal(&self) -> &str {
+        self.principal.as_deref().unwrap_or(&self.shared.owner)
+    }
+
+    pub(super) fn is_owner(&self) -> bool {
+        self.principal() == self.shared.owner
+    }
+
+    /// The caller that this view stands for.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller { principal: self.principal(), account: self.account(), is_owner: self.is_owner() }
+    }
+}
+
+impl fmt::Debug for LocalKms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKms")
+            .field("region", &self.region)
+            .field("account", &self.account())
+            .field("principal", &self.principal())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,50 @@
+//! Resolves key ids, ARNs and aliases to keys.
+
+use crate::error::refused;
+use crate::location::Location;
+use crate::record::alias::{ALIAS_PREFIX, AliasRecord};
+use crate::record::key::Key;
+use crate::store::{Table, Tables};
+use manila_core::internal::quoted;
+use manila_core::{Error, KeyArn, Result};
+
+/// The key that an id, ARN, alias or alias ARN names.
+pub(super) fn find(tables: &impl Tables, location: &Location<'_>, name: &str) -> Result<Key> {
+    let id = match resource(location, name).ok_or_else(|| not_found(name))? {
+        Resource::Key(id) => id.to_owned(),
+        Resource::Alias(alias) => {
+            let record: Option<AliasRecord> = tables.get(Table::Aliases, &location.row(&alias))?;
+            record.ok_or_else(|| not_found(name))?.key_id
+        }
+    };
+    Key::load(tables, location, &id)?.ok_or_else(|| not_found(name))
+}
+
+pub(super) fn not_found(name: &str) -> Error {
+    refused("NotFoundException", format!("there is no key {}", quoted(name)))
+}
+
+/// Whether a name is an alias or the ARN of one.
+pub(super) fn is_alias(name: &str) -> bool {
+    name.starts_with(ALIAS_PREFIX) || matches!(KeyArn::parse_any(name), Ok((_, "alias")))
+}
+
+/// What the name of a key can be.
+enum Resource<'a> {
+    Key(&'a str),
+    Alias(String),
+}
+
+/// What a name stands for, unless it is an ARN of another KMS or region.
+fn resource<'a>(location: &Location<'_>, name: &'a str) -> Option<Resource<'a>> {
+    if !name.starts_with("arn:") {
+        return Some(if is_alias(name) { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });
+    }
+    let (parts, kind) = KeyArn::parse_any(name).ok()?;
+    let ours = (parts.partition, parts.region, parts.account) == ("aws", location.region, location.account);
+    match kind {
+        _ if !ours => None,
+        "alias" => Some(Resource::Alias(format!("{ALIAS_PREFIX}{}", parts.key_id))),
+        _ => Some(Resource::Key(parts.key_id)),
+    }
+}

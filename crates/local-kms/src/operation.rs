@@ -1,0 +1,203 @@
+//! The operations of the embedded KMS, in one table: the states of a key that each is allowed in, the names that it
+//! takes, and whom it can be allowed.
+
+use crate::error::refused;
+use manila_core::Result;
+
+/// What a key can be used for at the moment.
+///
+/// Source: AWS KMS Developer Guide, "Key states of AWS KMS keys".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// Everything.
+    Enabled,
+    /// Nothing, until it is enabled again.
+    Disabled,
+    /// Nothing; at its deadline it is deleted, unless that is cancelled before.
+    PendingDeletion,
+    /// Nothing, until key material is imported.
+    PendingImport,
+}
+
+/// What an operation asks of a key and of its caller: a row of the table.
+struct Rules {
+    /// The states of a key that it is allowed in.
+    states: &'static [KeyState],
+    name: Name,
+    grants: Grants,
+    accounts: Accounts,
+    material: Material,
+}
+
+/// The names of a key that an operation takes, as on AWS: what uses a key takes an alias too, what changes one does
+/// not, so that a retargeted alias never has another key deleted than was meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Id,
+    IdOrAlias,
+}
+
+/// Whether a grant can allow the operation.
+///
+/// Source: AWS KMS Developer Guide, "Grants in AWS KMS", grant operations.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grants {
+    Never,
+    Grantable,
+}
+
+/// Whose principals may be allowed the operation: those of the key's account, or those of others too.
+///
+/// Source: AWS KMS Developer Guide, "AWS KMS permissions", cross-account use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accounts {
+    Own,
+    All,
+}
+
+/// Which key material the operation uses or tells of. A rotation that is due comes before the use of the newest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Material {
+    Any,
+    Newest,
+}
+
+/// Operations on no key, for the owner of the account alone, and those whose keys are asked for under other names.
+const NO_KEY: &[KeyState] = &[];
+const ENABLED: &[KeyState] = &[KeyState::Enabled];
+const ON_OR_OFF: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled];
+/// A key that awaits material takes imported material, which does not rotate: these operations tell that themselves.
+const ON_OR_EMPTY: &[KeyState] = &[KeyState::Enabled, KeyState::PendingImport];
+const NOT_DELETED: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
+const DELETED: &[KeyState] = &[KeyState::PendingDeletion];
+const ALL: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport, KeyState::PendingDeletion];
+
+macro_rules! operations {
+    ($($operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $material:ident,)*) => {
+        /// What can be asked of the embedded KMS, under AWS's names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Operation { $($operation),* }
+
+        impl Operation {
+            #[cfg(test)]
+            pub(super) const TABLE: &[Self] = &[$(Self::$operation),*];
+
+            pub(super) const fn name(self) -> &'static str {
+                match self { $(Self::$operation => stringify!($operation)),* }
+            }
+
+            /// The name in policies.
+            pub(super) const fn action(self) -> &'static str {
+                match self { $(Self::$operation => concat!("kms:", stringify!($operation))),* }
+            }
+
+            const fn rules(self) -> Rules {
+                match self {
+                    $(Self::$operation => Rules {
+                        states: $states,
+                        name: Name::$name,
+                        grants: Grants::$grants,
+                        accounts: Accounts::$accounts,
+                        material: Material::$material,
+                    }),*
+                }
+            }
+        }
+    };
+}
+
+// Every operation has its row, and every row every column: there is nothing that an operation is by default.
+operations! {
+    // operation                   states       name       grants     accounts material
+    Backup:                          NO_KEY       Id         Never      Own      Any,
+    CancelKeyDeletion:               DELETED      Id         Never      Own      Any,
+    ChangeRootKey:                   NO_KEY       Id         Never      Own      Any,
+    Checkpoint:                      NO_KEY       Id         Never      Own      Any,
+    CloseStore:                      NO_KEY       Id         Never      Own      Any,
+    ConfirmClock:                    NO_KEY       Id         Never      Own      Any,
+    CreateAlias:                     NOT_DELETED  Id         Never      Own      Any,
+    CreateGrant:                     ENABLED      Id         Grantable  All      Any,
+    CreateKey:                       NO_KEY       Id         Never      Own      Any,
+    Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Any,
+    DeleteAlias:                     ALL          IdOrAlias  Never      Own      Any,
+    DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Any,
+    DeleteKey:                       NO_KEY       Id         Never      Own      Any,
+    DescribeKey:                     ALL          IdOrAlias  Grantable  All      Any,
+    DisableKey:                      ON_OR_OFF    Id         Never      Own      Any,
+    DisableKeyRotation:              ON_OR_EMPTY  Id         Never      Own      Any,
+    EnableKey:                       ON_OR_OFF    Id         Never      Own      Any,
+    EnableKeyRotation:               ON_OR_EMPTY  Id         Never      Own      Any,
+    Encrypt:                         ENABLED      IdOrAlias  Grantable  All      Newest,
+    GenerateDataKey:                 ENABLED      IdOrAlias  Grantable  All      Newest,
+    GenerateDataKeyWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Newest,
+    GenerateMac:                     ENABLED      IdOrAlias  Grantable  All      Any,
+    GenerateRandom:                  NO_KEY       Id         Never      Own      Any,
+    GetKeyPolicy:                    ALL          Id         Never      Own      Any,
+    GetKeyRotationStatus:            ALL          Id         Never      All      Newest,
+    ImportKeyMaterial:               NOT_DELETED  Id         Never      Own      Any,
+    ListAliases:                     NO_KEY       Id         Never      Own      Any,
+    ListGrants:                      ALL          Id         Never      All      Any,
+    ListKeyRotations:                ALL          Id         Never      Own      Newest,
+    ListKeys:                        NO_KEY       Id         Never      Own      Any,
+    ListResourceTags:                ALL          Id         Never      Own      Any,
+    OpenStore:                       NO_KEY       Id         Never      Own      Any,
+    Purge:                           NO_KEY       Id         Never      Own      Any,
+    PutKeyPolicy:                    ALL          Id         Never      Own      Any,
+    ReEncrypt:                       NO_KEY       Id         Never      Own      Any,
+    ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Any,
+    ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Newest,
+    ReplaceLostAuditLog:             NO_KEY       Id         Never      Own      Any,
+    ReplicateKey:                    ENABLED      Id         Never      Own      Any,
+    Restore:                         NO_KEY       Id         Never      Own      Any,
+    RetireGrant:                     ALL          Id         Grantable  All      Any,
+    RevokeGrant:                     ALL          Id         Never      All      Any,
+    RotateAuditLog:                  NO_KEY       Id         Never      Own      Any,
+    RotateKey:                       NO_KEY       Id         Never      Own      Any,
+    RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Any,
+    ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Any,
+    SetTimeBack:                     NO_KEY       Id         Never      Own      Any,
+    TagResource:                     NOT_DELETED  Id         Never      Own      Any,
+    UntagResource:                   NOT_DELETED  Id         Never      Own      Any,
+    UpdateAlias:                     NOT_DELETED  Id         Never      Own      Any,
+    UpdateKeyDescription:            NOT_DELETED  Id         Never      Own      Any,
+    UpdatePrimaryRegion:             ENABLED      Id         Never      Own      Any,
+    VerifyAuditLog:                  NO_KEY       Id         Never      Own      Any,
+    VerifyMac:                       ENABLED      IdOrAlias  Grantable  All      Any,
+}
+
+impl Operation {
+    /// Fails with AWS's error unless the operation is allowed in a state.
+    pub(super) fn check_state(self, state: KeyState) -> Result<()> {
+        if self.rules().states.contains(&state) {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(match state {
+            KeyState::Disabled if self != Self::CancelKeyDeletion => {
+                refused("DisabledException", format!("the key is disabled, so {name} is refused"))
+            }
+            _ => refused("KMSInvalidStateException", format!("the key is {state:?}, and {name} is refused then")),
+        })
+    }
+
+    /// Whether the operation takes a key by an alias too.
+    pub(super) fn takes_alias(self) -> bool {
+        self.rules().name == Name::IdOrAlias
+    }
+
+    /// Whether a grant can allow the operation.
+    pub(super) fn is_grantable(self) -> bool {
+        self.rules().grants == Grants::Grantable
+    }
+
+    /// Whether principals of other accounts than the key's can be allowed the operation.
+    pub(super) fn crosses_accounts(self) -> bool {
+        self.rules().accounts == Accounts::All
+    }
+
+    /// Whether the operation uses the newest key material, so that a rotation that is due comes first.
+    pub(super) fn uses_newest_material(self) -> bool {
+        self.rules().material == Material::Newest
+    }
+}

@@ -1,0 +1,128 @@
+//! What the store remembers of its audit log.
+
+use std::fmt;
+
+use manila_core::Result;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory};
+use crate::store::{Seal, Table, Tables, WriteTxn, damaged};
+
+/// The record of the log that is written.
+const AUDIT: &str = "log";
+/// The beginning of the rows of logs that were rotated.
+const END: &str = "end/";
+
+/// What the store remembers of its audit log.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct AuditRecord {
+    /// Keys of lines that were written under earlier root keys.
+    past: Vec<PastKey>,
+    checkpoint: Option<CheckpointRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CheckpointRecord {
+    lines: u64,
+    /// Of the last line.
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+    /// Of the file, in bytes.
+    len: u64,
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct PastKey {
+    #[zeroize(skip)]
+    epoch: u64,
+    #[serde(with = "serde_bytes")]
+    secret: Vec<u8>,
+}
+
+impl fmt::Debug for PastKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PastKey").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl AuditRecord {
+    pub(crate) fn load(tables: &impl Tables) -> Result<Self> {
+        Ok(tables.get(Table::Audit, AUDIT)?.unwrap_or_default())
+    }
+
+    pub(crate) fn put(&self, tables: &mut WriteTxn<'_>) -> Result<()> {
+        tables.put(Table::Audit, AUDIT, self)
+    }
+
+    pub(crate) fn set_checkpoint(&mut self, Checkpoint { head, len }: Checkpoint) {
+        self.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
+        let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
+        Ok(Some(Checkpoint { head, len: *len }))
+    }
+}
+
+/// The end of a log that was rotated, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EndRecord {
+    last: HeadRecord,
+    cut: Option<HeadRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeadRecord {
+    lines: u64,
+    #[serde(with = "serde_bytes")]
+    mac: Vec<u8>,
+}
+
+impl HeadRecord {
+    fn new(head: &Head) -> Self {
+        Self { lines: head.lines, mac: head.mac.to_vec() }
+    }
+
+    fn head(&self) -> Result<Head> {
+        Ok(Head { lines: self.lines, mac: self.mac.as_slice().try_into().map_err(|_| damaged())? })
+    }
+}
+
+/// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
+pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
+    let record = EndRecord { last: HeadRecord::new(&end.last), cut: end.cut.as_ref().map(HeadRecord::new) };
+    tables.put(Table::Audit, &format!("{END}{:020}", end.last.lines), &record)
+}
+
+/// What the store remembers of its logs, to verify one.
+pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
+    let checkpoint = AuditRecord::load(tables)?.checkpoint()?.map(|checkpoint| checkpoint.head);
+    let mut ends = Vec::new();
+    for (_, record) in tables.all::<EndRecord>(Table::Audit, END)? {
+        let cut = record.cut.as_ref().map(HeadRecord::head).transpose()?;
+        ends.push(EndOfLog { last: record.last.head()?, cut });
+    }
+    Ok(Memory { checkpoint, ends })
+}
+
+/// The keys of the lines of a store's audit log, oldest first.
+pub(crate) fn line_keys(tables: &impl Tables) -> Result<Vec<LineKey>> {
+    let record = AuditRecord::load(tables)?;
+    let mut keys = Vec::with_capacity(record.past.len().saturating_add(1));
+    for past in &record.past {
+        let secret = past.secret.as_slice().try_into().map_err(|_| damaged())?;
+        keys.push(LineKey { epoch: past.epoch, secret: Zeroizing::new(secret) });
+    }
+    let seal = tables.seal();
+    keys.push(LineKey { epoch: seal.epoch(), secret: seal.audit_key()? });
+    Ok(keys)
+}
+
+/// Keeps the key of the lines so far, for when there is another root key.
+pub(crate) fn remember_key(tables: &mut WriteTxn<'_>, old: &Seal) -> Result<()> {
+    let mut record = AuditRecord::load(tables)?;
+    record.past.push(PastKey { epoch: old.epoch(), secret: old.audit_key()?.to_vec() });
+    record.put(tables)
+}

@@ -1,0 +1,385 @@
+//! What is stored of a grant, and what one allows.
+//!
+//! A grant has two records: itself, and an empty one under its grantee, so that a call reads no grants but those that
+//! can be its caller's. They are written and removed together, here alone.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use manila_core::internal::quoted;
+use manila_core::{EncryptionContext, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::from_millis;
+use crate::error::refused;
+use crate::key_policy::{index_name, index_names_of, means};
+use crate::location::{Location, row};
+use crate::operation::Operation;
+use crate::record::key::Key;
+use crate::store::{Table, Tables, WriteTxn, damaged};
+
+/// What a grant can allow, under AWS's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum GrantOperation {
+    /// To pass on some of the grant.
+    CreateGrant,
+    /// To decrypt.
+    Decrypt,
+    /// To learn what is known of the key.
+    DescribeKey,
+    /// To encrypt.
+    Encrypt,
+    /// To have data keys made.
+    GenerateDataKey,
+    /// To have data keys made, encrypted alone.
+    GenerateDataKeyWithoutPlaintext,
+    /// To make message authentication codes.
+    GenerateMac,
+    /// To decrypt what is encrypted under another key at once.
+    ReEncryptFrom,
+    /// To encrypt what is decrypted under another key at once.
+    ReEncryptTo,
+    /// To give the grant up.
+    RetireGrant,
+    /// To check message authentication codes.
+    VerifyMac,
+}
+
+impl GrantOperation {
+    #[cfg(test)]
+    const ALL: [Self; 11] = [
+        Self::CreateGrant,
+        Self::Decrypt,
+        Self::DescribeKey,
+        Self::Encrypt,
+        Self::GenerateDataKey,
+        Self::GenerateDataKeyWithoutPlaintext,
+        Self::GenerateMac,
+        Self::ReEncryptFrom,
+        Self::ReEncryptTo,
+        Self::RetireGrant,
+        Self::VerifyMac,
+    ];
+
+    pub(crate) const fn operation(self) -> Operation {
+        match self {
+            Self::CreateGrant => Operation::CreateGrant,
+            Self::Decrypt => Operation::Decrypt,
+            Self::DescribeKey => Operation::DescribeKey,
+            Self::Encrypt => Operation::Encrypt,
+            Self::GenerateDataKey => Operation::GenerateDataKey,
+            Self::GenerateDataKeyWithoutPlaintext => Operation::GenerateDataKeyWithoutPlaintext,
+            Self::GenerateMac => Operation::GenerateMac,
+            Self::ReEncryptFrom => Operation::ReEncryptFrom,
+            Self::ReEncryptTo => Operation::ReEncryptTo,
+            Self::RetireGrant => Operation::RetireGrant,
+            Self::VerifyMac => Operation::VerifyMac,
+        }
+    }
+}
+
+/// What the encryption context of a call must be for a grant to allow it. It says nothing about calls that have none,
+/// such as `DescribeKey`.
+///
+/// Keys are compared exactly, as values are. AWS does not regard the case of keys here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrantConstraint {
+    /// Exactly these pairs.
+    Equals(EncryptionContext),
+    /// These pairs, and maybe others.
+    Subset(EncryptionContext),
+}
+
+impl GrantConstraint {
+    pub(crate) fn pairs(&self) -> &EncryptionContext {
+        match self {
+            Self::Equals(pairs) | Self::Subset(pairs) => pairs,
+        }
+    }
+
+    fn allows(&self, context: &EncryptionContext) -> bool {
+        match self {
+            Self::Equals(pairs) => pairs == context,
+            Self::Subset(pairs) => is_within(pairs, context),
+        }
+    }
+
+    /// Whether all that `self` allows `other` allows too.
+    fn is_as_strict_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Equals(mine), other) => other.allows(mine),
+            (Self::Subset(mine), Self::Subset(pairs)) => is_within(pairs, mine),
+            (Self::Subset(_), Self::Equals(_)) => false,
+        }
+    }
+}
+
+fn is_within(pairs: &EncryptionContext, context: &EncryptionContext) -> bool {
+    pairs.iter().all(|(key, value)| context.get(key) == Some(value))
+}
+
+/// What a new grant is to allow, and to whom.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CreateGrant {
+    pub(crate) grantee: String,
+    pub(crate) retiring: Option<String>,
+    pub(crate) operations: BTreeSet<GrantOperation>,
+    pub(crate) constraint: Option<GrantConstraint>,
+}
+
+impl CreateGrant {
+    /// A grant for the principal of this ARN, which allows nothing yet. One for a role is for its sessions too.
+    pub fn to(grantee: impl Into<String>) -> Self {
+        Self { grantee: grantee.into(), retiring: None, operations: BTreeSet::new(), constraint: None }
+    }
+
+    /// Allows an operation.
+    pub fn operation(mut self, operation: GrantOperation) -> Self {
+        self.operations.insert(operation);
+        self
+    }
+
+    /// Lets another principal [retire](crate::LocalKms::retire_grant) the grant.
+    pub fn retiring_principal(mut self, arn: impl Into<String>) -> Self {
+        self.retiring = Some(arn.into());
+        self
+    }
+
+    /// Allows calls with such an encryption context only.
+    pub fn constraint(mut self, constraint: GrantConstraint) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+}
+
+/// A grant on a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// The grant's id.
+    pub id: String,
+    /// ARN of the principal that it is for.
+    pub grantee: String,
+    /// ARN of another principal that may retire it.
+    pub retiring_principal: Option<String>,
+    /// What it allows.
+    pub operations: Vec<GrantOperation>,
+    /// With which encryption contexts.
+    pub constraint: Option<GrantConstraint>,
+    /// ARN of the principal that made it.
+    pub issuer: String,
+    /// When it was made.
+    pub created: SystemTime,
+}
+
+/// A grant as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GrantRecord {
+    pub(crate) grantee: String,
+    pub(crate) retiring: Option<String>,
+    pub(crate) operations: BTreeSet<GrantOperation>,
+    constraint: Option<ConstraintRecord>,
+    issuer: String,
+    created: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ConstraintRecord {
+    exactly: bool,
+    pairs: Vec<(String, String)>,
+}
+
+impl GrantRecord {
+    pub(crate) fn new(request: &CreateGrant, issuer: &str, created: u64) -> Self {
+        Self {
+            grantee: request.grantee.clone(),
+            retiring: request.retiring.clone(),
+            operations: request.operations.clone(),
+            constraint: request.constraint.as_ref().map(ConstraintRecord::from),
+            issuer: issuer.to_owned(),
+            created,
+        }
+    }
+
+    pub(crate) fn constraint(&self) -> Result<Option<GrantConstraint>> {
+        let Some(stored) = &self.constraint else { return Ok(None) };
+        let pairs = EncryptionContext::new(stored.pairs.iter().cloned())?;
+        Ok(Some(if stored.exactly { GrantConstraint::Equals(pairs) } else { GrantConstraint::Subset(pairs) }))
+    }
+
+    /// Whether the grant allows an operation. Its constraint is on calls that have an encryption context.
+    pub(crate) fn allows(
+        &self,
+        principal: &str,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+    ) -> Result<bool> {
+        if !means(&self.grantee, principal) || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
+            return Ok(false);
+        }
+        Ok(match (self.constraint()?, context) {
+            (Some(constraint), Some(context)) => constraint.allows(context),
+            _ => true,
+        })
+    }
+
+    /// Whether `other` may be made by one who has this grant alone: it allows no more, under no looser constraint.
+    fn covers(&self, other: &Self) -> Result<bool> {
+        let as_strict = match (self.constraint()?, other.constraint()?) {
+            (None, _) => true,
+            (Some(mine), Some(others)) => others.is_as_strict_as(&mine),
+            (Some(_), None) => false,
+        };
+        Ok(as_strict && other.operations.is_subset(&self.operations))
+    }
+
+    pub(crate) fn to_grant(&self, id: String) -> Result<Grant> {
+        Ok(Grant {
+            id,
+            grantee: self.grantee.clone(),
+            retiring_principal: self.retiring.clone(),
+            operations: self.operations.iter().copied().collect(),
+            constraint: self.constraint()?,
+            issuer: self.issuer.clone(),
+            created: from_millis(self.created),
+        })
+    }
+}
+
+impl From<&GrantConstraint> for ConstraintRecord {
+    fn from(constraint: &GrantConstraint) -> Self {
+        let (exactly, pairs) = match constraint {
+            GrantConstraint::Equals(pairs) => (true, pairs),
+            GrantConstraint::Subset(pairs) => (false, pairs),
+        };
+        let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { exactly, pairs }
+    }
+}
+
+/// Whether a grant allows a principal an operation on a key. The grants of others are not read.
+pub(crate) fn any_allows(
+    tables: &impl Tables,
+    key: &Key,
+    principal: &str,
+    operation: Operation,
+    context: Option<&EncryptionContext>,
+) -> Result<bool> {
+    if !operation.is_grantable() {
+        return Ok(false);
+    }
+    for grant in of_caller(tables, key, principal)? {
+        if grant.allows(principal, operation, context)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a principal has a grant that allows it to make `other`.
+pub(crate) fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
+    for grant in of_caller(tables, key, principal)? {
+        if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes all grants on a key.
+pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
+    let prefix = format!("{}/", location.row(key_id));
+    for table in [Table::Grants, Table::Grantees] {
+        for row in tables.ids(table, &prefix)? {
+            tables.remove(table, &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores a grant that is not there yet.
+pub(crate) fn put_new(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str, grant: &GrantRecord) -> Result<()> {
+    let prefix = prefix(key);
+    tables.put(Table::Grants, &format!("{prefix}{grant_id}"), grant)?;
+    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
+    tables.put(Table::Grantees, &row, &())
+}
+
+/// Removes a grant; fails if it is not there.
+pub(crate) fn remove(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str) -> Result<()> {
+    let grant = load(tables, key, grant_id)?;
+    let prefix = prefix(key);
+    tables.remove(Table::Grants, &format!("{prefix}{grant_id}"))?;
+    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
+    tables.remove(Table::Grantees, &row)
+}
+
+/// Writes the records by grantee anew: the seal that hides grantees in their ids is another one.
+pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
+    for row in tables.ids(Table::Grantees, "")? {
+        tables.remove(Table::Grantees, &row)?;
+    }
+    for (row, grant) in tables.all::<GrantRecord>(Table::Grants, "")? {
+        let at = row.rfind('/').ok_or_else(damaged)?;
+        let (key, grant_id) = row.split_at_checked(at.saturating_add(1)).ok_or_else(damaged)?;
+        let row = grantee_prefix(tables, key, &index_name(&grant.grantee)?)? + grant_id;
+        tables.put(Table::Grantees, &row, &())?;
+    }
+    Ok(())
+}
+
+/// How many grants there are on a key.
+pub(crate) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
+    Ok(tables.ids(Table::Grants, &prefix(key))?.len())
+}
+
+/// The grants on a key that can be a caller's, and no others.
+fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<GrantRecord>> {
+    let prefix = prefix(key);
+    let mut grants = Vec::new();
+    for name in index_names_of(principal)? {
+        let of_grantee = grantee_prefix(tables, &prefix, &name)?;
+        for row in tables.ids(Table::Grantees, &of_grantee)? {
+            // Ids are in the clear: a grant is found by this one only if the manifest knows it.
+            tables.get::<()>(Table::Grantees, &row)?.ok_or_else(damaged)?;
+            let grant_id = row.strip_prefix(&of_grantee).unwrap_or_default();
+            grants.push(tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?);
+        }
+    }
+    Ok(grants)
+}
+
+/// What the rows of a grantee's grants on a key begin with. The file does not tell who the grantee is.
+fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
+    let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
+    Ok(format!("{key_prefix}{hidden}/"))
+}
+
+/// What the rows of grants on a key begin with.
+fn prefix(key: &Key) -> String {
+    format!("{}/", row(&key.region, &key.id))
+}
+
+pub(crate) fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
+    tables.all(Table::Grants, &prefix(key))
+}
+
+pub(crate) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
+    let found = tables.get(Table::Grants, &format!("{}{grant_id}", prefix(key)))?;
+    found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_for_what_the_table_of_operations_says() {
+        let granted = GrantOperation::ALL.map(|granted| granted.operation().name());
+        let grantable = Operation::TABLE.iter().filter(|operation| operation.is_grantable());
+        assert_eq!(grantable.map(|operation| operation.name()).collect::<Vec<_>>(), granted);
+    }
+}

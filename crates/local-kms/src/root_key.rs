@@ -1,0 +1,201 @@
+//! The root key: what seals the file of an embedded KMS.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use manila_core::internal::crypto;
+use manila_core::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use crate::disk;
+
+/// Length of a root key in bytes.
+const LEN: usize = 32;
+
+/// The key that seals an embedded KMS's file. Keep it apart from the file, and keep a copy: without it every key
+/// in the file is lost. Zeroized on drop.
+#[derive(Clone)]
+pub struct RootKey(pub(super) Source);
+
+#[derive(Clone)]
+pub(super) enum Source {
+    Key(Zeroizing<[u8; LEN]>),
+    Passphrase(Zeroizing<Vec<u8>>),
+    /// The key of an open store, however it was had, and the number of root keys that the store had before it.
+    Derived {
+        key: Zeroizing<[u8; LEN]>,
+        epoch: u64,
+    },
+}
+
+impl RootKey {
+    /// Makes a random root key and writes it to a new file, 32 bytes, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if there is a file already or it cannot be written.
+    pub fn create_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let key = Zeroizing::new(crypto::random_array::<LEN>()?);
+        let failed = |error| io_error("make", path, error);
+        let mut file = new_private_file(path).map_err(failed)?;
+        file.write_all(key.as_slice()).map_err(failed)?;
+        put_in_place(file, path).map_err(failed)?;
+        Ok(Self(Source::Key(key)))
+    }
+
+    /// Reads a root key that [`create_file`](Self::create_file) wrote. It never makes one.
+    ///
+    /// On Unix the file must belong to the user that runs the program, or to root, and be its owner's alone (`chmod 600`).
+    /// A file that nobody may write, its owner neither, may be readable by others: so a secret comes that Kubernetes (mode
+    /// 0440 with `fsGroup`) or Docker (mode 0444) mounts into a container. Give the volume of a Kubernetes secret
+    /// `defaultMode: 0440` or `0400`, since its default is 0644.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it is another user's or others may read it;
+    /// [`ErrorKind::Storage`] if it does not hold 32 bytes.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
+        let failed = |error| io_error("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        check_private(&file).map_err(failed)?;
+        file.take(LEN as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let key = bytes.as_slice().try_into().map_err(|_| {
+            let detail = format!("{path:?} does not hold a root key of {LEN} bytes");
+            Error::new(ErrorKind::Storage, detail)
+        })?;
+        Ok(Self(Source::Key(Zeroizing::new(key))))
+    }
+
+    /// A root key of 32 random bytes that something else keeps, such as a hardware token or a secrets manager.
+    #[must_use]
+    pub fn from_bytes(key: &[u8; LEN]) -> Self {
+        Self(Source::Key(Zeroizing::new(*key)))
+    }
+
+    /// A root key derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes), which takes a tenth of a
+    /// second or so at each opening.
+    #[must_use]
+    pub fn from_passphrase(passphrase: &str) -> Self {
+        Self(Source::Passphrase(Zeroizing::new(passphrase.as_bytes().to_vec())))
+    }
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootKey(redacted)")
+    }
+}
+
+/// Fails unless a file is its owner's alone, and the owner is root or the user that asks.
+#[cfg(unix)]
+fn check_private(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    check_owner_and_mode(metadata.uid(), metadata.mode(), user())
+}
+
+/// Secrets that Kubernetes and Docker mount belong to root and can be written by nobody: who may read them is up to the
+/// container. A file that somebody made has a bit to write it, and then it is its owner's alone.
+#[cfg(unix)]
+fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<()> {
+    const ROOT: u32 = 0;
+    const OF_OTHERS: u32 = 0o077;
+    const WRITE_OR_EXECUTE: u32 = 0o333;
+    let failed = |detail: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, detail));
+    if owner != ROOT && Some(owner) != user {
+        return failed(format!(
+            "it belongs to another user, number {owner}: make this program's user or root its owner, or copy it to a file \
+             of this program's user"
+        ));
+    }
+    if mode & OF_OTHERS == 0 || mode & WRITE_OR_EXECUTE == 0 {
+        return Ok(());
+    }
+    failed(format!(
+        "others than its owner have access to it by its mode, {:04o}: chmod 600 the file, or have a secret that is mounted \
+         come with mode 0440 or 0400",
+        mode & 0o7777
+    ))
+}
+
+/// The user that new files of this process belong to, if that can be found out.
+#[cfg(unix)]
+fn user() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let of_process = || std::fs::metadata("/proc/self").ok();
+    let of_new_file = || tempfile::tempfile().ok()?.metadata().ok();
+    of_process().or_else(of_new_file).map(|metadata| metadata.uid())
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// A temporary file beside `path`, for its owner alone.
+pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
+}
+
+/// Gives a written file its name, durably, unless the name is taken.
+pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    disk::sync(file.as_file())?;
+    disk::name(file, path)?;
+    disk::sync_folder(folder_of(path));
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::other(ErrorKind::Io, format!("cannot {what} {path:?}: {error}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Event;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_taken_by_its_owner_and_its_mode() {
+        let taken = |owner, mode: u32, user| check_owner_and_mode(owner, 0o100_000 | mode, user).is_ok();
+        for (owner, user) in [(0, Some(0)), (0, Some(1000)), (1000, Some(1000)), (0, None)] {
+            for mode in [0o600, 0o400, 0o700, 0o440, 0o444] {
+                assert!(taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+            for mode in [0o640, 0o644, 0o660, 0o604, 0o610, 0o620, 0o602, 0o460, 0o446, 0o666, 0o777, 0o550] {
+                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+        }
+        for (owner, user) in [(1000, Some(0)), (1000, Some(1001)), (1000, None)] {
+            for mode in [0o600, 0o400, 0o440, 0o444] {
+                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
+            }
+        }
+        let text = |owner, mode| check_owner_and_mode(owner, mode, Some(1000)).unwrap_err().to_string();
+        assert!(text(1001, 0o600).contains("number 1001") && text(1000, 0o644).contains("0644: chmod 600"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_user_is_the_one_that_new_files_belong_to() {
+        use std::os::unix::fs::MetadataExt;
+        let file = NamedTempFile::new().unwrap();
+        assert_eq!(user(), Some(file.as_file().metadata().unwrap().uid()));
+    }
+
+    #[test]
+    fn a_file_is_synced_before_it_gets_its_name_and_the_name_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, events) = disk::events(|| RootKey::create_file(folder.path().join("root.key")));
+        made.unwrap();
+        assert_eq!(events, [Event::Synced { len: LEN as u64 }, Event::Named, Event::SyncedFolder]);
+    }
+}

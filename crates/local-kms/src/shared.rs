@@ -1,0 +1,110 @@
+//! What all views and clones of a handle have in common: the store, the clock, the audit log.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::audit::{Event, LineKey, Log, Written};
+use crate::clock::StoreClock;
+use crate::key_policy::{self, PolicyCache};
+use crate::record::audit::{AuditRecord, line_keys, put_end};
+use crate::settling::Settling;
+use crate::store::{Store, Tables, WriteTxn};
+use manila_core::Result;
+
+/// What all views and clones of a handle have in common.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) account: String,
+    pub(super) owner: String,
+    pub(super) store_id: Vec<u8>,
+    pub(super) clock: StoreClock,
+    pub(super) settling: Settling,
+    pub(super) policies: PolicyCache,
+    pub(super) log: Option<Log>,
+    line_keys: Mutex<Arc<[LineKey]>>,
+    /// Whether the handle was given out.
+    pub(super) is_open: bool,
+}
+
+impl Shared {
+    pub(super) fn new(store: Store, clock: StoreClock, log: Option<Log>) -> Result<Self> {
+        let shared = Self {
+            account: store.account(),
+            owner: key_policy::owner(&store.account()),
+            store_id: store.with_seal(|seal| seal.store_id().to_vec()),
+            store,
+            clock,
+            settling: Settling::default(),
+            policies: PolicyCache::default(),
+            log,
+            line_keys: Mutex::default(),
+            is_open: false,
+        };
+        shared.load_line_keys()?;
+        // So that the pace of a clock that is behind the store counts for nothing from the beginning.
+        shared.store.read(|tables| Ok(shared.clock.present(shared.now(), tables)))?;
+        Ok(shared)
+    }
+
+    /// The time in milliseconds since 1970, no earlier than any call saw before.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Writes the line of an event, if a log is kept.
+    pub(super) fn write_line(&self, event: &Event<'_>) -> Result<Written> {
+        match &self.log {
+            Some(log) => log.append(event, || self.line_keys(), &self.store_id),
+            None => Ok(Written::Whole),
+        }
+    }
+
+    pub(super) fn keeps_context_keys_only(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::keeps_context_keys_only)
+    }
+
+    pub(super) fn line_keys(&self) -> Arc<[LineKey]> {
+        self.lock_line_keys().clone()
+    }
+
+    fn lock_line_keys(&self) -> MutexGuard<'_, Arc<[LineKey]>> {
+        self.line_keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn commit_number(&self) -> Result<u64> {
+        self.store.read(|tables| Ok(tables.commit_number()))
+    }
+
+    /// Reads the keys of all root keys so far.
+    pub(super) fn load_line_keys(&self) -> Result<()> {
+        let keys = self.store.read(|tables| line_keys(tables))?;
+        *self.lock_line_keys() = keys.into();
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        self.store.write(|tables| self.keep_end(tables))
+    }
+
+    pub(super) fn keep_end(&self, tables: &mut WriteTxn<'_>) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let mut record = AuditRecord::load(tables)?;
+        let (end, missed) = log.end(&self.line_keys(), &self.store_id, record.checkpoint()?.as_ref())?;
+        if let Some(missed) = missed {
+            put_end(tables, &missed)?;
+        }
+        record.set_checkpoint(end);
+        record.put(tables)
+    }
+}
+
+impl Drop for Shared {
+    /// Keeps the end of the audit log, if it can. Those who must know call [`LocalKms::checkpoint`] themselves.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.close();
+        }
+    }
+}

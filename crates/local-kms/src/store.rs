@@ -1,0 +1,200 @@
+//! The store: sealed records in a `redb` database, under a manifest of what there is.
+
+mod codec;
+mod copy;
+mod header;
+mod identity;
+mod manifest;
+mod open;
+mod purge;
+mod read_only;
+mod reopen;
+mod root_key_change;
+mod seal;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use redb::TableDefinition;
+
+use manila_core::{Error, ErrorKind, Result};
+
+use copy::Snapshots;
+use header::Header;
+use identity::Identity;
+use manifest::{Edit, Manifest};
+use read_only::Opened;
+use tables::{manifest_row_in, manifest_row_of};
+
+pub(super) use codec::{damaged, from_cbor};
+pub(super) use seal::Seal;
+pub(super) use tables::{ReadTxn, Tables, WriteTxn};
+
+const HEADER_TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("manila");
+const HEADER: &str = "store";
+const MANIFEST_TABLE: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("manifest");
+
+/// The tables of records.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Table {
+    Keys,
+    Materials,
+    Aliases,
+    /// The aliases of each key.
+    KeyAliases,
+    Grants,
+    /// The grants of each grantee on a key.
+    Grantees,
+    Deadlines,
+    Audit,
+}
+
+impl Table {
+    const ALL: [Self; 8] = [
+        Self::Keys,
+        Self::Materials,
+        Self::Aliases,
+        Self::KeyAliases,
+        Self::Grants,
+        Self::Grantees,
+        Self::Deadlines,
+        Self::Audit,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Materials => "materials",
+            Self::Aliases => "aliases",
+            Self::KeyAliases => "key-aliases",
+            Self::Grants => "grants",
+            Self::Grantees => "grantees",
+            Self::Deadlines => "deadlines",
+            Self::Audit => "audit",
+        }
+    }
+
+    const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+/// An open store.
+pub(super) struct Store {
+    /// Written only to change the root key and to compact. Nobody holds it for long: who reads for long takes a snapshot.
+    state: RwLock<State>,
+    /// The highest commit that was seen: the store never goes back behind it while it is open.
+    latest: AtomicU64,
+    snapshots: Snapshots,
+}
+
+struct State {
+    database: Opened,
+    header: Header,
+    seal: Seal,
+    /// The file, unless the store is in memory.
+    file: Option<Identity>,
+    /// Tells the length of a store of a test, which a purge writes over as it does a file.
+    #[cfg(test)]
+    len: Option<Box<tests::Len>>,
+}
+
+impl State {
+    fn new(database: Opened, header: Header, seal: Seal) -> Self {
+        Self {
+            database,
+            header,
+            seal,
+            file: None,
+            #[cfg(test)]
+            len: None,
+        }
+    }
+
+    /// The length of what the store is in; none for memory.
+    fn len(&self) -> Result<Option<u64>> {
+        #[cfg(test)]
+        if let Some(len) = &self.len {
+            return len().map(Some);
+        }
+        self.file.as_ref().map(Identity::len).transpose()
+    }
+}
+
+impl Store {
+    fn of(state: State) -> Self {
+        Self { state: RwLock::new(state), latest: AtomicU64::new(0), snapshots: Snapshots::default() }
+    }
+
+    fn in_file(mut self, file: Identity) -> Self {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).file = Some(file);
+        self
+    }
+
+    pub(super) fn region(&self) -> String {
+        self.with(|state| state.header.region.clone())
+    }
+
+    pub(super) fn account(&self) -> String {
+        self.with(|state| state.header.account.clone())
+    }
+
+    pub(super) fn with_seal<T>(&self, work: impl FnOnce(&Seal) -> T) -> T {
+        self.with(|state| work(&state.seal))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&State) -> T) -> T {
+        work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads at one moment in time.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+        self.with(|state| work(&self.begin_read(state)?))
+    }
+
+    fn begin_read<'a>(&self, state: &'a State) -> Result<ReadTxn<'a>> {
+        state.file.as_ref().map_or(Ok(()), Identity::check_now_and_then)?;
+        let latest = self.latest.load(Ordering::Acquire);
+        let transaction = state.database.begin_read()?;
+        let manifest = Manifest::load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
+        self.check(latest, &manifest)?;
+        Ok(ReadTxn { transaction, seal: &state.seal, manifest })
+    }
+
+    /// Does all of `work`, durably, or nothing of it.
+    pub(super) fn write<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>) -> Result<T> {
+        self.with(|state| {
+            let mut writing = self.begin(state)?;
+            let done = work(&mut writing)?;
+            let commit = writing.commit()?;
+            self.latest.fetch_max(commit, Ordering::AcqRel);
+            Ok(done)
+        })
+    }
+
+    fn begin<'a>(&self, state: &'a State) -> Result<WriteTxn<'a>> {
+        let latest = self.latest.load(Ordering::Acquire);
+        let transaction = state.database.begin_write()?;
+        // After the wait for other writers, which may have been long.
+        state.file.as_ref().map_or(Ok(()), Identity::check)?;
+        let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
+        self.check(latest, &manifest)?;
+        Ok(WriteTxn { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
+    }
+
+    fn check(&self, latest: u64, manifest: &Manifest) -> Result<()> {
+        if manifest.commit < latest {
+            return Err(set_back());
+        }
+        self.latest.fetch_max(manifest.commit, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+fn set_back() -> Error {
+    let detail = "the key store was set back to an earlier state while it was open: open it anew, if that is meant";
+    Error::new(ErrorKind::Storage, detail)
+}

@@ -1,0 +1,128 @@
+//! A copy of the store as it is at one moment.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use manila_core::Result;
+use redb::{ConcurrencyMode, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+
+use crate::store::codec::storage_error;
+use crate::store::open::{builder, in_new_file};
+use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Store, Table};
+
+/// The store as it was at one moment. Others read and write meanwhile; only a purge waits for its end.
+pub(super) struct Snapshot<'a> {
+    pub(super) transaction: ReadTransaction,
+    // Dropped after the transaction: who waits then finds it ended.
+    _open: Open<'a>,
+}
+
+/// Counts the snapshots that are open.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    counts: Mutex<Counts>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: usize,
+    /// Callers that wait until none is open.
+    waiting: usize,
+}
+
+/// One of the snapshots that are counted.
+struct Open<'a>(&'a Snapshots);
+
+impl Store {
+    /// Writes a copy of the store as it is now to a new file. `first` comes before the file gets its name.
+    pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        in_new_file(path, |backend| {
+            let copy = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
+            let to = copy.begin_write().map_err(storage_error)?;
+            snapshot.copy_rows(&to)?;
+            drop(snapshot);
+            to.commit().map_err(storage_error)?;
+            first()
+        })
+        .map(drop)
+    }
+
+    /// The store as it is now, for a reader that takes its time.
+    pub(super) fn snapshot(&self) -> Result<Snapshot<'_>> {
+        // Counted before it is begun, so that no purge misses it.
+        let open = self.snapshots.begin();
+        self.with(|state| Ok(Snapshot { transaction: self.begin_read(state)?.transaction, _open: open }))
+    }
+}
+
+impl Snapshot<'_> {
+    fn copy_rows(&self, to: &WriteTransaction) -> Result<()> {
+        copy_header(&self.transaction, to)?;
+        copy_table(&self.transaction, to, MANIFEST_TABLE)?;
+        Table::ALL.into_iter().try_for_each(|table| copy_table(&self.transaction, to, table.definition()))
+    }
+}
+
+impl Snapshots {
+    fn begin(&self) -> Open<'_> {
+        let mut counts = self.lock();
+        counts.open = counts.open.saturating_add(1);
+        Open(self)
+    }
+
+    /// Waits until no snapshot is open.
+    pub(super) fn wait(&self) {
+        let mut counts = self.lock();
+        counts.waiting = counts.waiting.saturating_add(1);
+        while counts.open > 0 {
+            counts = self.ended.wait(counts).unwrap_or_else(PoisonError::into_inner);
+        }
+        counts.waiting = counts.waiting.saturating_sub(1);
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock();
+        counts.open = counts.open.saturating_sub(1);
+        self.0.ended.notify_all();
+    }
+}
+
+/// Copies the header, and nothing that concerns the one file alone.
+fn copy_header(from: &ReadTransaction, to: &WriteTransaction) -> Result<()> {
+    let from = from.open_table(HEADER_TABLE).map_err(storage_error)?;
+    let mut to = to.open_table(HEADER_TABLE).map_err(storage_error)?;
+    if let Some(header) = from.get(HEADER).map_err(storage_error)? {
+        to.insert(HEADER, header.value()).map_err(storage_error)?;
+    }
+    Ok(())
+}
+
+fn copy_table<K: redb::Key + 'static>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    definition: TableDefinition<'_, K, &'static [u8]>,
+) -> Result<()> {
+    let from = match from.open_table(definition) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        opened => opened.map_err(storage_error)?,
+    };
+    let mut to = to.open_table(definition).map_err(storage_error)?;
+    for row in from.iter().map_err(storage_error)? {
+        let (key, value) = row.map_err(storage_error)?;
+        to.insert(key.value(), value.value()).map_err(storage_error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Which file a store is in: one that was moved, replaced or removed while it is open is not gone on with.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::root_key::io_error;
+use manila_core::{Error, ErrorKind, Result};
+
+/// A reader looks at the file in each of so many reads, since looking takes as long as a tenth of a read.
+const READS_BETWEEN_LOOKS: u64 = 16;
+/// A reader that reads seldom looks when the last look was so long ago.
+const TIME_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// The file of an open store, to be told from another one that has taken its path.
+#[derive(Debug)]
+pub(super) struct Identity {
+    path: PathBuf,
+    id: Id,
+    reads: AtomicU64,
+    opened: Instant,
+    /// When the file was looked at last, in milliseconds since it was opened.
+    looked: AtomicU64,
+}
+
+impl Identity {
+    pub(super) fn of(path: &Path, file: &File) -> Result<Self> {
+        let metadata = file.metadata().map_err(|error| io_error("open", path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            id: Id::of(&metadata),
+            reads: AtomicU64::new(0),
+            opened: Instant::now(),
+            looked: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length of the file, in bytes.
+    pub(super) fn len(&self) -> Result<u64> {
+        self.look().map(|metadata| metadata.len())
+    }
+
+    /// Fails if the path does not name the file any more.
+    pub(super) fn check(&self) -> Result<()> {
+        self.look().map(drop)
+    }
+
+    /// The same for a read, which looks now and then.
+    pub(super) fn check_now_and_then(&self) -> Result<()> {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let is_old =
+            u128::from(now.saturating_sub(self.looked.load(Ordering::Relaxed))) > TIME_BETWEEN_LOOKS.as_millis();
+        let count = self.reads.fetch_add(1, Ordering::Relaxed);
+        if !is_old && !count.is_multiple_of(READS_BETWEEN_LOOKS) {
+            return Ok(());
+        }
+        self.check()?;
+        self.looked.fetch_max(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn look(&self) -> Result<Metadata> {
+        match fs::metadata(&self.path) {
+            Ok(there) if Id::of(&there) == self.id => Ok(there),
+            Ok(_) => Err(self.lost("another file is in its place")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.lost("it is not there any more")),
+            Err(error) => Err(io_error("look at", &self.path, error)),
+        }
+    }
+
+    fn lost(&self, what: &str) -> Error {
+        let path = &self.path;
+        let detail =
+            format!("the key store {path:?} was moved, replaced or removed while it was open: {what}; open it anew");
+        Error::new(ErrorKind::Storage, detail)
+    }
+}
+
+/// Device and inode: no other file has them while this one is open.
+#[cfg(unix)]
+#[derive(Debug, PartialEq, Eq)]
+struct Id(u64, u64);
+
+#[cfg(unix)]
+impl Id {
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// When the file was made, where the system tells that: elsewhere files that are open are not easily moved.
+#[cfg(not(unix))]
+#[derive(Debug, PartialEq, Eq)]
+struct Id(Option<std::time::SystemTime>);
+
+#[cfg(not(unix))]
+impl Id {
+    fn of(metadata: &Metadata) -> Self {
+        Self(metadata.created().ok())
+    }
+}

@@ -1,0 +1,259 @@
+//! The manifest: which records there are, and at which commit each was written.
+//!
+//! A record is sealed with the number of the commit that wrote it. The manifest keeps these numbers, in buckets by a
+//! keyed digest of table and id; a bucket is authenticated with the number of the commit that last changed it, and the
+//! root with all buckets' numbers, its own commit and the time. So no record can be swapped, moved, removed or set
+//! back without the root being set back, and that with every other record: a tree of counters, two levels deep, of
+//! which a reader checks the one path that leads to its record.
+
+use std::collections::BTreeMap;
+
+use crate::store::Table;
+use crate::store::codec::damaged;
+use crate::store::seal::{MAC_LEN, Seal};
+use manila_core::internal::crypto;
+use manila_core::{Error, ErrorKind, Result};
+
+/// Number of buckets: with 10,000 keys one holds some forty records, a page's worth.
+const BUCKETS: u16 = 512;
+/// The row of the root; those of the buckets are below it.
+pub(super) const ROOT: u16 = BUCKETS;
+const DIGEST_LEN: usize = 16;
+const COUNTER_LEN: usize = 8;
+const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN;
+const ROOT_LEN: usize = COUNTER_LEN * (5 + BUCKETS as usize);
+
+/// What tags are over, so that none stands for another.
+const OF_ROOT: &[u8] = b"r";
+const OF_BUCKET: &[u8] = b"b";
+const OF_ID: &[u8] = b"i";
+
+/// Reads a row of the manifest.
+pub(super) type Rows<'a> = dyn Fn(u16) -> Result<Option<Vec<u8>>> + 'a;
+
+/// The root of a manifest, verified.
+pub(super) struct Manifest {
+    /// Number of the commit that wrote it.
+    pub(super) commit: u64,
+    /// The latest time that any commit saw, in milliseconds since 1970.
+    pub(super) time: u64,
+    /// The latest deadline at which something was removed for good, likewise.
+    pub(super) removed: u64,
+    /// How often the time was set back.
+    pub(super) rewinds: u64,
+    /// For each bucket the number of the commit that changed it last; zero if it is empty.
+    counters: Vec<u64>,
+}
+
+impl Manifest {
+    pub(super) fn new() -> Self {
+        Self { commit: 0, time: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
+    }
+
+    pub(super) fn load(seal: &Seal, rows: &Rows<'_>) -> Result<Self> {
+        let row = rows(ROOT)?.ok_or_else(damaged)?;
+        let (body, mac) = row.split_last_chunk::<MAC_LEN>().ok_or_else(damaged)?;
+        if body.len() != ROOT_LEN {
+            return Err(damaged());
+        }
+        let mut numbers = body.as_chunks::<COUNTER_LEN>().0.iter().map(|bytes| u64::from_be_bytes(*bytes));
+        let epoch = numbers.next().ok_or_else(damaged)?;
+        if epoch > seal.epoch() {
+            return Err(root_key_changed());
+        }
+        if !crypto::equal(&seal.mac(&[OF_ROOT, seal.store_id(), body])?, mac) {
+            return Err(damaged());
+        }
+        let commit = numbers.next().ok_or_else(damaged)?;
+        let time = numbers.next().ok_or_else(damaged)?;
+        let removed = numbers.next().ok_or_else(damaged)?;
+        let rewinds = numbers.next().ok_or_else(damaged)?;
+        Ok(Self { commit, time, removed, rewinds, counters: numbers.collect() })
+    }
+
+    fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
+        let mut row = Vec::with_capacity(ROOT_LEN + MAC_LEN);
+        for number in [seal.epoch(), self.commit, self.time, self.removed, self.rewinds].iter().chain(&self.counters) {
+            row.extend_from_slice(&number.to_be_bytes());
+        }
+        let mac = seal.mac(&[OF_ROOT, seal.store_id(), &row])?;
+        row.extend_from_slice(&mac);
+        Ok(row)
+    }
+
+    /// The number of the commit that wrote a record, if there is one.
+    pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
+        let digest = digest(seal, table, id)?;
+        Ok(self.bucket(seal, rows, bucket_of(&digest))?.get(&digest))
+    }
+
+    fn bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Bucket> {
+        let counter = self.counters.get(usize::from(number)).ok_or_else(damaged)?;
+        match (rows(number)?, counter) {
+            (None, 0) => Ok(Bucket::default()),
+            (Some(row), counter) if *counter > 0 => Bucket::load(seal, number, *counter, &row),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// The number of records, every bucket verified.
+    pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
+        (0..BUCKETS).map(|number| self.bucket(seal, rows, number).map(|bucket| bucket.0.len())).sum()
+    }
+}
+
+/// A manifest with the changes of the commit that is being made.
+pub(super) struct Edit {
+    /// The number of the commit before.
+    base: u64,
+    manifest: Manifest,
+    changed: BTreeMap<u16, Bucket>,
+}
+
+impl Edit {
+    pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
+        // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was sealed
+        // there, or by a commit that was given up, counts nowhere else.
+        let base = manifest.commit;
+        let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
+        manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
+        Ok(Self { base, manifest, changed: BTreeMap::new() })
+    }
+
+    /// The number of the commit that this one changes.
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The number of this commit, that its records are sealed with.
+    pub(super) fn commit(&self) -> u64 {
+        self.manifest.commit
+    }
+
+    pub(super) fn time(&self) -> u64 {
+        self.manifest.time
+    }
+
+    /// The same commit over a store without records, for all of them to be written anew.
+    pub(super) fn emptied(&self) -> Self {
+        let Manifest { commit, time, removed, rewinds, .. } = self.manifest;
+        Self {
+            base: self.base,
+            manifest: Manifest { commit, time, removed, rewinds, ..Manifest::new() },
+            changed: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn removed(&self) -> u64 {
+        self.manifest.removed
+    }
+
+    pub(super) fn rewinds(&self) -> u64 {
+        self.manifest.rewinds
+    }
+
+    pub(super) fn note_removal(&mut self, deadline: u64) {
+        self.manifest.removed = self.manifest.removed.max(deadline);
+    }
+
+    pub(super) fn rewind(&mut self, time: u64) {
+        self.manifest.time = time;
+        self.manifest.rewinds = self.manifest.rewinds.saturating_add(1);
+    }
+
+    pub(super) fn observe_time(&mut self, time: u64) {
+        self.manifest.time = self.manifest.time.max(time);
+    }
+
+    /// As [`Manifest::counter`], changes included.
+    pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
+        let digest = digest(seal, table, id)?;
+        match self.changed.get(&bucket_of(&digest)) {
+            Some(bucket) => Ok(bucket.get(&digest)),
+            None => self.manifest.counter(seal, rows, table, id),
+        }
+    }
+
+    /// Notes that this commit writes the record, or removes it.
+    pub(super) fn note(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str, kept: bool) -> Result<()> {
+        let digest = digest(seal, table, id)?;
+        let number = bucket_of(&digest);
+        let mut bucket = match self.changed.remove(&number) {
+            Some(bucket) => bucket,
+            None => self.manifest.bucket(seal, rows, number)?,
+        };
+        if kept {
+            bucket.0.insert(digest, self.manifest.commit);
+        } else {
+            bucket.0.remove(&digest);
+        }
+        self.changed.insert(number, bucket);
+        Ok(())
+    }
+
+    /// The rows to write; those without bytes are to be removed.
+    pub(super) fn finish(mut self, seal: &Seal) -> Result<Vec<(u16, Option<Vec<u8>>)>> {
+        let mut rows = Vec::with_capacity(self.changed.len().saturating_add(1));
+        for (number, bucket) in self.changed {
+            let counter = if bucket.0.is_empty() { 0 } else { self.manifest.commit };
+            *self.manifest.counters.get_mut(usize::from(number)).ok_or_else(damaged)? = counter;
+            let row = if counter == 0 { None } else { Some(bucket.to_row(seal, number, counter)?) };
+            rows.push((number, row));
+        }
+        rows.push((ROOT, Some(self.manifest.to_row(seal)?)));
+        Ok(rows)
+    }
+}
+
+pub(super) fn root_key_changed() -> Error {
+    let detail = "the root key of the key store was changed: call reopen_with and give it the new one";
+    Error::new(ErrorKind::RootKeyChanged, detail)
+}
+
+type Digest = [u8; DIGEST_LEN];
+
+/// The records whose digests begin alike, each with the number of the commit that wrote it.
+#[derive(Default)]
+struct Bucket(BTreeMap<Digest, u64>);
+
+impl Bucket {
+    fn load(seal: &Seal, number: u16, counter: u64, row: &[u8]) -> Result<Self> {
+        let (body, mac) = row.split_last_chunk::<MAC_LEN>().ok_or_else(damaged)?;
+        if !crypto::equal(&Self::mac(seal, number, counter, body)?, mac) {
+            return Err(damaged());
+        }
+        let (entries, []) = body.as_chunks::<ENTRY_LEN>() else { return Err(damaged()) };
+        let entry = |entry: &[u8; ENTRY_LEN]| {
+            let (digest, counter) = entry.split_first_chunk()?;
+            Some((*digest, u64::from_be_bytes(counter.try_into().ok()?)))
+        };
+        entries.iter().map(entry).collect::<Option<_>>().map(Self).ok_or_else(damaged)
+    }
+
+    fn to_row(&self, seal: &Seal, number: u16, counter: u64) -> Result<Vec<u8>> {
+        let entries = self.0.iter().map(|(digest, counter)| [digest.as_slice(), &counter.to_be_bytes()].concat());
+        let mut row = entries.collect::<Vec<_>>().concat();
+        let mac = Self::mac(seal, number, counter, &row)?;
+        row.extend_from_slice(&mac);
+        Ok(row)
+    }
+
+    fn mac(seal: &Seal, number: u16, counter: u64, body: &[u8]) -> Result<[u8; MAC_LEN]> {
+        seal.mac(&[OF_BUCKET, seal.store_id(), &number.to_be_bytes(), &counter.to_be_bytes(), body])
+    }
+
+    fn get(&self, digest: &Digest) -> Option<u64> {
+        self.0.get(digest).copied()
+    }
+}
+
+/// Keyed, so that nobody can choose ids that meet in one bucket.
+fn digest(seal: &Seal, table: Table, id: &str) -> Result<Digest> {
+    let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()])?;
+    mac.first_chunk().copied().ok_or_else(damaged)
+}
+
+fn bucket_of(digest: &Digest) -> u16 {
+    let [first, second, ..] = *digest;
+    u16::from_be_bytes([first, second]) % BUCKETS
+}

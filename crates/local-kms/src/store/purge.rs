@@ -1,0 +1,167 @@
+//! Leaving nothing behind of what was removed, or sealed under an earlier root key.
+//!
+//! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows. So
+//! all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
+
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use manila_core::{Error, ErrorKind, Result};
+use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, WriteTransaction};
+
+use crate::store::codec::storage_error;
+use crate::store::read_only::{Opened, read_only};
+use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
+
+/// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
+/// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
+const UNPURGED: &str = "unpurged";
+/// Where the rows of a table are while they are written to a new one.
+const FORMER: &str = "former";
+/// Takes up free pages for a moment, so that they are written over.
+const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
+/// Fills most of a page of 4096 bytes, alone.
+const FILLER_ROW: [u8; 3000] = [0; 3000];
+/// How often a purge tries to find the moment at which no other process is reading, and how long it waits in between.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Store {
+    /// Gives back the space of what was removed, and writes over what is left of it.
+    pub(crate) fn purge(&self) -> Result<()> {
+        self.write_anew()?;
+        self.overwrite(ATTEMPTS)
+    }
+
+    /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark stays
+    /// for the next one.
+    pub(super) fn finish_purge(&self) -> Result<()> {
+        if !self.is_unpurged()? {
+            return Ok(());
+        }
+        self.write_anew()?;
+        self.overwrite(1)
+    }
+
+    fn is_unpurged(&self) -> Result<bool> {
+        self.read(|reading| {
+            let header = reading.transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+            Ok(header.get(UNPURGED).map_err(storage_error)?.is_some())
+        })
+    }
+
+    /// Writes every row to a new page.
+    fn write_anew(&self) -> Result<()> {
+        self.with(|state| {
+            let transaction = self.begin(state)?.transaction;
+            // Of a purge that was cut off.
+            transaction.delete_table(FILLER).map_err(storage_error)?;
+            rewrite(&transaction, HEADER_TABLE, |_, row| Ok(row.to_vec()))?;
+            rewrite(&transaction, MANIFEST_TABLE, |_, row| Ok(row.to_vec()))?;
+            for table in Table::ALL {
+                rewrite(&transaction, table.definition(), |_, row| Ok(row.to_vec()))?;
+            }
+            mark_unpurged(&transaction)?;
+            transaction.commit().map_err(storage_error)
+        })
+    }
+
+    /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the moments
+    /// of compaction.
+    fn overwrite(&self, attempts: u32) -> Result<()> {
+        // First before anything is cut off, so that the disk has none of it either; then what another process was reading
+        // until the compaction.
+        for _ in 0..2 {
+            self.snapshots.wait();
+            self.fill_free_pages()?;
+            self.compact(attempts)?;
+        }
+        self.commit(|_, transaction| {
+            transaction.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
+            Ok(())
+        })
+    }
+
+    fn fill_free_pages(&self) -> Result<()> {
+        // Pages are free once no commit before their removal can be read any more.
+        (0..3).try_for_each(|_| self.commit(|_, _| Ok(())))?;
+        self.commit(fill)?;
+        self.commit(|_, emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error))
+    }
+
+    /// A change of the file that is none of the store.
+    fn commit(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<()>) -> Result<()> {
+        self.with(|state| {
+            let transaction = state.database.begin_write()?;
+            work(state, &transaction)?;
+            transaction.commit().map_err(storage_error)
+        })
+    }
+
+    fn compact(&self, attempts: u32) -> Result<()> {
+        for attempt in 1.. {
+            // Without the lock, so that nobody waits for a purge that waits.
+            self.snapshots.wait();
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let Opened::Writable(database) = &mut state.database else { return Err(read_only()) };
+            match database.compact() {
+                Ok(_) => break,
+                Err(CompactionError::TransactionInProgress) if attempt < attempts => {}
+                Err(CompactionError::TransactionInProgress) => {
+                    let detail = "the key store cannot be purged while another process reads it: try again";
+                    return Err(Error::new(ErrorKind::Storage, detail));
+                }
+                Err(error) => return Err(storage_error(error)),
+            }
+            drop(state);
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
+fn fill(state: &State, filling: &WriteTransaction) -> Result<()> {
+    // What is in memory alone has no file that somebody could read later.
+    let Some(before) = state.len()? else { return Ok(()) };
+    let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
+    // A row takes a page, so this is more than there are.
+    for row in 0..=before >> 11 {
+        filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
+        if state.len()?.is_some_and(|len| len > before) {
+            return Ok(());
+        }
+    }
+    Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
+}
+
+/// Notes that old bytes are in the file, until a purge has ended.
+pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<()> {
+    let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+    header.insert(UNPURGED, [].as_slice()).map_err(storage_error)?;
+    Ok(())
+}
+
+/// Writes the rows of a table to new pages, changed by `change`. Rows that are replaced in place would leave bytes behind.
+pub(super) fn rewrite<K: Key + 'static>(
+    transaction: &WriteTransaction,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    mut change: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let former = TableDefinition::<K, &[u8]>::new(FORMER);
+    match transaction.rename_table(table, former) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        renamed => renamed.map_err(storage_error)?,
+    }
+    let mut new = transaction.open_table(table).map_err(storage_error)?;
+    let old = transaction.open_table(former).map_err(storage_error)?;
+    for row in old.iter().map_err(storage_error)? {
+        let (id, row) = row.map_err(storage_error)?;
+        let changed = change(id.value(), row.value())?;
+        new.insert(id.value(), changed.as_slice()).map_err(storage_error)?;
+    }
+    drop(old);
+    transaction.delete_table(former).map_err(storage_error)?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Opening a store again in place, for everybody who has its handle.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::error::invalid;
+use crate::root_key::RootKey;
+use crate::store::{Store, set_back};
+use manila_core::{Error, ErrorKind, Result};
+
+impl Store {
+    /// Opens the file at the path of this store again, as it was opened, with another root key or the same.
+    ///
+    /// The file must be of the same store, and no earlier state of it than was seen.
+    pub(crate) fn reopen(&self, root: Option<RootKey>) -> Result<()> {
+        let (path, id, is_read_only) = self.with(|state| {
+            let path = state.file.as_ref().map(|file| file.path().to_owned());
+            (path, state.header.id().to_vec(), state.database.is_read_only())
+        });
+        let Some(path) = path else {
+            return Err(invalid("ValidationException", "a KMS in memory has no file that could be opened again"));
+        };
+        let root = root.unwrap_or_else(|| self.root_key());
+        let opened = if is_read_only { Self::open_read_only(&path, &root) } else { Self::open(&path, root) }?;
+        let commit = opened.latest.load(Ordering::Acquire);
+        let opened = opened.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if opened.header.id() != id {
+            let detail = format!("another key store is at {path:?} now: open that with LocalKms::open, if it is meant");
+            return Err(Error::new(ErrorKind::Storage, detail));
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if commit < self.latest.load(Ordering::Acquire) {
+            return Err(set_back());
+        }
+        *state = opened;
+        self.latest.fetch_max(commit, Ordering::AcqRel);
+        Ok(())
+    }
+}

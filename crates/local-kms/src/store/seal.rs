@@ -1,0 +1,121 @@
+//! What a store is sealed with: keys derived from the root key.
+
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use manila_core::Result;
+use manila_core::internal::crypto::{self, Hash, MacHash, Refused};
+use zeroize::Zeroizing;
+
+use crate::root_key::{RootKey, Source};
+use crate::secret_box;
+use crate::store::Table;
+use crate::store::codec::{bounded, damaged};
+
+const CHECK_PURPOSE: &[u8] = b"manila local-kms store 1";
+const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
+const MANIFEST_PURPOSE: &[u8] = b"manila local-kms manifest 1";
+const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
+
+/// What the digests of [`Seal::hide`] are over, so that none is a tag of the manifest.
+const OF_HIDDEN: &[u8] = b"h";
+
+/// Length of a tag of the manifest.
+pub(super) const MAC_LEN: usize = 32;
+
+/// The root key, and what is derived from it for one store.
+pub(crate) struct Seal {
+    root: Zeroizing<[u8; 32]>,
+    store_id: Vec<u8>,
+    /// Counts the root keys that the store has had.
+    epoch: u64,
+    manifest: Zeroizing<[u8; 32]>,
+    /// How many records were opened.
+    #[cfg(feature = "testing")]
+    opened: AtomicU64,
+}
+
+impl Seal {
+    pub(super) fn new(root: Zeroizing<[u8; 32]>, store_id: Vec<u8>, epoch: u64) -> Result<Self> {
+        let manifest = derive(&root, &store_id, MANIFEST_PURPOSE)?;
+        Ok(Self {
+            root,
+            store_id,
+            epoch,
+            manifest,
+            #[cfg(feature = "testing")]
+            opened: AtomicU64::new(0),
+        })
+    }
+
+    /// The root key of this seal, however it was derived.
+    pub(super) fn root_key(&self) -> RootKey {
+        RootKey(Source::Derived { key: self.root.clone(), epoch: self.epoch })
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(crate) fn store_id(&self) -> &[u8] {
+        &self.store_id
+    }
+
+    /// The key of the audit log's lines in this epoch.
+    pub(crate) fn audit_key(&self) -> Result<Zeroizing<[u8; 32]>> {
+        derive(&self.root, &self.store_id, AUDIT_PURPOSE)
+    }
+
+    /// Seals nothing, bound to the header: who opens it has the root key.
+    pub(super) fn seal_header(&self, header: &[u8]) -> Result<Vec<u8>> {
+        secret_box::seal(self.root.as_slice(), CHECK_PURPOSE, header, &[])
+    }
+
+    pub(super) fn check_header(&self, header: &[u8], check: &[u8]) -> Result<(), Refused> {
+        secret_box::open(self.root.as_slice(), CHECK_PURPOSE, header, check).map(|_| ())
+    }
+
+    /// Seals the record of `id` that `counter` stands for in the manifest.
+    pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
+        let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id, counter), record)?;
+        bounded(&sealed)?;
+        Ok(sealed)
+    }
+
+    pub(super) fn open_bytes(&self, table: Table, id: &str, counter: u64, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        #[cfg(feature = "testing")]
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let place = self.place(table, id, counter);
+        secret_box::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Binds a record to its place and its moment. Store ids and counters have one length, and no table's name holds
+    /// a zero byte.
+    fn place(&self, table: Table, id: &str, counter: u64) -> Vec<u8> {
+        [self.store_id.as_slice(), &counter.to_be_bytes(), table.name().as_bytes(), &[0], id.as_bytes()].concat()
+    }
+
+    /// The digest of an id, in hexadecimal, for rows whose ids are not to be read in the file. Keyed: without the root
+    /// key nobody can try what it is of.
+    pub(crate) fn hide(&self, table: Table, id: &str) -> Result<String> {
+        let mac = self.mac(&[OF_HIDDEN, table.name().as_bytes(), &[0], id.as_bytes()])?;
+        Ok(crypto::hex(mac.first_chunk::<16>().ok_or_else(damaged)?))
+    }
+
+    /// The tag of a part of the manifest.
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
+        let mac = crypto::mac(MacHash::Sha256, self.manifest.as_slice(), parts)?;
+        mac.try_into().map_err(|_| damaged())
+    }
+}
+
+fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    crypto::hkdf(Hash::Sha512, store_id, root, &mut [(&[purpose], key.as_mut_slice())])?;
+    Ok(key)
+}

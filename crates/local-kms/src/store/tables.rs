@@ -1,0 +1,283 @@
+//! Records as a transaction reads and writes them.
+
+use manila_core::Result;
+use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::store::codec::{bounded, damaged, from_cbor, storage_error, to_cbor};
+use crate::store::header::Header;
+use crate::store::manifest::{Edit, Manifest};
+use crate::store::seal::Seal;
+use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Table};
+
+/// Records to read.
+pub(crate) trait Tables {
+    /// The sealed record of `id`.
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>>;
+
+    /// The number of the commit that wrote the record of `id`, as the manifest has it.
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>>;
+
+    /// The ids of a table that begin with `prefix`, in order; at most `most` of them.
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>>;
+
+    /// The latest time that any commit saw, in milliseconds since 1970.
+    fn time(&self) -> u64;
+
+    /// The latest deadline at which something was removed for good, in milliseconds since 1970.
+    fn removed(&self) -> u64;
+
+    /// How often the time was set back.
+    fn rewinds(&self) -> u64;
+
+    /// The number of the latest commit.
+    fn commit_number(&self) -> u64;
+
+    /// What records are sealed with.
+    fn seal(&self) -> &Seal;
+
+    /// All ids of a table that begin with `prefix`, in order.
+    fn ids(&self, table: Table, prefix: &str) -> Result<Vec<String>> {
+        self.first_ids(table, prefix, usize::MAX)
+    }
+
+    /// All records of a table whose ids begin with `prefix`, in order, each with the rest of its id.
+    fn all<T: DeserializeOwned>(&self, table: Table, prefix: &str) -> Result<Vec<(String, T)>> {
+        let record = |id: String| {
+            let record = self.get(table, &id)?.ok_or_else(damaged)?;
+            Ok((id.strip_prefix(prefix).unwrap_or_default().to_owned(), record))
+        };
+        self.ids(table, prefix)?.into_iter().map(record).collect()
+    }
+
+    /// The bytes of the record of `id`, if the manifest and the table agree on it.
+    fn record(&self, table: Table, id: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        match (self.counter(table, id)?, self.row(table, id)?) {
+            (None, None) => Ok(None),
+            (Some(counter), Some(sealed)) => self.seal().open_bytes(table, id, counter, &sealed).map(Some),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// The record of `id`.
+    fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>> {
+        let record = self.record(table, id)?;
+        record.map(|record| from_cbor(&record).ok_or_else(damaged)).transpose()
+    }
+}
+
+/// A read transaction.
+pub(crate) struct ReadTxn<'a> {
+    pub(super) transaction: ReadTransaction,
+    pub(super) seal: &'a Seal,
+    pub(super) manifest: Manifest,
+}
+
+impl ReadTxn<'_> {
+    fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
+        manifest_row_of(&self.transaction, row)
+    }
+}
+
+impl Tables for ReadTxn<'_> {
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
+        match self.transaction.open_table(table.definition()) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            opened => row_of(&opened.map_err(storage_error)?, id),
+        }
+    }
+
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>> {
+        self.manifest.counter(self.seal, &|row| self.manifest_row(row), table, id)
+    }
+
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
+        match self.transaction.open_table(table.definition()) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            opened => ids_of(&opened.map_err(storage_error)?, prefix, most),
+        }
+    }
+
+    fn time(&self) -> u64 {
+        self.manifest.time
+    }
+
+    fn removed(&self) -> u64 {
+        self.manifest.removed
+    }
+
+    fn rewinds(&self) -> u64 {
+        self.manifest.rewinds
+    }
+
+    fn commit_number(&self) -> u64 {
+        self.manifest.commit
+    }
+
+    fn seal(&self) -> &Seal {
+        self.seal
+    }
+}
+
+/// A write transaction.
+pub(crate) struct WriteTxn<'a> {
+    pub(super) transaction: WriteTransaction,
+    pub(super) seal: &'a Seal,
+    pub(super) edit: Edit,
+}
+
+impl Tables for WriteTxn<'_> {
+    fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>> {
+        row_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, id)
+    }
+
+    fn counter(&self, table: Table, id: &str) -> Result<Option<u64>> {
+        self.edit.counter(self.seal, &|row| self.manifest_row(row), table, id)
+    }
+
+    fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
+        ids_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, prefix, most)
+    }
+
+    fn time(&self) -> u64 {
+        self.edit.time()
+    }
+
+    fn removed(&self) -> u64 {
+        self.edit.removed()
+    }
+
+    fn rewinds(&self) -> u64 {
+        self.edit.rewinds()
+    }
+
+    fn commit_number(&self) -> u64 {
+        self.edit.base()
+    }
+
+    fn seal(&self) -> &Seal {
+        self.seal
+    }
+}
+
+impl WriteTxn<'_> {
+    /// The number of the commit that this transaction will be.
+    pub(crate) fn next_commit_number(&self) -> u64 {
+        self.edit.commit()
+    }
+
+    /// Stores a record, over an older one of the same id.
+    pub(crate) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
+        let sealed = self.seal.seal_bytes(table, id, self.edit.commit(), &to_cbor(record)?)?;
+        self.note(table, id, true)?;
+        self.put_row(table, id, &sealed)
+    }
+
+    /// Removes a record, if there is one.
+    pub(crate) fn remove(&mut self, table: Table, id: &str) -> Result<()> {
+        self.note(table, id, false)?;
+        let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
+        opened.remove(id).map_err(storage_error)?;
+        Ok(())
+    }
+
+    /// Notes the time, in milliseconds since 1970, so that no later commit is earlier.
+    pub(crate) fn observe_time(&mut self, time: u64) {
+        self.edit.observe_time(time);
+    }
+
+    /// Notes that something whose deadline was at a time is gone for good.
+    pub(crate) fn note_removal(&mut self, deadline: u64) {
+        self.edit.note_removal(deadline);
+    }
+
+    /// Sets the time back.
+    pub(crate) fn rewind(&mut self, time: u64) {
+        self.edit.rewind(time);
+    }
+
+    fn note(&mut self, table: Table, id: &str, kept: bool) -> Result<()> {
+        let Self { transaction, seal, edit } = self;
+        edit.note(seal, &|row| manifest_row_in(transaction, row), table, id, kept)
+    }
+
+    pub(super) fn put_row(&self, table: Table, id: &str, sealed: &[u8]) -> Result<()> {
+        let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
+        opened.insert(id, sealed).map_err(storage_error)?;
+        Ok(())
+    }
+
+    fn manifest_row(&self, row: u16) -> Result<Option<Vec<u8>>> {
+        manifest_row_in(&self.transaction, row)
+    }
+
+    /// Commits, and tells the number of the commit.
+    pub(super) fn commit(self) -> Result<u64> {
+        let commit = self.edit.commit();
+        put_manifest(&self.transaction, self.edit, self.seal)?;
+        self.transaction.commit().map_err(storage_error)?;
+        Ok(commit)
+    }
+}
+
+fn row_of(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
+    let Some(found) = table.get(id).map_err(storage_error)? else { return Ok(None) };
+    bounded(found.value()).map(|sealed| Some(sealed.to_vec()))
+}
+
+fn manifest_row(table: &impl ReadableTable<u16, &'static [u8]>, row: u16) -> Result<Option<Vec<u8>>> {
+    let Some(found) = table.get(row).map_err(storage_error)? else { return Ok(None) };
+    bounded(found.value()).map(|row| Some(row.to_vec()))
+}
+
+pub(super) fn manifest_row_of(transaction: &ReadTransaction, row: u16) -> Result<Option<Vec<u8>>> {
+    manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
+}
+
+pub(super) fn manifest_row_in(transaction: &WriteTransaction, row: u16) -> Result<Option<Vec<u8>>> {
+    manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
+}
+
+fn ids_of(table: &impl ReadableTable<&'static str, &'static [u8]>, prefix: &str, most: usize) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for row in table.range(prefix..).map_err(storage_error)?.take(most) {
+        let (id, _) = row.map_err(storage_error)?;
+        if !id.value().starts_with(prefix) {
+            break;
+        }
+        ids.push(id.value().to_owned());
+    }
+    Ok(ids)
+}
+
+/// Opens every record, and fails if one is missing or there is one too many.
+pub(super) fn verify(tables: &ReadTxn<'_>) -> Result<()> {
+    let mut found = 0_usize;
+    for table in Table::ALL {
+        for id in tables.ids(table, "")? {
+            tables.record(table, &id)?.ok_or_else(damaged)?;
+            found = found.saturating_add(1);
+        }
+    }
+    let expected = tables.manifest.count(tables.seal, &|row| tables.manifest_row(row))?;
+    if found == expected { Ok(()) } else { Err(damaged()) }
+}
+
+pub(super) fn put_header(transaction: &WriteTransaction, header: &Header, seal: &Seal) -> Result<()> {
+    let mut table = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+    table.insert(HEADER, header.to_row(seal)?.as_slice()).map_err(storage_error)?;
+    Ok(())
+}
+
+pub(super) fn put_manifest(transaction: &WriteTransaction, edit: Edit, seal: &Seal) -> Result<()> {
+    let mut table = transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?;
+    for (row, bytes) in edit.finish(seal)? {
+        match bytes {
+            Some(bytes) => table.insert(row, bytes.as_slice()).map_err(storage_error)?,
+            None => table.remove(row).map_err(storage_error)?,
+        };
+    }
+    Ok(())
+}

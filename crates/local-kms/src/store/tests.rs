@@ -1,0 +1,543 @@
+//! A store on a disk that fails or loses its power: each failure is an error, and what is on the disk afterwards opens
+//! and holds a change whole or not at all.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use manila_core::SystemClock;
+use redb::{BackendError, ConcurrencyMode, ReadableTable, StorageBackend};
+
+use super::open::{builder, open_error};
+use super::*;
+use crate::RootKey;
+use crate::audit::{AuditLog, Log};
+use crate::clock::{LONGEST_PAUSE, StoreClock};
+use crate::local_kms::LocalKms;
+use crate::record::key::CreateKey;
+use crate::shared::Shared;
+
+/// A disk in memory that fails when it is told to.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What programs see.
+    bytes: Vec<u8>,
+    /// What is safe from a loss of power, and what changed since then.
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// What was cut off its end, which the medium has still.
+    cut_off: Vec<u8>,
+    fault: Option<Fault>,
+    has_failed: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Len(usize),
+    Write(usize, Vec<u8>),
+}
+
+/// When a disk fails, and why.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    /// Calls that it does not fail yet.
+    after: usize,
+    /// Whether it fails from then on, or once.
+    lasts: bool,
+    /// Whether reading fails too.
+    reads_too: bool,
+    why: io::ErrorKind,
+}
+
+impl Fault {
+    const NO_SPACE: Self = Self { after: 0, lasts: true, reads_too: false, why: io::ErrorKind::StorageFull };
+    const READ_ONLY: Self = Self { why: io::ErrorKind::ReadOnlyFilesystem, ..Self::NO_SPACE };
+    const BROKEN: Self = Self { reads_too: true, why: io::ErrorKind::Other, ..Self::NO_SPACE };
+
+    const fn after(self, after: usize) -> Self {
+        Self { after, ..self }
+    }
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Len(len) => bytes.resize(*len, 0),
+            Self::Write(at, data) => {
+                bytes.resize(bytes.len().max(at + data.len()), 0);
+                bytes[*at..at + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+impl State {
+    fn call(&mut self, reads: bool) -> io::Result<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.reads_too || !reads) else { return Ok(()) };
+        if fault.after > 0 {
+            fault.after -= 1;
+            return Ok(());
+        }
+        self.has_failed = true;
+        let why = fault.why;
+        if !fault.lasts {
+            self.fault = None;
+        }
+        Err(why.into())
+    }
+
+    fn change(&mut self, change: Change) {
+        if let Change::Len(len) = &change {
+            self.cut_off.extend_from_slice(self.bytes.get(*len..).unwrap_or_default());
+        }
+        change.apply(&mut self.bytes);
+        self.unsynced.push(change);
+    }
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let (bytes, synced) = (bytes.to_vec(), bytes.to_vec());
+        Self(Arc::new(Mutex::new(State { bytes, synced, ..State::default() })))
+    }
+
+    /// Another one that holds the same, and works.
+    fn copy(&self) -> Self {
+        Self::of(&self.state().bytes)
+    }
+
+    /// What is left of it after a loss of power, as another one: what was synced, and of what was not the changes that
+    /// happened to be on their way already.
+    fn after_power_cut(&self, on_their_way: impl Fn(usize) -> bool) -> Self {
+        let state = self.state();
+        let mut bytes = state.synced.clone();
+        let survivors = state.unsynced.iter().enumerate().filter(|(number, _)| on_their_way(*number));
+        survivors.for_each(|(_, change)| change.apply(&mut bytes));
+        Self::of(&bytes)
+    }
+
+    fn fail(&self, fault: Fault) {
+        self.state().fault = Some(fault);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        let mut state = self.state();
+        state.call(true)?;
+        Ok(state.bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.call(true)?;
+        let from = usize::try_from(offset).unwrap();
+        let found = state.bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.call(false)?;
+        state.change(Change::Len(usize::try_from(len).unwrap()));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.call(false)?;
+        state.synced = state.bytes.clone();
+        state.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let called = state.call(false);
+        // Where there is no more room a part of it is written.
+        let written = if called.is_ok() { data } else { &data[..data.len() / 2] };
+        state.change(Change::Write(usize::try_from(offset).unwrap(), written.to_vec()));
+        called
+    }
+
+    // Nobody else has the disk.
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+}
+
+const OLD_ROOT: u8 = 1;
+const NEW_ROOT: u8 = 2;
+
+fn root(number: u8) -> RootKey {
+    RootKey::from_bytes(&[number; 32])
+}
+
+fn create(disk: &Disk) -> Result<Store> {
+    let (region, account) = ("local".to_owned(), "000000000000".to_owned());
+    Store::initialise(disk.clone(), ConcurrencyMode::MultiWriter, region, account, root(OLD_ROOT))
+        .map(|store| on(disk, store))
+}
+
+/// The store of a disk, which a purge writes over as it does a file.
+fn on(disk: &Disk, store: Store) -> Store {
+    let disk = disk.clone();
+    store.state.write().unwrap().len = Some(Box::new(move || Ok(disk.state().bytes.len() as u64)));
+    store
+}
+
+pub(super) type Len = dyn Fn() -> Result<u64> + Send + Sync;
+
+/// Opens a store as that of a file is opened.
+fn open(disk: &Disk, number: u8) -> Result<Store> {
+    let mut builder = builder(ConcurrencyMode::MultiWriter);
+    let opened = builder.set_check_integrity_on_open(true).create_with_backend(disk.clone());
+    let opened = opened.map_err(|error| open_error(Path::new("disk"), error))?;
+    Store::of_database(Opened::Writable(opened), root(number)).map(|store| on(disk, store))
+}
+
+type Contents = BTreeMap<(&'static str, String), String>;
+
+fn contents(store: &Store) -> Result<Contents> {
+    store.read(|tables| {
+        let mut all = Contents::new();
+        for table in Table::ALL {
+            for id in tables.ids(table, "")? {
+                let record = tables.get(table, &id)?.unwrap();
+                all.insert((table.name(), id), record);
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// A disk with a store of sixty records.
+fn prepared() -> Disk {
+    let disk = Disk::default();
+    let store = create(&disk).unwrap();
+    let put = |tables: &mut WriteTxn<'_>, table: Table, number: usize| {
+        tables.put(table, &number.to_string(), &format!("{number} of {}", table.name()).repeat(9))
+    };
+    store.write(|tables| (0..60).try_for_each(|number| put(tables, Table::ALL[number % 3], number))).unwrap();
+    drop(store);
+    disk
+}
+
+/// Removes, replaces and adds records of several tables.
+fn change(store: &Store) -> Result<()> {
+    store.write(|tables| {
+        for number in 0..30 {
+            tables.remove(Table::ALL[number % 3], &number.to_string())?;
+        }
+        for number in 30..90 {
+            tables.put(Table::ALL[number % 3], &number.to_string(), &"changed".repeat(number))?;
+        }
+        Ok(())
+    })
+}
+
+fn change_root_key(store: &Store) -> Result<()> {
+    store.change_root_key(root(NEW_ROOT), |tables, _| tables.put(Table::Audit, "log", &"changed"))
+}
+
+/// Every row as it lies in the file, header and manifest too.
+fn raw_rows(store: &Store) -> Vec<Vec<u8>> {
+    let rows = store.read(|reading| {
+        let mut rows = Vec::new();
+        let header = reading.transaction.open_table(HEADER_TABLE).unwrap();
+        rows.extend(header.get(HEADER).unwrap().map(|row| row.value().to_vec()));
+        let manifest = reading.transaction.open_table(MANIFEST_TABLE).unwrap();
+        for row in manifest.iter().unwrap() {
+            let row = row.unwrap().1.value().to_vec();
+            // The numbers of the manifest's root are zeros, most of them: its tag is what shows it.
+            rows.push(row[row.len() - 32..].to_vec());
+        }
+        for table in Table::ALL {
+            for id in reading.ids(table, "")? {
+                rows.extend(reading.row(table, &id)?);
+            }
+        }
+        Ok(rows)
+    });
+    rows.unwrap()
+}
+
+/// Pieces of the old rows that are in no new one: what is left of a row in a page need not be whole.
+fn gone(old: &[Vec<u8>], new: &[Vec<u8>]) -> HashSet<Vec<u8>> {
+    let mut pieces: HashSet<_> = old.iter().flat_map(|row| row.chunks_exact(16)).map(<[u8]>::to_vec).collect();
+    for piece in new.iter().flat_map(|row| row.windows(16)) {
+        pieces.remove(piece);
+    }
+    pieces
+}
+
+/// How often one of the pieces is on the disk, wherever: also in what was cut off.
+fn left(disk: &Disk, pieces: &HashSet<Vec<u8>>) -> usize {
+    let state = disk.state();
+    state.bytes.windows(16).chain(state.cut_off.windows(16)).filter(|piece| pieces.contains(*piece)).count()
+}
+
+/// An error with a text that says what happened.
+fn check_error(error: &Error, why: io::ErrorKind) {
+    assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Io), "{error:?}");
+    assert!(error.to_string().contains(&why.to_string()), "{error}");
+}
+
+/// The store on a disk that works again holds all of the change or, unless `must_be_done`, nothing of it; and it takes
+/// further ones.
+fn check_whole(disk: &Disk, before: &Contents, after: &Contents, must_be_done: bool) {
+    let store = open(disk, OLD_ROOT).or_else(|_| open(disk, NEW_ROOT)).unwrap();
+    let found = contents(&store).unwrap();
+    assert!(found == *after || (found == *before && !must_be_done), "{found:?}");
+    store.write(|tables| tables.put(Table::Keys, "further", &"record")).unwrap();
+    assert_eq!(contents(&store).unwrap().len(), found.len() + 1);
+}
+
+/// Does `work` on disks that fail at its first call, its second, and so on until it is done without a failure.
+fn fail_at_each_call(work: impl Fn(&Store) -> Result<()>) {
+    fail_at_calls(1, work);
+}
+
+/// The same for work of many calls: at each `step`-th of them.
+fn fail_at_calls(step: usize, work: impl Fn(&Store) -> Result<()>) {
+    let prepared = prepared();
+    let (before, after) = {
+        let store = open(&prepared.copy(), OLD_ROOT).unwrap();
+        let before = contents(&store).unwrap();
+        work(&store).unwrap();
+        (before, contents(&store).unwrap())
+    };
+    for fault in [Fault::NO_SPACE, Fault { lasts: false, ..Fault::BROKEN }] {
+        let mut failures = 0;
+        for number in (0..).step_by(step) {
+            let disk = prepared.copy();
+            let store = open(&disk, OLD_ROOT).unwrap();
+            disk.fail(fault.after(number));
+            let done = work(&store);
+            failures += usize::from(done.is_err());
+            if let Err(error) = &done {
+                check_error(error, fault.why);
+            }
+            match contents(&store) {
+                Ok(found) => assert!(found == after || (found == before && done.is_err())),
+                Err(error) if done.is_ok() => check_error(&error, fault.why),
+                Err(error) => assert!(error.to_string().contains("re-open"), "{error}"),
+            }
+            let parity = |remainder| move |number| number % 2 == remainder;
+            let cut = [disk.after_power_cut(|_| false), disk.after_power_cut(|_| true)];
+            let cut = cut.into_iter().chain([0, 1].map(|remainder| disk.after_power_cut(parity(remainder))));
+            cut.for_each(|disk| check_whole(&disk, &before, &after, done.is_ok()));
+            drop(store);
+            check_whole(&disk.copy(), &before, &after, done.is_ok());
+            if !disk.has_failed() {
+                break;
+            }
+        }
+        assert!(failures > 3, "{fault:?}: {failures}");
+    }
+}
+
+#[test]
+fn a_change_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
+    fail_at_each_call(change);
+}
+
+#[test]
+fn a_change_of_the_root_key_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
+    fail_at_each_call(change_root_key);
+}
+
+#[test]
+fn a_purge_after_a_change_of_the_root_key_is_done_at_the_next_opening_if_it_was_cut_off() {
+    let prepared = prepared();
+    let old = raw_rows(&open(&prepared.copy(), OLD_ROOT).unwrap());
+    let (mut cut_off, mut whole) = (0, 0);
+    for number in (0..).step_by(41) {
+        let disk = prepared.copy();
+        let store = open(&disk, OLD_ROOT).unwrap();
+        change_root_key(&store).unwrap();
+        let old = gone(&old, &raw_rows(&store));
+        assert!(left(&disk, &old) > 0, "the test looks for what was there");
+        disk.fail(Fault::NO_SPACE.after(number));
+        let purged = store.purge().is_ok();
+        drop(store);
+        let disk = disk.after_power_cut(|number| number % 2 == 0);
+        let again = open(&disk, NEW_ROOT).unwrap();
+        cut_off += usize::from(left(&disk, &old) > 0);
+        again.finish_purge().unwrap();
+        assert_eq!(left(&disk, &old), 0, "cut off at call {number}");
+        // Nothing is left to do.
+        let before = disk.state().bytes.clone();
+        again.finish_purge().unwrap();
+        assert_eq!(disk.state().bytes, before);
+        if purged {
+            whole += 1;
+            break;
+        }
+    }
+    assert!(cut_off > 1 && whole == 1, "{cut_off}");
+}
+
+/// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how often
+/// a piece of what was removed is still there.
+fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
+    let disk = Disk::default();
+    let store = create(&disk).unwrap();
+    let id = |number: usize| format!("{number:05}");
+    let text = |number: usize| format!("{number} of {count}").repeat(if number.is_multiple_of(10) { 1500 } else { 20 });
+    for first in (0..count).step_by(20) {
+        let numbers = first..count.min(first + 20);
+        store.write(|tables| numbers.clone().try_for_each(|n| tables.put(Table::Keys, &id(n), &text(n)))).unwrap();
+    }
+    let old = raw_rows(&store);
+    // All at once and from behind, so that the rows leave bytes in the pages that they were in.
+    let mut going = (0..count).rev().filter(|number| goes(*number));
+    store.write(|tables| going.try_for_each(|number| tables.remove(Table::Keys, &id(number)))).unwrap();
+    let removed = gone(&old, &raw_rows(&store));
+    assert!(left(&disk, &removed) > 0, "the test looks for what was there");
+    store.purge().unwrap();
+    assert_eq!(contents(&store).unwrap().len(), (0..count).filter(|number| !goes(*number)).count());
+    left(&disk, &removed)
+}
+
+#[test]
+fn after_a_purge_nothing_is_left_of_what_was_removed() {
+    // How many pages a compaction leaves free, and what is behind the rows of those in use, differs.
+    for count in [3, 200] {
+        assert_eq!(purged(count, |number| number % 10 > 0 && number % 3 > 0), 0, "{count} records, few left");
+        assert_eq!(purged(count, |number| number % 7 > 4 || number == 1), 0, "{count} records, most left");
+        assert_eq!(purged(count, |number| number % 20 == 0), 0, "{count} records, some large ones removed");
+    }
+}
+
+#[test]
+fn a_snapshot_stops_nobody_but_a_purge_and_a_purge_that_waits_stops_nobody() {
+    let disk = prepared();
+    let store = &open(&disk, OLD_ROOT).unwrap();
+    let before = contents(store).unwrap().len();
+    let purged = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let snapshot = store.snapshot().unwrap();
+        scope.spawn(|| {
+            store.purge().unwrap();
+            purged.store(true, Ordering::SeqCst);
+        });
+        let start = std::time::Instant::now();
+        while store.snapshots.waiting() == 0 {
+            assert!(start.elapsed().as_secs() < 60, "the purge does not wait");
+            std::thread::yield_now();
+        }
+        // It would hang here, or fail, if the purge held anything while it waits.
+        assert!(store.state.try_read().is_ok());
+        assert_eq!(contents(store).unwrap().len(), before);
+        store.write(|tables| tables.put(Table::Keys, "meanwhile", &"record")).unwrap();
+        change_root_key(store).unwrap();
+        assert!(!purged.load(Ordering::SeqCst));
+        // And the snapshot is of the moment at which it was begun.
+        let table = snapshot.transaction.open_table(Table::Keys.definition()).unwrap();
+        assert!(table.get("meanwhile").unwrap().is_none());
+    });
+    assert!(purged.load(Ordering::SeqCst));
+}
+
+#[test]
+fn purging_a_disk_that_fails_loses_nothing() {
+    fail_at_calls(7, |store| {
+        change(store)?;
+        store.purge()
+    });
+}
+
+#[test]
+fn a_store_that_cannot_be_made_or_opened_says_why() {
+    type Work = fn(&Disk) -> Result<Store>;
+    for (prepared, work) in [(Disk::default(), create as Work), (prepared(), |disk| open(disk, OLD_ROOT))] {
+        for fault in [Fault::NO_SPACE, Fault::READ_ONLY, Fault::BROKEN] {
+            let mut failures = 0;
+            for number in 0.. {
+                let disk = prepared.copy();
+                disk.fail(fault.after(number));
+                let Err(error) = work(&disk) else { break };
+                check_error(&error, fault.why);
+                failures += 1;
+            }
+            assert!(failures > 3, "{fault:?}: {failures}");
+        }
+    }
+}
+
+#[test]
+fn a_store_whose_disk_becomes_read_only_is_read_and_not_changed() {
+    let disk = prepared();
+    let store = open(&disk, OLD_ROOT).unwrap();
+    let before = contents(&store).unwrap();
+    disk.fail(Fault::READ_ONLY);
+    assert_eq!(contents(&store).unwrap(), before);
+    check_error(&change(&store).unwrap_err(), Fault::READ_ONLY.why);
+    drop(store);
+    assert_eq!(contents(&open(&disk.copy(), OLD_ROOT).unwrap()).unwrap(), before);
+    check_error(&open(&disk, OLD_ROOT).err().unwrap(), Fault::READ_ONLY.why);
+}
+
+#[test]
+fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
+    let (disk, folder) = (Disk::default(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("audit.log");
+    let kms = |store| {
+        let shared = Shared::new(
+            store,
+            StoreClock::new(Arc::new(SystemClock), LONGEST_PAUSE),
+            Some(Log::open(AuditLog::file(&log)).unwrap()),
+        )
+        .unwrap();
+        LocalKms::over(shared)
+    };
+    let full = kms(create(&disk).unwrap());
+    let key = full.create_key(CreateKey::default()).unwrap();
+    disk.fail(Fault::NO_SPACE);
+    check_error(&full.create_key(CreateKey::default()).unwrap_err(), Fault::NO_SPACE.why);
+    drop(full);
+
+    let kms = kms(open(&disk.copy(), OLD_ROOT).unwrap());
+    assert_eq!(kms.list_keys().unwrap(), [key]);
+    assert!(kms.verify_audit_log(&log).unwrap().is_intact());
+    let outcome = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["outcome"].clone();
+    let outcomes: Vec<_> = std::fs::read_to_string(&log).unwrap().lines().map(outcome).collect();
+    let [made, begun, failed, ..] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!((made, begun), (&"ok".into(), &"ok".into()));
+    assert_ne!(failed, "ok");
+}

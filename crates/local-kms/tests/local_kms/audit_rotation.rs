@@ -1,0 +1,361 @@
+//! Rotation of the audit log: one chain over several files, whoever has them open and wherever it was interrupted; and
+//! stores that were set back behind what a log proves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use manila_local_kms::{
+    AuditFaultKind, AuditLog, AuditReport, CreateKey, Error, ErrorKind, KeyState, LocalKms, RootKey,
+};
+use serde_json::json;
+
+use crate::access::ALICE;
+use crate::audit::Logged;
+use crate::encrypt;
+
+/// A logged store with a key, and a name for its old log.
+struct Rotating {
+    logged: Logged,
+    key: String,
+    old: PathBuf,
+}
+
+impl Rotating {
+    fn new() -> (Self, LocalKms) {
+        let logged = Logged::new();
+        let kms = logged.create(|log| log);
+        let key = kms.create_key(CreateKey::default()).unwrap().arn().to_owned();
+        let old = logged.log().with_extension("1");
+        (Self { logged, key, old }, kms)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.logged.log()
+    }
+
+    fn calls(&self, kms: &LocalKms, count: usize) {
+        (0..count).for_each(|_| drop(encrypt(kms, &self.key, b"x").unwrap()));
+    }
+
+    fn refused(&self, kms: &LocalKms) {
+        let error = encrypt(kms, &self.key, b"x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuditFailed);
+        assert!(error.to_string().contains("rotate_audit_log"), "{error}");
+    }
+
+    /// The faults of a log by a handle that writes nothing to it.
+    fn faults(&self, path: &Path) -> Vec<(u64, AuditFaultKind)> {
+        let report = self.logged.0.open().unwrap().verify_audit_log(path).unwrap();
+        report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()
+    }
+
+    /// Each file alone, and all in their order.
+    fn assert_intact(kms: &LocalKms, files: &[&Path]) {
+        for file in files {
+            let report = kms.verify_audit_log(file).unwrap();
+            assert!(report.is_intact(), "{file:?}: {report:?}");
+        }
+        let reports = kms.verify_audit_logs(files).unwrap();
+        assert!(reports.iter().all(AuditReport::is_intact), "{reports:?}");
+        for pair in reports.windows(2) {
+            assert_eq!(pair[0].last + 1, pair[1].first);
+        }
+    }
+}
+
+fn cut_last_line(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    let (rest, _) = text.trim_end().rsplit_once('\n').unwrap();
+    fs::write(path, format!("{rest}\n")).unwrap();
+}
+
+#[test]
+fn a_new_log_goes_on_from_the_old_one() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    let other = scene.logged.open();
+    scene.calls(&kms, 3);
+    scene.calls(&other, 1);
+    let last = scene.logged.lines().pop().unwrap();
+    let before = fs::read(scene.log())?;
+    kms.rotate_audit_log(&scene.old)?;
+    assert_eq!(fs::read(&scene.old)?, before);
+    let first = scene.logged.lines().pop().unwrap();
+    assert_eq!((&first["after"], &first["prev"]), (&last["seq"], &last["mac"]));
+    assert_eq!((&first["operation"], &first["outcome"]), (&json!("RotateAuditLog"), &json!("ok")));
+    assert_eq!(first["request"], json!({"path": scene.old.to_str()}));
+    // Other handles go on in the new file.
+    scene.calls(&other, 2);
+    scene.calls(&kms, 2);
+    assert_eq!(scene.logged.lines().len(), 5);
+    assert_eq!(fs::read(&scene.old)?, before);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
+    // Once more, past a handle that saw nothing of it.
+    let second = scene.logged.log().with_extension("2");
+    kms.rotate_audit_log(&second)?;
+    let third = scene.logged.log().with_extension("3");
+    kms.rotate_audit_log(&third)?;
+    scene.calls(&other, 1);
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
+    Rotating::assert_intact(&kms, &[&third, &scene.log()]);
+    drop((kms, other));
+    Rotating::assert_intact(&scene.logged.open(), &[&scene.old, &second, &third, &scene.log()]);
+    // A name that is taken, and the log itself, are refused, and nothing is changed.
+    let kms = scene.logged.open();
+    for taken in [&scene.old, &scene.log(), &scene.log().parent().unwrap().join("../logs/audit.jsonl")] {
+        assert_eq!(kms.rotate_audit_log(taken).unwrap_err().kind(), ErrorKind::Io, "{taken:?}");
+    }
+    assert_eq!(kms.as_principal(ALICE)?.rotate_audit_log("x").unwrap_err().kind(), ErrorKind::KeyRefused);
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &third, &scene.log()]);
+    Ok(())
+}
+
+#[test]
+fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
+    use AuditFaultKind::{CutShort, OutOfSequence};
+    let (scene, kms) = Rotating::new();
+    let second = scene.log().with_extension("2");
+    scene.calls(&kms, 3);
+    kms.rotate_audit_log(&scene.old)?;
+    scene.calls(&kms, 3);
+    kms.rotate_audit_log(&second)?;
+    scene.calls(&kms, 3);
+    kms.checkpoint()?;
+    Rotating::assert_intact(&kms, &[&scene.old, &second, &scene.log()]);
+    let copy = |path: &Path| {
+        let copy = path.with_extension("copy");
+        fs::copy(path, &copy).unwrap();
+        cut_last_line(&copy);
+        copy
+    };
+    kms.checkpoint()?;
+    for path in [&scene.old, &second, &scene.log()] {
+        let lines = fs::read_to_string(path)?.lines().count() as u64;
+        assert_eq!(scene.faults(&copy(path)), [(lines, CutShort)], "{path:?}");
+    }
+    // A file is left out; the last one is missing; an older one is in the place of the log.
+    let faults = |paths: &[&Path]| -> Vec<_> {
+        let reports = kms.verify_audit_logs(paths).unwrap();
+        reports.iter().map(|report| report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>()).collect()
+    };
+    assert_eq!(faults(&[&scene.old, &scene.log()]), [vec![], vec![OutOfSequence]]);
+    assert_eq!(faults(&[&scene.old, &second]), [vec![], vec![CutShort]]);
+    // The beginning of a file is cut off.
+    let text = fs::read_to_string(scene.log())?;
+    let beheaded = scene.log().with_extension("beheaded");
+    fs::write(&beheaded, text.split_once('\n').unwrap().1)?;
+    assert_eq!(scene.faults(&beheaded)[0], (1, OutOfSequence));
+    drop(kms);
+    fs::copy(&second, scene.log())?;
+    let kms = LocalKms::open(scene.logged.0.store(), RootKey::open_file(scene.logged.0.root())?)?;
+    assert!(kms.verify_audit_log(scene.log())?.is_intact(), "a handle without a log does not know which one it is");
+    let reports = kms.verify_audit_logs([scene.log()])?;
+    assert_eq!(reports[0].faults[0].kind, CutShort);
+    Ok(())
+}
+
+#[test]
+fn a_log_that_was_renamed_is_taken_up_where_it_is() -> Result<(), Error> {
+    // With the file that logrotate makes, and without; by the handle that has it open, and by a later one.
+    for (creates, reopens) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (scene, mut kms) = Rotating::new();
+        scene.calls(&kms, 3);
+        fs::rename(scene.log(), &scene.old)?;
+        if creates {
+            fs::write(scene.log(), "")?;
+        }
+        scene.refused(&kms);
+        if reopens {
+            drop(kms);
+            kms = scene.logged.open();
+            // It has begun no new chain.
+            scene.refused(&kms);
+            assert_eq!(scene.logged.text(), "");
+        }
+        kms.rotate_audit_log(&scene.old)?;
+        scene.calls(&kms, 3);
+        Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
+        let operations: Vec<_> = scene.logged.lines().iter().map(|line| line["operation"].clone()).collect();
+        assert_eq!(operations.contains(&json!("OpenStore")), reopens, "the opening is made good");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lost_log_is_replaced_and_a_cut_one_rotated_and_both_stay_known() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    scene.calls(&kms, 3);
+    kms.checkpoint()?;
+    let lost = fs::read(scene.log())?;
+    assert_eq!(kms.replace_lost_audit_log().unwrap_err().kind(), ErrorKind::AuditFailed, "it is there");
+    fs::remove_file(scene.log())?;
+    scene.refused(&kms);
+    let error = kms.rotate_audit_log(&scene.old).unwrap_err();
+    assert!(error.kind() == ErrorKind::AuditFailed && error.to_string().contains("replace_lost"), "{error}");
+    kms.replace_lost_audit_log()?;
+    scene.calls(&kms, 3);
+    kms.checkpoint()?;
+    Rotating::assert_intact(&kms, &[&scene.log()]);
+    // It turns up again.
+    fs::write(&scene.old, &lost)?;
+    assert_eq!(scene.faults(&scene.old), []);
+
+    // Cut off while no handle was open, and gone on with, before the store's line and past it.
+    for calls in [0, 9] {
+        let (scene, kms) = Rotating::new();
+        scene.calls(&kms, 3);
+        drop(kms);
+        (0..4).for_each(|_| cut_last_line(&scene.log()));
+        let kms = scene.logged.open();
+        scene.calls(&kms, calls);
+        kms.checkpoint().unwrap_err();
+        kms.rotate_audit_log(&scene.old)?;
+        scene.calls(&kms, 3);
+        kms.checkpoint()?;
+        assert_eq!(scene.faults(&scene.log()), []);
+        assert_eq!(
+            scene.faults(&scene.old).iter().map(|(_, kind)| *kind).collect::<Vec<_>>(),
+            [AuditFaultKind::CutShort]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
+    // Before the store learnt of it: the files are as after a rotation, the store is as before.
+    let (scene, kms) = Rotating::new();
+    scene.calls(&kms, 3);
+    kms.checkpoint()?;
+    drop(kms);
+    let store = fs::read(scene.logged.0.store())?;
+    let text = scene.logged.text();
+    scene.logged.open().rotate_audit_log(&scene.old)?;
+    let (old, new) = (fs::read(&scene.old)?, scene.logged.text());
+    let first = new.split_inclusive('\n').next().unwrap();
+    let reset = |old_is: Option<&[u8]>, new_is: &str| {
+        fs::write(scene.logged.0.store(), &store).unwrap();
+        fs::write(scene.log(), new_is).unwrap();
+        let _ = fs::remove_file(&scene.old);
+        if let Some(bytes) = old_is {
+            fs::write(&scene.old, bytes).unwrap();
+        }
+    };
+    assert!(old.starts_with(text.as_bytes()));
+    // Others go on in the new file; closing makes the store learn of it.
+    reset(Some(&old), first);
+    let kms = scene.logged.open();
+    scene.calls(&kms, 2);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
+    drop(kms);
+    Rotating::assert_intact(&scene.logged.open(), &[&scene.old, &scene.log()]);
+    cut_last_line(&scene.old);
+    assert_eq!(scene.faults(&scene.old).len(), 1);
+    // The call is repeated, more than once.
+    reset(Some(&old), first);
+    let kms = scene.logged.open();
+    for _ in 0..2 {
+        kms.rotate_audit_log(&scene.old)?;
+        scene.calls(&kms, 2);
+        Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
+    }
+    // The old file had its second name, and the new one was not in its place.
+    drop(kms);
+    reset(None, std::str::from_utf8(&old).unwrap());
+    fs::hard_link(scene.log(), &scene.old)?;
+    let kms = scene.logged.open();
+    kms.rotate_audit_log(&scene.old)?;
+    scene.calls(&kms, 2);
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
+    Ok(())
+}
+
+#[test]
+fn handles_and_threads_go_on_while_the_log_is_rotated() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    let other = scene.logged.open();
+    let mut files = Vec::new();
+    std::thread::scope(|scope| {
+        for kms in [&kms, &other, &kms, &other] {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..30 {
+                    scene.calls(kms, 1);
+                    kms.tag_key(&scene.key, [("round", round.to_string())]).unwrap();
+                }
+            });
+        }
+        for number in 1..=5 {
+            let old = scene.log().with_extension(number.to_string());
+            [&kms, &other][number % 2].rotate_audit_log(&old).unwrap();
+            files.push(old);
+        }
+    });
+    files.push(scene.log());
+    Rotating::assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    let events: u64 = kms.verify_audit_logs(&files)?.iter().map(|report| report.events).sum();
+    assert_eq!(events, 3 + 4 * 60 + 5 + 7);
+    Ok(())
+}
+
+#[test]
+fn a_store_that_was_set_back_is_found_out_by_its_log() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    drop(kms);
+    let old = fs::read(scene.logged.0.store())?;
+    let backup = scene.logged.0.0.path().join("backup");
+    let kms = scene.logged.open();
+    kms.backup(&backup)?;
+    kms.disable_key(&scene.key)?;
+    let line = scene.logged.lines().pop().unwrap();
+    assert!(line["commit"].as_u64() > line["store"].as_u64(), "{line}");
+    drop(kms);
+    assert_eq!(scene.faults(&scene.log()), []);
+    fs::write(scene.logged.0.store(), &old)?;
+    let lines = scene.logged.lines().len() as u64;
+    assert_eq!(scene.faults(&scene.log()), [(lines, AuditFaultKind::StoreSetBack)]);
+    // It does not open with its log, and the log has that.
+    let root = || RootKey::open_file(scene.logged.0.root()).unwrap();
+    let builder = || LocalKms::builder().audit(AuditLog::file(scene.log()));
+    let error = builder().open(scene.logged.0.store(), root()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("set back"), "{error}");
+    assert_eq!(scene.logged.lines().pop().unwrap()["outcome"], "StoreSetBack");
+    // At best effort it does, and goes on: the line of the first write shows it for ever.
+    let log = AuditLog::file(scene.log()).best_effort();
+    let kms = LocalKms::builder().audit(log).open(scene.logged.0.store(), root())?;
+    assert_eq!(kms.describe_key(&scene.key)?.state(), KeyState::Enabled);
+    (0..40).for_each(|round| kms.update_key_description(&scene.key, &format!("{round}")).unwrap());
+    drop(kms);
+    let found = scene.faults(&scene.log());
+    assert!(matches!(found[..], [(_, AuditFaultKind::StoreSetBack)]), "{found:?}");
+
+    // What the owner restores is not set back.
+    let (scene, kms) = Rotating::new();
+    kms.backup(&backup.with_extension("2"))?;
+    (0..9).for_each(|round| kms.update_key_description(&scene.key, &format!("{round}")).unwrap());
+    drop(kms);
+    let root = RootKey::open_file(scene.logged.0.root())?;
+    let path = scene.logged.0.0.path().join("restored");
+    let (kms, _) =
+        LocalKms::builder().audit(AuditLog::file(scene.log())).restore(backup.with_extension("2"), path, root)?;
+    scene.calls(&kms, 2);
+    kms.update_key_description(&scene.key, "restored")?;
+    assert!(kms.verify_audit_log(scene.log())?.is_intact());
+    Ok(())
+}
+
+#[test]
+fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
+    // The line of a write is the last: whether its commit took place is not known, so nothing is said.
+    let (scene, kms) = Rotating::new();
+    let store = fs::read(scene.logged.0.store())?;
+    kms.disable_key(&scene.key)?;
+    let text = scene.logged.text();
+    drop(kms);
+    fs::write(scene.logged.0.store(), &store)?;
+    fs::write(scene.log(), &text)?;
+    assert_eq!(scene.faults(&scene.log()), []);
+    let kms = scene.logged.open();
+    kms.update_key_description(&scene.key, "after the crash")?;
+    assert!(kms.verify_audit_log(scene.log())?.is_intact());
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Clocks that are wrong: what is not written by them, and how the owner puts things right.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use manila_local_kms::{Clock, CreateKey, Error, ErrorKind, KeyMetadata, KeyState, LocalKms, RootKey};
+
+use crate::{Folder, TestClock, both, code, decrypt, encrypt};
+
+const YEAR: u64 = 365;
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 60 * 60)
+}
+
+fn in_file(clock: &TestClock) -> (LocalKms, Folder) {
+    let folder = Folder::new();
+    let root = RootKey::create_file(folder.root()).unwrap();
+    (LocalKms::builder().clock(clock.clone()).create(folder.store(), root).unwrap(), folder)
+}
+
+fn open(folder: &Folder, clock: &TestClock) -> LocalKms {
+    LocalKms::builder().clock(clock.clone()).open(folder.store(), RootKey::open_file(folder.root()).unwrap()).unwrap()
+}
+
+/// A write that changes nothing that matters.
+fn write(kms: &LocalKms, key: &KeyMetadata) -> Result<(), Error> {
+    kms.update_key_description(key.arn(), "written")
+}
+
+#[test]
+fn nothing_is_written_and_nothing_removed_by_a_clock_that_leaps_and_everything_is_read() {
+    for (kms, clock, _folder) in both() {
+        let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+        let doomed = kms.create_key(CreateKey::default()).unwrap();
+        let ciphertext = encrypt(&kms, key.arn(), b"kept").unwrap();
+        kms.schedule_key_deletion_in(doomed.arn(), 7).unwrap();
+        clock.leap_hours(24 * 74 * YEAR);
+        for _ in 0..2 {
+            for error in [
+                write(&kms, &key).unwrap_err(),
+                kms.create_key(CreateKey::default()).unwrap_err(),
+                kms.purge().unwrap_err(),
+                kms.change_root_key_and_rotate(RootKey::from_bytes(&[9; 32])).unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::ClockUnconfirmed, "{error}");
+                assert!(error.to_string().contains("confirm_clock"), "{error}");
+            }
+            assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"kept");
+            encrypt(&kms, key.arn(), b"under the material that there is").unwrap();
+            assert!(kms.list_key_rotations(key.arn()).unwrap().is_empty());
+            // By that clock its deadline is over. It is there still.
+            assert_eq!(code(&kms.describe_key(doomed.arn()).unwrap_err()), "NotFoundException");
+        }
+        clock.set_back_days(74 * YEAR);
+        assert_eq!(kms.describe_key(doomed.arn()).unwrap().state(), KeyState::PendingDeletion);
+        let in_time = clock.now() + days(7);
+        assert_eq!(kms.schedule_key_deletion_in(key.arn(), 7).unwrap(), in_time, "no call left a trace of that time");
+    }
+}
+
+#[test]
+fn a_leap_of_a_day_is_taken_and_more_is_not() {
+    for (kms, clock, _folder) in both() {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        clock.leap_hours(24);
+        write(&kms, &key).unwrap();
+        clock.leap_hours(24);
+        assert!(kms.describe_key(key.arn()).is_ok());
+        // Reads take nothing for right: together it is more than a day since the last write.
+        clock.leap_hours(1);
+        assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+        clock.advance_days(400);
+        assert_eq!(
+            write(&kms, &key).unwrap_err().kind(),
+            ErrorKind::ClockUnconfirmed,
+            "that time passes helps nothing"
+        );
+        kms.confirm_clock().unwrap();
+        write(&kms, &key).unwrap();
+        // Time that passes is no leap, and a clock that is set back is none.
+        clock.advance_days(400);
+        write(&kms, &key).unwrap();
+        clock.set_back_days(100);
+        write(&kms, &key).unwrap();
+    }
+}
+
+#[test]
+fn the_owner_confirms_a_clock_for_all_programs() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let doomed = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion_in(doomed.arn(), 7).unwrap();
+    let others = clock.another();
+    let other = open(&folder, &others);
+    clock.leap_hours(24 * 30);
+    others.leap_hours(24 * 30);
+    for kms in [&kms, &other] {
+        assert_eq!(write(kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+    }
+    let stranger = kms.as_principal("arn:aws:iam::000000000000:user/alice").unwrap();
+    assert_eq!(code(&stranger.confirm_clock().unwrap_err()), "AccessDeniedException");
+    kms.confirm_clock().unwrap();
+    write(&other, &key).unwrap();
+    write(&kms, &key).unwrap();
+    assert_eq!(kms.list_keys().unwrap().len(), 1, "what is past its deadline is removed then");
+}
+
+#[test]
+fn a_store_that_lay_idle_opens_and_is_read_and_is_written_once_the_clock_is_confirmed() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let ciphertext = encrypt(&kms, key.arn(), b"kept").unwrap();
+    let backup = folder.0.path().join("backup");
+    kms.backup(&backup).unwrap();
+    drop(kms);
+    clock.advance_days(9 * YEAR);
+    write(&open(&folder, &clock.another()), &key).unwrap();
+    clock.advance_days(11 * YEAR);
+    let kms = open(&folder, &clock.another());
+    assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"kept");
+    encrypt(&kms, key.arn(), b"x").unwrap();
+    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+
+    let root = || RootKey::open_file(folder.root()).unwrap();
+    let patient = LocalKms::builder().clock(clock.another()).longest_pause(days(30 * YEAR));
+    let hasty = LocalKms::builder().clock(clock.another()).longest_pause(days(1));
+    let restored = folder.0.path().join("restored");
+    for refused in [LocalKms::builder().clock(clock.another()), hasty.clone()] {
+        let error = refused.restore(&backup, &restored, root()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ClockUnconfirmed);
+        assert!(!restored.exists(), "nothing is made");
+    }
+    patient.clone().restore(&backup, &restored, root()).unwrap();
+    kms.confirm_clock().unwrap();
+    write(&kms, &key).unwrap();
+    clock.advance_days(2);
+    let hasty = hasty.clock(clock.another()).open(folder.store(), root()).unwrap();
+    assert_eq!(write(&hasty, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+}
+
+#[test]
+fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    drop(kms);
+    clock.set_back_days(50 * YEAR);
+    let kms = open(&folder, &clock);
+    write(&kms, &key).unwrap();
+    clock.leap_hours(24 * (50 * YEAR + 3));
+    write(&kms, &key).unwrap();
+    clock.leap_hours(25);
+    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "from then on it counts");
+}
+
+/// A store that was written by a clock five years ahead, its keys, and the clock that is right again.
+fn written_ahead(work: impl FnOnce(&LocalKms, &TestClock)) -> (LocalKms, TestClock, Folder) {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    kms.create_key(CreateKey::default()).unwrap();
+    drop(kms);
+    clock.leap_hours(24 * 5 * YEAR);
+    let kms = open(&folder, &clock);
+    work(&kms, &clock);
+    clock.set_back_days(5 * YEAR);
+    (kms, clock, folder)
+}
+
+#[test]
+fn the_time_of_a_store_is_set_back_and_what_was_dated_ahead_with_it() {
+    let mut keys = Vec::new();
+    let (kms, clock, folder) = written_ahead(|kms, clock| {
+        keys.push(kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap());
+        let gone = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+        keys.push(gone);
+        let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+        kms.import_key_material(imported.arn(), &[7; 32], Some(clock.now() + days(20))).unwrap();
+        keys.push(imported);
+    });
+    let [rotating, gone, imported] = keys.as_slice() else { unreachable!() };
+    let others = clock.another();
+    let other = open(&folder, &others);
+    assert!(kms.create_key(CreateKey::default()).unwrap().created() > clock.now(), "the time stands still");
+    assert!(other.schedule_key_deletion_in(imported.arn(), 7).unwrap() > clock.now() + days(5 * YEAR));
+    other.cancel_key_deletion(imported.arn()).unwrap();
+    other.enable_key(imported.arn()).unwrap();
+
+    let stranger = kms.as_principal("arn:aws:iam::000000000000:user/alice").unwrap();
+    assert_eq!(code(&stranger.set_time_back().unwrap_err()), "AccessDeniedException");
+    kms.set_time_back().unwrap();
+    assert_eq!(code(&kms.set_time_back().unwrap_err()), "ValidationException", "it is right now");
+
+    for kms in [&kms, &other, &open(&folder, &clock.another())] {
+        assert_eq!(kms.create_key(CreateKey::default()).unwrap().created(), clock.now());
+        assert_eq!(kms.describe_key(gone.arn()).unwrap().deletion_date(), Some(clock.now() + days(30)));
+        assert_eq!(kms.describe_key(imported.arn()).unwrap().material_expiry(), Some(clock.now() + days(365)));
+        assert!(kms.list_keys().unwrap().iter().all(|key| key.created() <= clock.now()));
+    }
+    clock.advance_days(31);
+    encrypt(&kms, imported.arn(), b"x").unwrap();
+    assert_eq!(code(&kms.describe_key(gone.arn()).unwrap_err()), "NotFoundException");
+    clock.advance_days(59);
+    encrypt(&kms, rotating.arn(), b"x").unwrap();
+    let rotations: Vec<SystemTime> =
+        kms.list_key_rotations(rotating.arn()).unwrap().iter().map(|one| one.date).collect();
+    assert_eq!(rotations, [clock.now()], "it rotates 90 days after the time was set back");
+    clock.advance_days(365 - 90);
+    assert_eq!(kms.describe_key(imported.arn()).unwrap().state(), KeyState::PendingImport);
+}
+
+#[test]
+fn the_time_is_not_set_back_over_what_is_lost() {
+    let removals: [fn(&LocalKms, &TestClock); 2] = [
+        |kms, clock| {
+            let key = kms.list_keys().unwrap().remove(0);
+            kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
+            clock.advance_days(7);
+            kms.create_key(CreateKey::default()).unwrap();
+            assert_eq!(kms.list_keys().unwrap().len(), 1);
+        },
+        |kms, clock| {
+            let key = kms.create_key(CreateKey::default().imported()).unwrap();
+            kms.import_key_material(key.arn(), &[7; 32], Some(clock.now() + days(1))).unwrap();
+            clock.advance_days(1);
+            kms.create_key(CreateKey::default()).unwrap();
+        },
+    ];
+    for remove in removals {
+        let (kms, clock, _folder) = written_ahead(remove);
+        let error = kms.set_time_back().unwrap_err();
+        assert_eq!(code(&error), "KMSInvalidStateException");
+        assert!(error.to_string().contains("restore a backup"), "{error}");
+        // What was removed would have been by now.
+        clock.leap_hours(24 * (5 * YEAR - 1));
+        kms.set_time_back().unwrap_or_else(|error| assert_eq!(code(&error), "KMSInvalidStateException"));
+    }
+    // What was removed in time is no obstacle, nor is what was asked for.
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let gone = kms.create_key(CreateKey::default()).unwrap();
+    let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+    kms.import_key_material(imported.arn(), &[7; 32], None).unwrap();
+    kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+    clock.advance_days(7);
+    drop(kms);
+    let ahead = clock.another();
+    ahead.leap_hours(24 * 5 * YEAR);
+    let kms = open(&folder, &ahead);
+    kms.create_key(CreateKey::default()).unwrap();
+    kms.delete_imported_key_material(imported.arn()).unwrap();
+    assert_eq!(kms.list_keys().unwrap().len(), 2);
+    ahead.set_back_days(5 * YEAR);
+    kms.set_time_back().unwrap();
+    assert_eq!(kms.create_key(CreateKey::default()).unwrap().created(), clock.now());
+    assert!(fs::metadata(folder.store()).is_ok());
+}

@@ -1,0 +1,469 @@
+//! Grants: made, bound to contexts, passed on, retired and revoked.
+
+use redb::ReadableDatabase;
+
+use manila_core::testing::ready;
+use manila_local_kms::testing::records_read;
+use manila_local_kms::{
+    CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec,
+    Kms, KmsRequest, LocalKms, RootKey,
+};
+
+use crate::access::{ALICE, BOB, OWNER, ROLE, SESSION, allow, assert_refused, deny, policy, statement};
+use crate::lifecycle::rows;
+use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
+
+const CAROL: &str = "arn:aws:iam::111122223333:user/carol";
+
+fn key_of(kms: &LocalKms) -> KeyMetadata {
+    kms.create_key(CreateKey::default()).unwrap()
+}
+
+/// Whether a principal may encrypt with these pairs.
+fn may_encrypt(kms: &LocalKms, principal: &str, key: &str, pairs: &EncryptionContext) -> bool {
+    let kms = kms.as_principal(principal).unwrap();
+    let answer = ready(kms.encrypt(KmsRequest::new(key, pairs), b"x"));
+    answer.map_err(|error| assert_refused(&error, principal)).is_ok()
+}
+
+fn not_found(error: &Error) -> bool {
+    (error.kind(), code(error)) == (ErrorKind::KeyRefused, "NotFoundException")
+}
+
+#[test]
+fn a_grant_allows_its_operations_on_its_key_to_its_grantee() {
+    for (kms, _, folder) in both() {
+        let (key, other) = (key_of(&kms), key_of(&kms));
+        let request = CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).operation(GrantOperation::DescribeKey);
+        let id = kms.create_grant(key.arn(), request.retiring_principal(BOB)).unwrap();
+        let reader = if folder.store().exists() { folder.open().unwrap() } else { kms.clone() };
+        let alice = reader.as_principal(ALICE).unwrap();
+        let ciphertext = encrypt(&alice, key.arn(), b"x").unwrap();
+        assert!(alice.describe_key(key.arn()).is_ok());
+        assert_refused(&decrypt(&alice, key.arn(), &ciphertext).unwrap_err(), "another operation");
+        assert_refused(&encrypt(&alice, other.arn(), b"x").unwrap_err(), "another key");
+        for other in [BOB, CAROL, "arn:aws:iam::111122223333:user/alice"] {
+            assert_refused(&encrypt(&reader.as_principal(other).unwrap(), key.arn(), b"x").unwrap_err(), other);
+        }
+        let [grant] = reader.list_grants(key.key_id()).unwrap().try_into().unwrap();
+        assert_eq!((grant.id.as_str(), grant.grantee.as_str(), grant.issuer.as_str()), (id.as_str(), ALICE, OWNER));
+        assert_eq!(grant.retiring_principal.as_deref(), Some(BOB));
+        assert_eq!(grant.operations, [GrantOperation::DescribeKey, GrantOperation::Encrypt]);
+        assert_eq!(grant.constraint, None);
+        assert!(reader.list_grants(other.arn()).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn each_operation_that_a_grant_names_is_the_one_it_allows() {
+    use GrantOperation::{
+        Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac,
+    };
+    let empty = context(&[]);
+    for granted in
+        [Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac]
+    {
+        let kms = LocalKms::in_memory().unwrap();
+        let of_macs = matches!(granted, GenerateMac | VerifyMac);
+        let spec = if of_macs { KeySpec::Hmac256 } else { KeySpec::SymmetricDefault };
+        let key = kms.create_key(CreateKey::default().spec(spec)).unwrap();
+        let request = KmsRequest::new(key.arn(), &empty);
+        let ciphertext = if of_macs { Vec::new() } else { encrypt(&kms, key.arn(), b"x").unwrap() };
+        let mac = if of_macs { kms.generate_mac(key.arn(), b"x").unwrap() } else { Vec::new() };
+        kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(granted)).unwrap();
+        let alice = kms.as_principal(ALICE).unwrap();
+        let allowed = [
+            (Decrypt, decrypt(&alice, key.arn(), &ciphertext).map(drop)),
+            (DescribeKey, alice.describe_key(key.arn()).map(drop)),
+            (Encrypt, encrypt(&alice, key.arn(), b"x").map(drop)),
+            (GenerateDataKey, ready(alice.generate_data_key(request, 8)).map(drop)),
+            (GenerateDataKeyWithoutPlaintext, alice.generate_data_key_without_plaintext(request, 8).map(drop)),
+            (GenerateMac, alice.generate_mac(key.arn(), b"x").map(drop)),
+            (VerifyMac, alice.verify_mac(key.arn(), b"x", &mac)),
+        ];
+        for (operation, answer) in allowed {
+            match answer {
+                Ok(()) => assert_eq!(operation, granted),
+                Err(error) => {
+                    assert_refused(&error, "not granted");
+                    assert_ne!(operation, granted);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_constraint_wants_the_pairs_equal_or_among_others() {
+    for (kms, _, _) in both() {
+        let (acme, both_pairs) = (context(&[("tenant", "acme")]), context(&[("tenant", "acme"), ("stage", "test")]));
+        let rows = [
+            (GrantConstraint::Equals(acme.clone()), [true, false]),
+            (GrantConstraint::Equals(both_pairs.clone()), [false, true]),
+            (GrantConstraint::Subset(acme.clone()), [true, true]),
+            (GrantConstraint::Subset(both_pairs.clone()), [false, true]),
+            (GrantConstraint::Subset(context(&[])), [true, true]),
+            (GrantConstraint::Equals(context(&[])), [false, false]),
+        ];
+        for (constraint, expected) in rows {
+            let key = key_of(&kms);
+            let request =
+                CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).operation(GrantOperation::DescribeKey);
+            kms.create_grant(key.arn(), request.constraint(constraint.clone())).unwrap();
+            assert_eq!(kms.list_grants(key.arn()).unwrap()[0].constraint.as_ref(), Some(&constraint));
+            let may = |pairs: &EncryptionContext| may_encrypt(&kms, ALICE, key.arn(), pairs);
+            assert_eq!([may(&acme), may(&both_pairs)], expected, "{constraint:?}");
+            let any = matches!(&constraint, GrantConstraint::Subset(pairs) if pairs.is_empty());
+            for pairs in [context(&[("tenant", "Acme")]), context(&[("Tenant", "acme")]), context(&[("stage", "test")])]
+            {
+                assert_eq!(may(&pairs), any, "{constraint:?} {pairs:?}");
+            }
+            // It says nothing about calls that have no context.
+            assert!(kms.as_principal(ALICE).unwrap().describe_key(key.arn()).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_denial_in_the_policy_wins_over_a_grant() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let request = CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).operation(GrantOperation::Decrypt);
+        kms.create_grant(key.arn(), request).unwrap();
+        let ciphertext = encrypt(&kms.as_principal(ALICE).unwrap(), key.arn(), b"x").unwrap();
+        kms.put_key_policy(key.arn(), &policy(&[allow(OWNER, &["*"]), deny("*", &["Encrypt"])])).unwrap();
+        let alice = kms.as_principal(ALICE).unwrap();
+        assert_refused(&encrypt(&alice, key.arn(), b"x").unwrap_err(), "denied");
+        assert_eq!(decrypt(&alice, key.arn(), &ciphertext).unwrap(), b"x");
+    }
+}
+
+#[test]
+fn a_grant_to_a_role_is_for_its_sessions() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let grant = |to: &str| CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        let id = kms.create_grant(key.arn(), grant(ROLE).retiring_principal(ROLE)).unwrap();
+        let pairs = context(&[]);
+        let other_session = SESSION.replace("i-1", "i-2");
+        assert!(may_encrypt(&kms, ROLE, key.arn(), &pairs));
+        assert!(may_encrypt(&kms, SESSION, key.arn(), &pairs) && may_encrypt(&kms, &other_session, key.arn(), &pairs));
+        for other in [SESSION.replace("/app/", "/web/"), SESSION.replace("000000000000", "111122223333")] {
+            assert!(!may_encrypt(&kms, &other, key.arn(), &pairs), "{other}");
+        }
+        kms.as_principal(SESSION).unwrap().retire_grant(key.arn(), &id).unwrap();
+        // One session is not the others, nor the role.
+        kms.create_grant(key.arn(), grant(SESSION)).unwrap();
+        assert!(may_encrypt(&kms, SESSION, key.arn(), &pairs));
+        assert!(!may_encrypt(&kms, &other_session, key.arn(), &pairs) && !may_encrypt(&kms, ROLE, key.arn(), &pairs));
+    }
+}
+
+#[test]
+fn who_may_create_grants_by_a_grant_passes_on_no_more_than_that_one() {
+    use GrantOperation::{CreateGrant as Create, Decrypt, Encrypt};
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let (acme, both_pairs) = (context(&[("tenant", "acme")]), context(&[("tenant", "acme"), ("stage", "test")]));
+        let to = |principal: &str, operations: &[GrantOperation]| {
+            operations.iter().fold(CreateGrant::to(principal), |request, operation| request.operation(*operation))
+        };
+        let own = to(ALICE, &[Create, Encrypt]).constraint(GrantConstraint::Subset(acme.clone()));
+        kms.create_grant(key.arn(), own).unwrap();
+        let alice = kms.as_principal(ALICE).unwrap();
+        let pass_on = |operations: &[GrantOperation], constraint: Option<GrantConstraint>| {
+            let request = to(BOB, operations);
+            alice.create_grant(key.arn(), constraint.into_iter().fold(request, CreateGrant::constraint))
+        };
+        let (equals, subset) = (GrantConstraint::Equals, GrantConstraint::Subset);
+        let wrong = [
+            (vec![Decrypt], Some(subset(acme.clone()))),
+            (vec![Encrypt, Decrypt], Some(subset(acme.clone()))),
+            (vec![Encrypt], None),
+            (vec![Encrypt], Some(subset(context(&[])))),
+            (vec![Encrypt], Some(subset(context(&[("stage", "test")])))),
+            (vec![Encrypt], Some(equals(context(&[("tenant", "initech")])))),
+        ];
+        for (operations, constraint) in wrong {
+            let error = pass_on(&operations, constraint).unwrap_err();
+            assert_refused(&error, &format!("{operations:?}"));
+        }
+        assert_eq!(kms.list_grants(key.arn()).unwrap().len(), 1);
+        for constraint in [subset(acme.clone()), subset(both_pairs.clone()), equals(acme.clone()), equals(both_pairs)] {
+            pass_on(&[Encrypt], Some(constraint)).unwrap();
+        }
+        let passed_on = pass_on(&[Create, Encrypt], Some(equals(acme.clone()))).unwrap();
+        let grants = kms.list_grants(key.arn()).unwrap();
+        assert_eq!(grants.iter().find(|grant| grant.id == passed_on).unwrap().issuer, ALICE);
+        assert!(may_encrypt(&kms, BOB, key.arn(), &acme));
+        // Down a chain it does not widen either.
+        let bob = kms.as_principal(BOB).unwrap();
+        let wider = to(CAROL, &[Encrypt]).constraint(subset(acme.clone()));
+        assert_refused(&bob.create_grant(key.arn(), wider).unwrap_err(), "a constraint of equality passed on");
+        bob.create_grant(key.arn(), to(CAROL, &[Encrypt]).constraint(equals(acme.clone()))).unwrap();
+        let carol = kms.as_principal(CAROL).unwrap();
+        let more = to(BOB, &[Encrypt]).constraint(equals(acme));
+        assert_refused(&carol.create_grant(key.arn(), more).unwrap_err(), "not passed on to her");
+    }
+}
+
+#[test]
+fn any_one_grant_of_several_can_be_passed_on() {
+    use GrantOperation::{CreateGrant as Create, Decrypt, Encrypt};
+    // Their ids are random, and so is their order.
+    for _ in 0..8 {
+        let kms = LocalKms::in_memory().unwrap();
+        let key = key_of(&kms);
+        for operation in [Encrypt, Decrypt] {
+            let own = CreateGrant::to(ALICE).operation(Create).operation(operation);
+            kms.create_grant(key.arn(), own).unwrap();
+        }
+        let alice = kms.as_principal(ALICE).unwrap();
+        for operation in [Encrypt, Decrypt] {
+            alice.create_grant(key.arn(), CreateGrant::to(BOB).operation(operation)).unwrap();
+        }
+        let joined = CreateGrant::to(BOB).operation(Encrypt).operation(Decrypt);
+        assert_refused(&alice.create_grant(key.arn(), joined).unwrap_err(), "no one grant covers both");
+    }
+}
+
+#[test]
+fn who_may_create_grants_by_policy_passes_on_what_he_likes_within_its_conditions() {
+    for (kms, _, _) in both() {
+        let acme = r#"{"StringEquals": {"kms:EncryptionContext:tenant": "acme"}}"#;
+        let json = policy(&[allow(OWNER, &["*"]), statement("Allow", ALICE, &["CreateGrant"], acme)]);
+        let key = kms.create_key(CreateKey::default().policy(json)).unwrap();
+        let alice = kms.as_principal(ALICE).unwrap();
+        let request = || CreateGrant::to(BOB).operation(GrantOperation::Encrypt);
+        let bound = |tenant| request().constraint(GrantConstraint::Subset(context(&[("tenant", tenant)])));
+        assert_refused(&alice.create_grant(key.arn(), request()).unwrap_err(), "unbound");
+        assert_refused(&alice.create_grant(key.arn(), bound("initech")).unwrap_err(), "bound to another");
+        alice.create_grant(key.arn(), bound("acme")).unwrap();
+        assert!(may_encrypt(&kms, BOB, key.arn(), &context(&[("tenant", "acme")])));
+        assert!(!may_encrypt(&kms, ALICE, key.arn(), &context(&[("tenant", "acme")])), "he may not himself");
+    }
+}
+
+#[test]
+fn a_grant_is_retired_by_whom_it_names_or_the_owner() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let pairs = context(&[]);
+        let grant = || CreateGrant::to(ALICE).operation(GrantOperation::Encrypt);
+        let retire = |principal: &str, id: &str| kms.as_principal(principal).unwrap().retire_grant(key.arn(), id);
+
+        let plain = kms.create_grant(key.arn(), grant()).unwrap();
+        let named = kms.create_grant(key.arn(), grant().retiring_principal(BOB)).unwrap();
+        let own = kms.create_grant(key.arn(), grant().operation(GrantOperation::RetireGrant)).unwrap();
+        for (principal, id) in [(ALICE, &plain), (ALICE, &named), (BOB, &plain), (BOB, &own), (CAROL, &named)] {
+            assert_refused(&retire(principal, id).unwrap_err(), principal);
+        }
+        // Policies have no say, neither way.
+        let json = policy(&[allow(OWNER, &["*"]), allow(CAROL, &["RetireGrant"]), deny(BOB, &["RetireGrant"])]);
+        kms.put_key_policy(key.arn(), &json).unwrap();
+        assert_refused(&retire(CAROL, &named).unwrap_err(), "by policy");
+        retire(BOB, &named).unwrap();
+        retire(ALICE, &own).unwrap();
+        assert!(may_encrypt(&kms, ALICE, key.arn(), &pairs), "one grant is left");
+        kms.retire_grant(key.arn(), &plain).unwrap();
+        assert!(!may_encrypt(&kms, ALICE, key.arn(), &pairs));
+        assert!(kms.list_grants(key.arn()).unwrap().is_empty());
+        assert!(not_found(&kms.retire_grant(key.arn(), &plain).unwrap_err()));
+        assert_refused(&retire(BOB, &named).unwrap_err(), "the second time");
+    }
+}
+
+#[test]
+fn a_revoked_grant_allows_nothing_from_the_next_call_on() {
+    for (kms, _, folder) in both() {
+        let (key, other) = (key_of(&kms), key_of(&kms));
+        let id = kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(GrantOperation::Encrypt)).unwrap();
+        let reader = if folder.store().exists() { folder.open().unwrap() } else { kms.clone() };
+        assert!(may_encrypt(&reader, ALICE, key.arn(), &context(&[])));
+        assert_refused(&kms.as_principal(ALICE).unwrap().revoke_grant(key.arn(), &id).unwrap_err(), "the grantee");
+        assert!(not_found(&kms.revoke_grant(other.arn(), &id).unwrap_err()), "it is on another key");
+        kms.revoke_grant(key.arn(), &id).unwrap();
+        assert!(!may_encrypt(&reader, ALICE, key.arn(), &context(&[])));
+        assert!(not_found(&kms.revoke_grant(key.arn(), &id).unwrap_err()));
+    }
+}
+
+#[test]
+fn re_encrypt_by_grants_needs_one_for_each_half_and_its_context() {
+    for (kms, _, _) in both() {
+        let (from, to) = (key_of(&kms), key_of(&kms));
+        let (old, new) = (context(&[("tenant", "old")]), context(&[("tenant", "new")]));
+        let sealed = ready(kms.encrypt(KmsRequest::new(from.arn(), &old), b"x")).unwrap().ciphertext;
+        let alice = kms.as_principal(ALICE).unwrap();
+        let attempt = |pairs: &EncryptionContext| {
+            alice.re_encrypt(&sealed, KmsRequest::new(from.arn(), &old), KmsRequest::new(to.arn(), pairs))
+        };
+        let half = |key: &KeyMetadata, operation, pairs: &EncryptionContext| {
+            let request = CreateGrant::to(ALICE).operation(operation);
+            kms.create_grant(key.arn(), request.constraint(GrantConstraint::Equals(pairs.clone()))).unwrap()
+        };
+        // Decrypt and Encrypt are not ReEncrypt.
+        half(&from, GrantOperation::Decrypt, &old);
+        half(&to, GrantOperation::Encrypt, &new);
+        assert_refused(&attempt(&new).unwrap_err(), "no half");
+        half(&from, GrantOperation::ReEncryptFrom, &old);
+        assert_refused(&attempt(&new).unwrap_err(), "the first half");
+        half(&to, GrantOperation::ReEncryptTo, &old);
+        assert_refused(&attempt(&new).unwrap_err(), "the second half under the context of the first");
+        let second = half(&to, GrantOperation::ReEncryptTo, &new);
+        let first = ready(kms.decrypt(KmsRequest::new(to.arn(), &new), &attempt(&new).unwrap().ciphertext)).unwrap();
+        assert_eq!(first.plaintext.expose_secret(), b"x");
+        kms.revoke_grant(to.arn(), &second).unwrap();
+        assert_refused(&attempt(&new).unwrap_err(), "revoked");
+    }
+}
+
+#[test]
+fn grants_are_on_a_key_of_one_region_and_go_with_it() {
+    for (kms, clock, _) in both() {
+        let key = kms.create_key(CreateKey::default().multi_region()).unwrap();
+        let there = kms.region("eu-west-1").unwrap();
+        let grant = || CreateGrant::to(ALICE).operation(GrantOperation::Encrypt);
+        let replica = kms.replicate_key(key.arn(), "eu-west-1").unwrap();
+        kms.create_grant(key.arn(), grant()).unwrap();
+        assert!(!may_encrypt(&there, ALICE, replica.arn(), &context(&[])));
+        there.create_grant(replica.arn(), grant()).unwrap();
+        assert!(may_encrypt(&there, ALICE, replica.arn(), &context(&[])));
+        // What comes back under the same id has none.
+        there.schedule_key_deletion_in(replica.arn(), 7).unwrap();
+        clock.advance_days(7);
+        assert!(not_found(&encrypt(&there.as_principal(ALICE).unwrap(), replica.arn(), b"x").unwrap_err()));
+        let again = kms.replicate_key(key.arn(), "eu-west-1").unwrap();
+        assert_eq!(again.arn(), replica.arn());
+        assert!(there.list_grants(again.arn()).unwrap().is_empty());
+        assert!(!may_encrypt(&there, ALICE, again.arn(), &context(&[])));
+        assert!(may_encrypt(&kms, ALICE, key.arn(), &context(&[])));
+    }
+}
+
+#[test]
+fn a_grant_that_makes_no_sense_is_refused() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let mac_key = kms.create_key(CreateKey::default().spec(KeySpec::Hmac256)).unwrap();
+        let encrypts = |to: &str| CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        let mac = || CreateGrant::to(ALICE).operation(GrantOperation::VerifyMac);
+        let rows = [
+            (key.arn(), encrypts("alice"), "InvalidArnException"),
+            (key.arn(), encrypts("*"), "InvalidArnException"),
+            (key.arn(), encrypts(ALICE).retiring_principal("bob"), "InvalidArnException"),
+            (key.arn(), CreateGrant::to(ALICE), "ValidationException"),
+            (key.arn(), mac(), "ValidationException"),
+            (mac_key.arn(), encrypts(ALICE), "ValidationException"),
+            (mac_key.arn(), mac().constraint(GrantConstraint::Subset(context(&[]))), "ValidationException"),
+        ];
+        for (key, request, expected) in rows {
+            let error = kms.create_grant(key, request.clone()).unwrap_err();
+            assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, expected), "{request:?}");
+            assert!(kms.list_grants(key).unwrap().is_empty());
+        }
+        assert!(not_found(&kms.create_grant("alias/none", encrypts(ALICE)).unwrap_err()));
+    }
+}
+
+#[test]
+fn a_key_has_at_most_a_thousand_grants_and_none_goes_by_an_alias() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
+    let grant = || CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
+    let grants: Vec<_> = (0..1000).map(|_| kms.create_grant(key.arn(), grant()).unwrap()).collect();
+    let error = kms.create_grant(key.arn(), grant()).unwrap_err();
+    assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "LimitExceededException"));
+    assert_eq!(code(&kms.retire_grant("alias/a", &grants[0]).unwrap_err()), "NotFoundException");
+    kms.retire_grant(key.arn(), &grants[0]).unwrap();
+    kms.create_grant(key.arn(), grant()).unwrap();
+}
+
+#[test]
+fn a_call_reads_no_grants_of_others() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = key_of(&kms);
+    let pairs = context(&[]);
+    let read = |principal: &str, may: bool| {
+        let before = records_read(&kms);
+        assert_eq!(may_encrypt(&kms, principal, key.arn(), &pairs), may, "{principal}");
+        records_read(&kms) - before
+    };
+    let grant = |to: &str| {
+        let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        kms.create_grant(key.arn(), request).unwrap()
+    };
+    let without = read(BOB, false);
+    for n in 0..100 {
+        grant(&format!("arn:aws:iam::000000000000:role/r{n}"));
+    }
+    assert_eq!(read(BOB, false), without, "a stranger");
+    grant(ALICE);
+    assert_eq!(read(ALICE, true), without + 2, "one grant, and the record by which it is found");
+    grant(ROLE);
+    grant(SESSION);
+    assert_eq!(read(ROLE, true), without + 2, "a role");
+    assert_eq!(read(&SESSION.replace("i-1", "i-2"), true), without + 2, "a session by its role's");
+    assert_eq!(read(SESSION, true), without + 4, "a session by its role's and its own");
+    assert_eq!(read(BOB, false), without, "a stranger still");
+    // What no grant can allow reads none.
+    let before = records_read(&kms);
+    assert_refused(&kms.as_principal(ALICE).unwrap().disable_key(key.arn()).unwrap_err(), "not grantable");
+    assert!(records_read(&kms) - before <= without, "{} records", records_read(&kms) - before);
+}
+
+#[test]
+fn grants_are_found_and_removed_after_a_change_of_root_key() {
+    let (folder, clock) = (Folder::new(), TestClock::new());
+    let kms = folder.create_at(&clock);
+    let key = key_of(&kms);
+    let grant = |to: &str| {
+        let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
+        kms.create_grant(key.arn(), request).unwrap()
+    };
+    let (before, _) = (grant(ALICE), grant(ROLE));
+    kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+    let after = grant(ALICE);
+    let pairs = context(&[]);
+    let may = |principal: &str| may_encrypt(&kms, principal, key.arn(), &pairs);
+    assert!(may(ALICE) && may(SESSION) && !may(BOB));
+    kms.revoke_grant(key.arn(), &before).unwrap();
+    assert!(may(ALICE));
+    kms.retire_grant(key.arn(), &after).unwrap();
+    assert!(!may(ALICE) && may(SESSION));
+    assert_eq!(rows(&folder, key.key_id()).len(), 4, "the key, its material, a grant and its grantee");
+    kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
+    clock.advance_days(7);
+    kms.purge().unwrap();
+    assert!(rows(&folder, key.key_id()).is_empty());
+}
+
+#[test]
+fn the_file_does_not_tell_to_whom_grants_are_nor_whose_aliases_are() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let keys: Vec<_> = (0..2).map(|_| key_of(&kms)).collect();
+    for key in &keys {
+        kms.create_grant(key.arn(), CreateGrant::to(ROLE).operation(GrantOperation::Encrypt)).unwrap();
+    }
+    kms.create_alias("alias/whose", keys[0].arn()).unwrap();
+    let hidden: Vec<_> = keys.iter().map(|key| row_ids(&folder, "grantees", key.key_id())).collect();
+    let grantee = |ids: &Vec<String>| ids[0].split('/').nth(2).unwrap().to_owned();
+    assert_ne!(grantee(&hidden[0]), grantee(&hidden[1]), "one principal has another name on each key");
+    let [of_alias] = row_ids(&folder, "key-aliases", keys[0].key_id()).try_into().unwrap();
+    assert!(!of_alias.contains("whose"), "{of_alias}");
+    let file = std::fs::read(folder.store()).unwrap();
+    for part in [ROLE, "role/app", "service/app"] {
+        assert!(!file.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
+    }
+}
+
+/// The ids of a table's rows that hold `part`, as the file has them.
+fn row_ids(folder: &Folder, table: &str, part: &str) -> Vec<String> {
+    let mode = redb::ConcurrencyMode::MultiWriter;
+    let database = redb::Builder::new().set_concurrency_mode(mode).open(folder.store()).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let table = transaction.open_table(redb::TableDefinition::<&str, &[u8]>::new(table)).unwrap();
+    let ids = table.range::<&str>(..).unwrap().map(|row| row.unwrap().0.value().to_owned());
+    ids.filter(|id| id.contains(part)).collect()
+}
