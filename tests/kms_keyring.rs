@@ -461,10 +461,10 @@ fn the_contract_of_a_kms_catches_what_breaks_it() {
         (Fault::TakesAnyLength, "over 4096 bytes"),
         (Fault::MakesLongDataKeys, "not as long"),
         (Fault::TellsOtherArn, "ARN that was asked for"),
-        (Fault::TellsNoArn, "ARN of the key"),
-        (Fault::CutsPlaintext, "does not open"),
-        (Fault::UnknownKeyIsUnavailable, "a key that is not there"),
-        (Fault::BadCiphertextIsInternal, "misjudges"),
+        (Fault::TellsNoArn, "return the ARN of the key"),
+        (Fault::CutsPlaintext, "does not decrypt"),
+        (Fault::UnknownKeyIsUnavailable, "a key that does not exist"),
+        (Fault::BadCiphertextIsInternal, "wrong error"),
     ];
     for (fault, says) in faults {
         let error = ready(check_kms(&kms.with(fault), VIRGINIA)).unwrap_err();

@@ -17,7 +17,7 @@ use manila_core::{
 };
 use zeroize::Zeroizing;
 
-/// Answers that say to try again: throttling under each of its names, whether or not the SDK has a type for it, and
+/// Error codes that ask to try again: throttling under each of its names, whether or not the SDK has a type for it, and
 /// failures inside the service.
 const UNAVAILABLE: [&str; 21] = [
     "BandwidthLimitExceeded",
@@ -43,7 +43,7 @@ const UNAVAILABLE: [&str; 21] = [
     "TransactionInProgressException",
 ];
 
-/// Answers about the caller's rights, the key's state or the ciphertext.
+/// Error codes about the caller's permissions, the key's state or the ciphertext.
 const REFUSED: [&str; 8] = [
     "AccessDenied",
     "AccessDeniedException",
@@ -57,8 +57,7 @@ const REFUSED: [&str; 8] = [
 
 /// AWS KMS, over the client of the AWS SDK. Cheap to clone: clones share the client.
 ///
-/// Retries, timeouts, credentials and endpoint are those that the client was made with. Its futures want to be awaited
-/// inside a tokio runtime.
+/// Retries, timeouts, credentials and endpoint are those of the client. Its futures must be awaited inside a tokio runtime.
 ///
 /// ```no_run
 /// # async fn connect() {
@@ -97,8 +96,9 @@ impl Kms for AwsKms {
     fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
         Box::pin(async move {
             check_runtime()?;
-            let length = i32::try_from(length)
-                .map_err(|_| Error::new(ErrorKind::InvalidInput, "AWS KMS makes no data key of that length"))?;
+            let length = i32::try_from(length).map_err(|_| {
+                Error::new(ErrorKind::InvalidInput, "AWS KMS does not generate data keys of that length")
+            })?;
             let call = (self.client)
                 .generate_data_key()
                 .key_id(request.key_id)
@@ -144,17 +144,17 @@ impl Kms for AwsKms {
     }
 }
 
-/// The SDK's timers and connections need tokio, and panic without it.
+/// Fails outside of a tokio runtime: the SDK's timers and connections need one, and panic without it.
 fn check_runtime() -> Result<()> {
     if tokio::runtime::Handle::try_current().is_ok() {
         return Ok(());
     }
-    let detail = "AWS KMS is called from inside a tokio runtime, and there is none here: await the call in one, \
-                  as under #[tokio::main]";
+    let detail = "there is no tokio runtime here, which calls to AWS KMS need: await the call inside one, for instance under \
+                  #[tokio::main]";
     Err(Error::new(ErrorKind::InvalidInput, detail))
 }
 
-/// Adds this crate to what the SDK says of the program.
+/// Adds this crate to the user agent of the SDK.
 fn user_agent() -> Builder {
     match FrameworkMetadata::new("manila", Some(env!("CARGO_PKG_VERSION"))) {
         Ok(ours) => Builder::new().framework_metadata(ours),
@@ -185,12 +185,12 @@ fn text(text: Option<String>) -> Result<String> {
 }
 
 fn incomplete() -> Error {
-    Error::new(ErrorKind::Internal, "the answer of AWS KMS lacks a part")
+    Error::new(ErrorKind::Internal, "the answer of AWS KMS is incomplete")
 }
 
-/// What went wrong, with what the service said beneath. The SDK's own error is left behind: it holds the answer's
-/// bytes, and shows them.
-#[expect(clippy::needless_pass_by_value, reason = "it stands at the end of a call, and nothing of it goes on")]
+/// Converts an error of the SDK, with the answer of the service as its source. The SDK's own error is not kept: it holds the
+/// bytes of the answer, and shows them.
+#[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
 fn failed<E>(error: SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -215,13 +215,13 @@ fn kind<E: StdError + 'static>(error: &SdkError<E, HttpResponse>, code: Option<&
             ErrorKind::InvalidInput
         }
         (SdkError::TimeoutError(_) | SdkError::DispatchFailure(_), _) => ErrorKind::Unavailable,
-        // The connection ended before the answer did; one that came whole makes no sense.
+        // The connection ended before the answer did; a complete answer that cannot be read is another matter.
         (SdkError::ResponseError(context), _) if context.raw().body().bytes().is_none() => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }
 }
 
-/// What to call an error that the service gave no name.
+/// Returns a name for an error to which the service gave none.
 fn name<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> &'static str {
     match error {
         SdkError::ConstructionFailure(_) => "ConstructionFailure",
@@ -233,14 +233,14 @@ fn name<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> &'static st
     }
 }
 
-/// Whether the program has no credentials for AWS, which no trying again mends.
+/// Returns whether the program has no credentials for AWS, which trying again does not change.
 fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref()).any(|cause| {
         matches!(cause, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_))
     })
 }
 
-/// An error and what caused it.
+/// Iterates over an error and its sources.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
 }
@@ -249,7 +249,7 @@ fn texts(error: &(dyn StdError + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What came over the network, fit for a terminal and a line of a log.
+/// Escapes and shortens text that came over the network.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 1000;
     escaped_up_to(text, LONGEST)

@@ -1,23 +1,23 @@
-//! Time, for those that keep keys and must know how old they are.
+//! The source of time for caches and key stores.
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the time is from. Tests bring their own.
+/// A source of time. Tests can provide their own.
 pub trait Clock: Send + Sync + Debug {
-    /// The time of day, in UTC. It may jump, back too.
+    /// Returns the time of day, in UTC. It may jump, also backwards.
     fn now(&self) -> SystemTime;
 
-    /// The time since some moment in the past; it never goes back. Unless said otherwise, since the program's first
-    /// call.
+    /// Returns the time since some fixed moment; it never goes back. By default, the time since the first call in this
+    /// process.
     fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }
 }
 
-/// The operating system's clocks.
+/// The clocks of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,14 +1,14 @@
-//! Reading and writing big-endian fields, never past an end.
+//! Reading and writing of big-endian fields, with bounds checks.
 
-/// The bytes end before the field does.
+/// Error: the bytes end before the field does.
 #[derive(Debug)]
 pub struct EndOfBytes;
 
-/// A length is over what its field can hold.
+/// Error: a length is larger than its field can hold.
 #[derive(Debug)]
 pub struct DoesNotFit;
 
-/// Takes fields from the front of a slice.
+/// A reader that takes fields from the front of a slice.
 pub struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -51,21 +51,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Appends a count or length as 2 bytes.
+/// Appends a count or length as a 2-byte field.
 pub fn put_u16(out: &mut Vec<u8>, number: usize) -> Result<(), DoesNotFit> {
     let number = u16::try_from(number).map_err(|_| DoesNotFit)?;
     out.extend_from_slice(&number.to_be_bytes());
     Ok(())
 }
 
-/// Appends a field of bytes behind its length in 2 bytes.
+/// Appends bytes, preceded by their length as a 2-byte field.
 pub fn put_field(out: &mut Vec<u8>, field: &[u8]) -> Result<(), DoesNotFit> {
     put_u16(out, field.len())?;
     out.extend_from_slice(field);
     Ok(())
 }
 
-/// At most `N` bytes, put together without allocating.
+/// A buffer of at most `N` bytes on the stack.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShortBytes<const N: usize> {
     bytes: [u8; N],
@@ -77,12 +77,12 @@ impl<const N: usize> ShortBytes<N> {
         Self { bytes: [0; N], len: 0 }
     }
 
-    /// `len` zeros, or `N` if that is less.
+    /// Returns a buffer of `len` zeros, or of `N` if that is less.
     pub fn zeros(len: usize) -> Self {
         Self { bytes: [0; N], len: len.min(N) }
     }
 
-    /// Appends `part`. The caller knows that it fits: `N` is the sum of the longest parts.
+    /// Appends `part`, which must fit: `N` is the sum of the longest parts.
     pub fn put(&mut self, part: &[u8]) {
         let end = self.len.saturating_add(part.len());
         let space = self.bytes.get_mut(self.len..end);

@@ -1,4 +1,4 @@
-//! The encryption context: public pairs of text that are authenticated with a message.
+//! The encryption context: public key-value pairs that are authenticated with a message.
 //!
 //! Source: the ESDK specification, `framework/structures.md` (encryption context).
 
@@ -9,19 +9,28 @@ use std::sync::Arc;
 use crate::codec::{Cursor, put_u16};
 use crate::error::{Error, ErrorKind, Result, quoted};
 
-/// Keys that begin so belong to the format.
+/// The prefix of keys that the format reserves.
 const RESERVED_PREFIX: &str = "aws-crypto-";
-/// The key under which a signed message carries its public key.
+/// The key whose value is the public key of a signed message.
 #[doc(hidden)]
 pub const PUBLIC_KEY: &str = "aws-crypto-public-key";
 
-/// Pairs of text bound to a message: stored in its header in the clear, authenticated, and shown to the KMS,
-/// which may base its decision on them and writes them to its audit log. Never put a secret here.
+/// Key-value pairs that a message is bound to: stored in its header in the clear, authenticated, and sent to the KMS, which may
+/// base its decision on them and writes them to its audit log. Never put a secret here.
 ///
-/// Pairs are kept sorted by the UTF-8 bytes of their keys. Serialised they take at most 65,535 bytes.
+/// Pairs are sorted by the UTF-8 bytes of their keys. Serialised, they take at most 65,535 bytes.
+///
+/// ```
+/// use manila_core::EncryptionContext;
+///
+/// let context = EncryptionContext::new([("tenant", "acme"), ("purpose", "backup")])?;
+/// assert_eq!(context.get("tenant"), Some("acme"));
+/// assert_eq!(context.iter().next(), Some(("purpose", "backup")));
+/// # Ok::<(), manila_core::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EncryptionContext {
-    /// Shared, since each message hands its context on several times. None where there are no pairs.
+    /// Shared, since each message passes its context on several times. `None` without pairs.
     pairs: Option<Arc<Pairs>>,
 }
 
@@ -30,11 +39,11 @@ type Pairs = BTreeMap<String, String>;
 static NO_PAIRS: Pairs = Pairs::new();
 
 impl EncryptionContext {
-    /// A context of these pairs; `new([("tenant", "acme")])`.
+    /// Returns a context of these pairs: `new([("tenant", "acme")])`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if a key occurs twice or begins with `aws-crypto-`, which the format keeps to
-    /// itself; [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header.
+    /// [`ErrorKind::InvalidInput`] if a key occurs twice or begins with `aws-crypto-`, which is
+    /// reserved; [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header.
     pub fn new<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self>
     where
         K: Into<String>,
@@ -50,31 +59,31 @@ impl EncryptionContext {
         Ok(context)
     }
 
-    /// A context without pairs.
+    /// Returns a context without pairs.
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs().get(key).map(String::as_str)
     }
 
-    /// The pairs, sorted by the UTF-8 bytes of their keys.
+    /// Iterates over the pairs, sorted by the UTF-8 bytes of their keys.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter(self.pairs().iter())
     }
 
-    /// The number of pairs.
+    /// Returns the number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs().len()
     }
 
-    /// Whether there are no pairs.
+    /// Returns whether there are no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_none()
@@ -84,7 +93,7 @@ impl EncryptionContext {
         self.pairs.as_deref().unwrap_or(&NO_PAIRS)
     }
 
-    /// The pairs, to add to.
+    /// Returns the pairs for modification.
     fn pairs_mut(&mut self) -> &mut Pairs {
         Arc::make_mut(self.pairs.get_or_insert_default())
     }
@@ -102,7 +111,7 @@ impl EncryptionContext {
         }
     }
 
-    /// This context with the pair that carries a signed message's public key.
+    /// Returns this context with the public key of a signed message.
     #[doc(hidden)]
     pub fn with_public_key(&self, encoded: String) -> Self {
         let mut context = self.clone();
@@ -110,7 +119,7 @@ impl EncryptionContext {
         context
     }
 
-    /// All pairs of both; where both have a key, `other` wins.
+    /// Returns the pairs of both; where both have a key, the value is that of `other`.
     #[doc(hidden)]
     pub fn merged(&self, other: &Self) -> Self {
         let mut merged = self.clone();
@@ -120,20 +129,26 @@ impl EncryptionContext {
         merged
     }
 
-    /// The pairs without those that the format keeps to itself: what to seal a new message with when the context
-    /// comes from an opened one.
+    /// Returns the pairs without reserved keys: the context for a new message, given that of a decrypted one.
+    ///
+    /// ```
+    /// # use manila_core::EncryptionContext;
+    /// let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// assert_eq!(context.without_reserved(), context);
+    /// # Ok::<(), manila_core::Error>(())
+    /// ```
     #[must_use]
     pub fn without_reserved(&self) -> Self {
         self.filtered(|key| !key.starts_with(RESERVED_PREFIX))
     }
 
-    /// Fails if there is a pair that the format keeps to itself, as in the context of an opened message.
+    /// Fails if there is a pair with a reserved key, as in the context of a decrypted message.
     #[doc(hidden)]
     pub fn check_unreserved(&self) -> Result<()> {
         self.pairs().keys().try_for_each(|key| check_key(key))
     }
 
-    /// The pairs whose keys satisfy `keep`.
+    /// Returns the pairs whose keys satisfy `keep`.
     #[doc(hidden)]
     pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         if self.pairs().keys().all(|key| keep(key)) {
@@ -144,12 +159,18 @@ impl EncryptionContext {
         Self { pairs: if pairs.is_empty() { None } else { Some(Arc::new(pairs)) } }
     }
 
-    /// The serialisation that headers, keyrings and tags use: a count and the pairs, each behind its length; nothing
-    /// when empty. No two contexts share one, so it is what a keyring binds data keys to.
+    /// Serialises the pairs as headers, keyrings and tags do: a count and the pairs, each text preceded by its length; nothing if
+    /// there are none. Different contexts have different serialisations, so a keyring can bind data keys to it.
+    ///
+    /// ```
+    /// # use manila_core::EncryptionContext;
+    /// let bytes = EncryptionContext::new([("a", "b")])?.to_bytes()?;
+    /// assert_eq!(bytes, b"\x00\x01\x00\x01a\x00\x01b");
+    /// # Ok::<(), manila_core::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header, as only those of several contexts together
-    /// may.
+    /// [`ErrorKind::LimitExceeded`] if the pairs do not fit into a header, which only happens to merged contexts.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let too_large = |_| {
             let detail =
@@ -170,7 +191,7 @@ impl EncryptionContext {
         Ok(out)
     }
 
-    /// A context of any pairs, those that the format keeps to itself too: as a KMS is asked with.
+    /// Returns a context of any pairs, including reserved ones, as a KMS receives.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     pub fn with_reserved(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
@@ -181,7 +202,7 @@ impl EncryptionContext {
         Ok(context)
     }
 
-    /// Reads the pairs of a header; takes them in any order, as every implementation does, but no key twice.
+    /// Parses the pairs of a header, in any order, as every implementation does, but no key twice.
     #[doc(hidden)]
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut context = Self::default();
@@ -208,15 +229,15 @@ impl EncryptionContext {
     }
 }
 
-/// Fails for a key that the format keeps to itself.
+/// Fails for a key that the format reserves.
 #[doc(hidden)]
 pub fn check_key(key: &str) -> Result<()> {
     if !key.starts_with(RESERVED_PREFIX) {
         return Ok(());
     }
     let detail = format!(
-        "encryption context key {} begins with {RESERVED_PREFIX}, which is reserved: choose another, or take \
-         without_reserved() of the context of an opened message",
+        "encryption context key {} begins with {RESERVED_PREFIX}, which is reserved: choose another, or use \
+         without_reserved() on the context of a decrypted message",
         quoted(key)
     );
     Err(Error::new(ErrorKind::InvalidInput, detail))
@@ -231,7 +252,7 @@ impl<'a> IntoIterator for &'a EncryptionContext {
     }
 }
 
-/// The pairs of an [`EncryptionContext`], in order.
+/// An iterator over the pairs of an [`EncryptionContext`], in order.
 #[derive(Clone, Debug)]
 pub struct Iter<'a>(btree_map::Iter<'a, String, String>);
 

@@ -1,4 +1,4 @@
-//! The primitives, behind a dozen small functions: nothing else in the crate names a cryptographic library.
+//! Cryptographic primitives behind a dozen small functions. No other module of any crate names a cryptographic library.
 //!
 //! With the feature `aws-lc` (the default), AES-GCM, the hashes of signed messages and ECDSA come from AWS-LC; without
 //! it from the pure Rust crates of the `RustCrypto` project, as HKDF does in both: AWS-LC's interface would redo the
@@ -47,7 +47,7 @@ pub use mac::{MacHash, mac, sha256};
 #[cfg(feature = "kms-primitives")]
 pub use passphrase::{PassphraseCost, key_from_passphrase};
 
-/// A primitive refused: a wrong tag or signature, or a key that is none. It says no more, so that nothing leaks.
+/// Error of a primitive: a wrong tag, a wrong signature or an invalid key. It carries no detail, so that nothing leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -58,19 +58,19 @@ pub fn random(bytes: &mut [u8]) -> Result<()> {
         .map_err(|error| Error::other(ErrorKind::Internal, "the operating system gives no random bytes", error))
 }
 
-/// `N` bytes from the operating system.
+/// Returns `N` bytes from the operating system.
 pub fn random_array<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     random(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether the two are equal, in a time that tells nothing of where they differ.
+/// Compares two slices in a time that does not depend on where they differ.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     backend::equal(a, b)
 }
 
-/// Bytes as hexadecimal digits.
+/// Returns bytes as hexadecimal digits.
 #[cfg(feature = "kms-primitives")]
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);

@@ -1,4 +1,4 @@
-//! The one error type: a kind to match on, a text that says what to do, and the causes beneath.
+//! The error type of all crates: a kind to match on, a text for people, and the causes.
 
 mod kms_error;
 
@@ -15,12 +15,20 @@ pub use kms_error::KmsError;
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation failed.
+/// The error of every operation.
 ///
-/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor
-/// the text depends on a secret. The text is safe to print on a terminal or in a log line: control characters, line
-/// breaks and marks that change the direction of text are escaped when it is shown, whoever wrote it, and in `Debug` too.
-/// A [`source`](StdError::source) of another crate shows itself as it likes. Cloning is cheap and keeps the causes.
+/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor the text depends on a
+/// secret. The text is safe to print on a terminal or in a log line: control characters, line breaks and marks that change
+/// the direction of text are escaped in `Display` and `Debug`, wherever the text came from. A [`source`](StdError::source)
+/// of another crate formats itself. Cloning is cheap and keeps the causes.
+///
+/// ```
+/// use manila_core::{EncryptionContext, ErrorKind};
+///
+/// let error = EncryptionContext::new([("aws-crypto-mine", "x")]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+/// assert!(error.to_string().contains("reserved"));
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -31,67 +39,67 @@ struct Inner {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The classes of failure, for programs to act on.
+/// The kinds of errors, for programs to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The bytes are not a message of this format: unknown version or suite, a field that breaks its rules,
-    /// frames out of order, or Base64 text where bytes belong.
+    /// The bytes are not a message of this format: an unknown version or suite, an invalid field, frames out of order, or
+    /// Base64 text instead of bytes.
     Malformed,
     /// The message ends before it is complete.
     Truncated,
     /// More bytes follow the end of the message.
     TrailingBytes,
-    /// A length or count is over a limit of this client, or over what the format can hold.
+    /// A length or count exceeds a limit of this client or of the format.
     LimitExceeded,
     /// The commitment policy, or `unsigned_only`, does not allow the algorithm suite.
     PolicyViolation,
-    /// The encryption context is not the one that the reader expects, or the message does not open with pairs that
-    /// the reader expects and its header lacks.
+    /// The encryption context is not the one that the reader expects, or the message cannot be decrypted with the expected
+    /// pairs that its header lacks.
     ContextMismatch,
-    /// None of the message's encrypted data keys could be opened with the keys at hand.
+    /// None of the message's encrypted data keys could be decrypted with the keys of this client.
     NoUsableDataKey,
-    /// A KMS refused the key or the request: not found, disabled, access denied, not its ciphertext.
+    /// A KMS refused the key or the request: not found, disabled, access denied, invalid ciphertext.
     KeyRefused,
     /// A KMS could not be reached or asks to try again later.
     Unavailable,
     /// The data key is not the one that the message commits to.
     CommitmentMismatch,
-    /// An authentication tag is wrong: the header or a frame was changed, or the key is another one.
+    /// An authentication tag is wrong: the header or a frame was changed, or the key is a different one.
     AuthenticationFailed,
     /// The signature at the end of the message is wrong.
     SignatureInvalid,
     /// An argument or a setting cannot be used.
     InvalidInput,
-    /// A plain call was made where keys come from the network: use its `_async` twin.
+    /// A plain call was made where keys come from the network: use its `_async` version.
     NeedsAsync,
     /// Reading or writing a stream or a file failed.
     Io,
-    /// The file of an embedded KMS cannot be used: damaged, of a newer version, or of another root key.
+    /// The file of an embedded KMS cannot be used: it is damaged, of a newer version, or sealed under another root key.
     Storage,
     /// The root key of an embedded KMS was changed by another handle: give this one the new root key with
     /// `LocalKms::reopen_with`.
     RootKeyChanged,
-    /// An embedded KMS was opened for reading alone, and the operation would change it.
+    /// An embedded KMS was opened read-only, and the operation would change it.
     ReadOnly,
-    /// Something speaks against the time that the clock of an embedded KMS shows, so nothing is written: set the clock
-    /// right, or call `LocalKms::confirm_clock` if it is.
+    /// The time of an embedded KMS's clock is not plausible, so nothing was written: correct the clock, or call
+    /// `LocalKms::confirm_clock` if it is right.
     ClockUnconfirmed,
-    /// An embedded KMS could not write its audit log, and therefore did nothing.
+    /// An embedded KMS could not write its audit log, and therefore did not carry out the operation.
     AuditFailed,
     /// A keyring, materials manager or KMS broke its contract, or the operating system has no randomness.
     Internal,
 }
 
 impl Error {
-    /// An error of a keyring, materials manager or KMS made elsewhere.
+    /// Returns an error, for implementations of keyrings, materials managers and KMSs.
     ///
     /// `detail` is shown to people: say what failed and what to do, and put no secret into it.
     pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::build(kind, detail.into(), Vec::new(), None)
     }
 
-    /// As [`new`](Self::new), with the error that caused it.
+    /// Returns an error with the error that caused it as its [`source`](StdError::source).
     pub fn other(
         kind: ErrorKind,
         detail: impl Into<Cow<'static, str>>,
@@ -114,21 +122,29 @@ impl Error {
         Self(Arc::new(Inner { kind, detail, causes, source }))
     }
 
-    /// The class of failure.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Returns the answer of the KMS that is beneath this error, with AWS's name for it: the first among the sources and
-    /// causes. None if no KMS has answered, as when it could not be reached.
+    /// Returns the error that a KMS answered with, under AWS's name: the first one among the sources and causes. `None` if no
+    /// KMS answered, for instance because it could not be reached.
+    ///
+    /// ```
+    /// use manila_core::{Error, ErrorKind, KmsError};
+    ///
+    /// let answer = KmsError::new("NotFoundException", "there is no such key");
+    /// let error = Error::other(ErrorKind::KeyRefused, "the KMS refused", answer);
+    /// assert_eq!(error.kms_error().unwrap().code, "NotFoundException");
+    /// ```
     #[must_use]
     pub fn kms_error(&self) -> Option<&KmsError> {
         let of_source = self.0.source.as_deref().and_then(|source| kms_error_beneath(source));
         of_source.or_else(|| self.0.causes.iter().find_map(Self::kms_error))
     }
 
-    /// One cause for each encrypted data key that was tried and did not open; empty for other failures.
+    /// Returns a cause for each encrypted data key that was tried and could not be decrypted; empty for other errors.
     #[must_use]
     pub fn causes(&self) -> &[Error] {
         &self.0.causes
@@ -149,7 +165,7 @@ fn kms_error_beneath<'a>(mut source: &'a (dyn StdError + 'static)) -> Option<&'a
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Here and not where texts are made: they hold what messages, services and streams said.
+        // Escaped here and not where texts are made: they quote messages, services and streams.
         write!(f, "{}", Escaped(&self.0.detail))?;
         for (n, cause) in self.0.causes.iter().enumerate() {
             write!(f, "{} {cause}", if n == 0 { ":" } else { ";" })?;
@@ -182,7 +198,7 @@ impl StdError for Error {
 }
 
 impl From<io::Error> for Error {
-    /// Takes back an [`Error`] that travelled through `std::io`, or wraps an error of the stream itself.
+    /// Returns the [`Error`] that was converted into this `io::Error`, or wraps an error of the stream itself.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Error>() {
             Ok(inner) => inner,
@@ -192,10 +208,10 @@ impl From<io::Error> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// For `Read` and `Write`: the [`Error`] can be taken back with `Error::from`.
+    /// Converts for `Read` and `Write`; `Error::from` converts back.
     ///
-    /// Its kind is never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), by which callers of
-    /// [`read_exact`](io::Read::read_exact) know a clean end: a message that was cut is
+    /// The kind is never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which callers of
+    /// [`read_exact`](io::Read::read_exact) take for a regular end: a truncated message is
     /// [`InvalidData`](io::ErrorKind::InvalidData), and so is one whose source ended with that error.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {

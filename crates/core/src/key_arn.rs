@@ -6,11 +6,20 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 
-/// What multi-Region keys' ids begin with.
+/// The prefix of the ids of multi-Region keys.
 #[doc(hidden)]
 pub const MULTI_REGION_PREFIX: &str = "mrk-";
 
-/// A key's Amazon Resource Name: `arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...`.
+/// The Amazon Resource Name of a KMS key: `arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...`.
+///
+/// ```
+/// use manila_core::KeyArn;
+///
+/// let arn = KeyArn::parse("arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab")?;
+/// assert_eq!((arn.region, arn.account), ("eu-west-1", "111122223333"));
+/// assert!(arn.is_multi_region());
+/// # Ok::<(), manila_core::Error>(())
+/// ```
 ///
 /// Source: the ESDK specification, `framework/aws-kms/aws-kms-key-arn.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,10 +35,10 @@ pub struct KeyArn<'a> {
 }
 
 impl<'a> KeyArn<'a> {
-    /// The parts of the ARN of a key.
+    /// Parses the ARN of a key.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is no ARN of a key; that of an alias is none.
+    /// [`ErrorKind::InvalidInput`] if `arn` is not a valid key ARN; the ARN of an alias is not one.
     pub fn parse(arn: &'a str) -> Result<Self> {
         match Self::split(arn) {
             Some((parts, "key")) => Ok(parts),
@@ -37,16 +46,16 @@ impl<'a> KeyArn<'a> {
         }
     }
 
-    /// The parts of the ARN of a key or an alias, and which of the two it is: `key` or `alias`.
+    /// Parses the ARN of a key or an alias, and returns which of the two it is: `key` or `alias`.
     #[doc(hidden)]
     pub fn parse_any(arn: &'a str) -> Result<(Self, &'a str)> {
         Self::split(arn).ok_or_else(|| not_an_arn(arn))
     }
 
-    /// Whether the key is a multi-Region key.
+    /// Returns whether the key is a multi-Region key.
     #[must_use]
     pub fn is_multi_region(&self) -> bool {
-        // An alias may begin so too and is none.
+        // The name of an alias may begin like that as well; this type holds keys only.
         self.key_id.starts_with(MULTI_REGION_PREFIX)
     }
 
@@ -71,16 +80,16 @@ impl fmt::Display for KeyArn<'_> {
     }
 }
 
-/// Whether `text` can be a partition, a region or an account. ARNs come from messages that nobody has verified yet,
-/// and a KMS may make the name of a host from a region.
+/// Returns whether `text` can be a partition, a region or an account. ARNs come from messages that have not been verified
+/// yet, and a KMS client may build a host name from a region.
 #[doc(hidden)]
 pub fn is_arn_part(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(plain)
 }
 
-/// Whether `text` can be the id of a key that a message names: AWS's ids are of letters, digits and `-`, and a KMS that
-/// is asked over HTTP may make a path of it, or a line of a header.
+/// Returns whether `text` can be the id of a key that a message names. AWS's ids consist of letters, digits and `-`; a KMS
+/// client may put an id into a path or a header line of an HTTP request.
 #[doc(hidden)]
 pub fn is_key_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -88,7 +97,7 @@ pub fn is_key_id(text: &str) -> bool {
 }
 
 fn not_an_arn(text: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{} is no ARN of a KMS key", quoted(text)))
+    Error::new(ErrorKind::InvalidInput, format!("{} is not a valid KMS key ARN", quoted(text)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Futures of keyrings, materials managers and KMSs.
+//! The futures that keyrings, materials managers and KMSs return.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::error::Result;
 
-/// What keyrings, materials managers and KMSs return: a future that needs no particular executor.
+/// The future that keyrings, materials managers and KMSs return. It needs no particular executor.
 pub type KeyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// The output of a future that is ready at once.
+/// Polls a future once and returns its output, or `None` if it is not ready.
 pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

@@ -10,13 +10,20 @@ use crate::error::Result;
 
 /// Secret bytes, such as a plaintext data key. Zeroized on drop, and not shown by `Debug`.
 ///
+/// ```
+/// use manila_core::SecretBytes;
+///
+/// let secret = SecretBytes::new(&[7; 32]); // a test key
+/// assert_eq!(format!("{secret:?}"), "SecretBytes(32 bytes, redacted)");
+/// ```
+///
 /// Cloning is cheap: clones share the bytes, which are zeroized when the last clone is dropped. There is no `PartialEq`:
 /// comparing secrets with `==` takes a time that depends on them.
 #[derive(Clone)]
 pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
 
 impl SecretBytes {
-    /// Copies `bytes`, such as a KMS returned them. The caller zeroizes their own copy.
+    /// Copies `bytes`, for instance those that a KMS returned. The caller zeroizes their own copy.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(Arc::new(Zeroizing::new(bytes.to_vec())))

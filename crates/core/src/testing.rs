@@ -10,8 +10,8 @@ use crate::poll::poll_once;
 
 pub use kms_contract::{check_kms, check_two_keys};
 
-/// A context of any pairs, those that the format keeps to itself too: for those who play a KMS, which is asked with the
-/// public keys of signed messages.
+/// Returns a context of any pairs, including those that the format reserves: for tests that stand in for a KMS, which
+/// receives the public keys of signed messages.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if a key occurs twice.
@@ -25,10 +25,10 @@ pub fn require(kept: bool, broken: &'static str) -> Result<()> {
     if kept { Ok(()) } else { Err(Error::new(ErrorKind::Internal, format!("contract broken: {broken}"))) }
 }
 
-/// The result of a future that is ready at once, as those of local keyrings are.
+/// Returns the result of a future that is ready at once, as those of local keyrings are.
 ///
 /// # Errors
-/// That of the future; [`ErrorKind::Internal`] if it waits.
+/// The error of the future; [`ErrorKind::Internal`] if it is not ready.
 pub fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    poll_once(future).unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the future waits")))
+    poll_once(future).unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the future is not ready")))
 }

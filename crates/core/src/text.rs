@@ -1,9 +1,9 @@
-//! Text of others, made fit for a terminal and a line of a log.
+//! Escaping of untrusted text for terminals and log lines.
 
 use std::fmt::{self, Write as _};
 
-/// Text as it is, but for the characters that [steer](steers) a terminal, which are escaped: `\n`, `\u{202e}`. What
-/// is escaped already stays as it is.
+/// Displays text with the characters that [steer](steers) a terminal escaped: `\n`, `\u{202e}`. Existing escapes are not
+/// escaped again.
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -21,8 +21,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a character does something other than to be seen: controls, line breaks, marks that change the direction of
-/// what follows, and characters without width.
+/// Returns whether a character controls how text is displayed rather than being visible itself: control characters, line
+/// breaks, marks that change the direction of the text, and characters without width.
 ///
 /// Source: the Unicode Character Database, general categories Cc, Zl and Zp, and of Cf all but the signs of single
 /// scripts.
@@ -33,17 +33,17 @@ pub fn steers(c: char) -> bool {
     invisible || c.is_control()
 }
 
-/// The first `longest` characters of `text`, [escaped](Escaped).
+/// Returns the first `longest` characters of `text`, [escaped](Escaped).
 pub fn escaped_up_to(text: &str, longest: usize) -> String {
     Escaped(first_chars(text, longest)).to_string()
 }
 
-/// `text` in quotes, cut to a length that fits an error line, with all that [`steers`] and all that is not printable
-/// escaped.
+/// Returns `text` in quotes, cut to a length that fits an error message, with characters that [steer](steers) or cannot be
+/// printed escaped.
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 120;
     let shown = first_chars(text, LONGEST);
-    // The standard library escapes quotes too, and more than what steers.
+    // The standard library escapes quotes as well, and more characters than `steers` names.
     if shown.len() < text.len() { format!("{shown:?}...") } else { format!("{shown:?}") }
 }
 

@@ -12,26 +12,26 @@ pub const IV_LEN: usize = 12;
 /// Length in bytes of the authentication tag.
 pub const TAG_LEN: usize = 16;
 
-/// An AES-GCM key of 128, 192 or 256 bits, ready for use (NIST SP 800-38D).
+/// An expanded AES-GCM key of 128, 192 or 256 bits (NIST SP 800-38D).
 pub struct AeadKey(backend::AeadKey);
 
 impl AeadKey {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless the key has 16, 24 or 32 bytes.
     pub fn new(key: &[u8]) -> Result<Self> {
-        let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "an AES key has 16, 24 or 32 bytes");
+        let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "the AES key does not have 16, 24 or 32 bytes");
         backend::AeadKey::new(key).map(Self).map_err(invalid)
     }
 
-    /// Encrypts `plaintext` into `ciphertext`, which is as long, and returns the tag.
+    /// Encrypts `plaintext` into `ciphertext`, which has the same length, and returns the tag.
     ///
-    /// The caller sees to it that a key never meets an IV twice.
+    /// The caller must never use an IV twice with a key.
     pub fn seal(&self, iv: [u8; IV_LEN], aad: &[u8], plaintext: &[u8], ciphertext: &mut [u8]) -> Result<[u8; TAG_LEN]> {
-        let failed = |Refused| Error::new(ErrorKind::Internal, "AES-GCM cannot seal a piece of this length");
+        let failed = |Refused| Error::new(ErrorKind::Internal, "AES-GCM cannot encrypt a plaintext of this length");
         self.0.seal(iv, aad, plaintext, ciphertext).map_err(failed)
     }
 
-    /// Decrypts `ciphertext` into `plaintext`, which is as long. After a wrong tag `plaintext` is zero.
+    /// Decrypts `ciphertext` into `plaintext`, which has the same length. After a wrong tag `plaintext` is zero.
     pub fn open(
         &self,
         iv: [u8; IV_LEN],
@@ -47,7 +47,7 @@ impl AeadKey {
         opened
     }
 
-    /// As [`open`](Self::open), in the place of the ciphertext.
+    /// Decrypts as [`open`](Self::open) does, in place.
     pub fn open_in_place(
         &self,
         iv: [u8; IV_LEN],
@@ -62,7 +62,7 @@ impl AeadKey {
         opened
     }
 
-    /// [`seal`](Self::seal) into a fresh vector, the tag behind the ciphertext.
+    /// Encrypts into a new vector, with the tag behind the ciphertext.
     pub fn seal_to_vec(&self, iv: [u8; IV_LEN], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
         let mut sealed = vec![0; plaintext.len()];
         let tag = self.seal(iv, aad, plaintext, &mut sealed)?;
@@ -70,7 +70,7 @@ impl AeadKey {
         Ok(sealed)
     }
 
-    /// [`open`](Self::open) of what [`seal_to_vec`](Self::seal_to_vec) made, into a vector zeroized on drop.
+    /// Decrypts the result of [`seal_to_vec`](Self::seal_to_vec), into a vector that is zeroized on drop.
     pub fn open_to_vec(&self, iv: [u8; IV_LEN], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let (ciphertext, tag) = sealed.split_last_chunk().ok_or(Refused)?;
         let mut plaintext = Zeroizing::new(vec![0; ciphertext.len()]);

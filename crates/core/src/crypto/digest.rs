@@ -1,8 +1,8 @@
-//! SHA-512 of what is too long to be kept whole.
+//! Incremental SHA-512.
 
 use sha2::Digest as _;
 
-/// A SHA-512 digest of parts that arrive one behind the other.
+/// A SHA-512 digest of parts that arrive one after another.
 pub struct Sha512(sha2::Sha512);
 
 impl Sha512 {

@@ -25,7 +25,8 @@ impl Curve {
         }
     }
 
-    /// Length in bytes of the DER signatures that are written: the commonest, so that lengths are exact.
+    /// Length in bytes of the DER signatures that are written: the most frequent one, so that message lengths are known
+    /// beforehand.
     pub const fn signature_len(self) -> usize {
         match self {
             Self::P256 => 71,
@@ -50,22 +51,22 @@ pub struct SigningKey {
 
 impl SigningKey {
     pub fn generate(curve: Curve) -> Result<Self> {
-        let failed = |Refused| Error::new(ErrorKind::Internal, "no signing key could be made");
+        let failed = |Refused| Error::new(ErrorKind::Internal, "no signing key could be generated");
         Ok(Self { key: Arc::new(backend::SigningKey::generate(curve).map_err(failed)?), curve })
     }
 
-    /// The public half as a compressed SEC1 point.
+    /// Returns the public key as a compressed SEC1 point.
     pub fn public_key(&self) -> Result<Vec<u8>> {
-        let failed = |Refused| Error::new(ErrorKind::Internal, "the public key of a signing key could not be had");
+        let failed = |Refused| Error::new(ErrorKind::Internal, "the public key of a signing key could not be computed");
         self.key.public_key().map_err(failed)
     }
 
-    /// The same key again, for another message of a cached data key: its public half is what that is bound to.
+    /// Returns the same key, for another message of a cached data key, which is bound to its public key.
     pub fn share(&self) -> Self {
         Self { key: self.key.clone(), curve: self.curve }
     }
 
-    /// Starts a signature over bytes that are to come.
+    /// Starts a signature over bytes that arrive later.
     pub fn into_signer(self) -> Signer {
         Signer { hasher: backend::Hasher::new(self.curve), key: self }
     }
@@ -77,7 +78,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Signs what it is fed.
+/// A signature in progress.
 #[derive(Debug)]
 pub struct Signer {
     key: SigningKey,
@@ -89,16 +90,16 @@ impl Signer {
         self.hasher.update(bytes);
     }
 
-    /// The hash of what it was fed.
+    /// Returns the hash of the bytes so far.
     #[cfg(feature = "testing")]
     pub fn digest(self) -> Vec<u8> {
         AsRef::<[u8]>::as_ref(&self.hasher.finish()).to_vec()
     }
 
-    /// The DER signature, of the one length that is written on this curve.
+    /// Returns the DER signature, which always has the same length on a curve.
     ///
-    /// DER varies with the leading bits of two random numbers; the commonest length comes up at least every other
-    /// time, so signing is repeated until it does, and lengths of messages are exact.
+    /// The length of a DER signature depends on the leading bits of two random numbers. The most frequent length occurs at least
+    /// every other time, so signing is repeated until it does.
     pub fn finish(self) -> Result<Vec<u8>> {
         const TRIES: usize = 256;
         let digest = self.hasher.finish();
@@ -110,11 +111,11 @@ impl Signer {
                 return Ok(signature);
             }
         }
-        Err(Error::new(ErrorKind::Internal, "signing failed: no signature of the usual length"))
+        Err(Error::new(ErrorKind::Internal, "signing failed: no signature of the usual length was found"))
     }
 }
 
-/// Verifies a signature over what it is fed.
+/// A verification in progress.
 #[derive(Debug)]
 pub struct Verifier {
     key: backend::VerifyingKey,
@@ -122,14 +123,14 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Takes the public key as it stands in an encryption context: a compressed SEC1 point in standard Base64.
+    /// Parses the public key of an encryption context: a compressed SEC1 point in standard Base64.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] if it is anything else.
+    /// [`ErrorKind::Malformed`] if it is not one.
     pub fn new(curve: Curve, encoded: &str) -> Result<Self> {
         let invalid = || {
             let detail =
-                "the public key in the encryption context is no compressed point of the suite's curve in Base64";
+                "the public key in the encryption context is not a compressed point of the suite's curve in Base64";
             Error::new(ErrorKind::Malformed, detail)
         };
         let point = BASE64.decode(encoded).map_err(|_| invalid())?;
@@ -150,7 +151,7 @@ impl Verifier {
     }
 }
 
-/// How a public key is written into the encryption context.
+/// Encodes a public key for the encryption context.
 pub fn encode_public_key(point: &[u8]) -> String {
     BASE64.encode(point)
 }

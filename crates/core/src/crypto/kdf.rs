@@ -1,4 +1,4 @@
-//! HKDF (RFC 5869): one extract, any number of expands.
+//! HKDF (RFC 5869): one extraction, any number of expansions.
 
 use hkdf::{GenericHkdf, HmacImpl};
 use sha2::{Sha256, Sha384, Sha512};
@@ -15,13 +15,14 @@ pub enum Hash {
     Sha512,
 }
 
-/// Twice the bytes of stack that an expansion was seen to leave a key in, with and without optimisation.
+/// Bytes of stack to overwrite: twice the depth at which an expansion was found to leave key material, with and without
+/// optimisation.
 const WIPED: usize = 4 << 10;
 
-/// What to expand for, in parts that are put one behind the other, and where to.
+/// The info of an expansion, in parts that are concatenated, and its output.
 pub type Expansion<'a> = (&'a [&'a [u8]], &'a mut [u8]);
 
-/// Extracts from `secret` under `salt` and makes every expansion. An empty salt stands for zeros of the hash's length.
+/// Extracts from `secret` with `salt` and computes every expansion. An empty salt stands for zeros of the hash's length.
 pub fn hkdf(hash: Hash, salt: &[u8], secret: &[u8], expansions: &mut [Expansion<'_>]) -> Result<()> {
     on_wiped_stack::<WIPED, _>(|| match hash {
         Hash::Sha256 => expand(hkdf::Hkdf::<Sha256>::extract(Some(salt), secret), expansions),
@@ -38,7 +39,7 @@ fn expand<H: HmacImpl>(
     copy.as_mut().zeroize();
     for (info, out) in expansions {
         let expanded = key.expand_multi_info(info, out);
-        expanded.map_err(|_| Error::new(ErrorKind::Internal, "HKDF cannot make this many bytes"))?;
+        expanded.map_err(|_| Error::new(ErrorKind::Internal, "HKDF cannot produce this many bytes"))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub enum MacHash {
     Sha512,
 }
 
-/// The HMAC of the concatenation of `parts`, as long as the hash. Compare it with [`equal`](super::equal).
+/// Computes the HMAC of the concatenation of `parts`, as long as the hash. Compare it with [`equal`](super::equal).
 pub fn mac(hash: MacHash, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
     match hash {
         MacHash::Sha224 => compute::<Hmac<Sha224>>(key, parts),
@@ -24,7 +24,7 @@ pub fn mac(hash: MacHash, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
     }
 }
 
-/// The SHA-256 of `bytes`.
+/// Computes the SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

@@ -1,11 +1,11 @@
-//! Argon2id (RFC 9106): a key from a passphrase.
+//! Argon2id (RFC 9106): derivation of a key from a passphrase.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What one derivation costs. Stored beside the salt, so it is bounded before it is believed.
+/// The cost of a derivation. It is stored beside the salt, so it is checked against limits before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassphraseCost {
     /// Memory in KiB.
@@ -17,7 +17,7 @@ pub struct PassphraseCost {
 impl PassphraseCost {
     /// RFC 9106, section 4, second recommendation: 64 MiB, 3 passes, 4 lanes.
     pub const RECOMMENDED: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
-    /// The most that a stored cost may ask for: some five times the work of what is written, 256 MiB, 4 passes, 4 lanes.
+    /// The highest stored cost that is accepted: 256 MiB, 4 passes, 4 lanes, about five times the work of the default.
     const MOST: Self = Self { memory_kib: 256 * 1024, passes: 4, lanes: 4 };
 
     fn is_bounded(self) -> bool {
@@ -25,18 +25,18 @@ impl PassphraseCost {
     }
 }
 
-/// A 32-byte key.
+/// Derives a 32-byte key.
 pub fn key_from_passphrase(passphrase: &[u8], salt: &[u8], cost: PassphraseCost) -> Result<Zeroizing<[u8; 32]>> {
     let failed = || Error::new(ErrorKind::Storage, "the passphrase parameters of the key store cannot be used");
     if !cost.is_bounded() {
         return Err(failed());
     }
     if passphrase.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, "an empty passphrase protects nothing"));
+        return Err(Error::new(ErrorKind::InvalidInput, "the passphrase is empty: choose one that is hard to guess"));
     }
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(|_| failed())?;
     let mut key = Zeroizing::new([0; 32]);
-    // Memory of our own, since the key follows from what is left in it.
+    // Memory of our own, so that it can be zeroized: the key follows from its contents.
     let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
     (Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
         .hash_password_into_with_memory(passphrase, salt, key.as_mut_slice(), memory.as_mut_slice())
@@ -66,7 +66,7 @@ mod tests {
             PassphraseCost { passes: 5, ..most },
             PassphraseCost { lanes: 5, ..most },
         ] {
-            // At once: nothing is derived.
+            // Refused at once, without a derivation.
             let error = key_from_passphrase(b"p", &[1; 16], greedy).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Storage);
             assert!(error.to_string().contains("passphrase parameters"), "{error}");

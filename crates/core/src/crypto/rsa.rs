@@ -1,4 +1,4 @@
-//! RSA encryption (RFC 8017) from AWS-LC, and the encodings that its keys come in.
+//! RSA encryption (RFC 8017) from AWS-LC, and the encodings of its keys.
 
 use std::fmt;
 
@@ -16,16 +16,15 @@ use zeroize::Zeroizing;
 use super::Refused;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How data keys are padded before RSA (RFC 8017, section 7). It belongs to the keyring, never to the message.
+/// The padding of data keys for RSA (RFC 8017, section 7). The keyring determines it, never the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RsaPadding {
-    /// PKCS #1 v1.5: for messages that have it already. See
-    /// [`allow_pkcs1_decrypt`](crate::RawRsaKeyring::allow_pkcs1_decrypt).
+    /// PKCS #1 v1.5, for existing messages. See `RawRsaKeyring::allow_pkcs1_decrypt`.
     Pkcs1,
     /// OAEP with SHA-1 and MGF1 with SHA-1.
     OaepSha1,
-    /// OAEP with SHA-256 and MGF1 with SHA-256: the one to take.
+    /// OAEP with SHA-256 and MGF1 with SHA-256: recommended.
     OaepSha256,
     /// OAEP with SHA-384 and MGF1 with SHA-384.
     OaepSha384,
@@ -45,15 +44,15 @@ impl RsaPadding {
     }
 }
 
-/// The public half of an RSA key of 2048 to 8192 bits.
+/// An RSA public key of 2048 to 8192 bits.
 #[derive(Clone)]
 pub struct RsaPublicKey(PublicEncryptingKey);
 
 impl RsaPublicKey {
-    /// Reads a key from PEM: `PUBLIC KEY` (RFC 5280) or `RSA PUBLIC KEY` (PKCS #1).
+    /// Parses a key from PEM: `PUBLIC KEY` (RFC 5280) or `RSA PUBLIC KEY` (PKCS #1).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is none, or none of a length that is taken.
+    /// [`ErrorKind::InvalidInput`] if it is not a valid key, or not one of a supported length.
     pub fn from_pem(pem: &str) -> Result<Self> {
         let (label, document) = Document::from_pem(pem).map_err(|_| not_a_public_key())?;
         match label {
@@ -63,7 +62,7 @@ impl RsaPublicKey {
         }
     }
 
-    /// Reads a key from DER: `SubjectPublicKeyInfo` (RFC 5280) or PKCS #1.
+    /// Parses a key from DER: `SubjectPublicKeyInfo` (RFC 5280) or PKCS #1.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem).
@@ -101,15 +100,15 @@ impl fmt::Debug for RsaPublicKey {
     }
 }
 
-/// The private half of an RSA key of 2048 to 8192 bits. Not shown by `Debug`.
+/// An RSA private key of 2048 to 8192 bits. Not shown by `Debug`.
 #[derive(Clone)]
 pub struct RsaPrivateKey(PrivateDecryptingKey);
 
 impl RsaPrivateKey {
-    /// Reads a key from PEM: `PRIVATE KEY` (PKCS #8, not encrypted) or `RSA PRIVATE KEY` (PKCS #1).
+    /// Parses a key from PEM: `PRIVATE KEY` (PKCS #8, not encrypted) or `RSA PRIVATE KEY` (PKCS #1).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is none, or none of a length that is taken.
+    /// [`ErrorKind::InvalidInput`] if it is not a valid key, or not one of a supported length.
     pub fn from_pem(pem: &str) -> Result<Self> {
         let (label, document) = SecretDocument::from_pem(pem).map_err(|_| not_a_private_key())?;
         match label {
@@ -119,7 +118,7 @@ impl RsaPrivateKey {
         }
     }
 
-    /// Reads a key from DER: PKCS #8, not encrypted, or PKCS #1.
+    /// Parses a key from DER: PKCS #8, not encrypted, or PKCS #1.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem).
@@ -138,7 +137,7 @@ impl RsaPrivateKey {
         Self::from_pkcs8(document.as_bytes())
     }
 
-    /// Decrypts what is padded by OAEP, and refuses whatever is wrong in one way.
+    /// Decrypts a ciphertext with OAEP padding. All failures are the same error.
     pub fn decrypt_oaep(&self, padding: RsaPadding, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let oaep = padding.oaep().ok_or(Refused)?;
         let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
@@ -148,15 +147,15 @@ impl RsaPrivateKey {
         Ok(plaintext)
     }
 
-    /// Decrypts what is padded by PKCS #1 v1.5 and as long as `decoy`; of anything else `decoy` comes out.
+    /// Decrypts a plaintext with PKCS #1 v1.5 padding that is as long as `decoy`; returns `decoy` for anything else.
     ///
-    /// Nothing tells which of the two it is: whether the padding is right is what Bleichenbacher's attack lives on.
-    /// AWS-LC checks the padding in constant time and answers yes or no; here both answers take the same instructions.
+    /// The two cases cannot be told apart: Bleichenbacher's attack needs to know whether the padding was right. AWS-LC checks
+    /// the padding in constant time and returns success or failure; from here on both take the same instructions.
     pub fn decrypt_pkcs1_or(&self, ciphertext: &[u8], mut decoy: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
         let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
         let decrypted = Pkcs1PrivateDecryptingKey::new(self.0.clone())
             .and_then(|key| key.decrypt(ciphertext, &mut plaintext).map(|out| out.len()));
-        // No decoy is empty, so that 0 stands for a refusal.
+        // No decoy is empty, so 0 stands for a failure.
         let is_taken = decrypted.unwrap_or(0).ct_eq(&decoy.len());
         for (byte, opened) in decoy.iter_mut().zip(plaintext.iter()) {
             byte.conditional_assign(opened, is_taken);

@@ -14,10 +14,11 @@ use super::Refused;
 use super::stack::on_wiped_stack;
 use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
-/// Twice the bytes of stack that ciphers were seen to leave keys in, with and without optimisation.
+/// Bytes of stack to overwrite: twice the depth at which ciphers were found to leave key material, with and without
+/// optimisation.
 ///
-/// They are made on the stack and moved from there, and have round keys there while they work; the first two of a key are
-/// the key itself.
+/// A cipher is built on the stack and moved from there, and keeps round keys there while it works; the first two round keys
+/// are the key itself.
 const WIPED: usize = 8 << 10;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {

@@ -1,27 +1,28 @@
-//! The answer of a KMS that refused.
+//! [`KmsError`]: the error that a KMS answered with.
 
 use crate::text::Escaped;
 
-/// Why a KMS refused, in AWS's words: the source of an [`Error`] that a KMS made.
+/// The error that a KMS answered with, under AWS's name. It is the source of the [`Error`](crate::Error) that a KMS returns:
+/// see [`Error::kms_error`](crate::Error::kms_error).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}{}", Escaped(.code), Escaped(.message), in_brackets(.request_id.as_deref()))]
 #[non_exhaustive]
 pub struct KmsError {
-    /// AWS's name for it, such as `NotFoundException`.
+    /// AWS's name of the error, such as `NotFoundException`.
     pub code: String,
-    /// What the KMS said.
+    /// The message of the KMS.
     pub message: String,
-    /// The id that the service gave the request, if it gave one.
+    /// The request id that the service assigned, if any.
     pub request_id: Option<String>,
 }
 
 impl KmsError {
-    /// An answer of a KMS: AWS's name for the error, and what the KMS said.
+    /// Returns an error with AWS's name for it and the message of the KMS.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), request_id: None }
     }
 
-    /// The answer with the id that the service gave the request, for its support to look up.
+    /// Returns the error with the request id that the service assigned, for its support to look up.
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
