@@ -1,4 +1,10 @@
-//! Cryptographic materials managers: they stand between a client and its keyrings.
+//! Cryptographic materials managers (CMMs), which stand between a client and its keyrings.
+//!
+//! | manager | what it adds |
+//! |---|---|
+//! | [`DefaultCmm`] | nothing: asks its keyring for each message |
+//! | [`RequiredContextCmm`] | pairs that must be given on both sides and are not stored in the message |
+//! | `CachingCmm` (feature `cache`) | one data key for many messages, within limits |
 
 #[cfg(feature = "cache")]
 pub(crate) mod caching;
@@ -18,18 +24,57 @@ use crate::message::header::EncryptedDataKey;
 pub use caching::{CacheSettings, CacheStats, CachingCmm, DataKeyCache};
 pub use required_context::RequiredContextCmm;
 
-/// Assembles what a message is encrypted or decrypted with.
+/// Assembles the materials to encrypt or decrypt a message.
+///
+/// # Writing one
+///
+/// A manager usually wraps another one and changes the request or the result. This one allows only contexts with a
+/// tenant:
+///
+/// ```
+/// use manila::cmm::{Cmm, DefaultCmm};
+/// use manila::keyring::RawAesKeyring;
+/// use manila::materials::{
+///     DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture,
+/// };
+/// use manila::{Client, EncryptionContext, Error, ErrorKind};
+///
+/// #[derive(Debug)]
+/// struct TenantsOnly<C>(C);
+///
+/// impl<C: Cmm> Cmm for TenantsOnly<C> {
+///     fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials> {
+///         match request.encryption_context.get("tenant") {
+///             Some(_) => self.0.encryption_materials(request),
+///             None => Box::pin(async { Err(Error::new(ErrorKind::InvalidInput, "the context names no tenant")) }),
+///         }
+///     }
+///
+///     fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials> {
+///         self.0.decryption_materials(request)
+///     }
+///
+///     fn is_local(&self) -> bool {
+///         self.0.is_local()
+///     }
+/// }
+///
+/// let keyring = RawAesKeyring::new("example", "key-1", &[7; 32])?; // a test key
+/// let client = Client::with_cmm(TenantsOnly(DefaultCmm::new(keyring)));
+/// assert!(client.encrypt(b"hello", &EncryptionContext::empty()).is_err());
+/// assert!(client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme")])?).is_ok());
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// Source: the ESDK specification, `framework/cmm-interface.md`.
 pub trait Cmm: Send + Sync + Debug {
-    /// Materials with a data key, for one message.
+    /// Returns materials with a data key, for one message.
     fn encryption_materials<'a>(&'a self, request: &'a EncryptionRequest) -> KeyFuture<'a, EncryptionMaterials>;
 
-    /// The data key of a message.
+    /// Returns the data key of a message.
     fn decryption_materials<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, DecryptionMaterials>;
 
-    /// A promise that the futures never return `Pending`, so that plain calls can use this manager. False unless
-    /// said otherwise.
+    /// Returns whether the futures never return `Pending`, so that plain calls can use this manager. False by default.
     fn is_local(&self) -> bool {
         false
     }
@@ -62,7 +107,7 @@ macro_rules! forward_cmm {
 
 forward_cmm!(Arc<C>, Box<C>);
 
-/// Asks its keyring once for each message. What a client uses unless told otherwise.
+/// The default manager: asks its keyring for each message.
 ///
 /// Source: the ESDK specification, `framework/default-cmm.md`.
 #[derive(Debug)]
@@ -71,7 +116,7 @@ pub struct DefaultCmm<K> {
 }
 
 impl<K: Keyring> DefaultCmm<K> {
-    /// A manager over `keyring`.
+    /// Returns a manager over `keyring`.
     pub const fn new(keyring: K) -> Self {
         Self { keyring }
     }
@@ -108,7 +153,8 @@ impl<K: Keyring> Cmm for DefaultCmm<K> {
     }
 }
 
-/// Kinds of causes, the weightiest first; all others count as a wrong key.
+/// Kinds of causes that determine the kind of the whole error, in order of precedence. All others count as an unusable
+/// data key.
 const WEIGHTS: [ErrorKind; 8] = [
     ErrorKind::Unavailable,
     ErrorKind::RootKeyChanged,
@@ -120,22 +166,23 @@ const WEIGHTS: [ErrorKind; 8] = [
     ErrorKind::InvalidInput,
 ];
 
-/// Why no data key opened. What may change weighs more than what was refused, and that more than a wrong key: a
-/// program that acts on the kind must not give up a message because a store was damaged.
+/// Returns the error for a message none of whose data keys was decrypted. Causes that may go away take precedence over
+/// refusals, and these over unusable data keys: a program that acts on the kind must not give up a message because a
+/// store was damaged.
 fn not_opened(keys: &[EncryptedDataKey], causes: Vec<Error>) -> Error {
     if causes.is_empty() {
         let detail =
-            format!("none of the message's encrypted data keys is for the keys at hand; it has {}", list(keys));
+            format!("none of the message's encrypted data keys belongs to this client's keys; it has {}", list(keys));
         return Error::new(ErrorKind::NoUsableDataKey, detail);
     }
     let kind = WEIGHTS
         .into_iter()
         .find(|kind| causes.iter().any(|cause| cause.kind() == *kind))
         .unwrap_or(ErrorKind::NoUsableDataKey);
-    Error::with_causes(kind, "none of the message's encrypted data keys could be opened", causes)
+    Error::with_causes(kind, "none of the message's encrypted data keys could be decrypted", causes)
 }
 
-/// The first few data keys, for people.
+/// Lists the first few data keys, for people.
 fn list(keys: &[EncryptedDataKey]) -> String {
     const SHOWN: usize = 4;
     let name = |key: &EncryptedDataKey| format!("{} of {}", quoted(&key.key_name()), quoted(&key.provider_id));

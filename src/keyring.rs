@@ -1,4 +1,11 @@
-//! Keyrings: who makes, wraps and unwraps data keys.
+//! Keyrings generate, wrap and unwrap data keys.
+//!
+//! | keyring | wrapping keys |
+//! |---|---|
+//! | [`KmsKeyring`] | keys of a KMS, or of several regions with [`RegionalClients`] |
+//! | [`RawAesKeyring`] | an AES key that the application holds |
+//! | `RawRsaKeyring` (feature `aws-lc`) | an RSA key that the application holds |
+//! | [`MultiKeyring`] | those of several keyrings |
 
 pub(crate) mod kms;
 pub(crate) mod multi;
@@ -24,22 +31,26 @@ pub use raw_aes::RawAesKeyring;
 #[cfg(feature = "aws-lc")]
 pub use raw_rsa::RawRsaKeyring;
 
-/// Makes, wraps and unwraps data keys. The one joint that is open to others.
+/// Generates, wraps and unwraps data keys. Implement this trait to support another kind of wrapping key.
 ///
 /// # Writing one
 ///
-/// Wrap the data key bound to the whole [`encryption_context`](EncryptionMaterials::encryption_context) (its
-/// [`to_bytes`](crate::EncryptionContext::to_bytes) is what AES-GCM takes as AAD), and put into each
-/// [`EncryptedDataKey`](crate::EncryptedDataKey) what it takes to recognise your own on decryption. There, tell three
-/// cases apart: data keys that are *not yours* are passed over in silence; the first of *yours* that opens is returned;
-/// for each of yours that is *broken* add a cause, and go on to the next. Return an error only where nothing can be said
-/// of the data keys at all. Hold the result against `manila::testing::check_keyring` (feature `testing`).
+/// On encryption, bind the wrapped data key to the whole
+/// [`encryption_context`](EncryptionMaterials::encryption_context): its
+/// [`to_bytes`](crate::EncryptionContext::to_bytes) is what AES-GCM takes as additional data. Put into each
+/// [`EncryptedDataKey`](crate::EncryptedDataKey) what is needed to recognise your own on decryption.
+///
+/// On decryption, tell three cases apart: data keys that are *not yours* are skipped without a cause; the first of
+/// *yours* that can be decrypted is returned; each of yours that *cannot be decrypted* leaves a cause, and the next one
+/// is tried. [`UnwrapOutcome::first_that_opens`] does that. Return an error only if nothing can be said about the data
+/// keys at all. Test the result with `manila::testing::check_keyring` (feature `testing`); `examples/custom_keyring.rs`
+/// is a whole one.
 ///
 /// ```
 /// use manila::keyring::Keyring;
 /// use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 ///
-/// /// Counts how often an inner keyring is asked.
+/// /// Counts how often an inner keyring wraps a data key.
 /// #[derive(Debug)]
 /// struct Counting<K> {
 ///     inner: K,
@@ -66,14 +77,13 @@ pub use raw_rsa::RawRsaKeyring;
 ///
 /// Source: the ESDK specification, `framework/keyring-interface.md`.
 pub trait Keyring: Send + Sync + Debug {
-    /// Given materials without a data key, makes one and wraps it; given materials with one, wraps that.
+    /// Wraps the data key of the materials; if they have none, generates one first.
     fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys>;
 
-    /// Opens the first of the message's data keys that it can.
+    /// Decrypts the first of the message's encrypted data keys that it can.
     fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome>;
 
-    /// A promise that the futures never return `Pending`, so that plain calls can use this keyring. False unless
-    /// said otherwise.
+    /// Returns whether the futures never return `Pending`, so that plain calls can use this keyring. False by default.
     fn is_local(&self) -> bool {
         false
     }

@@ -1,9 +1,9 @@
 //! Envelope encryption in the AWS Encryption SDK message format. Each message is encrypted under its own data key; the
 //! data key is encrypted under a KMS key and stored in the message header, with an authenticated encryption context.
 //!
-//! Messages are those of the AWS Encryption SDK, versions 1 and 2, byte for byte: the official SDKs read what this crate
-//! writes, and the other way round. Keys come from an embedded KMS ([`local_kms`]), from AWS KMS ([`aws`]), from any other
-//! KMS through one trait ([`kms::Kms`]), or from the application itself ([`keyring::RawAesKeyring`]).
+//! Messages are those of the AWS Encryption SDK, versions 1 and 2, byte for byte: the official SDKs read what this
+//! crate writes, and the other way round. Keys come from an embedded KMS ([`local_kms`]), from AWS KMS ([`aws`]), from
+//! any other KMS through one trait ([`kms::Kms`]), or from the application itself ([`keyring::RawAesKeyring`]).
 //!
 //! ```
 //! # #[cfg(feature = "local-kms")] {
@@ -36,13 +36,13 @@
 //!
 //! # Guarantees
 //!
-//! - No plaintext is released before its tag has been verified, and the last of it not before the whole message has been.
-//!   In signed suites, streams release earlier frames **before the signature at the end is known**: see
+//! - No plaintext is released before its tag has been verified, and the last of it not before the whole message has
+//!   been. In signed suites, streams release earlier frames **before the signature at the end is known**: see
 //!   [`Decryptor::reader`], and [`ClientBuilder::unsigned_only`] to refuse such messages. Reads at any offset do not
 //!   verify the signature, so they refuse signed messages by default.
 //! - No length is trusted before it has been checked against a limit, and memory use grows with the bytes that arrive.
-//! - No input makes this crate panic: every bad message ends in an [`Error`], whose [`ErrorKind`] says in which way it is
-//!   bad.
+//! - No input makes this crate panic: every bad message ends in an [`Error`], whose [`ErrorKind`] says in which way it
+//!   is bad.
 //! - Keys are zeroized on drop and never shown by `Debug`. The interface has no nonces.
 //!
 //! # Features

@@ -1,4 +1,4 @@
-//! What keyrings and materials managers hand to encryption and decryption.
+//! The types that keyrings and materials managers receive and return; for their authors.
 //!
 //! Source: the ESDK specification, `framework/structures.md`.
 
@@ -21,10 +21,26 @@ pub(crate) use decryption_request::HeaderUse;
 pub use encryption_request::EncryptionRequest;
 pub use manila_core::KeyFuture;
 
-/// A plaintext data key: as many secret bytes as its algorithm suite takes.
+/// A plaintext data key, of the length that its algorithm suite takes.
 pub type DataKey = SecretBytes;
 
-/// What a message is encrypted with: the suite, the context and, once a keyring has made it, the data key.
+/// The materials to encrypt a message with: the suite, the context and, once a keyring has generated it, the data key.
+///
+/// ```
+/// use manila::keyring::{Keyring, RawAesKeyring};
+/// use manila::materials::EncryptionMaterials;
+/// use manila::{AlgorithmSuite, EncryptionContext};
+///
+/// # async fn wrap() -> manila::Result<()> {
+/// let keyring = RawAesKeyring::new("example", "key-1", &[7; 32])?; // a test key
+/// let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+/// let mut materials = EncryptionMaterials::new(suite, &EncryptionContext::empty())?;
+/// let wrapped = keyring.on_encrypt(&materials).await?;
+/// materials.add(wrapped)?;
+/// assert_eq!(materials.encrypted_data_keys().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct EncryptionMaterials {
     suite: AlgorithmSuite,
     encryption_context: EncryptionContext,
@@ -35,11 +51,11 @@ pub struct EncryptionMaterials {
 }
 
 impl EncryptionMaterials {
-    /// Materials without a data key. In signed suites a fresh signing key is made, and its public half joins the
-    /// context.
+    /// Returns materials without a data key. For signed suites a new signing key is generated, and its public key added
+    /// to the context.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the context has keys that the format keeps to itself,
+    /// [`ErrorKind::InvalidInput`] if the context has reserved keys,
     /// [`ErrorKind::LimitExceeded`] if it does not fit into a header with the public key, and
     /// [`ErrorKind::Internal`] if there is no randomness.
     pub fn new(suite: AlgorithmSuite, encryption_context: &EncryptionContext) -> Result<Self> {
@@ -62,41 +78,41 @@ impl EncryptionMaterials {
         Ok(materials)
     }
 
-    /// The algorithm suite.
+    /// Returns the algorithm suite.
     #[must_use]
     pub fn suite(&self) -> AlgorithmSuite {
         self.suite
     }
 
-    /// All pairs to bind the data key to, the public key of signed suites among them.
+    /// Returns all pairs to bind the data key to, including the public key of signed suites.
     #[must_use]
     pub fn encryption_context(&self) -> &EncryptionContext {
         &self.encryption_context
     }
 
-    /// The data key, if a keyring has made it.
+    /// Returns the data key, if a keyring has generated it.
     #[must_use]
     pub fn data_key(&self) -> Option<&DataKey> {
         self.data_key.as_ref()
     }
 
-    /// The encrypted data keys so far, in order.
+    /// Returns the encrypted data keys so far, in order.
     #[must_use]
     pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
         &self.encrypted_data_keys
     }
 
-    /// Keys of the context that are authenticated but left out of the header.
+    /// Returns the keys of the context whose pairs are authenticated but not stored in the header.
     #[must_use]
     pub fn required_context_keys(&self) -> &BTreeSet<String> {
         &self.required_context_keys
     }
 
-    /// Leaves the pairs of these keys out of the header; they stay authenticated.
+    /// Keeps the pairs of these keys out of the header; they are still authenticated.
     ///
     /// # Errors
-    /// [`ErrorKind::ContextMismatch`] if the context lacks one of them, and [`ErrorKind::InvalidInput`] if one is the
-    /// format's own: a reader finds the public key of a signed message in the header or nowhere.
+    /// [`ErrorKind::ContextMismatch`] if the context lacks one of them, and [`ErrorKind::InvalidInput`] if one is
+    /// reserved: a reader finds the public key of a signed message only in the header.
     pub fn require_context_keys(&mut self, keys: &BTreeSet<String>) -> Result<()> {
         keys.iter().try_for_each(|key| check_key(key))?;
         if let Some(missing) = keys.iter().find(|key| self.encryption_context.get(key).is_none()) {
@@ -107,32 +123,31 @@ impl EncryptionMaterials {
         Ok(())
     }
 
-    /// Adds what a keyring returned. No keyring can change or drop what another one added.
+    /// Adds the result of a keyring. No keyring can change or remove what another one added.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] if the keyring replaced the data key or made one of a length that the suite does
-    /// not take.
+    /// [`ErrorKind::Internal`] if the keyring replaced the data key or generated one of a wrong length.
     pub fn add(&mut self, wrapped: WrappedKeys) -> Result<()> {
         let broken = |detail: &'static str| Err(Error::new(ErrorKind::Internal, detail));
         match (&self.data_key, wrapped.data_key) {
-            (Some(_), Some(_)) => return broken("a keyring made a data key where there is one"),
+            (Some(_), Some(_)) => return broken("a keyring replaced the data key"),
             (None, Some(data_key)) => {
                 if data_key.len() != self.suite.data_key_len() {
-                    return broken("a keyring made a data key of a length that the suite does not take");
+                    return broken("a keyring generated a data key of a wrong length for the algorithm suite");
                 }
                 self.data_key = Some(data_key);
             }
             (_, None) => {}
         }
         if self.data_key.is_none() && !wrapped.encrypted_data_keys.is_empty() {
-            return broken("a keyring wrapped a data key where there is none");
+            return broken("a keyring returned encrypted data keys without a data key");
         }
         Arc::make_mut(&mut self.encrypted_data_keys).extend(wrapped.encrypted_data_keys);
         Ok(())
     }
 
-    /// These materials with a data key, for the children of a keyring that made one. Takes no signing key along:
-    /// wrapping needs none.
+    /// Returns these materials with a data key, for the children of a keyring that generated one. Without the signing
+    /// key, which wrapping does not need.
     ///
     /// # Errors
     /// As [`add`](Self::add).
@@ -149,8 +164,8 @@ impl EncryptionMaterials {
         Ok(materials)
     }
 
-    /// What a message is made of, once its key is derived. It is moved out: what threads share is counted by reference,
-    /// and counting it once more makes them wait for each other.
+    /// Returns the parts that a message needs after its key is derived. Moved and not cloned: threads that change a
+    /// shared reference count wait for each other.
     pub(crate) fn into_parts(self) -> MessageParts {
         let context = self.encryption_context;
         let required = self.required_context_keys;
@@ -166,7 +181,7 @@ impl EncryptionMaterials {
         }
     }
 
-    /// The same materials again, for another message.
+    /// Returns the same materials for another message.
     #[cfg(feature = "cache")]
     pub(crate) fn share(&self) -> Self {
         Self {
@@ -184,11 +199,11 @@ impl EncryptionMaterials {
     }
 }
 
-/// What of encryption materials goes into a message.
+/// The parts of encryption materials that a message needs.
 pub(crate) struct MessageParts {
-    /// The pairs that the header has.
+    /// The pairs to store in the header.
     pub(crate) stored_context: EncryptionContext,
-    /// The pairs that are authenticated with it, and left out.
+    /// The pairs to authenticate with the header without storing them.
     pub(crate) authenticated_context: EncryptionContext,
     pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
     pub(crate) signing_key: Option<crypto::SigningKey>,
@@ -206,29 +221,30 @@ impl fmt::Debug for EncryptionMaterials {
     }
 }
 
-/// What a keyring adds to encryption materials.
+/// The result of [`Keyring::on_encrypt`](crate::keyring::Keyring::on_encrypt).
 #[derive(Debug, Default)]
 pub struct WrappedKeys {
-    /// The data key, if the materials had none and this keyring made it.
+    /// The data key, if the materials had none and this keyring generated it.
     pub data_key: Option<DataKey>,
-    /// The data key encrypted under this keyring's keys.
+    /// The data key, encrypted under each of this keyring's keys.
     pub encrypted_data_keys: Vec<EncryptedDataKey>,
 }
 
-/// What a keyring makes of a message's encrypted data keys.
+/// The result of [`Keyring::on_decrypt`](crate::keyring::Keyring::on_decrypt).
 ///
-/// None of them mine: neither a data key nor causes. Mine, but broken: a cause for each that was tried.
+/// If none of the message's data keys belongs to the keyring, it has neither a data key nor causes. If some do but
+/// cannot be decrypted, it has a cause for each.
 #[derive(Debug, Default)]
 pub struct UnwrapOutcome {
-    /// The data key, if one opened.
+    /// The data key, if one was decrypted.
     pub data_key: Option<DataKey>,
-    /// Why those that are this keyring's did not open.
+    /// A cause for each data key of this keyring that could not be decrypted.
     pub causes: Vec<Error>,
 }
 
 impl UnwrapOutcome {
-    /// Tries candidates in their order: the first that opens is the outcome, with the causes of those before it. No
-    /// later one is tried.
+    /// Tries candidates in order and returns the first data key that is decrypted, with the causes of those before it.
+    /// Later ones are not tried.
     pub async fn first_that_opens<F>(candidates: impl IntoIterator<Item = F>) -> Self
     where
         F: Future<Output = Result<DataKey>>,
@@ -247,10 +263,10 @@ impl UnwrapOutcome {
     }
 }
 
-/// What a message is decrypted with.
+/// The materials to decrypt a message with.
 #[derive(Debug)]
 pub struct DecryptionMaterials {
-    /// The data key that a keyring opened.
+    /// The data key that a keyring decrypted.
     pub data_key: DataKey,
 }
 

@@ -14,7 +14,7 @@ impl Client {
     ///
     /// The new message has the encryption context of the old one, all pairs that its reader could verify, and nothing
     /// else in common with it: a data key, an id and a signature of its own. Pairs that the old header lacks stay out
-    /// of the new one, as with [`RequiredContextCmm`](crate::RequiredContextCmm): they are authenticated, and whoever
+    /// of the new one, as with [`RequiredContextCmm`](crate::cmm::RequiredContextCmm): they are authenticated, and whoever
     /// opens the new message gives them as whoever opened the old one did. Plaintext is only in memory, some frames at
     /// a time. The new message is completed only when the old one has verified to its last byte, its signature
     /// included: after an error what `sink` holds never opens as a whole. Where the new message is read as a stream

@@ -1,8 +1,8 @@
-//! One data key for many messages, within limits.
+//! [`CachingCmm`]: one data key for many messages, within limits.
 //!
-//! Source: the ESDK specification, `framework/caching-cmm.md`, `framework/cryptographic-materials-cache.md`. It departs
-//! from them where a cache must not surprise: a reader's expectations are part of the ids, nothing is kept that a forged
-//! message brought, and callers who ask for the same at once make one call.
+//! Source: the ESDK specification, `framework/caching-cmm.md`, `framework/cryptographic-materials-cache.md`. It differs
+//! from them to avoid surprises: a reader's expectations are part of the ids, nothing is kept from a forged message,
+//! and callers who ask for the same at once make one call.
 
 mod cache;
 mod entry;
@@ -44,37 +44,36 @@ pub use stats::CacheStats;
 
 /// A materials manager that asks an inner one once for many messages.
 ///
-/// Messages to be encrypted share a data key if they have the same encryption context, required keys, suite and
-/// commitment policy; a message to be decrypted finds the data key of an earlier reading if its data keys and context are
-/// the same and the reader expects the same. So one reader's good opening never opens a message for another who expects
-/// something else. The limits are exact: no data key ever encrypts more messages or bytes than were allowed, however many
-/// threads there are.
+/// Messages to encrypt share a data key if they have the same encryption context, required keys, suite and commitment
+/// policy. A message to decrypt uses the cached data key of an earlier one if its data keys and context are the same
+/// and the reader expects the same: a reader who expects something else never benefits from another's success. The
+/// limits are exact: no data key encrypts more messages or bytes than allowed, however many threads there are.
 ///
-/// Callers who ask for the same at once over a network make one call, which whoever is polled drives: none of them depends
-/// on another's task being run, be it in a `select!` that went on or gone. If the call fails, each of them gets the error
-/// once; if it panics, so. Where a data key's limits leave room for some of them alone, the rest make another call at once.
-/// Over a manager that is local nobody waits for anybody.
+/// Callers who ask for the same at once over a network share one call, which is driven by whichever of them is polled:
+/// none depends on another's task making progress, for instance after a `select!`. If the call fails or panics, each of
+/// them gets the error once. If a data key's limits have room for only some of them, the others share another call at
+/// once. With a local inner manager nobody waits for anybody.
 ///
-/// A call belongs to the runtime in which it was begun, as AWS KMS's timers and sockets belong to tokio's: it does not
-/// proceed while that runtime is not driven. So give each runtime a manager of its own over a partition of its own, if a
-/// program has several. Where driving a shared call fails for want of a runtime, the caller who drove it asks for itself,
-/// and the others ask again.
+/// A call belongs to the runtime in which it was started, as AWS KMS's timers and sockets belong to tokio's: it makes
+/// no progress while that runtime is not driven. In a program with several runtimes, give each a manager of its own
+/// over a partition of its own. If driving a shared call fails for want of a runtime, the caller who drove it makes its
+/// own call, and the others try again.
 ///
-/// The answer for a message to be decrypted is kept only once it has opened the header of one, and the callers who shared a
-/// call try its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no
-/// other reader. Where a manager tries data keys on the header itself, as with PKCS #1 v1.5, its failures cannot be shared:
-/// those who waited ask again in rounds of one, one, two, four, eight calls at once. An id takes about a KiB at most,
+/// The result for a message to decrypt is kept only once it has opened a header, and the callers of a shared call try
+/// its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no other
+/// reader. If a manager tries data keys on the header itself, as with PKCS #1 v1.5, its failures cannot be shared: the
+/// waiting callers try again in rounds of one, one, two, four, eight calls at once. An id takes about one KiB at most,
 /// however many data keys a header has.
 ///
-/// A plaintext of unknown length passes the cache by: give streams a bound
-/// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which is what counts against the limit of bytes. Suites
-/// that use their data key as it is are never cached.
+/// A plaintext of unknown length bypasses the cache: give streams a bound
+/// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which counts against the limit of bytes. Suites
+/// without key derivation are never cached.
 ///
-/// Put no cache before a cache: the outer one takes for one message what serves many, and the inner one's limits no longer
-/// hold.
+/// Do not put a cache in front of a cache: the outer one would count many messages as one, and the inner one's limits
+/// would not hold.
 ///
-/// What caching gives up: a key that is disabled, or a permission that is taken away, has its effect when entries expire
-/// ([`CacheSettings::new`]); and data keys stay in memory as long.
+/// The price of caching: disabling a key or withdrawing a permission takes effect when entries expire
+/// ([`CacheSettings::new`]), and data keys stay in memory until then.
 ///
 /// ```
 /// use std::time::Duration;
@@ -101,7 +100,7 @@ pub struct CachingCmm {
 }
 
 impl CachingCmm {
-    /// A manager with a cache of its own before it.
+    /// Returns a manager with a cache of its own in front of `inner`.
     ///
     /// # Errors
     /// As [`DataKeyCache::new`].
@@ -109,7 +108,7 @@ impl CachingCmm {
         DataKeyCache::new(settings)?.partition("", Arc::new(inner))
     }
 
-    /// What its cache has done so far, and what it holds, all partitions together.
+    /// Returns the counters of the cache, for all partitions together.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.cache().stats()
@@ -153,7 +152,7 @@ impl CachingCmm {
         self.ask(question).await
     }
 
-    /// The answer to a question: from the cache, from another who asks the same, or from the inner manager.
+    /// Answers a question from the cache, from a shared call, or from the inner manager.
     async fn answer(&self, question: Question<'_>, bytes: u64) -> Result<Answer> {
         let id = match self.look_up(question, bytes) {
             Looked::Hit(answer) => return Ok(answer),
@@ -166,7 +165,7 @@ impl CachingCmm {
         }
     }
 
-    /// Looks for an entry. Apart from what waits, so that a hit carries none of the room for that.
+    /// Looks for an entry. Separate from the waiting code, so that the future of a hit is small.
     fn look_up(&self, question: Question<'_>, bytes: u64) -> Looked {
         let cache = self.cache();
         let id = question.encode(self.partition.number, &cache.hasher);
@@ -183,7 +182,7 @@ impl CachingCmm {
         }
     }
 
-    /// Asks without heed to others who ask the same.
+    /// Asks without sharing the call.
     async fn ask_alone(&self, id: &Id, bytes: u64, question: Question<'_>) -> Result<Answer> {
         let age = self.cache().age();
         let answer = self.ask(question).await?;
@@ -193,14 +192,14 @@ impl CachingCmm {
         Ok(answer)
     }
 
-    /// Asks with all who ask the same.
+    /// Asks together with all callers who ask the same.
     async fn ask_together(&self, id: &Id, bytes: u64, question: Question<'_>) -> Result<Answer> {
         let cache = self.cache();
         let (mut disturbed, mut round) = (false, Round::default());
         loop {
             let joined = cache.join(id, bytes, question.uses(bytes), round, || self.partition.call(question));
             let mut waiter = match joined {
-                // Another call was complete between the look into the cache and this one.
+                // Another call completed since the cache was looked at.
                 Joined::Hit(answer) => return Ok(answer),
                 Joined::Renew(old) => return self.renew(id, bytes, question, old).await,
                 Joined::Waiting(flight, number) => Waiter::new(cache, flight, number, bytes),
@@ -228,11 +227,11 @@ impl CachingCmm {
         }
     }
 
-    /// Tells whether the answer of a shared call is one to this question: whether it opens the message is for each caller to
-    /// find out, since the leader's message may be forged, or its own.
+    /// Returns whether the answer of a shared call answers this question: each caller must find out whether it opens
+    /// their message, since the leader's message may be forged, or their own.
     fn is_answer(&self, waiter: &Waiter<'_>, question: Question<'_>, answer: &Answer) -> bool {
         match question {
-            // Kept when the call was complete.
+            // Kept when the call completed.
             Question::Encryption(_) => true,
             Question::Decryption(_) if question.may_keep(answer) => {
                 self.cache().keep(waiter.flight());
@@ -242,7 +241,7 @@ impl CachingCmm {
         }
     }
 
-    /// Replaces an entry before it expires. If that fails, or its caller goes away, the old one serves on until it does.
+    /// Renews an entry before it expires. If that fails, or the caller goes away, the old one is used until it expires.
     async fn renew(&self, id: &Id, bytes: u64, question: Question<'_>, mut old: Old) -> Result<Answer> {
         let cache = self.cache();
         let renewal = Renewal { cache, id, generation: old.generation, done: false };
@@ -260,31 +259,32 @@ impl CachingCmm {
             }
             Err(error) => {
                 cache.counters.count(Event::renewals_failed);
-                // It may have taken long to fail.
+                // The call may have taken long to fail.
                 if old.age.is_over(&cache.settings) { Err(error) } else { Ok(old.answer) }
             }
         }
     }
 
-    /// Asks the inner manager. One that calls itself local is not waited for.
+    /// Asks the inner manager. A local one must be ready at once.
     async fn ask(&self, question: Question<'_>) -> Result<Answer> {
         let mut asked = pin!(question.ask(&*self.partition.inner));
         match self.partition.inner.is_local() {
             true => poll_once(asked).unwrap_or_else(|| Err(self.partition.waits())),
-            // A panic is an error here too: a caller may ask alone because it drove a shared call into one.
+            // A panic is an error here as well: a caller may ask alone because a shared call panicked while they drove
+            // it.
             false => poll_fn(|context| poll_caught(asked.as_mut(), context, self.partition.inner_type)).await,
         }
     }
 }
 
-/// What a look into the cache came to.
+/// The result of looking for an entry.
 enum Looked {
     Hit(Answer),
     Renew(Id, Old),
     Nothing(Id),
 }
 
-/// A renewal that is under way; one that does not come about is put off.
+/// A renewal in progress; if it is dropped unfinished, the next one is put off.
 struct Renewal<'a> {
     cache: &'a Cache,
     id: &'a Id,

@@ -1,4 +1,4 @@
-//! Pairs of the context that must be given on both sides and are not stored in the message.
+//! [`RequiredContextCmm`]: pairs of the context that must be given on both sides and are not stored in the message.
 //!
 //! Source: the ESDK specification, `framework/required-encryption-context-cmm.md`.
 
@@ -12,11 +12,10 @@ use crate::keyring::Keyring;
 use crate::materials::EncryptionRequest;
 use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials};
 
-/// Demands that certain keys are in the encryption context, and leaves their pairs out of the message.
+/// Requires certain keys in the encryption context, and does not store their pairs in the message.
 ///
-/// The pairs are authenticated all the same, so the reader must know them: it gives them as part of what it
-/// expects. Use it where a value should not be readable in the message, or where each reader must say whose data
-/// it opens.
+/// The pairs are still authenticated, so the reader must know them and give them as part of the expected context. Use
+/// it if a value should not be readable in the message, or if each reader must state whose data they decrypt.
 ///
 /// ```
 /// use manila::{Client, EncryptionContext, ExpectedContext};
@@ -40,26 +39,29 @@ pub struct RequiredContextCmm<C> {
 }
 
 impl<K: Keyring> RequiredContextCmm<DefaultCmm<K>> {
-    /// Over a keyring.
+    /// Returns a manager over a keyring.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there is no key, or one that the format keeps to itself.
+    /// [`ErrorKind::InvalidInput`] if there is no key, or a reserved one.
     pub fn new(keyring: K, keys: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         Self::over(DefaultCmm::new(keyring), keys)
     }
 }
 
 impl<C: Cmm> RequiredContextCmm<C> {
-    /// Over another materials manager.
+    /// Returns a manager over another one.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn over(inner: C, keys: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let keys: BTreeSet<String> = keys.into_iter().map(Into::into).collect();
         if keys.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidInput, "name at least one key that the context must hold"));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "there is no required key: name at least one that the context must have",
+            ));
         }
-        // What may be a key of a context may be a required one.
+        // Any valid key of a context can be required.
         EncryptionContext::new(keys.iter().map(|key| (key, "")))?;
         Ok(Self { inner, keys })
     }
@@ -68,7 +70,7 @@ impl<C: Cmm> RequiredContextCmm<C> {
         match self.keys.iter().find(|key| context.get(key).is_none()) {
             None => Ok(()),
             Some(missing) => {
-                let detail = format!("the encryption context must be given with the key {}", quoted(missing));
+                let detail = format!("the encryption context lacks the required key {}", quoted(missing));
                 Err(Error::new(ErrorKind::ContextMismatch, detail))
             }
         }

@@ -1,4 +1,4 @@
-//! Data keys wrapped by a KMS: the same rules for every [`Kms`].
+//! [`KmsKeyring`]: data keys wrapped by a KMS, with the same rules for every [`Kms`].
 //!
 //! Source: the ESDK specification, `framework/aws-kms/aws-kms-keyring.md`, `aws-kms-mrk-keyring.md`,
 //! `aws-kms-discovery-keyring.md`, `aws-kms-mrk-discovery-keyring.md`.
@@ -18,21 +18,22 @@ use crate::keyring::kms::form::Form;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
-/// Wraps and opens data keys with keys of a KMS.
+/// Wraps and unwraps data keys with keys of a KMS.
 ///
-/// | made with | seals with | asks the KMS to open data keys of |
+/// | constructor | encrypts under | asks the KMS to decrypt data keys of |
 /// |---|---|---|
 /// | [`new`](Self::new) | its key | its key |
 /// | [`mrk_aware`](Self::mrk_aware) | its key | its key, and replicas of it if it is a multi-Region key |
 /// | [`discovery`](Self::discovery) | nothing | every key of the filter's accounts |
-/// | [`mrk_discovery`](Self::mrk_discovery) | nothing | the same, in one region, where replicas of multi-Region keys stand in for each other |
+/// | [`mrk_discovery`](Self::mrk_discovery) | nothing | the same, in one region, with the replicas there of multi-Region keys |
 ///
-/// Take the first if you know the key, as you do nearly always. A data key that does not match is passed over without a
-/// call to the KMS. One that claims to be of a KMS and names no key ARN fails the keyring, as the specification wants it;
-/// other keyrings in a [`MultiKeyring`](crate::MultiKeyring) open the message all the same.
+/// Use the first if you know the key, which is nearly always the case. A data key that does not match is skipped
+/// without a call to the KMS. One with the provider id of the KMS but without a valid key ARN fails the keyring, as the
+/// specification requires; other keyrings of a [`MultiKeyring`](crate::keyring::MultiKeyring) can still decrypt the
+/// message.
 ///
-/// A keyring that was given an alias or a bare key id seals, since the KMS tells the key's ARN and that goes into the
-/// message; but no message names an alias, so it cannot open.
+/// A keyring with an alias or a bare key id can encrypt, since the KMS returns the key's ARN, which the message stores.
+/// It cannot decrypt, since no message names an alias.
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
@@ -61,9 +62,10 @@ pub struct KmsKeyring<K> {
 }
 
 impl<K: Kms> KmsKeyring<K> {
-    /// A keyring of the key `key_id` names: its ARN, or to seal only its id, an alias (`alias/app`) or alias ARN.
+    /// Returns a keyring of one key: `key_id` is its ARN or, only for encryption, its id, an alias (`alias/app`) or an
+    /// alias ARN.
     ///
-    /// Strict: it opens only data keys that were wrapped under the very key ARN it was given.
+    /// The keyring is strict: it decrypts only data keys that were encrypted under exactly this key ARN.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it has none of these forms.
@@ -71,17 +73,17 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(Self { kms, form: Form::strict(key_id.into())?, grant_tokens: Vec::new() })
     }
 
-    /// As [`new`](Self::new), for a multi-Region key: it opens data keys of the key's replicas in other regions too,
-    /// and asks the KMS for its own key to do so.
+    /// Returns a keyring of a multi-Region key: it also decrypts data keys of the key's replicas in other regions, with
+    /// its own key.
     ///
-    /// The id of such a key begins with `mrk-`, and the ARNs of its replicas differ in the region alone. With any other
-    /// key it is strict.
+    /// The id of such a key begins with `mrk-`, and the ARNs of its replicas differ only in the region. With any other
+    /// key the keyring is strict, as with [`new`](Self::new).
     ///
     /// ```
     /// use manila::keyring::{Keyring, KmsKeyring};
     /// use manila::kms::Kms;
     ///
-    /// /// Opens in Ireland what was sealed in Ireland or Virginia.
+    /// /// Decrypts in Ireland what was encrypted in Ireland or Virginia.
     /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
     ///     KmsKeyring::mrk_aware(ireland, "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab")
     /// }
@@ -93,20 +95,21 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(Self { kms, form: Form::mrk_aware(key_id.into())?, grant_tokens: Vec::new() })
     }
 
-    /// A keyring that opens with whichever key the message names, if the filter admits it. It cannot seal.
+    /// Returns a keyring that decrypts with whichever key the message names, if the filter allows it. It cannot
+    /// encrypt.
     ///
-    /// What it opens may come from anyone who may encrypt under any key of these accounts: where you know the key, name
-    /// it instead ([`new`](Self::new)).
+    /// Messages it decrypts may come from anyone who may encrypt under any key of these accounts: if you know the key,
+    /// use [`new`](Self::new) instead.
     pub const fn discovery(kms: K, filter: DiscoveryFilter) -> Self {
         Self { kms, form: Form::Discovery { filter: Some(filter) }, grant_tokens: Vec::new() }
     }
 
-    /// As [`discovery`](Self::discovery), with keys of any account.
+    /// Returns a discovery keyring for keys of any account.
     ///
-    /// That gives up knowing who sealed a message. Anyone can make a key of their own, allow you to decrypt with it, and
-    /// seal a message that this keyring opens. They also choose which keys your KMS is asked for, with your rights and
-    /// at your expense. Use it only where the KMS has no other keys than those you trust, as a
-    /// [`LocalKms`](crate::LocalKms) of your own.
+    /// It gives no assurance of who encrypted a message. Anyone can create a key of their own, allow you to decrypt
+    /// with it, and encrypt a message that this keyring decrypts. They also choose which keys your KMS is asked for,
+    /// with your permissions and at your expense. Use it only where the KMS has no keys but those you trust, for
+    /// instance a [`LocalKms`](crate::local_kms::LocalKms) of your own.
     ///
     /// ```
     /// # #[cfg(feature = "local-kms")] {
@@ -122,11 +125,11 @@ impl<K: Kms> KmsKeyring<K> {
         Self { kms, form: Form::Discovery { filter: None }, grant_tokens: Vec::new() }
     }
 
-    /// As [`discovery`](Self::discovery), for a KMS in `region`: data keys of multi-Region keys are opened with the
-    /// replica there, whichever region they were sealed in; those of other keys only if their key is there.
+    /// Returns a discovery keyring for a KMS in `region`: data keys of multi-Region keys are decrypted with the replica
+    /// there, whichever region they were encrypted in; those of other keys only if their key is there.
     ///
-    /// Give the region that `kms` is in. Where the KMS does not tell it ([`Kms::region`]) nothing is checked, and with
-    /// another region the KMS refuses.
+    /// `region` must be the region of `kms`. If [`Kms::region`] returns `None` this is not checked, and with another
+    /// region the KMS refuses.
     ///
     /// ```
     /// use manila::keyring::{DiscoveryFilter, Keyring, KmsKeyring};
@@ -139,13 +142,13 @@ impl<K: Kms> KmsKeyring<K> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the region is empty or has other characters than `a` to `z`, `0` to `9` and `-`,
-    /// or is another than the KMS tells.
+    /// or differs from the region of the KMS.
     pub fn mrk_discovery(kms: K, region: impl Into<String>, filter: DiscoveryFilter) -> Result<Self> {
         Self::in_region(kms, region.into(), Some(filter))
     }
 
-    /// As [`mrk_discovery`](Self::mrk_discovery), with keys of any account, which gives up what
-    /// [`discovery_any_account`](Self::discovery_any_account) does.
+    /// Returns a keyring as [`mrk_discovery`](Self::mrk_discovery) does, for keys of any account: see
+    /// [`discovery_any_account`](Self::discovery_any_account) for what that gives up.
     ///
     /// # Errors
     /// As [`mrk_discovery`](Self::mrk_discovery).
@@ -162,7 +165,7 @@ impl<K: Kms> KmsKeyring<K> {
         Ok(Self { kms, form: Form::mrk_discovery(region, filter)?, grant_tokens: Vec::new() })
     }
 
-    /// Gives each call tokens of grants, which AWS KMS needs for the first minutes of a grant's life.
+    /// Sends grant tokens with each call, which AWS KMS needs in the first minutes of a grant's life.
     #[must_use]
     pub fn grant_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
         self.grant_tokens = tokens.into_iter().map(Into::into).collect();
@@ -180,7 +183,7 @@ impl<K: Kms> KmsKeyring<K> {
             None => {
                 let made = self.kms.generate_data_key(request, materials.suite().data_key_len()).await?;
                 if made.plaintext.len() != materials.suite().data_key_len() {
-                    return Err(broken_reply("the KMS made a data key of another length than was asked for"));
+                    return Err(broken_reply("the KMS returned a data key of another length than requested"));
                 }
                 (Some(made.plaintext), made.ciphertext, made.key_arn)
             }
@@ -189,9 +192,10 @@ impl<K: Kms> KmsKeyring<K> {
                 (None, encrypted.ciphertext, encrypted.key_arn)
             }
         };
-        KeyArn::parse(&key_arn).map_err(|error| broken_reply(format!("the KMS answered with no ARN: {error}")))?;
+        KeyArn::parse(&key_arn)
+            .map_err(|error| broken_reply(format!("the KMS did not return a valid key ARN: {error}")))?;
         if KeyArn::parse(key_id).is_ok() && key_arn != key_id {
-            return Err(broken_reply("the KMS sealed a data key with another key than was asked for"));
+            return Err(broken_reply("the KMS encrypted a data key under another key than requested"));
         }
         let encrypted = EncryptedDataKey {
             provider_id: self.kms.provider_id().to_owned(),
@@ -216,11 +220,11 @@ impl<K: Kms> KmsKeyring<K> {
         UnwrapOutcome::first_that_opens(candidates).await
     }
 
-    /// The data keys that match, each with the key to ask the KMS for: those of the KMS's own region first, otherwise in
-    /// the order of the message.
+    /// Returns the data keys that match, each with the id of the key to ask for: those of the KMS's own region first,
+    /// otherwise in the order of the message.
     fn matching<'a>(&self, request: &'a DecryptionRequest) -> Result<Vec<(String, &'a [u8])>> {
         let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == self.kms.provider_id());
-        // The specification lets one malformed ARN fail the keyring, wherever it stands.
+        // The specification has one malformed ARN fail the keyring, at whichever position.
         let of_kms = of_kms.map(|key| Ok((arn_of(key)?, key.ciphertext.as_slice()))).collect::<Result<Vec<_>>>()?;
         if !of_kms.is_empty() {
             self.form.check_opens()?;
@@ -234,19 +238,19 @@ impl<K: Kms> KmsKeyring<K> {
     async fn unwrap_one(&self, request: &DecryptionRequest, key_id: &str, ciphertext: &[u8]) -> Result<DataKey> {
         let opened = self.kms.decrypt(self.request(key_id, request.encryption_context()), ciphertext).await?;
         if opened.key_arn != key_id {
-            return Err(broken_reply("the KMS opened a data key with another key than was asked for"));
+            return Err(broken_reply("the KMS decrypted a data key with another key than requested"));
         }
         request.suite().check_data_key(&opened.plaintext)?;
         Ok(opened.plaintext)
     }
 }
 
-/// The key that a data key of a KMS says it was wrapped under.
+/// Returns the ARN of the key that a data key claims to be encrypted under.
 fn arn_of(key: &EncryptedDataKey) -> Result<KeyArn<'_>> {
     let arn = str::from_utf8(&key.provider_info).ok().and_then(|arn| KeyArn::parse(arn).ok());
     arn.ok_or_else(|| {
         let named = String::from_utf8_lossy(&key.provider_info);
-        let detail = format!("the message names {} as a KMS key, which is no key ARN", quoted(&named));
+        let detail = format!("the message names {} as a KMS key, which is not a valid key ARN", quoted(&named));
         Error::new(ErrorKind::Malformed, detail)
     })
 }

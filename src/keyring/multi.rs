@@ -1,4 +1,4 @@
-//! Several keyrings as one: any of them opens the message.
+//! [`MultiKeyring`]: several keyrings, any of which can decrypt the message.
 //!
 //! Source: the ESDK specification, `framework/multi-keyring.md`.
 
@@ -9,12 +9,26 @@ use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
-/// A generator that makes the data key, and children that wrap it too, all at once; the order of their data keys in the
-/// message is theirs here.
+/// A keyring of several: a generator generates the data key, and children wrap it as well, all at once. Their data keys
+/// appear in the message in the order of the keyrings.
 ///
-/// Whoever holds one of them opens the message: as strong as the weakest. Sealing fails if one of them fails or wraps
-/// nothing, since a recipient who cannot open would be found out when they are needed. On decryption the generator is
-/// asked first, then the children in order, until one opens a data key.
+/// The holder of any one of the keys can decrypt the message, so it is as strong as the weakest. Encryption fails if
+/// one of the keyrings fails or wraps nothing, since otherwise it would come out only on decryption that a recipient
+/// was left out. On decryption the generator is asked first, then the children in order, until one decrypts a data key.
+///
+/// ```
+/// use manila::keyring::{MultiKeyring, RawAesKeyring};
+/// use manila::{Client, EncryptionContext};
+///
+/// let key = |name: &str, bytes: [u8; 32]| RawAesKeyring::new("example", name, &bytes);
+/// let both = MultiKeyring::new(key("primary", [1; 32])?).child(key("recovery", [2; 32])?); // test keys
+/// let context = EncryptionContext::empty();
+/// let message = Client::new(both).encrypt(b"hello", &context)?;
+///
+/// let recovery = Client::new(key("recovery", [2; 32])?);
+/// assert_eq!(recovery.decrypt(&message, &context)?.plaintext, b"hello");
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MultiKeyring {
     generator: Option<Member>,
@@ -24,7 +38,7 @@ pub struct MultiKeyring {
 #[derive(Debug)]
 struct Member {
     keyring: Box<dyn Keyring>,
-    /// Its type, to name it in errors.
+    /// Its type, for error messages.
     type_name: &'static str,
 }
 
@@ -35,12 +49,12 @@ impl Member {
 }
 
 impl MultiKeyring {
-    /// A keyring that seals: `generator` makes the data key.
+    /// Returns a keyring whose `generator` generates the data key.
     pub fn new(generator: impl Keyring + 'static) -> Self {
         Self { generator: Some(Member::new(generator)), children: Vec::new() }
     }
 
-    /// A keyring that opens messages; to seal it needs to be a child of one with a generator.
+    /// Returns a keyring that only decrypts; to encrypt it must be a child of one with a generator.
     pub fn without_generator(child: impl Keyring + 'static) -> Self {
         Self { generator: None, children: vec![Member::new(child)] }
     }
@@ -64,7 +78,8 @@ impl MultiKeyring {
                 return Err(Error::new(ErrorKind::InvalidInput, detail));
             }
             (None, None) => {
-                let detail = "a multi-keyring without a generator cannot make a data key: give it one to seal with";
+                let detail =
+                    "a multi-keyring without a generator cannot generate a data key: give it a generator to encrypt";
                 return Err(Error::new(ErrorKind::InvalidInput, detail));
             }
             (None, Some(_)) => None,
@@ -89,7 +104,7 @@ impl MultiKeyring {
                 Err(Error::new(ErrorKind::Internal, detail))
             };
             if wrapped.data_key.is_some() {
-                return broken("made a data key where there is one");
+                return broken("replaced the data key");
             }
             if wrapped.encrypted_data_keys.is_empty() {
                 return broken(WRAPPED_NOTHING);
@@ -117,9 +132,9 @@ impl MultiKeyring {
     }
 }
 
-const WRAPPED_NOTHING: &str = "wrapped no data key: nobody could open the message with it";
+const WRAPPED_NOTHING: &str = "wrapped no data key: nobody could decrypt the message with it";
 
-/// The data key that a generator makes, and that data key wrapped.
+/// Returns the data key that a generator generates, and the wrapped one.
 async fn generate(generator: &Member, materials: &EncryptionMaterials) -> Result<(DataKey, Vec<EncryptedDataKey>)> {
     let broken = |what: &str| {
         let detail = format!("the generator of a multi-keyring, {}, {what}", generator.type_name);
@@ -127,7 +142,7 @@ async fn generate(generator: &Member, materials: &EncryptionMaterials) -> Result
     };
     let WrappedKeys { data_key, encrypted_data_keys } = generator.keyring.on_encrypt(materials).await?;
     match data_key {
-        None => broken("made no data key"),
+        None => broken("generated no data key"),
         Some(_) if encrypted_data_keys.is_empty() => broken(WRAPPED_NOTHING),
         Some(data_key) => Ok((data_key, encrypted_data_keys)),
     }

@@ -1,4 +1,4 @@
-//! Data keys wrapped under an AES key that the application holds itself.
+//! [`RawAesKeyring`]: data keys wrapped under an AES key that the application holds.
 //!
 //! Source: the ESDK specification, `framework/raw-aes-keyring.md`.
 
@@ -11,10 +11,22 @@ use crate::keyring::{Keyring, raw};
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
-/// Wraps data keys with AES-GCM under a key that you guard.
+/// Wraps data keys with AES-GCM under a key that the application holds.
 ///
-/// Namespace and name are stored in each message in the clear; they tell the reader which key to take. Each wrap
-/// draws a random 12-byte IV, so one key may wrap at most 2^32 data keys (NIST SP 800-38D, section 8.3).
+/// Namespace and name are stored in each message in the clear; they tell the reader which key to use. Each data key is
+/// wrapped with a random 12-byte IV, so a key may wrap at most 2^32 data keys (NIST SP 800-38D, section 8.3).
+///
+/// ```
+/// use manila::keyring::RawAesKeyring;
+/// use manila::{Client, EncryptionContext};
+///
+/// let test_key = [7; 32];
+/// let client = Client::new(RawAesKeyring::new("example", "key-1", &test_key)?);
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let message = client.encrypt(b"hello", &context)?;
+/// assert_eq!(client.decrypt(&message, &context)?.plaintext, b"hello");
+/// # Ok::<(), manila::Error>(())
+/// ```
 pub struct RawAesKeyring {
     namespace: String,
     name: String,
@@ -22,11 +34,11 @@ pub struct RawAesKeyring {
 }
 
 impl RawAesKeyring {
-    /// A keyring of a key of 16, 24 or 32 random bytes. The caller zeroizes its own copy.
+    /// Returns a keyring of a key of 16, 24 or 32 random bytes. The caller zeroizes their own copy.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the key has another length, if the namespace
-    /// begins with `aws-kms`, which belongs to AWS KMS, or if namespace or name do not fit into a header.
+    /// begins with `aws-kms`, which is reserved for AWS KMS, or if namespace or name do not fit into a header.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, key: &[u8]) -> Result<Self> {
         let (namespace, name) = (namespace.into(), name.into());
         raw::check_names(&namespace, &name, INFO_SUFFIX_LEN)?;
@@ -50,7 +62,7 @@ impl RawAesKeyring {
         [self.name.as_bytes(), &TAG_BITS.to_be_bytes(), &IV_BYTES.to_be_bytes(), &iv].concat()
     }
 
-    /// The IV, if the data key is one of this keyring's.
+    /// Returns the IV if the data key belongs to this keyring.
     fn iv_of_mine(&self, key: &EncryptedDataKey) -> Option<[u8; IV_LEN]> {
         if key.provider_id != self.namespace {
             return None;
@@ -77,19 +89,19 @@ impl RawAesKeyring {
     ) -> Result<DataKey> {
         let refused = |why: &str| raw::refused("AES", &self.namespace, &self.name, why);
         let opened = self.key.open_to_vec(iv, aad, &key.ciphertext).map_err(|Refused| {
-            refused("does not open its data key: another key of that name, or another encryption context")
+            refused("cannot decrypt its data key: it is another key of that name, or another encryption context")
         })?;
         let data_key = DataKey::new(&opened);
-        request.suite().check_data_key(&data_key).map_err(|error| refused(&format!("opens {error}")))?;
+        request.suite().check_data_key(&data_key).map_err(|error| refused(&format!("decrypts {error}")))?;
         Ok(data_key)
     }
 }
 
-/// Length of the tag in bits, as the provider information tells it.
+/// Length of the tag in bits, as stored in the provider information.
 const TAG_BITS: u32 = 128;
-/// [`IV_LEN`], as the provider information tells it.
+/// [`IV_LEN`], as stored in the provider information.
 const IV_BYTES: u32 = 12;
-/// Length in bytes of what follows the name in the provider information.
+/// Length in bytes of the provider information behind the name.
 const INFO_SUFFIX_LEN: usize = 4 + 4 + IV_LEN;
 
 impl Keyring for RawAesKeyring {

@@ -1,4 +1,4 @@
-//! Data keys wrapped under an RSA key that the application holds itself (feature `aws-lc`).
+//! [`RawRsaKeyring`]: data keys wrapped under an RSA key that the application holds (feature `aws-lc`).
 //!
 //! Source: the ESDK specification, `framework/raw-rsa-keyring.md`.
 
@@ -12,10 +12,10 @@ use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOu
 use crate::message::header::EncryptedDataKey;
 use manila_core::internal::crypto::rsa::{RsaPadding, RsaPrivateKey, RsaPublicKey};
 
-/// Wraps data keys with RSA: who has the public key seals, who has the private key opens.
+/// Wraps data keys with RSA: holders of the public key can encrypt, holders of the private key can decrypt.
 ///
-/// Namespace and name are stored in each message in the clear; they tell the reader which key to take. RSA does not
-/// bind the data key to the encryption context; the message's own tags do.
+/// Namespace and name are stored in each message in the clear; they tell the reader which key to use. RSA does not bind
+/// the data key to the encryption context; the message's own tags do.
 #[derive(Debug)]
 pub struct RawRsaKeyring {
     namespace: String,
@@ -27,11 +27,11 @@ pub struct RawRsaKeyring {
 }
 
 impl RawRsaKeyring {
-    /// A keyring that seals and cannot open.
+    /// Returns a keyring that encrypts and cannot decrypt.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the namespace begins with `aws-kms`, which belongs to AWS KMS, or if namespace
-    /// or name do not fit into a header.
+    /// [`ErrorKind::InvalidInput`] if the namespace begins with `aws-kms`, which is reserved for AWS KMS, or if
+    /// namespace or name do not fit into a header.
     pub fn public(
         namespace: impl Into<String>,
         name: impl Into<String>,
@@ -41,7 +41,7 @@ impl RawRsaKeyring {
         Self::new(namespace.into(), name.into(), padding, Some(public_key), None)
     }
 
-    /// A keyring that opens and cannot seal: no public key is derived from the private one.
+    /// Returns a keyring that decrypts and cannot encrypt: the public key is not derived from the private one.
     ///
     /// # Errors
     /// As [`public`](Self::public).
@@ -54,7 +54,7 @@ impl RawRsaKeyring {
         Self::new(namespace.into(), name.into(), padding, None, Some(private_key))
     }
 
-    /// A keyring that seals and opens.
+    /// Returns a keyring that encrypts and decrypts.
     ///
     /// # Errors
     /// As [`public`](Self::public).
@@ -79,19 +79,19 @@ impl RawRsaKeyring {
         Ok(Self { namespace, name, padding, public_key, private_key, pkcs1_decrypt: false })
     }
 
-    /// Lets [`RsaPadding::Pkcs1`] open data keys, which it otherwise refuses.
+    /// Allows [`RsaPadding::Pkcs1`] to decrypt data keys, which is refused by default.
     ///
-    /// Whoever can send messages and learn whether their padding was right can open any data key of this RSA key
-    /// with some thousands to millions of tries (Bleichenbacher's attack). With this setting a data key whose padding
-    /// or length is wrong is therefore replaced by a random one, and every data key, replaced or not, is then held
-    /// against the header of the message: the first that opens the header is taken, and all others leave one and the same
-    /// cause. So neither a result, nor a text, nor what other keyrings are asked tells right padding from wrong, while
-    /// a good data key behind a bad one still opens.
+    /// An attacker who can send messages and learn whether their padding was right can decrypt any data key of this RSA
+    /// key with some thousands to millions of tries (Bleichenbacher's attack). With this setting, a data key with wrong
+    /// padding or a wrong length is therefore replaced by a random one, and every data key, replaced or not, is tried
+    /// on the header of the message: the first that opens the header is used, and all others leave the same cause.
+    /// Neither results, nor error texts, nor the requests that other keyrings get depend on the padding, and a good
+    /// data key behind a bad one still works.
     ///
-    /// Time may still tell: AWS-LC's decryption takes another way of some nanoseconds where the padding is wrong. And
-    /// each data key of this key's name costs a decryption with RSA and a pass over the header:
-    /// [`max_encrypted_data_keys`](crate::ClientBuilder::max_encrypted_data_keys) bounds them. Use OAEP for anything
-    /// new.
+    /// The time may still depend on it: AWS-LC's decryption takes some nanoseconds more or less if the padding is
+    /// wrong. Each data key with this key's name costs an RSA decryption and a pass over the header;
+    /// [`max_encrypted_data_keys`](crate::ClientBuilder::max_encrypted_data_keys) limits their number. Use OAEP for new
+    /// messages.
     #[must_use]
     pub fn allow_pkcs1_decrypt(mut self) -> Self {
         self.pkcs1_decrypt = true;
@@ -100,7 +100,8 @@ impl RawRsaKeyring {
 
     fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
         let public_key = self.public_key.as_ref().ok_or_else(|| {
-            let detail = format!("raw RSA keyring {} has no public key to seal with: give it one", quoted(&self.name));
+            let detail =
+                format!("raw RSA keyring {} has no public key to encrypt with: give it one", quoted(&self.name));
             Error::new(ErrorKind::InvalidInput, detail)
         })?;
         raw::wrap(materials, |data_key| {
@@ -122,11 +123,11 @@ impl RawRsaKeyring {
 
     fn unwrap_one(&self, request: &DecryptionRequest, ciphertext: &[u8]) -> Result<DataKey> {
         let Some(private_key) = &self.private_key else {
-            return Err(self.refused("cannot open: the keyring has no private key"));
+            return Err(self.refused("cannot decrypt: the keyring has no private key"));
         };
         match self.padding {
             RsaPadding::Pkcs1 if self.pkcs1_decrypt => self.unwrap_pkcs1(request, private_key, ciphertext),
-            RsaPadding::Pkcs1 => Err(self.refused("does not open PKCS #1 v1.5 data keys: see allow_pkcs1_decrypt")),
+            RsaPadding::Pkcs1 => Err(self.refused("does not decrypt PKCS #1 v1.5 data keys: see allow_pkcs1_decrypt")),
             _ => self.unwrap_oaep(request, private_key, ciphertext),
         }
     }
@@ -138,15 +139,15 @@ impl RawRsaKeyring {
         ciphertext: &[u8],
     ) -> Result<DataKey> {
         let opened = private_key.decrypt_oaep(self.padding, ciphertext).map_err(|Refused| {
-            self.refused("does not open its data key: another key of that name, or another padding")
+            self.refused("cannot decrypt its data key: it is another key of that name, or another padding")
         })?;
         let data_key = DataKey::new(&opened);
-        request.suite().check_data_key(&data_key).map_err(|error| self.refused(&format!("opens {error}")))?;
+        request.suite().check_data_key(&data_key).map_err(|error| self.refused(&format!("decrypts {error}")))?;
         Ok(data_key)
     }
 
-    /// Takes a data key only if it opens the header, and does the same work and leaves the same cause for every other:
-    /// one with wrong padding, of another length, or of another message.
+    /// Accepts a data key only if it opens the header. Any other, with wrong padding, of another length or of another
+    /// message, takes the same work and leaves the same cause.
     fn unwrap_pkcs1(
         &self,
         request: &DecryptionRequest,
@@ -159,7 +160,8 @@ impl RawRsaKeyring {
         if request.is_opened_by(&candidate) {
             return Ok(candidate);
         }
-        Err(self.refused("does not open the message's header: another key of that name, or a message that was changed"))
+        Err(self
+            .refused("does not open the message's header: it is another key of that name, or the message was changed"))
     }
 
     fn refused(&self, why: &str) -> Error {

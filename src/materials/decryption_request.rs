@@ -1,4 +1,4 @@
-//! The question for a message's data key, and whether a data key answers it.
+//! The request for a message's data key, and the check of a data key against the message's header.
 //!
 //! Source: the ESDK specification, `framework/structures.md` and `client-apis/decrypt.md`.
 
@@ -19,16 +19,16 @@ use crate::message_key::MessageKey;
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
-/// The question for the data key of one message, with all that is known of the message beforehand.
+/// A request for the data key of a message, with everything that is known about the message beforehand.
 ///
-/// Made only once the header is well formed, the commitment policy allows its suite, the context is what the reader
-/// expects, and signed suites have their public key: whoever holds a request need not check these again. Cloning is
+/// A request exists only once the header is well formed, the commitment policy allows its suite, the context is what
+/// the reader expects, and a signed suite has its public key: implementations need not check these again. Cloning is
 /// cheap. Two requests are equal only if they are for the same message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DecryptionRequest {
     header: UnverifiedHeader,
     commitment_policy: CommitmentPolicy,
-    /// Those of the header, unless a keyring shows others to an inner one.
+    /// Those of the header, unless a keyring passes others to an inner one.
     encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
     expected_context: ExpectedContext,
     given_context: EncryptionContext,
@@ -57,29 +57,30 @@ impl DecryptionRequest {
         })
     }
 
-    /// Replaces the data keys, as a keyring does that shows an inner one some of them or another order.
+    /// Returns the request with other data keys, for a keyring that passes some of them, or another order, to an inner
+    /// one.
     ///
-    /// The message stays the same: [`is_opened_by`](Self::is_opened_by) goes by its header as it was read, with all
-    /// the data keys that stand there.
+    /// The message stays the same: [`is_opened_by`](Self::is_opened_by) uses the header as it was read, with all its
+    /// data keys.
     #[must_use]
     pub fn with_encrypted_data_keys(&self, encrypted_data_keys: Vec<EncryptedDataKey>) -> Self {
         Self { encrypted_data_keys: Arc::new(encrypted_data_keys), ..self.clone() }
     }
 
-    /// Tells whether the message's header was sealed under `data_key`: in suites that commit, whether it is the key
-    /// that the message commits to, and in all, whether the header's tag is right under it.
+    /// Returns whether `data_key` opens the message's header: whether the message commits to it, in suites with key
+    /// commitment, and whether the header's tag is right under it.
     ///
-    /// For keyrings that cannot tell from unwrapping alone whether they hold the right key, and for caches, which
-    /// should keep nothing that a forged message brought. It says nothing of the body, which is still to be verified.
-    /// It costs the same whether the commitment is wrong, the tag, or neither; a key of a length that the suite does
-    /// not take is refused at once.
+    /// For keyrings that cannot tell from unwrapping alone whether they have the right key, and for caches, which
+    /// should keep nothing from a forged message. It says nothing about the body, which has yet to be verified. It
+    /// takes the same time whether the commitment is wrong, the tag, or neither; a key of a wrong length is refused at
+    /// once.
     ///
     /// ```
     /// use manila::Result;
     /// use manila::cmm::Cmm;
     /// use manila::materials::{DecryptionMaterials, DecryptionRequest};
     ///
-    /// /// Asks one manager, and another where what the first returns does not open the message.
+    /// /// Asks one manager, and another if the result of the first does not open the message.
     /// async fn either(request: &DecryptionRequest, first: &dyn Cmm, second: &dyn Cmm) -> Result<DecryptionMaterials> {
     ///     match first.decryption_materials(request).await {
     ///         Ok(materials) if request.is_opened_by(&materials.data_key) => Ok(materials),
@@ -94,17 +95,17 @@ impl DecryptionRequest {
         self.open_header(data_key).is_ok()
     }
 
-    /// The same request, and a note of whether anybody asks it [`is_opened_by`](Self::is_opened_by): from then on an
-    /// answer may depend on this message's header, and not on its data keys and context alone.
+    /// Returns the same request, and a note of whether [`is_opened_by`](Self::is_opened_by) is called: from then on the
+    /// result may depend on this message's header, and not only on its data keys and context.
     #[cfg(feature = "cache")]
     pub(crate) fn watched(&self) -> (Self, HeaderUse) {
         let header_use = HeaderUse(Some(Arc::default()));
         (Self { header_use: header_use.clone(), ..self.clone() }, header_use)
     }
 
-    /// Verifies the header under `data_key`, and returns the key that its frames are sealed under.
+    /// Verifies the header under `data_key`, and returns the key of its frames.
     ///
-    /// No other function holds a data key against a header, so that one place never takes what another refuses.
+    /// The only function that tries a data key on a header, so that no place accepts what another refuses.
     fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
         let header = &self.header;
         let mut derived = MessageKey::default();
@@ -121,7 +122,7 @@ impl DecryptionRequest {
             false => Cow::Owned([header.body_bytes(), &given].concat()),
         };
         let authentication = header.authentication();
-        // Also where the commitment is wrong, so that every key of the right length costs the same.
+        // Even if the commitment is wrong, so that every key of the right length takes the same time.
         let is_authentic = key.open(authentication.iv, &aad, &[], &authentication.tag, &mut []);
         #[cfg(feature = "testing")]
         crate::testing::note_header_tag();
@@ -137,8 +138,7 @@ impl DecryptionRequest {
         Ok(key)
     }
 
-    /// Verifies the header under `data_key`, and returns the key that its frames are sealed under with the header, which
-    /// is verified now.
+    /// Verifies the header under `data_key`, and returns the key of its frames and the verified header.
     pub(crate) fn open(self, data_key: &DataKey) -> Result<(AeadKey, Header)> {
         let key = self.open_header(data_key)?;
         Ok((key, self.header.into_verified(self.full_context)))
@@ -149,50 +149,50 @@ impl DecryptionRequest {
         &self.header
     }
 
-    /// The message's algorithm suite. The reader's commitment policy allows it.
+    /// Returns the message's algorithm suite. The reader's commitment policy allows it.
     #[must_use]
     pub fn suite(&self) -> AlgorithmSuite {
         self.header.suite()
     }
 
-    /// The reader's commitment policy.
+    /// Returns the reader's commitment policy.
     #[must_use]
     pub fn commitment_policy(&self) -> CommitmentPolicy {
         self.commitment_policy
     }
 
-    /// The message's encrypted data keys, in its order.
+    /// Returns the message's encrypted data keys, in order.
     #[must_use]
     pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
         &self.encrypted_data_keys
     }
 
-    /// Every pair the data key is bound to: those of the header and those the reader gave besides.
+    /// Returns every pair that the data key is bound to: those of the header and those that the reader added.
     #[must_use]
     pub fn encryption_context(&self) -> &EncryptionContext {
         &self.full_context
     }
 
-    /// The pairs that stand in the header.
+    /// Returns the pairs of the header.
     #[must_use]
     pub fn header_context(&self) -> &EncryptionContext {
         self.header.encryption_context()
     }
 
-    /// The reader's expectation of the context.
+    /// Returns the reader's expectation of the context.
     #[must_use]
     pub fn expected_context(&self) -> &ExpectedContext {
         &self.expected_context
     }
 
-    /// The pairs that the reader gave and the header lacks: authenticated with the header.
+    /// Returns the pairs that the reader expects and the header lacks: they are authenticated with the header.
     #[must_use]
     pub fn given_context(&self) -> &EncryptionContext {
         &self.given_context
     }
 }
 
-/// A note of whether a request's header was asked about. No part of the question: two requests that differ in it are equal.
+/// A note of whether a request's header was used. It is not part of the request: two that differ in it are equal.
 #[cfg(feature = "cache")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeaderUse(Option<Arc<AtomicBool>>);

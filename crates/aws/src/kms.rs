@@ -57,7 +57,8 @@ const REFUSED: [&str; 8] = [
 
 /// AWS KMS, over the client of the AWS SDK. Cheap to clone: clones share the client.
 ///
-/// Retries, timeouts, credentials and endpoint are those of the client. Its futures must be awaited inside a tokio runtime.
+/// Retries, timeouts, credentials and endpoint are those of the client. Its futures must be awaited inside a tokio
+/// runtime.
 ///
 /// ```no_run
 /// # async fn connect() {
@@ -188,8 +189,8 @@ fn incomplete() -> Error {
     Error::new(ErrorKind::Internal, "the answer of AWS KMS is incomplete")
 }
 
-/// Converts an error of the SDK, with the answer of the service as its source. The SDK's own error is not kept: it holds the
-/// bytes of the answer, and shows them.
+/// Converts an error of the SDK, with the answer of the service as its source. The SDK's own error is not kept: it
+/// holds the bytes of the answer, and shows them.
 #[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
 fn failed<E>(error: SdkError<E, HttpResponse>) -> Error
 where

@@ -15,8 +15,8 @@ const RESERVED_PREFIX: &str = "aws-crypto-";
 #[doc(hidden)]
 pub const PUBLIC_KEY: &str = "aws-crypto-public-key";
 
-/// Key-value pairs that a message is bound to: stored in its header in the clear, authenticated, and sent to the KMS, which may
-/// base its decision on them and writes them to its audit log. Never put a secret here.
+/// Key-value pairs that a message is bound to: stored in its header in the clear, authenticated, and sent to the KMS,
+/// which may base its decision on them and writes them to its audit log. Never put a secret here.
 ///
 /// Pairs are sorted by the UTF-8 bytes of their keys. Serialised, they take at most 65,535 bytes.
 ///
@@ -159,8 +159,9 @@ impl EncryptionContext {
         Self { pairs: if pairs.is_empty() { None } else { Some(Arc::new(pairs)) } }
     }
 
-    /// Serialises the pairs as headers, keyrings and tags do: a count and the pairs, each text preceded by its length; nothing if
-    /// there are none. Different contexts have different serialisations, so a keyring can bind data keys to it.
+    /// Serialises the pairs as headers, keyrings and tags do: a count and the pairs, each text preceded by its length;
+    /// nothing if there are none. Different contexts have different serialisations, so a keyring can bind data keys to
+    /// it.
     ///
     /// ```
     /// # use manila_core::EncryptionContext;

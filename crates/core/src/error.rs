@@ -17,10 +17,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error of every operation.
 ///
-/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor the text depends on a
-/// secret. The text is safe to print on a terminal or in a log line: control characters, line breaks and marks that change
-/// the direction of text are escaped in `Display` and `Debug`, wherever the text came from. A [`source`](StdError::source)
-/// of another crate formats itself. Cloning is cheap and keeps the causes.
+/// Match on [`kind`](Self::kind); show the [`Display`](fmt::Display) text to people. Neither the kind nor the text
+/// depends on a secret. The text is safe to print on a terminal or in a log line: control characters, line breaks and
+/// marks that change the direction of text are escaped in `Display` and `Debug`, wherever the text came from. A
+/// [`source`](StdError::source) of another crate formats itself. Cloning is cheap and keeps the causes.
 ///
 /// ```
 /// use manila_core::{EncryptionContext, ErrorKind};
@@ -43,8 +43,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The bytes are not a message of this format: an unknown version or suite, an invalid field, frames out of order, or
-    /// Base64 text instead of bytes.
+    /// The bytes are not a message of this format: an unknown version or suite, an invalid field, frames out of order,
+    /// or Base64 text instead of bytes.
     Malformed,
     /// The message ends before it is complete.
     Truncated,
@@ -54,8 +54,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The commitment policy, or `unsigned_only`, does not allow the algorithm suite.
     PolicyViolation,
-    /// The encryption context is not the one that the reader expects, or the message cannot be decrypted with the expected
-    /// pairs that its header lacks.
+    /// The encryption context is not the one that the reader expects, or the message cannot be decrypted with the
+    /// expected pairs that its header lacks.
     ContextMismatch,
     /// None of the message's encrypted data keys could be decrypted with the keys of this client.
     NoUsableDataKey,
@@ -128,8 +128,8 @@ impl Error {
         self.0.kind
     }
 
-    /// Returns the error that a KMS answered with, under AWS's name: the first one among the sources and causes. `None` if no
-    /// KMS answered, for instance because it could not be reached.
+    /// Returns the error that a KMS answered with, under AWS's name: the first one among the sources and causes. `None`
+    /// if no KMS answered, for instance because it could not be reached.
     ///
     /// ```
     /// use manila_core::{Error, ErrorKind, KmsError};

@@ -80,16 +80,16 @@ impl fmt::Display for KeyArn<'_> {
     }
 }
 
-/// Returns whether `text` can be a partition, a region or an account. ARNs come from messages that have not been verified
-/// yet, and a KMS client may build a host name from a region.
+/// Returns whether `text` can be a partition, a region or an account. ARNs come from messages that have not been
+/// verified yet, and a KMS client may build a host name from a region.
 #[doc(hidden)]
 pub fn is_arn_part(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(plain)
 }
 
-/// Returns whether `text` can be the id of a key that a message names. AWS's ids consist of letters, digits and `-`; a KMS
-/// client may put an id into a path or a header line of an HTTP request.
+/// Returns whether `text` can be the id of a key that a message names. AWS's ids consist of letters, digits and `-`; a
+/// KMS client may put an id into a path or a header line of an HTTP request.
 #[doc(hidden)]
 pub fn is_key_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -63,17 +63,17 @@ pub const AWS_PROVIDER_ID: &str = "aws-kms";
 ///
 /// A complete one, which a device of its own replaces, is `examples/custom_kms.rs`. The rules:
 ///
-/// - Bind ciphertexts to exactly the encryption context: [`EncryptionContext::to_bytes`] is unambiguous, a concatenation of
-///   keys and values is not.
+/// - Bind ciphertexts to exactly the encryption context: [`EncryptionContext::to_bytes`] is unambiguous, a
+///   concatenation of keys and values is not.
 /// - Answer with the ARN of the key that was used, in the form of [`KeyArn`]. A KMS without ARNs makes one up, such as
 ///   `arn:vault:kms:eu-1:team-a:key/app`, and accepts it as a key id. On `decrypt`, answer with the ARN of the request.
-/// - Keep to the characters `a` to `z`, `0` to `9` and `-` in partition, region and account of an ARN, and to these, `A` to
-///   `Z` and `_` in the id of the key: discovery keyrings take ARNs from messages that have not been verified, and skip
-///   others. Escape the id nevertheless where it becomes part of a path.
+/// - Keep to the characters `a` to `z`, `0` to `9` and `-` in partition, region and account of an ARN, and to these,
+///   `A` to `Z` and `_` in the id of the key: discovery keyrings take ARNs from messages that have not been verified,
+///   and skip others. Escape the id nevertheless where it becomes part of a path.
 /// - Fail with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) where trying again may help, with
 ///   [`KeyRefused`](crate::ErrorKind::KeyRefused) where the key or the ciphertext is at fault, with
-///   [`InvalidInput`](crate::ErrorKind::InvalidInput) where the request is, and give a [`KmsError`](crate::KmsError) as the
-///   source ([`Error::other`](crate::Error::other)).
+///   [`InvalidInput`](crate::ErrorKind::InvalidInput) where the request is, and give a [`KmsError`](crate::KmsError) as
+///   the source ([`Error::other`](crate::Error::other)).
 /// - Return true from [`is_local`](Self::is_local) if no call ever waits.
 /// - Test the result with `manila_core::testing::check_kms` (feature `testing`).
 ///
@@ -98,15 +98,15 @@ pub trait Kms: Send + Sync + Debug {
         None
     }
 
-    /// Returns the provider id that data keys of this KMS have in a message's header. By default `aws-kms`, for which every
-    /// Encryption SDK asks AWS KMS: a KMS that must not be mistaken for AWS's returns another.
+    /// Returns the provider id that data keys of this KMS have in a message's header. By default `aws-kms`, for which
+    /// every Encryption SDK asks AWS KMS: a KMS that must not be mistaken for AWS's returns another.
     fn provider_id(&self) -> &str {
         AWS_PROVIDER_ID
     }
 }
 
-/// Generates a data key for a KMS that has no operation for it: random bytes from the operating system, encrypted by the KMS.
-/// For implementations of [`Kms::generate_data_key`].
+/// Generates a data key for a KMS that has no operation for it: random bytes from the operating system, encrypted by
+/// the KMS. For implementations of [`Kms::generate_data_key`].
 ///
 /// # Errors
 /// As [`Kms::encrypt`]; [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness.

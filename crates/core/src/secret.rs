@@ -17,8 +17,8 @@ use crate::error::Result;
 /// assert_eq!(format!("{secret:?}"), "SecretBytes(32 bytes, redacted)");
 /// ```
 ///
-/// Cloning is cheap: clones share the bytes, which are zeroized when the last clone is dropped. There is no `PartialEq`:
-/// comparing secrets with `==` takes a time that depends on them.
+/// Cloning is cheap: clones share the bytes, which are zeroized when the last clone is dropped. There is no
+/// `PartialEq`: comparing secrets with `==` takes a time that depends on them.
 #[derive(Clone)]
 pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
 

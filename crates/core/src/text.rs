@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Displays text with the characters that [steer](steers) a terminal escaped: `\n`, `\u{202e}`. Existing escapes are not
-/// escaped again.
+/// Displays text with the characters that [steer](steers) a terminal escaped: `\n`, `\u{202e}`. Existing escapes are
+/// not escaped again.
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -21,8 +21,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Returns whether a character controls how text is displayed rather than being visible itself: control characters, line
-/// breaks, marks that change the direction of the text, and characters without width.
+/// Returns whether a character controls how text is displayed rather than being visible itself: control characters,
+/// line breaks, marks that change the direction of the text, and characters without width.
 ///
 /// Source: the Unicode Character Database, general categories Cc, Zl and Zp, and of Cf all but the signs of single
 /// scripts.
@@ -38,8 +38,8 @@ pub fn escaped_up_to(text: &str, longest: usize) -> String {
     Escaped(first_chars(text, longest)).to_string()
 }
 
-/// Returns `text` in quotes, cut to a length that fits an error message, with characters that [steer](steers) or cannot be
-/// printed escaped.
+/// Returns `text` in quotes, cut to a length that fits an error message, with characters that [steer](steers) or cannot
+/// be printed escaped.
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 120;
     let shown = first_chars(text, LONGEST);

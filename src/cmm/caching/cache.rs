@@ -1,6 +1,7 @@
-//! The entries: in shards, so that threads do not queue on one lock, and yet with one capacity and one order of age.
+//! The entries of a cache, in shards, so that threads do not contend for one lock, but with one capacity and one order
+//! of use.
 //!
-//! A lock is held around operations on its map, never across a call or an await.
+//! A lock is held for operations on its map, never across a call or an await.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -15,34 +16,35 @@ use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::{CacheStats, Counters, Event};
 use crate::cmm::caching::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, yield_now};
 
-/// Fewer in the model: each lock is a place where threads may change.
+/// Fewer in the model, where each lock multiplies the orders to try.
 const SHARDS: usize = if cfg!(manila_shuttle) { 2 } else { 16 };
 
-/// What is cached, within the settings' limits.
+/// Cached answers, within the settings' limits.
 #[derive(Debug)]
 pub(super) struct Cache {
     pub(super) settings: CacheSettings,
     pub(super) counters: Counters,
-    /// What ids are hashed with: nobody outside can make them collide.
+    /// Randomly keyed, so that nobody outside can make ids collide.
     pub(super) hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     entries: AtomicUsize,
-    /// Counts uses and generations.
+    /// The counter of uses and generations.
     tick: AtomicU64,
-    /// How often all entries were forgotten.
+    /// The number of times the cache was cleared.
     clearings: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Shard {
     entries: LruCache<Id, Entry, CarriedHash>,
-    /// The flights that callers may join. Locks of flights are taken while that of their shard is held, never the other way
-    /// round.
+    /// The shared calls that callers may join. A flight's lock may be taken while its shard's is held, never the other
+    /// way round.
     flights: HashMap<Id, Arc<Flight>, CarriedHash>,
 }
 
 impl Shard {
-    /// Uses an entry for a message of `bytes`. One that may no longer be used is removed, and returned with the reason.
+    /// Uses an entry for a message of `bytes`. An entry that can no longer be used is removed, and returned with the
+    /// reason.
     fn take(&mut self, id: IdRef<'_>, bytes: u64, tick: u64, settings: &CacheSettings) -> (Found, Option<Gone>) {
         let Some(entry) = self.entries.get_mut(id.as_bytes()) else { return (Found::Nothing, None) };
         entry.used_at = tick;
@@ -54,7 +56,7 @@ impl Shard {
         }
     }
 
-    /// Lets nobody else join a flight.
+    /// Closes a flight to further callers.
     fn close(&mut self, flight: &Arc<Flight>) {
         if self.flights.get(flight.id.as_ref().as_bytes()).is_some_and(|known| Arc::ptr_eq(known, flight)) {
             self.flights.remove(flight.id.as_ref().as_bytes());
@@ -62,31 +64,31 @@ impl Shard {
     }
 }
 
-/// An entry that was removed, to be dropped once no lock is held.
+/// A removed entry, to be dropped after the lock is released.
 struct Gone {
     _entry: Option<Entry>,
     why: Event,
 }
 
-/// What the cache has on a question.
+/// The result of looking for an entry.
 pub(super) enum Found {
     Hit(Answer),
     Renew(Old),
     Nothing,
 }
 
-/// What the cache has on a question whose caller would wait.
+/// The result of looking for an entry or a flight.
 pub(super) enum Joined {
     Hit(Answer),
     Renew(Old),
-    /// The caller waits on a flight, under its number.
+    /// The caller waits on a flight, with this number.
     Waiting(Arc<Flight>, u64),
 }
 
-/// An entry that is to be renewed.
+/// An entry to renew.
 pub(super) struct Old {
     pub(super) generation: u64,
-    /// For when that fails.
+    /// To use if the renewal fails.
     pub(super) answer: Answer,
     pub(super) age: Age,
 }
@@ -130,8 +132,8 @@ impl Cache {
         }
     }
 
-    /// Uses an entry, or lets a caller wait on the flight for a question: the one that is under way, or a new one that it
-    /// leads.
+    /// Uses an entry, or adds a caller to the flight for a question: to an existing one, or to a new one that they
+    /// lead.
     pub(super) fn join(
         &self,
         id: &Id,
@@ -141,7 +143,7 @@ impl Cache {
         call: impl FnOnce() -> Call,
     ) -> Joined {
         let mut shard = self.shard(id.as_ref());
-        // Looked up under the lock under which outcomes are kept: no caller falls between a flight and its entry.
+        // Under the lock that is held when outcomes are kept, so that no caller falls between a flight and its entry.
         let (found, gone) = shard.take(id.as_ref(), bytes, self.tick(), &self.settings);
         let mut displaced = None;
         let joined = match found {
@@ -167,8 +169,8 @@ impl Cache {
         joined
     }
 
-    /// Completes a flight. An answer to encrypt with is kept at once; one to decrypt with may be found by whoever comes, until
-    /// one of them can tell that it is to be kept.
+    /// Completes a flight. Materials to encrypt are kept at once; a data key to decrypt stays with the flight until a
+    /// caller finds that it opens a header.
     pub(super) fn complete(&self, flight: &Arc<Flight>, outcome: Outcome) {
         self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match &outcome {
@@ -189,7 +191,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a flight's answer to decrypt with, now that it has opened a header.
+    /// Keeps a flight's data key to decrypt, which has opened a header.
     pub(super) fn keep(&self, flight: &Arc<Flight>) {
         let entry = flight
             .unkept(|completed| Entry::new(completed.answer.share(), completed.tick, flight.age, None, &self.settings));
@@ -201,7 +203,7 @@ impl Cache {
         }
     }
 
-    /// Lets a caller leave a flight. The last one ends it, and its call.
+    /// Removes a caller from a flight. The last one ends the flight and its call.
     pub(super) fn leave(&self, flight: &Arc<Flight>, number: u64, bytes: u64) {
         let left = {
             let mut shard = self.shard(flight.id.as_ref());
@@ -216,13 +218,13 @@ impl Cache {
         }
     }
 
-    /// Keeps an answer that was asked for at the age's beginning and has just been used.
+    /// Keeps an answer whose age begins when it was asked for, and which has just been used.
     pub(super) fn put(&self, id: &Id, answer: Answer, age: Age, uses: Option<Uses>) {
         let entry = Entry::new(answer, self.tick(), age, uses, &self.settings);
         self.place(id, |_| entry);
     }
 
-    /// Puts an entry in the place of an older one, or in one of its own.
+    /// Inserts an entry, in place of an older one if there is one.
     fn place(&self, id: &Id, entry: impl FnOnce(&mut Shard) -> Entry) {
         let mut shard = self.shard(id.as_ref());
         let is_new = !shard.entries.contains(id.as_ref().as_bytes());
@@ -233,8 +235,8 @@ impl Cache {
         }
         let mut entry = entry(&mut shard);
         entry.used_at = self.tick();
-        // A caller that slept may come with an answer that is older than what was found meanwhile, and one whose callers
-        // have used it up serves nobody else.
+        // A caller who was not polled for long may bring an answer that is older than the present entry, and an answer
+        // that its callers have used up is of no use to others.
         let is_better = |there: &Entry| {
             let is_used_up = |entry: &Entry| entry.is_used_up(&self.settings);
             !is_used_up(there) && (there.generation > entry.generation || is_used_up(&entry))
@@ -245,13 +247,13 @@ impl Cache {
             false => shard.entries.put(id.clone(), entry),
         };
         drop(shard);
-        // The place that was taken is not needed.
+        // The reserved place is not needed.
         if is_new && replaced.is_some() {
             self.entries.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Puts off the renewal of an entry, if it is still there.
+    /// Puts off the renewal of an entry, if it still exists.
     pub(super) fn put_off(&self, id: &Id, generation: u64) {
         let mut shard = self.shard(id.as_ref());
         let entry = shard.entries.peek_mut(id.as_ref().as_bytes());
@@ -260,8 +262,8 @@ impl Cache {
         }
     }
 
-    /// Forgets all entries, and keeps nothing that was asked for before: calls that are under way serve their callers alone,
-    /// and nobody else joins them.
+    /// Removes all entries, and keeps nothing that was asked for before: calls in progress serve only their present
+    /// callers.
     pub(super) fn clear(&self) {
         self.clearings.fetch_add(1, Ordering::AcqRel);
         for shard in &self.shards {
@@ -274,7 +276,7 @@ impl Cache {
         }
     }
 
-    /// The entries and flights that the shards hold, seen one after the other.
+    /// Counts the entries and flights of the shards, one shard after another.
     #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize) {
         self.shards.iter().map(lock).fold((0, 0), |(entries, flights), shard| {
@@ -282,7 +284,7 @@ impl Cache {
         })
     }
 
-    /// Forgets the entries of a partition.
+    /// Removes the entries of a partition.
     pub(super) fn forget_partition(&self, partition: u64) {
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -294,19 +296,19 @@ impl Cache {
         }
     }
 
-    /// Takes a place for an entry, removing the one that was not used for longest if all are taken.
+    /// Reserves a place for an entry, removing the least recently used one if all are taken.
     fn make_room(&self) {
         let capacity = self.settings.capacity;
         let taken = |count: usize| (count < capacity).then(|| count.saturating_add(1));
         while self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
             if !self.evict() {
-                // The places are taken for entries that other threads are about to put there.
+                // All places are reserved for entries that other threads are about to insert.
                 yield_now();
             }
         }
     }
 
-    /// Removes the entry that was not used for longest, if there is one.
+    /// Removes the least recently used entry, if there is one.
     fn evict(&self) -> bool {
         let oldest = |shard: &Mutex<Shard>| lock(shard).entries.peek_lru().map(|(_, entry)| entry.used_at);
         let found = self.shards.iter().filter_map(|shard| Some((oldest(shard)?, shard)));
@@ -323,15 +325,15 @@ impl Cache {
         self.tick.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The age of what is being asked for at this moment.
+    /// Returns the age of something that is asked for now.
     pub(super) fn age(&self) -> Age {
         Age::new(&*self.settings.clock, self.clearings.load(Ordering::Acquire))
     }
 
     fn shard(&self, id: IdRef<'_>) -> MutexGuard<'_, Shard> {
-        // Other bits than those that find a place within the shard's maps.
+        // Other bits than those that the shard's maps use.
         let hash = usize::try_from((id.hash() >> 32) % SHARDS as u64).unwrap_or_default();
-        // The remainder is below the number of shards, and there is at least one.
+        // The remainder is less than the number of shards, which is at least one.
         let [first, ..] = &self.shards;
         lock(self.shards.get(hash).unwrap_or(first))
     }

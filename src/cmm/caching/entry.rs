@@ -1,4 +1,4 @@
-//! One cached answer, and how much of it is used up.
+//! A cached answer, and how much of its limits is used up.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::stats::Event;
 use crate::materials::{DecryptionMaterials, EncryptionMaterials};
 
-/// What is kept: shared with those who use it, and wiped when the last of them is done.
+/// A cached answer, shared with its users and zeroized when the last of them is done.
 #[derive(Debug)]
 pub(super) enum Answer {
     Encryption(EncryptionMaterials),
@@ -26,7 +26,7 @@ impl Answer {
     }
 }
 
-/// How much of a data key's limits is used up.
+/// The part of a data key's limits that is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) messages: u64,
@@ -34,7 +34,7 @@ pub(super) struct Uses {
 }
 
 impl Uses {
-    /// Adds a message of `bytes`, or tells which limit leaves no room for it.
+    /// Adds a message of `bytes`, or returns the limit that has no room for it.
     pub(super) fn add(&mut self, bytes: u64, settings: &CacheSettings) -> Result<(), Event> {
         if self.messages >= settings.max_messages {
             return Err(Event::exhausted_by_messages);
@@ -45,41 +45,41 @@ impl Uses {
         Ok(())
     }
 
-    /// Takes back a message of `bytes` that came to nothing.
+    /// Takes back a message of `bytes` that was not encrypted.
     pub(super) fn take_back(&mut self, bytes: u64) {
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
-/// An answer in the cache.
+/// An entry of the cache.
 #[derive(Debug)]
 pub(super) struct Entry {
     answer: Answer,
-    /// Tells this entry from another of the same id; that of a later answer is higher.
+    /// Distinguishes entries with the same id; a later answer has a higher one.
     pub(super) generation: u64,
-    /// When it was last used, in uses of the cache.
+    /// The time of the last use, counted in uses of the cache.
     pub(super) used_at: u64,
     age: Age,
-    /// None for an answer to decrypt with, which has no limits.
+    /// `None` for a data key to decrypt, which has no limits.
     uses: Option<Uses>,
     renewing: bool,
-    /// The age from which on another renewal may be tried.
+    /// The age at which the next renewal may be tried.
     renew_from: Duration,
 }
 
-/// The age of an entry, which begins when its answer is asked for: a call may take long, and whoever waits for it longer.
+/// The age of an entry, which begins when its answer is asked for: the call may take long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Age {
     made: Moment,
-    /// The greatest age that any clock has told: a clock that is set back makes nothing younger.
+    /// The greatest age seen by any clock: a clock that is set back does not make an entry younger.
     greatest: Duration,
-    /// How often the cache had been cleared.
+    /// The number of times the cache had been cleared.
     clearings: u64,
 }
 
 impl Age {
-    /// The age of what is being asked for at this moment, from a cache that was cleared so often.
+    /// Returns the age of something that is asked for now, from a cache that was cleared so many times.
     pub(super) fn new(clock: &dyn Clock, clearings: u64) -> Self {
         Self { made: Moment::now(clock), greatest: Duration::ZERO, clearings }
     }
@@ -92,13 +92,13 @@ impl Age {
         self.greatest
     }
 
-    /// Whether an entry that is so old may no longer be used.
+    /// Returns whether an entry of this age can no longer be used.
     pub(super) fn is_over(&mut self, settings: &CacheSettings) -> bool {
         self.now(&*settings.clock) >= settings.max_age
     }
 }
 
-/// A time by both clocks.
+/// A time of both clocks.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     monotonic: Duration,
@@ -111,21 +111,21 @@ impl Moment {
     }
 }
 
-/// How an entry answers.
+/// The result of using an entry.
 pub(super) enum Use {
     Hit(Answer),
-    /// The same, to whoever is to renew the entry.
+    /// The same, and the user is to renew the entry.
     Renew(Answer, Age),
     Gone(Event),
 }
 
 impl Entry {
-    /// How often the cache had been cleared when the answer was asked for.
+    /// The number of times the cache had been cleared when the answer was asked for.
     pub(super) fn clearings(&self) -> u64 {
         self.age.clearings
     }
 
-    /// An answer of this tick to what was asked for at the age's beginning, so much of which is used already.
+    /// Returns an entry for an answer that arrived at this tick, part of whose limits may be used up already.
     pub(super) fn new(answer: Answer, tick: u64, age: Age, uses: Option<Uses>, settings: &CacheSettings) -> Self {
         Self {
             answer,
@@ -138,12 +138,12 @@ impl Entry {
         }
     }
 
-    /// Tells whether the answer has no room for any other message.
+    /// Returns whether the answer has no room for another message.
     pub(super) fn is_used_up(&self, settings: &CacheSettings) -> bool {
         self.uses.is_some_and(|uses| uses.messages >= settings.max_messages)
     }
 
-    /// Uses the answer for a message of `bytes`, if it may be.
+    /// Uses the answer for a message of `bytes`, if the limits allow it.
     pub(super) fn take(&mut self, bytes: u64, settings: &CacheSettings) -> Use {
         if self.age.is_over(settings) {
             return Use::Gone(Event::expired);
@@ -158,7 +158,7 @@ impl Entry {
         Use::Hit(self.answer.share())
     }
 
-    /// The renewal that this entry's user set out for has not come about.
+    /// Notes that a renewal of this entry failed.
     pub(super) fn put_off(&mut self, settings: &CacheSettings) {
         self.renewing = false;
         self.renew_from = self.age.now(&*settings.clock).saturating_add(settings.retry_after);

@@ -1,17 +1,17 @@
-//! Single flight: of many callers who ask for the same, one leads by making the call, and the rest wait for its outcome.
+//! Single flight: of many callers who ask for the same, the leader makes the call, and the others wait for its outcome.
 //!
-//! The flight owns the call, and whichever caller is polled drives it: the leader may be a future that nobody polls any more
-//! (in a `select!`, a `FuturesUnordered`, a `join!`), or gone. So that nobody depends on anybody, all are woken whenever the
-//! call is, the leader first. The call is polled only when it was woken: a caller who joins from elsewhere does not
-//! disturb it, and a thousand who wait do not poll it a thousand times.
+//! The flight owns the call, and whichever caller is polled drives it: the leader may be a future that is no longer
+//! polled (in a `select!`, a `FuturesUnordered`, a `join!`) or gone. So that no caller depends on another, all are
+//! woken whenever the call is. The call is polled only when it was woken: a caller who joins from elsewhere does not
+//! disturb it, and a thousand waiters do not poll it a thousand times.
 //!
-//! A KMS may need the runtime that its call was made in, and fail or panic where a waiter of another thread drives it. That
-//! failure is nobody's: that waiter asks for itself, and the rest look again; if it happens to them once more, they ask for
-//! themselves.
+//! A KMS may need the runtime in which its call was made, and fail or panic if a waiter on another thread drives it.
+//! That failure is not shared: that waiter asks for itself, and the others look again; if it happens to them once more,
+//! they ask for themselves.
 //!
-//! A failure that may be about the header of the leader's message is the leader's alone, and the rest look again, in
-//! [rounds](Round) of twice as many calls at once: whoever is behind forged messages, or asks a KMS that is down, waits for
-//! the logarithm of their number.
+//! A failure that may be due to the header of the leader's message is the leader's alone. The others look again, in
+//! [rounds](Round) with twice as many calls at once, so that a caller behind many forged messages, or with a KMS that
+//! is down, waits for the logarithm of their number.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,53 +27,53 @@ use crate::cmm::caching::settings::CacheSettings;
 use crate::cmm::caching::sync::{Mutex, MutexGuard, lock};
 use crate::materials::HeaderUse;
 
-/// The number of the caller who leads.
+/// The number of the leader.
 pub(super) const LEADER: u64 = 0;
 
-/// How often a caller has waited for a call that failed because of its leader's header.
+/// The number of times a caller has waited for a call that failed because of its leader's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Round(u32);
 
 impl Round {
-    /// The last: after it everyone who is left asks for themselves.
+    /// The last round, after which all remaining callers ask for themselves.
     const LAST: Self = Self(12);
 
-    /// The round after this one, if there is one.
+    /// Returns the next round, if there is one.
     pub(super) fn next(self) -> Option<Self> {
         (self < Self::LAST).then(|| Self(self.0.saturating_add(1)))
     }
 
-    /// The callers who ask for themselves when a flight of this round has failed, beside the one who leads the next: none
-    /// after the first, then one, three, seven.
+    /// Returns the number of callers who ask for themselves after a flight of this round has failed, beside the leader
+    /// of the next: none after the first, then one, three, seven.
     fn alone(self) -> u64 {
         1_u64.checked_shl(self.0).unwrap_or(u64::MAX).saturating_sub(1)
     }
 }
 
-/// A call to the inner manager and all who wait for it.
+/// A call to the inner manager, and the callers who wait for it.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) id: Id,
-    /// Begins with the call.
+    /// Begins when the call is made.
     pub(super) age: Age,
     state: Mutex<State>,
 }
 
 pub(super) struct State {
-    /// Absent while somebody drives it, and when it is complete.
+    /// Absent while a caller drives it, and after it completed.
     pub(super) call: Option<Call>,
-    /// Whether the call has reason to be polled.
+    /// The call was woken since it was last polled.
     pub(super) woken: bool,
-    /// Whether the call was polled before.
+    /// The call has been polled.
     pub(super) started: bool,
     pub(super) outcome: Option<Outcome>,
-    /// Those who are polled next, by their numbers.
+    /// The wakers of waiting callers, by their numbers.
     pub(super) waiting: BTreeMap<u64, Waker>,
     pub(super) callers: u64,
     pub(super) next_number: u64,
-    /// What the callers will have used of the data key.
+    /// The use of the data key by all callers together.
     pub(super) uses: Option<Uses>,
-    /// The highest of a caller's.
+    /// The highest round of any caller.
     pub(super) round: Round,
 }
 
@@ -83,15 +83,15 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// A call that nobody in particular makes.
+/// A call that borrows nothing from a caller.
 pub(super) struct Call {
     pub(super) future: KeyFuture<'static, Answer>,
     pub(super) header_use: HeaderUse,
-    /// Of the inner manager, for errors.
+    /// The type of the inner manager, for errors.
     pub(super) inner_type: &'static str,
 }
 
-/// What a caller leaves behind. It is to be dropped once no lock is held: much of it is another's code.
+/// What remains when a caller leaves, to be dropped after the lock is released: dropping runs foreign code.
 pub(super) struct Left {
     pub(super) is_last: bool,
     pub(super) call: Option<Call>,
@@ -99,16 +99,15 @@ pub(super) struct Left {
     _waker: Option<Waker>,
 }
 
-/// What a call came to.
+/// The outcome of a call.
 pub(super) enum Outcome {
-    /// A data key for all; each tries it on its own header.
+    /// An answer for all callers; each tries it on their own header.
     Answer(Completed),
-    /// A failure of all.
+    /// A failure for all callers.
     Failure(Error),
-    /// An answer or a failure of the leader alone, until it takes it. So many others ask for themselves, and the rest look
-    /// again.
+    /// An answer or a failure for the leader alone. `alone` other callers ask for themselves, and the rest look again.
     OfLeader { outcome: Option<Result<Answer>>, alone: u64 },
-    /// A failure by the caller who drove the call; the rest look again.
+    /// A failure due to the caller who drove the call; the others look again.
     Disturbed,
 }
 
@@ -117,11 +116,11 @@ pub(super) struct Completed {
     pub(super) answer: Answer,
     pub(super) tick: u64,
     pub(super) kept: bool,
-    /// Whether the leader's own header had a part in it.
+    /// The leader's own header was used.
     pub(super) header_used: bool,
 }
 
-/// What one caller is to do with the outcome.
+/// What a caller does with the outcome.
 pub(super) enum Turn {
     Answer(Answer),
     Failure(Error),
@@ -131,10 +130,10 @@ pub(super) enum Turn {
 }
 
 impl Outcome {
-    /// Of a call that answered: who may use the answer.
+    /// Returns the outcome of a call that succeeded.
     pub(super) fn of(answer: Answer, tick: u64, header_use: &HeaderUse) -> Self {
         match answer {
-            // Its data key is for one message.
+            // Without key derivation a data key is for one message.
             Answer::Encryption(materials) if !materials.suite().has_kdf() => {
                 Self::OfLeader { outcome: Some(Ok(Answer::Encryption(materials))), alone: u64::MAX }
             }
@@ -142,15 +141,15 @@ impl Outcome {
         }
     }
 
-    /// Of a call that failed: whose failure it is.
+    /// Returns the outcome of a call that failed.
     pub(super) fn of_failure(error: Error, driver: &Driver, header_use: &HeaderUse) -> Self {
-        // Another caller may have another runtime, or none; what a service answered is no matter of that.
+        // Another caller may have another runtime, or none; the answer of a service does not depend on that.
         let may_be_of_driver =
             matches!(error.kind(), ErrorKind::Internal | ErrorKind::InvalidInput | ErrorKind::NeedsAsync);
         if !driver.leads && may_be_of_driver && error.kms_error().is_none() {
             return Self::Disturbed;
         }
-        // Nothing was waited for, or it may be about the leader's header.
+        // Nothing was waited for, or the failure may be due to the leader's header.
         if driver.is_first || header_use.is_noted() {
             return Self::OfLeader { outcome: Some(Err(error)), alone: driver.round.alone() };
         }
@@ -158,7 +157,7 @@ impl Outcome {
     }
 }
 
-/// Who polled a call to its end, and when.
+/// The caller who drove a call to completion.
 pub(super) struct Driver {
     pub(super) leads: bool,
     pub(super) is_first: bool,
@@ -167,7 +166,7 @@ pub(super) struct Driver {
 }
 
 impl Flight {
-    /// A flight that its leader is on.
+    /// Returns a flight with its leader.
     pub(super) fn new(id: Id, age: Age, uses: Option<Uses>, round: Round, call: Call) -> Self {
         let state = State {
             call: Some(call),
@@ -183,11 +182,11 @@ impl Flight {
         Self { id, age, state: Mutex::new(state) }
     }
 
-    /// Lets another caller in, with a message of `bytes`, and returns its number. None if the data key has no room for
-    /// the message, or is too old: the caller begins a flight of its own.
+    /// Adds a caller with a message of `bytes`, and returns their number. `None` if the data key has no room for the
+    /// message, or is too old: the caller starts another flight.
     pub(super) fn join(&self, bytes: u64, round: Round, settings: &CacheSettings) -> Option<u64> {
         let mut state = self.state();
-        // Whoever is let in after the outcome finds what is not kept yet.
+        // A caller may join after the outcome, to use an answer that is not kept yet.
         if state.outcome.is_some() && self.is_over(settings) {
             return None;
         }
@@ -201,7 +200,7 @@ impl Flight {
         Some(number)
     }
 
-    /// Lets a caller out.
+    /// Removes a caller.
     pub(super) fn leave(&self, number: u64, bytes: u64) -> Left {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -216,14 +215,14 @@ impl Flight {
         }
     }
 
-    /// Sets the outcome, and returns what all callers have used of it.
+    /// Sets the outcome, and returns the use of the data key by all callers.
     pub(super) fn set_outcome(&self, outcome: Outcome) -> Option<Uses> {
         let mut state = self.state();
         state.outcome = Some(outcome);
         state.uses
     }
 
-    /// The answer, for whoever is the first to keep it.
+    /// Returns the answer to the first caller who keeps it.
     pub(super) fn unkept<T>(&self, keep: impl FnOnce(&Completed) -> T) -> Option<T> {
         match &mut self.state().outcome {
             Some(Outcome::Answer(completed)) if !completed.kept => {
@@ -243,7 +242,7 @@ impl Flight {
         lock(&self.state)
     }
 
-    /// Changes what callers look at, and wakes them all.
+    /// Changes the state, and wakes all callers if `change` returns true.
     pub(super) fn wake_all(&self, change: impl FnOnce(&mut State) -> bool) {
         let waiting = {
             let mut state = self.state();
@@ -256,7 +255,7 @@ impl Flight {
     }
 }
 
-/// What the call wakes.
+/// The waker of the call.
 impl Wake for Flight {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -270,7 +269,7 @@ impl Wake for Flight {
     }
 }
 
-/// Polls a call to a manager, whose panic is an error.
+/// Polls a call to a manager, and turns a panic into an error.
 pub(super) fn poll_caught<T>(
     call: Pin<&mut (impl Future<Output = Result<T>> + ?Sized)>,
     context: &mut Context<'_>,

@@ -1,9 +1,9 @@
-//! Ids of entries: all that an answer depends on, whole where that is short and as a digest where it is long.
+//! Ids of entries: everything that an answer depends on, as it is if short, and as a digest if long.
 //!
-//! An id is bytes: a hash for the shard and the maps in it, the partition, a tag, and the encoded question or its SHA-512
-//! digest. The encoding is injective, since each part of variable length stands behind its length, and the tag keeps the
-//! whole of one question from equalling the digest of another. So equal ids are equal questions, and however large a
-//! message's header is, an id takes at most [`LONGEST`] bytes.
+//! An id is a sequence of bytes: a hash for the shard and its maps, the partition, a tag, and the encoded question or
+//! its SHA-512 digest. The encoding is injective, since each part of variable length is preceded by its length, and the
+//! tag distinguishes encoded questions from digests. So equal ids are equal questions, and an id takes at most
+//! [`LONGEST`] bytes however large a message's header is.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::materials::DecryptionRequest;
 use crate::materials::EncryptionRequest;
 use crate::policy::CommitmentPolicy;
 
-/// The longest question that is kept whole: one of three data keys of AWS KMS and a context of some pairs is shorter.
+/// The longest question that is kept as it is. One of three AWS KMS data keys and a context of some pairs is shorter.
 const WHOLE: usize = 1 << 10;
 const HASH_LEN: usize = 8;
 /// Length of hash, partition and tag.
 const HEAD: usize = HASH_LEN + 8 + 1;
-/// The most bytes of an id.
+/// The maximum length of an id in bytes.
 const LONGEST: usize = HEAD + WHOLE;
 
 const TAG_WHOLE: u8 = 0;
@@ -58,12 +58,12 @@ impl fmt::Debug for Id {
     }
 }
 
-/// An id as it is looked up: what [`Id`]s are compared with.
+/// A borrowed id, for lookups.
 #[derive(Clone, Copy)]
 pub(super) struct IdRef<'a>(&'a [u8]);
 
 impl<'a> IdRef<'a> {
-    /// Of all the rest, made once for the shard and the maps in it.
+    /// Of the rest of the id, computed once for the shard and its maps.
     pub(super) fn hash(self) -> u64 {
         self.0.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
     }
@@ -73,17 +73,17 @@ impl<'a> IdRef<'a> {
     }
 }
 
-/// An id on the stack: looking up takes no memory.
+/// An id on the stack, so that lookups do not allocate.
 pub(super) struct EncodedId {
     bytes: [u8; LONGEST],
     len: usize,
-    /// Of the question, from where it is too long to be kept whole.
+    /// The digest of the question, once it is too long to be kept as it is.
     digest: Option<Sha512>,
 }
 
 impl EncodedId {
     pub(super) fn encryption(partition: u64, request: &EncryptionRequest, hasher: &impl BuildHasher) -> Self {
-        // All of the request but the length: that counts against the limits of whichever entry there is.
+        // All of the request but the length, which counts against the limits of the entry.
         let EncryptionRequest {
             encryption_context,
             suite,
@@ -106,8 +106,8 @@ impl EncodedId {
     }
 
     pub(super) fn decryption(partition: u64, request: &DecryptionRequest, hasher: &impl BuildHasher) -> Self {
-        // The given context and the full one follow from what the header has and the reader expects. What else the header
-        // has is no part of it: a data key opens many messages.
+        // The given and the full context follow from the header and the expectation. The rest of the header is not part
+        // of the id: a data key opens many messages.
         let expected = request.expected_context();
         let mut id = Self::new();
         id.put(&[OF_DECRYPTION, policy(request.commitment_policy()), u8::from(expected.is_exact())]);
@@ -141,7 +141,7 @@ const fn policy(policy: CommitmentPolicy) -> u8 {
     }
 }
 
-/// How a question is encoded, behind the head of its id.
+/// The encoding of a question.
 impl EncodedId {
     fn new() -> Self {
         Self { bytes: [0; LONGEST], len: HEAD, digest: None }
@@ -162,7 +162,7 @@ impl EncodedId {
         }
     }
 
-    /// Goes over to a digest, with the part that no longer has room.
+    /// Switches to a digest, beginning with the part that no longer fits.
     #[cold]
     fn digest_from(&mut self, part: &[u8]) {
         let mut digest = Sha512::new();
@@ -171,7 +171,7 @@ impl EncodedId {
         self.digest = Some(digest);
     }
 
-    /// Puts a length in as few bytes as it needs: seven bits in each, all but the last with the highest bit set.
+    /// Appends a length in as few bytes as possible: seven bits each, all but the last with the highest bit set.
     #[inline]
     fn put_len(&mut self, mut len: usize) {
         loop {
@@ -220,7 +220,7 @@ impl EncodedId {
     }
 }
 
-/// Hashes ids to the hash that they begin with.
+/// A hasher that returns the hash that an id begins with.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Carried(u64);
 
@@ -230,7 +230,7 @@ impl Hasher for Carried {
     }
 
     fn write_usize(&mut self, _: usize) {
-        // The length, which slices put in front.
+        // The length prefix of slices.
     }
 
     fn finish(&self) -> u64 {
@@ -238,7 +238,7 @@ impl Hasher for Carried {
     }
 }
 
-/// Makes hashers of ids.
+/// The factory of [`CarriedHasher`]s.
 pub(super) type CarriedHash = BuildHasherDefault<Carried>;
 
 #[cfg(test)]
@@ -251,7 +251,7 @@ mod tests {
 
     /// The id of a request whose question is so many bytes long.
     fn of_len(len: usize, hasher: &RandomState) -> (EncodedId, Vec<u8>) {
-        // Tag of the kind, policy, no suite, one pair, `id`, the value behind a length of two bytes, no required keys.
+        // Tag of the kind, policy, no suite, one pair, `id`, the value after a length of two bytes, no required keys.
         let around = 3 + 1 + 3 + 2 + 1;
         let value = "v".repeat(len - around);
         let id = EncodedId::encryption(7, &request(&value, 0), hasher);

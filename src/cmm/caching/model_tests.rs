@@ -2,11 +2,11 @@
 //!
 //! `cargo test --manifest-path model/Cargo.toml caching::model` builds the crate so.
 //!
-//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and waking:
-//! threads change at each of them, and at each call to the inner manager. There are callers who go away, callers who are
-//! alive and never polled again, and readers of forged messages, whoever of them leads. Not modelled are the counters of the
-//! statistics and weak memory: shuttle's atomics are sequentially consistent, and the cache's say nothing about other memory
-//! than their own.
+//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and
+//! waking: threads change at each of them, and at each call to the inner manager. There are callers who go away,
+//! callers who are alive and never polled again, and readers of forged messages, whoever of them leads. Not modelled
+//! are the counters of the statistics and weak memory: shuttle's atomics are sequentially consistent, and the cache's
+//! say nothing about other memory than their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -442,8 +442,8 @@ fn good_readers_open_and_keep_whatever_forged_ones_do() {
             }
             done.store(true, Ordering::SeqCst);
             sleeper.join().unwrap();
-            // One for all good ones, and at most one for each forged one; where headers are tried, two may ask at once after
-            // the second that failed.
+            // One for all good ones, and at most one for each forged one; where headers are tried, two may ask at once
+            // after the second that failed.
             assert!(scene.inner.calls() <= 3 + u64::from(tries_headers));
             // Whoever is told about its own header may ask beside the others.
             assert!(tries_headers || scene.inner.most_at_once.load(Ordering::SeqCst) == 1);

@@ -1,4 +1,4 @@
-//! One cache for several materials managers, each of which has a partition.
+//! [`DataKeyCache`]: one cache for several materials managers, each with a partition.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,12 +12,12 @@ use crate::cmm::caching::flight::Call;
 use crate::cmm::caching::question::Question;
 use crate::cmm::caching::{CacheSettings, CacheStats, CachingCmm};
 
-/// Entries for several materials managers, each in a partition of its own.
+/// A cache for several materials managers, each with a partition of its own.
 ///
-/// Cheap to clone: clones share the entries. A partition belongs to the manager that first used its name; what one
-/// manager's callers have, another's never get. It lasts as long as one of its [`CachingCmm`]s, or until it is
-/// [dropped](Self::drop_partition) by name; then its entries are forgotten and the name is free. So keep the `CachingCmm`,
-/// or a client over it, for as long as the entries should serve.
+/// Cheap to clone: clones share the entries. A partition belongs to the manager that first used its name, and its
+/// entries are never used for another manager's callers. It lasts as long as one of its [`CachingCmm`]s, or until it is
+/// [dropped](Self::drop_partition) by name; then its entries are removed and the name is free. Keep the `CachingCmm`,
+/// or a client over it, for as long as the entries are useful.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -40,15 +40,15 @@ pub struct DataKeyCache {
     names: Arc<Mutex<Names>>,
 }
 
-/// The partitions that can be found, and how many there ever were: no number serves twice, so that no partition finds what
-/// an earlier one of its name left.
+/// The partitions by name, and the number of partitions so far: no number is used twice, so that a partition never
+/// finds the entries of an earlier one with its name.
 #[derive(Debug, Default)]
 struct Names {
     known: HashMap<String, Weak<Partition>>,
     next_number: u64,
 }
 
-/// A materials manager and its part of the cache. The last of its handles takes its entries along.
+/// A materials manager and its part of the cache. Dropping the last handle removes its entries.
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) number: u64,
@@ -60,24 +60,24 @@ pub(super) struct Partition {
 }
 
 impl DataKeyCache {
-    /// A cache within these limits.
+    /// Returns a cache with these limits.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if they cannot be kept or contradict each other.
+    /// [`ErrorKind::InvalidInput`] if the limits are not possible or contradict each other.
     pub fn new(settings: CacheSettings) -> Result<Self> {
         settings.check()?;
         Ok(Self { cache: Arc::new(Cache::new(settings)), names: Arc::default() })
     }
 
-    /// The manager `inner` with this cache before it, in the partition of a name. The same name with the same manager is
-    /// the same partition.
+    /// Returns a manager with this cache in front of `inner`, in a partition with this name. The same name with the
+    /// same manager is the same partition.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the partition belongs to another manager.
     pub fn partition<C: Cmm + 'static>(&self, name: impl Into<String>, inner: Arc<C>) -> Result<CachingCmm> {
         let (name, inner_type) = (name.into(), std::any::type_name::<C>());
         let inner: Arc<dyn Cmm> = inner;
-        // A partition is dropped after its lock is released, which it takes for itself.
+        // Dropped after the lock is released, since dropping a partition takes it.
         let partition = {
             let mut names = lock(&self.names);
             let known = names.known.get(&name).and_then(Weak::upgrade);
@@ -107,10 +107,9 @@ impl DataKeyCache {
         Ok(CachingCmm { partition })
     }
 
-    /// Drops the partition of a name: forgets its entries and frees the name. Returns false if there is none.
+    /// Drops the partition with a name: removes its entries and frees the name. Returns false if there is none.
     ///
-    /// [`CachingCmm`]s that still belong to it go on, apart from any later partition of the name: neither finds what the
-    /// other keeps.
+    /// [`CachingCmm`]s that still belong to it continue to work, separately from any later partition of the name.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -133,20 +132,20 @@ impl DataKeyCache {
         true
     }
 
-    /// What the cache has done so far, and what it holds.
+    /// Returns the counters of the cache.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.cache.stats()
     }
 
-    /// Forgets all entries. Keys that are in use are wiped when their users are done.
+    /// Removes all entries. Keys in use are zeroized when their users are done.
     pub fn clear(&self) {
         self.cache.clear();
     }
 }
 
 impl Partition {
-    /// A call to the manager that borrows nothing.
+    /// Returns a call to the manager that borrows nothing.
     pub(super) fn call(&self, question: Question<'_>) -> Call {
         let (future, header_use) = question.call(self.inner.clone());
         Call { future, header_use, inner_type: self.inner_type }
@@ -162,7 +161,7 @@ impl Drop for Partition {
     fn drop(&mut self) {
         {
             let mut names = lock(&self.names);
-            // The name may belong to another by now.
+            // The name may belong to another partition by now.
             if names.known.get(&self.name).is_some_and(|known| std::ptr::eq(known.as_ptr(), self)) {
                 names.known.remove(&self.name);
             }
@@ -171,7 +170,7 @@ impl Drop for Partition {
     }
 }
 
-/// The lock of the names, whether or not another thread panicked while it held it: nothing is left half done.
+/// Locks the names, even if another thread panicked while it held the lock: no operation leaves them inconsistent.
 fn lock(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }

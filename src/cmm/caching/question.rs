@@ -1,4 +1,4 @@
-//! The questions that a cache answers, and what of an answer may be kept.
+//! The questions that a cache answers, and the answers that may be kept.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::cmm::caching::id::EncodedId;
 use crate::materials::EncryptionRequest;
 use crate::materials::{DataKey, DecryptionRequest, HeaderUse};
 
-/// A question to a materials manager.
+/// A request to a materials manager.
 #[derive(Clone, Copy)]
 pub(super) enum Question<'a> {
     Encryption(&'a EncryptionRequest),
@@ -27,7 +27,7 @@ impl Question<'_> {
         }
     }
 
-    /// What the question's message of `bytes` uses of a data key: one that decrypts is never used up.
+    /// Returns the use of a data key by this question's message of `bytes`; a data key to decrypt is never used up.
     pub(super) fn uses(self, bytes: u64) -> Option<Uses> {
         match self {
             Self::Encryption(_) => Some(Uses { messages: 1, bytes }),
@@ -42,8 +42,8 @@ impl Question<'_> {
         }
     }
 
-    /// A call that borrows nothing of the one who asks, so that others can drive it; and a note of whether its outcome
-    /// may depend on the header of this question's message.
+    /// Returns a call that borrows nothing from the caller, so that others can drive it, and a note of whether its
+    /// outcome may depend on the header of this question's message.
     pub(super) fn call(self, inner: Arc<dyn Cmm>) -> (KeyFuture<'static, Answer>, HeaderUse) {
         match self {
             Self::Encryption(request) => {
@@ -57,8 +57,8 @@ impl Question<'_> {
         }
     }
 
-    /// Tells whether an answer may be kept: one to encrypt with unless its suite uses the data key as it is, one to decrypt
-    /// with only if it opens the header of this question's message. So no forged message brings anything into a cache.
+    /// Returns whether an answer may be kept: materials to encrypt if their suite derives keys, a data key to decrypt
+    /// only if it opens the header of this question's message. So a forged message never changes a cache.
     pub(super) fn may_keep(self, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Encryption(_), Answer::Encryption(materials)) => materials.suite().has_kdf(),
@@ -67,8 +67,8 @@ impl Question<'_> {
         }
     }
 
-    /// Tells whether an answer may take the place of one that was kept: also if it has the same data key, which has opened
-    /// a header, whatever this question's message is.
+    /// Returns whether an answer may replace a kept one: also if it has the same data key, which has opened a header,
+    /// whatever this question's message is.
     pub(super) fn may_replace(self, kept: &Answer, answer: &Answer) -> bool {
         let same = match (kept, answer) {
             (Answer::Decryption(kept), Answer::Decryption(answer)) => {

@@ -1,21 +1,32 @@
-//! What a cache may keep, for how long, and for how much.
+//! [`CacheSettings`]: the limits of a cache.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use manila_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
-/// The most messages under one data key, and the default. Source: the ESDK specification, `framework/caching-cmm.md`.
+/// The maximum number of messages under one data key, and the default. Source: the ESDK specification,
+/// `framework/caching-cmm.md`.
 const MOST_MESSAGES: u64 = 1 << 32;
-/// The most bytes under one data key, and the default. Source: as above.
+/// The maximum number of bytes under one data key, and the default. Source: as above.
 const MOST_BYTES: u64 = (1 << 63) - 1;
-/// How long after a renewal that failed the next one is tried.
+/// The default time between a failed renewal and the next one.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Limits of a cache of data keys.
+/// The limits of a cache of data keys.
 ///
-/// There is no default age: how long a data key may be used, and how long a key that was disabled in the KMS still opens
-/// messages, is for the program to say.
+/// There is no default age: the program must decide how long a data key may be used, and how long a key that was
+/// disabled in the KMS still decrypts messages.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use manila::cmm::CacheSettings;
+///
+/// let five_minutes = Duration::from_secs(300);
+/// let limits = CacheSettings::new(1000, five_minutes).max_messages(10_000).renew_before(Duration::from_secs(30));
+/// # let _ = limits;
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CacheSettings {
@@ -29,8 +40,9 @@ pub struct CacheSettings {
 }
 
 impl CacheSettings {
-    /// A cache of at most `capacity` entries, none of which is used when it is `max_age` old. An entry's age begins when its
-    /// data key is asked for, and is the larger of what the monotonic clock and the time of day say.
+    /// Returns settings for at most `capacity` entries, which are used until they are `max_age` old. An entry's age
+    /// begins when its data key is asked for, and is the greater of the ages by the monotonic clock and by the time of
+    /// day.
     pub fn new(capacity: usize, max_age: Duration) -> Self {
         Self {
             capacity,
@@ -43,32 +55,34 @@ impl CacheSettings {
         }
     }
 
-    /// The most messages to encrypt under one data key; 2^32 unless said otherwise, and no more than that.
+    /// Sets the maximum number of messages to encrypt under one data key. Defaults to 2^32, which is also the highest
+    /// value.
     pub fn max_messages(mut self, messages: u64) -> Self {
         self.max_messages = messages;
         self
     }
 
-    /// The most bytes of plaintext to encrypt under one data key; 2^63 - 1 unless said otherwise, and no more than that.
+    /// Sets the maximum number of plaintext bytes to encrypt under one data key. Defaults to 2^63 - 1, which is also
+    /// the highest value.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Renews an entry so long before it expires: one caller asks for a new data key while the others go on with the old
-    /// one. If that fails the old one is used until it expires. Off unless set.
+    /// Renews an entry this long before it expires: one caller asks for a new data key while the others use the old
+    /// one. If that fails the old one is used until it expires. Off by default.
     pub fn renew_before(mut self, grace: Duration) -> Self {
         self.renew_before = grace;
         self
     }
 
-    /// How long after a renewal that failed the next one is tried; 5 seconds unless said otherwise.
+    /// Sets the time between a failed renewal and the next one. Defaults to 5 seconds.
     pub fn retry_renewal_after(mut self, interval: Duration) -> Self {
         self.retry_after = interval;
         self
     }
 
-    /// Where the time is from; the operating system unless said otherwise.
+    /// Sets the clock. Defaults to [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self

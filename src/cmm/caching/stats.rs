@@ -1,21 +1,21 @@
-//! What a cache counts.
+//! [`CacheStats`]: the counters of a cache.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $event:literal,)*) => {
-        /// What a cache has done so far, and what it holds.
+        /// The counters of a cache.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct CacheStats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Calls to the inner manager that others wait for at the moment.
+            /// Calls to the inner manager in progress that callers can join.
             pub in_flight: usize,
-            /// Entries at the moment.
+            /// Entries in the cache.
             pub entries: usize,
         }
 
-        /// Counters that many threads raise.
+        /// The counters, shared by threads.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub(super) $name: AtomicU64,)*
@@ -32,13 +32,13 @@ macro_rules! counters {
             }
         }
 
-        /// Something that is counted.
+        /// An event that is counted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(non_camel_case_types, reason = "the names of the counters")]
         pub(super) enum Event { $($name),* }
 
         impl Counters {
-            /// Counts an event, and tells `tracing`, and `metrics` if that is wanted.
+            /// Counts an event, and reports it to `tracing` and, with the feature, to `metrics`.
             pub(super) fn count(&self, event: Event) {
                 let (counter, name) = match event { $(Event::$name => (&self.$name, $event)),* };
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -53,26 +53,26 @@ macro_rules! counters {
 counters! {
     /// Answers from the cache.
     hits: "hit",
-    /// Questions that the cache had no answer to, and asked the inner manager or waited for one who did.
+    /// Requests without an entry, which made a call or waited for one.
     misses: "miss",
-    /// Messages of unknown length: they are never counted against a limit of bytes.
+    /// Messages of unknown length, which bypass the cache.
     bypassed_unknown_length: "bypass_unknown_length",
-    /// Messages of suites whose data key is used as it is.
+    /// Messages of suites without key derivation, which bypass the cache.
     bypassed_identity_kdf: "bypass_identity_kdf",
-    /// Messages longer than one data key may encrypt.
+    /// Messages longer than one data key may encrypt, which bypass the cache.
     bypassed_too_long: "bypass_too_long",
-    /// Entries that were too old.
+    /// Entries that expired.
     expired: "expired",
-    /// Entries that had encrypted all the messages they may.
+    /// Entries that reached the limit of messages.
     exhausted_by_messages: "exhausted_by_messages",
-    /// Entries that had no room for the bytes of a message.
+    /// Entries that reached the limit of bytes.
     exhausted_by_bytes: "exhausted_by_bytes",
-    /// Entries that made room for others.
+    /// Entries that were removed to make room for others.
     evicted: "evicted",
-    /// Questions that waited for the answer to another's.
+    /// Requests that shared another's call.
     coalesced: "coalesced",
     /// Entries that were renewed before they expired.
     renewed: "renewed",
-    /// Renewals that failed, and were put off.
+    /// Renewals that failed.
     renewals_failed: "renewal_failed",
 }

@@ -1,4 +1,4 @@
-//! Locks and atomics: the standard library's, or shuttle's where the cache is modelled (`model_tests`).
+//! Locks and atomics: the standard library's, or shuttle's in the model (`model_tests`).
 
 #[cfg(manila_shuttle)]
 pub(super) use shuttle::{
@@ -13,7 +13,7 @@ pub(super) use std::{
     thread::yield_now,
 };
 
-/// A lock, whether or not another thread panicked while it held it: nothing that is locked here is left half done.
+/// Locks, even if another thread panicked while it held the lock: no operation leaves the data inconsistent.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

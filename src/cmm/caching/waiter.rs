@@ -1,4 +1,4 @@
-//! A caller who waits on a flight, and drives its call when polled.
+//! A caller of a flight, who drives its call when polled.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::flight::{Call, Driver, Flight, LEADER, Outcome, Turn, poll_caught};
 
-/// One caller on a flight.
+/// A caller of a flight.
 pub(super) struct Waiter<'a> {
     cache: &'a Cache,
     flight: Arc<Flight>,
@@ -15,7 +15,7 @@ pub(super) struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    /// The caller with this number on a flight of `cache`.
+    /// Returns the caller with this number on a flight of `cache`.
     pub(super) fn new(cache: &'a Cache, flight: Arc<Flight>, number: u64, bytes: u64) -> Self {
         Self { cache, flight, number, bytes }
     }
@@ -28,16 +28,16 @@ impl<'a> Waiter<'a> {
         self.number == LEADER
     }
 
-    /// Tells whether a call of this caller's own would have come to the same answer.
+    /// Returns whether a call of this caller's own would have had the same answer.
     pub(super) fn would_get_the_same(&self) -> bool {
         let of_leader = |outcome: &Outcome| matches!(outcome, Outcome::Answer(completed) if completed.header_used);
         self.leads() || !self.flight.state().outcome.as_ref().is_some_and(of_leader)
     }
 
-    /// Drives the call if nobody else does, until there is an outcome.
+    /// Drives the call if no other caller does, until there is an outcome.
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Turn> {
         let waker = context.waker().clone();
-        // Declared before the lock is taken, dropped after it is released: a waker is another's code.
+        // Declared before the lock is taken, so dropped after it is released: a waker is foreign code.
         let _older;
         let (call, is_first) = {
             let mut state = self.flight.state();
@@ -59,7 +59,7 @@ impl<'a> Waiter<'a> {
         let waker = Waker::from(self.flight.clone());
         let Poll::Ready(result) = poll_caught(call.future.as_mut(), &mut Context::from_waker(&waker), call.inner_type)
         else {
-            // Whoever was woken meanwhile found no call to drive.
+            // Callers who were woken meanwhile found no call to drive.
             self.flight.wake_all(|state| {
                 state.call = Some(call);
                 state.woken
@@ -72,20 +72,20 @@ impl<'a> Waiter<'a> {
             Ok(answer) => Outcome::of(answer, self.cache.tick(), &header_use),
             Err(error) => Outcome::of_failure(error, &driver, &header_use),
         };
-        // A call of its own tells this caller whether it is where the KMS can be asked.
+        // This caller makes a call of its own, which shows whether the KMS can be asked from here.
         let own = matches!(outcome, Outcome::Disturbed).then_some(Turn::AskAlone);
         self.cache.complete(&self.flight, outcome);
         self.flight.wake_all(|_| true);
-        // Another's code, which may panic: nobody waits for it any more.
+        // Foreign code, which may panic: by now nobody waits for it.
         drop(future);
         let turn = own.or_else(|| self.flight.state().outcome.as_mut().map(|outcome| self.turn(outcome)));
         Poll::Ready(turn.unwrap_or(Turn::LookAgain))
     }
 
-    /// What the outcome is to this caller.
+    /// Returns what this caller does with the outcome.
     fn turn(&self, outcome: &mut Outcome) -> Turn {
         match outcome {
-            // It waited, and was not polled for long.
+            // This caller was not polled for long, and the answer is too old.
             Outcome::Answer(_) if !self.leads() && self.flight.is_over(&self.cache.settings) => Turn::LookAgain,
             Outcome::Answer(completed) => Turn::Answer(completed.answer.share()),
             Outcome::Failure(error) => Turn::Failure(error.clone()),
@@ -96,7 +96,7 @@ impl<'a> Waiter<'a> {
             },
             Outcome::OfLeader { alone: 0, .. } => Turn::LookAgain,
             Outcome::OfLeader { alone, .. } => {
-                // More than there can be callers stay so many.
+                // `u64::MAX` stands for all.
                 *alone -= u64::from(*alone != u64::MAX);
                 Turn::AskAlone
             }

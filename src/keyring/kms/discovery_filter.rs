@@ -1,21 +1,21 @@
-//! Whose keys a discovery keyring may ask for.
+//! [`DiscoveryFilter`]: the accounts whose keys a discovery keyring may use.
 
 use std::collections::BTreeSet;
 
 use manila_core::internal::{is_arn_part, quoted};
 use manila_core::{Error, ErrorKind, KeyArn, Result};
 
-/// The partition and the accounts whose keys a discovery keyring may use, whatever else a message names.
+/// The partition and the accounts whose keys a discovery keyring may use.
 ///
-/// Partitions and accounts are lower-case letters, digits and hyphens. Those of AWS are, and accounts of AWS are 12
-/// digits. A [`Kms`](crate::Kms) that makes up its ARNs keeps to these characters too, in the region as well, if its
-/// keys are to be discovered.
+/// Partitions and accounts consist of lower-case letters, digits and hyphens; an AWS account is 12 digits. A
+/// [`Kms`](crate::kms::Kms) with ARNs of its own must keep to these characters, in the region as well, if its keys are
+/// to be discovered.
 ///
 /// ```
 /// use manila::keyring::DiscoveryFilter;
 ///
 /// let filter = DiscoveryFilter::new("aws", ["111122223333", "444455556666"])?;
-/// assert!(DiscoveryFilter::new("aws", [""; 0]).is_err(), "a filter that lets nothing through is a mistake");
+/// assert!(DiscoveryFilter::new("aws", [""; 0]).is_err(), "a filter without accounts is a mistake");
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub struct DiscoveryFilter {
 }
 
 impl DiscoveryFilter {
-    /// A filter of a partition (`aws`, `aws-cn`, `aws-us-gov`) and the accounts in it whose keys are trusted.
+    /// Returns a filter of a partition (`aws`, `aws-cn`, `aws-us-gov`) and the trusted accounts in it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is no account, or if one of them or the partition is empty or has other

@@ -1,4 +1,4 @@
-//! The four forms of a KMS keyring: which data keys match, and which key the KMS is asked for.
+//! The four forms of a KMS keyring, which determine the data keys that match and the key that the KMS is asked for.
 //!
 //! Source: the ESDK specification, `framework/aws-kms`, the pages on the four keyrings, `aws-kms-key-arn.md` and
 //! `aws-kms-mrk-match-for-decrypt.md`.
@@ -8,16 +8,16 @@ use manila_core::{Error, ErrorKind, KeyArn, Result};
 
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
 
-/// Which keys a keyring uses.
+/// The keys that a keyring uses.
 #[derive(Debug)]
 pub(super) enum Form {
     /// One key.
     Strict { key_id: String },
-    /// One key, under which data keys of its replicas in other regions open too.
+    /// One key, which also decrypts data keys of its replicas in other regions.
     MrkAware { key_id: String },
-    /// Every key that the message names and the filter admits.
+    /// Every key that the message names and the filter allows.
     Discovery { filter: Option<DiscoveryFilter> },
-    /// The same, but in one region: that is where replicas of multi-Region keys are looked for.
+    /// The same, in one region, with the replicas there of multi-Region keys.
     MrkDiscovery { region: String, filter: Option<DiscoveryFilter> },
 }
 
@@ -37,7 +37,7 @@ impl Form {
         Ok(Self::MrkDiscovery { region, filter })
     }
 
-    /// The key to seal with.
+    /// Returns the id of the key to encrypt under.
     pub(super) fn key_to_seal(&self) -> Result<&str> {
         match self {
             Self::Strict { key_id } | Self::MrkAware { key_id } => Ok(key_id),
@@ -64,8 +64,8 @@ impl Form {
         }
     }
 
-    /// The key to ask the KMS for, to open a data key that was wrapped under `wrapped_under`; none if it does not
-    /// match.
+    /// Returns the id of the key to decrypt a data key with that was encrypted under `wrapped_under`; `None` if it does
+    /// not match.
     pub(super) fn key_to_open(&self, wrapped_under: &KeyArn<'_>) -> Option<String> {
         match self {
             Self::Strict { key_id } => (KeyArn::parse(key_id).ok()? == *wrapped_under).then(|| key_id.clone()),
@@ -94,13 +94,14 @@ fn check_key_id(key_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a discovery keyring may ask for a key. A part that no filter could name is refused without a filter too.
+/// Returns whether a discovery keyring may ask for a key. Parts that no filter could name are refused even without a
+/// filter.
 fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
     let well_formed = [arn.partition, arn.region, arn.account].into_iter().all(is_arn_part) && is_key_id(arn.key_id);
     well_formed && filter.is_none_or(|filter| filter.admits(arn))
 }
 
-/// Whether two ARNs are of one multi-Region key, in whichever regions.
+/// Returns whether two ARNs name the same multi-Region key, in whichever regions.
 fn are_replicas(one: &KeyArn<'_>, other: &KeyArn<'_>) -> bool {
     one.is_multi_region() && KeyArn { region: one.region, ..other.clone() } == *one
 }

@@ -1,4 +1,4 @@
-//! Keys of several regions: a client for each, and multi-keyrings over them.
+//! [`RegionalClients`]: a KMS client for each region, and multi-keyrings over them.
 //!
 //! Source: the ESDK specification, `framework/aws-kms/aws-kms-multi-keyrings.md`, `aws-kms-mrk-multi-keyrings.md`,
 //! `aws-kms-mrk-are-unique.md`.
@@ -14,14 +14,14 @@ use crate::keyring::kms::KmsKeyring;
 use crate::keyring::kms::discovery_filter::{DiscoveryFilter, check_part};
 use crate::keyring::multi::MultiKeyring;
 
-/// Makes a client of a KMS for a region.
+/// A function that makes a client for a region.
 type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 
-/// A client of a KMS for each region, made when it is first asked for and then kept.
+/// KMS clients by region, each made when it is first needed and then kept.
 ///
-/// Nothing is locked while a client is made: one that takes long holds up no other region, and making one may ask for
-/// others. Where several threads ask for a new region at once, each may make a client; one of these is kept, and all
-/// get that one.
+/// No lock is held while a client is made: a slow one does not delay other regions, and the function may ask for
+/// others. Where several threads need a new region at once, each may make a client; one of these is kept, and all get
+/// that one.
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
@@ -47,12 +47,12 @@ pub struct RegionalClients<K> {
 }
 
 impl<K> RegionalClients<K> {
-    /// Clients that `make` makes.
+    /// Returns clients that `make` makes.
     pub fn new(make: impl Fn(&str) -> Result<K> + Send + Sync + 'static) -> Self {
         Self { make: Box::new(make), made: Mutex::default(), grant_tokens: Vec::new() }
     }
 
-    /// Gives each call of the keyrings made with these clients tokens of grants
+    /// Sends grant tokens with each call of the keyrings that are made with these clients
     /// ([`KmsKeyring::grant_tokens`]).
     #[must_use]
     pub fn grant_tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
@@ -60,17 +60,17 @@ impl<K> RegionalClients<K> {
         self
     }
 
-    /// The client of a region.
+    /// Returns the client of a region.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is not a valid name of a region, and that of making the client.
+    /// [`ErrorKind::InvalidInput`] if it is not a valid name of a region, and the error of making the client.
     pub fn get(&self, region: &str) -> Result<Arc<K>> {
         check_part("a region", region)?;
         if let Some(client) = self.made().get(region) {
             return Ok(client.clone());
         }
         let client = Arc::new((self.make)(region)?);
-        // Shared with the map, so that one that is not kept is dropped when nothing is locked any more.
+        // Shared with the map, so that a client that is not kept is dropped after the lock is released.
         let kept = self.made().entry(region.to_owned()).or_insert_with(|| client.clone()).clone();
         Ok(kept)
     }
@@ -79,7 +79,7 @@ impl<K> RegionalClients<K> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A keyring with the client of a region and the grant tokens.
+    /// Returns a keyring with the client of a region and the grant tokens.
     fn keyring(
         &self,
         region: &str,
@@ -99,11 +99,12 @@ impl<K> fmt::Debug for RegionalClients<K> {
 }
 
 impl MultiKeyring {
-    /// Keys of a KMS, each by its ARN (or an alias's, to seal only), with the client of its region: `generator` makes the
-    /// data key, the others wrap it too. Each opens what any keyring of that key sealed.
+    /// Returns a keyring of several KMS keys, each named by its ARN (or, only for encryption, that of an alias), with
+    /// the client of its region. `generator` generates the data key, the others wrap it as well. Any of the keys
+    /// decrypts.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if one of them is no ARN, and that of making a client.
+    /// [`ErrorKind::InvalidInput`] if one of them is not a valid ARN, and the error of making a client.
     pub fn kms<K: Kms + 'static, I: Into<String>>(
         clients: &RegionalClients<K>,
         generator: impl Into<String>,
@@ -113,11 +114,11 @@ impl MultiKeyring {
         of_keys(keyring, generator.into(), others.into_iter().map(Into::into))
     }
 
-    /// The same, multi-Region aware ([`KmsKeyring::mrk_aware`]).
+    /// Returns a keyring as [`kms`](Self::kms) does, of multi-Region aware keyrings ([`KmsKeyring::mrk_aware`]).
     ///
     /// # Errors
-    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if some of them are replicas of one key: each would open
-    /// what the other does, and which region is asked is for the caller to say.
+    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if some of them are replicas of one key: each would
+    /// decrypt what the other does, and the caller must choose the region.
     pub fn kms_mrk_aware<K: Kms + 'static, I: Into<String>>(
         clients: &RegionalClients<K>,
         generator: impl Into<String>,
@@ -129,11 +130,12 @@ impl MultiKeyring {
         of_keys(keyring, generator, others)
     }
 
-    /// Opens with whichever key the message names, if the filter admits it, asking the regions in this order
-    /// ([`KmsKeyring::discovery`]). It cannot seal.
+    /// Returns a keyring that decrypts with whichever key the message names, if the filter allows it, and asks the
+    /// regions in this order ([`KmsKeyring::discovery`]). It cannot encrypt.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there is no region or one has no name of a region, and that of making a client.
+    /// [`ErrorKind::InvalidInput`] if there is no region or one is not a valid region, and the error of making a
+    /// client.
     pub fn kms_discovery<K: Kms + 'static, R: AsRef<str>>(
         clients: &RegionalClients<K>,
         regions: impl IntoIterator<Item = R>,
@@ -144,7 +146,8 @@ impl MultiKeyring {
         of_regions(regions.into_iter().map(keyring))
     }
 
-    /// The same, multi-Region aware ([`KmsKeyring::mrk_discovery`]).
+    /// Returns a keyring as [`kms_discovery`](Self::kms_discovery) does, multi-Region aware
+    /// ([`KmsKeyring::mrk_discovery`]).
     ///
     /// # Errors
     /// As [`kms_discovery`](Self::kms_discovery).
@@ -161,7 +164,7 @@ impl MultiKeyring {
     }
 }
 
-/// The others are made first: of several that cannot be, the error is that of the first of them.
+/// Makes the keyrings, the generator last: if several fail, the error is that of the first child.
 fn of_keys<K: Kms + 'static>(
     keyring: impl Fn(String) -> Result<KmsKeyring<K>>,
     generator: String,
@@ -172,7 +175,12 @@ fn of_keys<K: Kms + 'static>(
 }
 
 fn of_regions<K: Kms + 'static>(mut keyrings: impl Iterator<Item = Result<KmsKeyring<K>>>) -> Result<MultiKeyring> {
-    let none = || Error::new(ErrorKind::InvalidInput, "a discovery keyring without regions opens nothing: name some");
+    let none = || {
+        Error::new(
+            ErrorKind::InvalidInput,
+            "a discovery keyring without regions cannot decrypt anything: name at least one",
+        )
+    };
     let first = MultiKeyring::without_generator(keyrings.next().ok_or_else(none)??);
     keyrings.try_fold(first, |all, keyring| Ok(all.child(keyring?)))
 }
@@ -181,9 +189,9 @@ fn region_of(arn: &str) -> Result<String> {
     Ok(KeyArn::parse_any(arn)?.0.region.to_owned())
 }
 
-/// Fails if some ARNs are of one multi-Region key, and names them all.
+/// Fails if some ARNs name the same multi-Region key, and lists them all.
 fn check_unique<'a>(arns: impl IntoIterator<Item = &'a String>) -> Result<()> {
-    // Aliases may name replicas of one key too; the KMS alone knows.
+    // Aliases may name replicas of one key as well; only the KMS knows.
     let keys = arns.into_iter().filter_map(|arn| Some((arn, KeyArn::parse(arn).ok()?)));
     let replicas: Vec<_> = keys.filter(|(_, key)| key.is_multi_region()).collect();
     let again = |id| replicas.iter().filter(|(_, other)| other.key_id == id).count() > 1;
@@ -191,6 +199,9 @@ fn check_unique<'a>(arns: impl IntoIterator<Item = &'a String>) -> Result<()> {
     if repeated.is_empty() {
         return Ok(());
     }
-    let detail = format!("each multi-Region key belongs into a keyring once, by one replica: {}", repeated.join(", "));
+    let detail = format!(
+        "several ARNs name replicas of one multi-Region key, of which a keyring takes one: {}",
+        repeated.join(", ")
+    );
     Err(Error::new(ErrorKind::InvalidInput, detail))
 }

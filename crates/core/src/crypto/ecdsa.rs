@@ -98,8 +98,8 @@ impl Signer {
 
     /// Returns the DER signature, which always has the same length on a curve.
     ///
-    /// The length of a DER signature depends on the leading bits of two random numbers. The most frequent length occurs at least
-    /// every other time, so signing is repeated until it does.
+    /// The length of a DER signature depends on the leading bits of two random numbers. The most frequent length occurs
+    /// at least every other time, so signing is repeated until it does.
     pub fn finish(self) -> Result<Vec<u8>> {
         const TRIES: usize = 256;
         let digest = self.hasher.finish();

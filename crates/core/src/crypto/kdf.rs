@@ -22,7 +22,8 @@ const WIPED: usize = 4 << 10;
 /// The info of an expansion, in parts that are concatenated, and its output.
 pub type Expansion<'a> = (&'a [&'a [u8]], &'a mut [u8]);
 
-/// Extracts from `secret` with `salt` and computes every expansion. An empty salt stands for zeros of the hash's length.
+/// Extracts from `secret` with `salt` and computes every expansion. An empty salt stands for zeros of the hash's
+/// length.
 pub fn hkdf(hash: Hash, salt: &[u8], secret: &[u8], expansions: &mut [Expansion<'_>]) -> Result<()> {
     on_wiped_stack::<WIPED, _>(|| match hash {
         Hash::Sha256 => expand(hkdf::Hkdf::<Sha256>::extract(Some(salt), secret), expansions),

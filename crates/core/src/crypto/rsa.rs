@@ -149,8 +149,9 @@ impl RsaPrivateKey {
 
     /// Decrypts a plaintext with PKCS #1 v1.5 padding that is as long as `decoy`; returns `decoy` for anything else.
     ///
-    /// The two cases cannot be told apart: Bleichenbacher's attack needs to know whether the padding was right. AWS-LC checks
-    /// the padding in constant time and returns success or failure; from here on both take the same instructions.
+    /// The two cases cannot be told apart: Bleichenbacher's attack needs to know whether the padding was right. AWS-LC
+    /// checks the padding in constant time and returns success or failure; from here on both take the same
+    /// instructions.
     pub fn decrypt_pkcs1_or(&self, ciphertext: &[u8], mut decoy: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
         let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
         let decrypted = Pkcs1PrivateDecryptingKey::new(self.0.clone())

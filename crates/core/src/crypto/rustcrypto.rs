@@ -17,8 +17,8 @@ use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 /// Bytes of stack to overwrite: twice the depth at which ciphers were found to leave key material, with and without
 /// optimisation.
 ///
-/// A cipher is built on the stack and moved from there, and keeps round keys there while it works; the first two round keys
-/// are the key itself.
+/// A cipher is built on the stack and moved from there, and keeps round keys there while it works; the first two round
+/// keys are the key itself.
 const WIPED: usize = 8 << 10;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {

@@ -9,7 +9,8 @@ pub(super) fn on_wiped_stack<const LEN: usize, T>(work: impl FnOnce() -> T) -> T
     done
 }
 
-/// Not inlined, and neither is the function that overwrites, so that both begin at the same address below the caller's frame.
+/// Not inlined, and neither is the function that overwrites, so that both begin at the same address below the caller's
+/// frame.
 #[inline(never)]
 fn in_a_frame_of_its_own<T>(work: impl FnOnce() -> T) -> T {
     work()

@@ -2,8 +2,8 @@
 
 use crate::text::Escaped;
 
-/// The error that a KMS answered with, under AWS's name. It is the source of the [`Error`](crate::Error) that a KMS returns:
-/// see [`Error::kms_error`](crate::Error::kms_error).
+/// The error that a KMS answered with, under AWS's name. It is the source of the [`Error`](crate::Error) that a KMS
+/// returns: see [`Error::kms_error`](crate::Error::kms_error).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}{}", Escaped(.code), Escaped(.message), in_brackets(.request_id.as_deref()))]
 #[non_exhaustive]
