@@ -109,7 +109,7 @@ impl Source {
 }
 
 fn client(cmm: impl Cmm + 'static, cached: bool) -> Client {
-    let settings = CacheSettings::new(1000, Duration::from_hours(1));
+    let settings = CacheSettings::new(1000, Duration::from_secs(3600));
     let builder = match cached {
         true => Client::builder_with_cmm(CachingCmm::new(cmm, settings).unwrap()),
         false => Client::builder_with_cmm(cmm),

@@ -18,10 +18,10 @@ fn main() -> manila::Result<()> {
 
     // A data key lives for five minutes, or for ten thousand messages, or for a gibibyte. In its last minute one caller
     // renews it while the others go on.
-    let limits = CacheSettings::new(1000, Duration::from_mins(5))
+    let limits = CacheSettings::new(1000, Duration::from_secs(300))
         .max_messages(10_000)
         .max_bytes(1 << 30)
-        .renew_before(Duration::from_mins(1));
+        .renew_before(Duration::from_secs(60));
     let cmm = CachingCmm::new(cmm, limits)?;
     // The clone shares the entries, so that it tells what they did for the client.
     let client = Client::builder_with_cmm(cmm.clone()).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build()?;

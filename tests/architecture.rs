@@ -183,7 +183,9 @@ fn no_files_import_each_other_in_a_circle() {
                 break;
             }
             left.retain(|name, _| !done.contains(name));
-            left.values_mut().for_each(|imports| imports.retain(|name| !done.contains(name)));
+            for imports in left.values_mut() {
+                imports.retain(|name| !done.contains(name));
+            }
         }
         assert!(left.is_empty(), "{package}: {left:#?}");
     }

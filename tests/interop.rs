@@ -83,7 +83,7 @@ enum Keys {
     Aes(usize),
     #[cfg(feature = "aws-lc")]
     Rsa(&'static str),
-    /// WrappedKeys under two AES keys, read with the second alone.
+    /// Wrapped under two AES keys, read with the second alone.
     Multi,
 }
 

@@ -155,7 +155,7 @@ fn all_get_the_same_client_however_many_ask_at_once() {
         std::thread::spawn(move || send.send(clients.get(VIRGINIA).unwrap()).unwrap());
     }
     let waits = "making a client waits for another's";
-    let got = [(); 4].map(|()| receive.recv_timeout(Duration::from_mins(1)).expect(waits));
+    let got = [(); 4].map(|()| receive.recv_timeout(Duration::from_secs(60)).expect(waits));
     assert!(got.iter().all(|client| Arc::ptr_eq(client, &got[0])));
     assert!(Arc::ptr_eq(&clients.get(VIRGINIA).unwrap(), &got[0]), "it is kept");
 }
@@ -193,7 +193,7 @@ fn nothing_of_the_callers_runs_while_the_clients_are_locked() {
         assert!(Arc::ptr_eq(&virginia, &clients.get(VIRGINIA).unwrap()));
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_mins(1)).expect("making or dropping a client waits for the clients");
+    is_done.recv_timeout(Duration::from_secs(60)).expect("making or dropping a client waits for the clients");
 }
 
 #[test]

@@ -307,7 +307,7 @@ mod cache {
     const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
 
     fn reader() -> (Client, CachingCmm) {
-        let settings = CacheSettings::new(1000, Duration::from_hours(1));
+        let settings = CacheSettings::new(1000, Duration::from_secs(3600));
         let cmm = CachingCmm::new(DefaultCmm::new(FixedKeyKeyring::new(&[7; 32])), settings).unwrap();
         (Client::with_cmm(cmm.clone()), cmm)
     }

@@ -11,7 +11,7 @@ use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{AsyncSleep, Builder, Sleep, StalledStreamProtectionConfig};
 
 /// The timeout of an attempt. It ends when the server keeps silent, and by nothing else.
-const ATTEMPT: Duration = Duration::from_hours(1);
+const ATTEMPT: Duration = Duration::from_secs(3600);
 /// Waits before another attempt are shorter, and end at once. No other wait of the SDK is, and none of them ends.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -77,5 +77,5 @@ impl Silence {
 
 /// Waits for what comes unless something hangs.
 pub async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(1), future).await.expect("nothing waits for ever")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing waits for ever")
 }

@@ -38,7 +38,7 @@ fn stampede(ids: u64) -> (Cached, Vec<Vec<u8>>) {
         cached.fake.open();
         let mut keys = Vec::new();
         for caller in callers {
-            let message = tokio::time::timeout(Duration::from_mins(1), caller).await.unwrap().unwrap().unwrap();
+            let message = tokio::time::timeout(Duration::from_secs(60), caller).await.unwrap().unwrap().unwrap();
             keys.push(data_key(&message));
         }
         keys
@@ -106,7 +106,7 @@ fn when_the_leader_goes_away_its_call_is_everyones_and_nobody_waits_for_ever() {
         assert_eq!(cached.cmm.stats().in_flight, 1);
         cached.fake.open();
         for waiter in waiters {
-            tokio::time::timeout(Duration::from_mins(1), waiter).await.unwrap().unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(60), waiter).await.unwrap().unwrap().unwrap();
         }
     });
     assert_eq!(cached.fake.calls(), 1);
@@ -235,7 +235,7 @@ fn whoever_waits_is_woken() {
             cached.fake.open();
         };
         let all = futures_util::future::join(all, answer);
-        let (all, ()) = tokio::time::timeout(Duration::from_mins(1), all).await.expect("nobody waits for ever");
+        let (all, ()) = tokio::time::timeout(Duration::from_secs(60), all).await.expect("nobody waits for ever");
         assert!(all.iter().all(Result::is_ok));
     });
     assert_eq!(cached.fake.calls(), 1);

@@ -13,7 +13,7 @@ use crate::fake::{Fake, Outside, Polled};
 use crate::{Cached, context, data_key};
 
 /// Where only a hang can be feared.
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_secs(60);
 
 async fn seal(client: &Client) -> Result<Vec<u8>, Error> {
     client.encrypt_async(b"x", &context(&[])).await.map(|message| data_key(&message))

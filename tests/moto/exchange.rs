@@ -77,7 +77,7 @@ pub async fn multi_region_discovery(world: &World) {
     exchange(world, &keyrings).await;
 }
 
-/// WrappedKeys under keys of two regions, read with the second alone.
+/// Wrapped under keys of two regions, read with the second alone.
 pub async fn two_regions(world: &World) {
     let (virginia, ireland) = (world.key(VIRGINIA).await, world.key(IRELAND).await);
     let keyrings = Keyrings {
@@ -90,7 +90,7 @@ pub async fn two_regions(world: &World) {
     exchange(world, &keyrings).await;
 }
 
-/// WrappedKeys under a multi-Region key and another, and looked for in two regions.
+/// Wrapped under a multi-Region key and another, and looked for in two regions.
 pub async fn discovery_in_two_regions(world: &World) {
     let ((primary, _), virginia) = (world.multi_region_key().await, world.key(VIRGINIA).await);
     let their_discovery = |region| world.their_discovery("aws-kms-mrk-discovery", region);

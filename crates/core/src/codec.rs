@@ -14,10 +14,12 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -72,12 +74,20 @@ pub struct ShortBytes<const N: usize> {
     len: usize,
 }
 
+impl<const N: usize> Default for ShortBytes<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<const N: usize> ShortBytes<N> {
+    #[must_use]
     pub const fn new() -> Self {
         Self { bytes: [0; N], len: 0 }
     }
 
     /// Returns a buffer of `len` zeros, or of `N` if that is less.
+    #[must_use]
     pub fn zeros(len: usize) -> Self {
         Self { bytes: [0; N], len: len.min(N) }
     }

@@ -113,6 +113,7 @@ impl EncryptionContext {
 
     /// Returns this context with the public key of a signed message.
     #[doc(hidden)]
+    #[must_use]
     pub fn with_public_key(&self, encoded: String) -> Self {
         let mut context = self.clone();
         context.pairs_mut().insert(PUBLIC_KEY.to_owned(), encoded);
@@ -121,6 +122,7 @@ impl EncryptionContext {
 
     /// Returns the pairs of both; where both have a key, the value is that of `other`.
     #[doc(hidden)]
+    #[must_use]
     pub fn merged(&self, other: &Self) -> Self {
         let mut merged = self.clone();
         if !other.is_empty() {
@@ -150,6 +152,7 @@ impl EncryptionContext {
 
     /// Returns the pairs whose keys satisfy `keep`.
     #[doc(hidden)]
+    #[must_use]
     pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         if self.pairs().keys().all(|key| keep(key)) {
             return self.clone();

@@ -66,12 +66,14 @@ pub fn random_array<const N: usize>() -> Result<[u8; N]> {
 }
 
 /// Compares two slices in a time that does not depend on where they differ.
+#[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     backend::equal(a, b)
 }
 
 /// Returns bytes as hexadecimal digits.
 #[cfg(feature = "kms-primitives")]
+#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()

@@ -83,6 +83,7 @@ impl fmt::Display for KeyArn<'_> {
 /// Returns whether `text` can be a partition, a region or an account. ARNs come from messages that have not been
 /// verified yet, and a KMS client may build a host name from a region.
 #[doc(hidden)]
+#[must_use]
 pub fn is_arn_part(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(plain)
@@ -91,6 +92,7 @@ pub fn is_arn_part(text: &str) -> bool {
 /// Returns whether `text` can be the id of a key that a message names. AWS's ids consist of letters, digits and `-`; a
 /// KMS client may put an id into a path or a header line of an HTTP request.
 #[doc(hidden)]
+#[must_use]
 pub fn is_key_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !text.is_empty() && text.bytes().all(plain)

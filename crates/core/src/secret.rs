@@ -60,6 +60,7 @@ impl SecretBytes {
     /// Returns a handle that tells whether the bytes are still in memory.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
+    #[must_use]
     pub fn watch(&self) -> std::sync::Weak<Zeroizing<Vec<u8>>> {
         Arc::downgrade(&self.0)
     }

@@ -26,6 +26,7 @@ impl fmt::Display for Escaped<'_> {
 ///
 /// Source: the Unicode Character Database, general categories Cc, Zl and Zp, and of Cf all but the signs of single
 /// scripts.
+#[must_use]
 pub fn steers(c: char) -> bool {
     let invisible = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -34,12 +35,14 @@ pub fn steers(c: char) -> bool {
 }
 
 /// Returns the first `longest` characters of `text`, [escaped](Escaped).
+#[must_use]
 pub fn escaped_up_to(text: &str, longest: usize) -> String {
     Escaped(first_chars(text, longest)).to_string()
 }
 
 /// Returns `text` in quotes, cut to a length that fits an error message, with characters that [steer](steers) or cannot
 /// be printed escaped.
+#[must_use]
 pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 120;
     let shown = first_chars(text, LONGEST);

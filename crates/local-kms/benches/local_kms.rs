@@ -74,11 +74,11 @@ struct Days(Arc<AtomicU64>);
 
 impl Clock for Days {
     fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_hours(24 * 20_000) + self.monotonic()
+        UNIX_EPOCH + Duration::from_secs(20_000 * 86_400) + self.monotonic()
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_hours(24 * self.0.load(Ordering::SeqCst))
+        Duration::from_secs(self.0.load(Ordering::SeqCst) * 86_400)
     }
 }
 

@@ -201,11 +201,11 @@ mod tests {
 
     impl Clock for Days {
         fn now(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_hours(24 * 20_000) + self.monotonic()
+            UNIX_EPOCH + Duration::from_secs(20_000 * 86_400) + self.monotonic()
         }
 
         fn monotonic(&self) -> Duration {
-            Duration::from_hours(24 * self.0.load(Ordering::SeqCst))
+            Duration::from_secs(self.0.load(Ordering::SeqCst) * 86_400)
         }
     }
 
@@ -260,7 +260,7 @@ mod tests {
             let described = [here.describe_key(key.arn()).unwrap(), here.list_keys().unwrap().remove(0)];
             send.send((encrypt(&here, &key).is_ok(), found, described)).unwrap();
         });
-        let (encrypted, found, described) = receive.recv_timeout(Duration::from_mins(1)).expect("they wait");
+        let (encrypted, found, described) = receive.recv_timeout(Duration::from_secs(60)).expect("they wait");
         calls.join().unwrap();
         assert_eq!((encrypted, found), (true, (false, 0)));
         assert!(described.iter().all(|key| key.replica_regions().is_empty()));

@@ -3,20 +3,23 @@
 use sha2::Digest as _;
 
 /// A SHA-512 digest of parts that arrive one after another.
+#[derive(Default)]
 pub struct Sha512(sha2::Sha512);
 
 impl Sha512 {
     /// Length of the digest in bytes.
     pub const LEN: usize = 64;
 
+    #[must_use]
     pub fn new() -> Self {
-        Self(sha2::Sha512::new())
+        Self::default()
     }
 
     pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);
     }
 
+    #[must_use]
     pub fn finish(self) -> [u8; Self::LEN] {
         self.0.finalize().into()
     }

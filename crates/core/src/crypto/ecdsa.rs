@@ -18,6 +18,7 @@ pub enum Curve {
 
 impl Curve {
     /// Length in bytes of a compressed SEC1 point.
+    #[must_use]
     pub const fn compressed_point_len(self) -> usize {
         match self {
             Self::P256 => 33,
@@ -27,6 +28,7 @@ impl Curve {
 
     /// Length in bytes of the DER signatures that are written: the most frequent one, so that message lengths are known
     /// beforehand.
+    #[must_use]
     pub const fn signature_len(self) -> usize {
         match self {
             Self::P256 => 71,
@@ -35,6 +37,7 @@ impl Curve {
     }
 
     /// Length in bytes of the longest DER signature: two integers of the curve's order, each with a leading zero.
+    #[must_use]
     pub const fn longest_signature_len(self) -> usize {
         match self {
             Self::P256 => 72,
@@ -62,11 +65,13 @@ impl SigningKey {
     }
 
     /// Returns the same key, for another message of a cached data key, which is bound to its public key.
+    #[must_use]
     pub fn share(&self) -> Self {
         Self { key: self.key.clone(), curve: self.curve }
     }
 
     /// Starts a signature over bytes that arrive later.
+    #[must_use]
     pub fn into_signer(self) -> Signer {
         Signer { hasher: backend::Hasher::new(self.curve), key: self }
     }
@@ -92,6 +97,7 @@ impl Signer {
 
     /// Returns the hash of the bytes so far.
     #[cfg(feature = "testing")]
+    #[must_use]
     pub fn digest(self) -> Vec<u8> {
         AsRef::<[u8]>::as_ref(&self.hasher.finish()).to_vec()
     }
@@ -152,6 +158,7 @@ impl Verifier {
 }
 
 /// Encodes a public key for the encryption context.
+#[must_use]
 pub fn encode_public_key(point: &[u8]) -> String {
     BASE64.encode(point)
 }

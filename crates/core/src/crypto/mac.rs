@@ -25,6 +25,7 @@ pub fn mac(hash: MacHash, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
 }
 
 /// Computes the SHA-256 of `bytes`.
+#[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

@@ -152,6 +152,7 @@ impl RsaPrivateKey {
     /// The two cases cannot be told apart: Bleichenbacher's attack needs to know whether the padding was right. AWS-LC
     /// checks the padding in constant time and returns success or failure; from here on both take the same
     /// instructions.
+    #[must_use]
     pub fn decrypt_pkcs1_or(&self, ciphertext: &[u8], mut decoy: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
         let mut plaintext = Zeroizing::new(vec![0; self.0.key_size_bytes()]);
         let decrypted = Pkcs1PrivateDecryptingKey::new(self.0.clone())

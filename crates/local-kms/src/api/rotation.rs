@@ -131,7 +131,7 @@ impl LocalKms {
             if record.deletion.is_some() {
                 return Ok(RotationStatus { period: None, next: None });
             }
-            let period = material.rotation_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+            let period = material.rotation_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
             Ok(RotationStatus { period, next: material.next_rotation().map(from_millis) })
         })
     }

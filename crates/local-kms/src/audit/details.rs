@@ -105,8 +105,7 @@ fn cut(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return text;
     }
-    let end = text.floor_char_boundary(most);
-    let kept = text.get(..end).unwrap_or_default();
+    let kept = (0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default();
     Cow::Owned(format!("{kept}... ({} bytes)", text.len()))
 }
 
@@ -132,5 +131,18 @@ impl Serialize for DetailsJson<'_> {
             }
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("\u{e9}b".into(), 3), "\u{e9}b");
+        assert_eq!(cut("a\u{e9}b".into(), 3), "a\u{e9}... (4 bytes)");
+        assert_eq!(cut("a\u{e9}b".into(), 2), "a... (4 bytes)");
+        assert_eq!(cut("\u{e9}b".into(), 0), "... (3 bytes)");
     }
 }

@@ -10,7 +10,7 @@ use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 const MATERIAL: [u8; 32] = [7; 32];
 
 fn in_days(clock: &TestClock, days: u64) -> SystemTime {
-    clock.now() + Duration::from_hours(days * 24)
+    clock.now() + Duration::from_secs(days * 86_400)
 }
 
 fn state(kms: &LocalKms, key: &KeyMetadata) -> KeyState {

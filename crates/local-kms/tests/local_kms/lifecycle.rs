@@ -634,7 +634,7 @@ fn in_memory() -> (LocalKms, TestClock, Folder) {
 }
 
 fn days(count: u64) -> Duration {
-    Duration::from_hours(count * 24)
+    Duration::from_secs(count * 86_400)
 }
 
 impl Folder {

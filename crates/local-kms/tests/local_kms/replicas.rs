@@ -98,7 +98,7 @@ fn rotation_is_the_primarys_and_reaches_all() {
         for (view, arn) in [(&kms, key.arn()), (&europe, replica.arn())] {
             assert_eq!(view.list_key_rotations(arn).unwrap().len(), 1);
             let next = view.key_rotation_status(arn).unwrap().next;
-            assert_eq!(next, Some(clock.now() + Duration::from_hours(90 * 24)));
+            assert_eq!(next, Some(clock.now() + Duration::from_secs(90 * 86_400)));
             assert_eq!(decrypt(view, arn, &old).unwrap(), b"old");
             assert_eq!(decrypt(view, arn, &new).unwrap(), b"new");
         }
@@ -282,7 +282,7 @@ fn imported_material_is_shared_and_expires_everywhere() {
         let (europe, _) = views(&kms);
         let key = kms.create_key(CreateKey::default().multi_region().imported()).unwrap();
         assert_eq!(code(&kms.replicate_key(key.arn(), EUROPE).unwrap_err()), "KMSInvalidStateException");
-        let expiry = clock.now() + Duration::from_hours(20 * 24);
+        let expiry = clock.now() + Duration::from_secs(20 * 86_400);
         kms.import_key_material(key.arn(), &[7; 32], Some(expiry)).unwrap();
         let replica = kms.replicate_key(key.arn(), EUROPE).unwrap();
         assert_eq!((replica.state(), replica.material_expiry()), (KeyState::Enabled, Some(expiry)));

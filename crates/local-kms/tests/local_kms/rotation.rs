@@ -21,7 +21,7 @@ fn newest(kms: &LocalKms, key: &str) -> u8 {
 }
 
 fn days(count: u32) -> Duration {
-    Duration::from_hours(u64::from(count) * 24)
+    Duration::from_secs(u64::from(count) * 86_400)
 }
 
 #[test]
