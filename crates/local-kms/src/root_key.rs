@@ -1,4 +1,4 @@
-//! The root key: what seals the file of an embedded KMS.
+//! [`RootKey`]: the key that seals the file of an embedded KMS.
 
 use std::fmt;
 use std::fs::File;
@@ -15,8 +15,18 @@ use crate::disk;
 /// Length of a root key in bytes.
 const LEN: usize = 32;
 
-/// The key that seals an embedded KMS's file. Keep it apart from the file, and keep a copy: without it every key
+/// The key that seals the file of an embedded KMS. Keep it apart from the file, and keep a copy: without it every key
 /// in the file is lost. Zeroized on drop.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("root.key");
+/// use manila_local_kms::RootKey;
+///
+/// let root_key = RootKey::create_file(&path)?; // once
+/// let root_key = RootKey::open_file(&path)?; // from then on
+/// # Ok::<(), manila_local_kms::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RootKey(pub(super) Source);
 
@@ -24,7 +34,7 @@ pub struct RootKey(pub(super) Source);
 pub(super) enum Source {
     Key(Zeroizing<[u8; LEN]>),
     Passphrase(Zeroizing<Vec<u8>>),
-    /// The key of an open store, however it was had, and the number of root keys that the store had before it.
+    /// The key of an open store, whatever its origin, and the number of root keys that the store had before it.
     Derived {
         key: Zeroizing<[u8; LEN]>,
         epoch: u64,
@@ -32,10 +42,10 @@ pub(super) enum Source {
 }
 
 impl RootKey {
-    /// Makes a random root key and writes it to a new file, 32 bytes, readable by its owner alone.
+    /// Generates a root key and writes its 32 bytes to a new file that only its owner can read.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if there is a file already or it cannot be written.
+    /// [`ErrorKind::Io`] if the file exists or cannot be written.
     pub fn create_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let key = Zeroizing::new(crypto::random_array::<LEN>()?);
@@ -46,15 +56,15 @@ impl RootKey {
         Ok(Self(Source::Key(key)))
     }
 
-    /// Reads a root key that [`create_file`](Self::create_file) wrote. It never makes one.
+    /// Reads a root key that [`create_file`](Self::create_file) wrote. Never creates one.
     ///
-    /// On Unix the file must belong to the user that runs the program, or to root, and be its owner's alone (`chmod 600`).
-    /// A file that nobody may write, its owner neither, may be readable by others: so a secret comes that Kubernetes (mode
-    /// 0440 with `fsGroup`) or Docker (mode 0444) mounts into a container. Give the volume of a Kubernetes secret
-    /// `defaultMode: 0440` or `0400`, since its default is 0644.
+    /// On Unix the file must belong to root or to the user that runs the program, and only its owner may have access
+    /// (`chmod 600`). A file that nobody may write, not even its owner, may be readable by others: that is how
+    /// Kubernetes (mode 0440 with `fsGroup`) and Docker (mode 0444) mount secrets into a container. Give the volume of
+    /// a Kubernetes secret `defaultMode: 0440` or `0400`, since its default is 0644.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it is another user's or others may read it;
+    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it belongs to another user or others may read it;
     /// [`ErrorKind::Storage`] if it does not hold 32 bytes.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -70,14 +80,15 @@ impl RootKey {
         Ok(Self(Source::Key(Zeroizing::new(key))))
     }
 
-    /// A root key of 32 random bytes that something else keeps, such as a hardware token or a secrets manager.
+    /// Returns a root key of 32 random bytes that are kept elsewhere, for instance in a hardware token or a secrets
+    /// manager.
     #[must_use]
     pub fn from_bytes(key: &[u8; LEN]) -> Self {
         Self(Source::Key(Zeroizing::new(*key)))
     }
 
-    /// A root key derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes), which takes a tenth of a
-    /// second or so at each opening.
+    /// Returns a root key that is derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes), which takes
+    /// about a tenth of a second at each opening.
     #[must_use]
     pub fn from_passphrase(passphrase: &str) -> Self {
         Self(Source::Passphrase(Zeroizing::new(passphrase.as_bytes().to_vec())))
@@ -90,7 +101,7 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Fails unless a file is its owner's alone, and the owner is root or the user that asks.
+/// Fails unless only the owner may access a file, and the owner is root or the present user.
 #[cfg(unix)]
 fn check_private(file: &File) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -98,8 +109,8 @@ fn check_private(file: &File) -> io::Result<()> {
     check_owner_and_mode(metadata.uid(), metadata.mode(), user())
 }
 
-/// Secrets that Kubernetes and Docker mount belong to root and can be written by nobody: who may read them is up to the
-/// container. A file that somebody made has a bit to write it, and then it is its owner's alone.
+/// Secrets that Kubernetes and Docker mount belong to root and cannot be written by anyone: the container decides who
+/// may read them. A file that a user created is writable, so it must be accessible to its owner alone.
 #[cfg(unix)]
 fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<()> {
     const ROOT: u32 = 0;
@@ -122,7 +133,7 @@ fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<
     ))
 }
 
-/// The user that new files of this process belong to, if that can be found out.
+/// Returns the user that new files of this process belong to, if that can be determined.
 #[cfg(unix)]
 fn user() -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
@@ -136,12 +147,12 @@ fn check_private(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file beside `path`, for its owner alone.
+/// Returns a temporary file beside `path`, accessible to its owner alone.
 pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
 }
 
-/// Gives a written file its name, durably, unless the name is taken.
+/// Gives a written file its name durably, unless the name exists.
 pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
     disk::sync(file.as_file())?;
     disk::name(file, path)?;

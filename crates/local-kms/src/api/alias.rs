@@ -1,4 +1,4 @@
-//! Aliases: names of keys that can be given to other keys.
+//! Aliases: names of keys that can be moved to other keys.
 
 use crate::audit::Details;
 use crate::call::{OnAlias, OnKey, Owner, Retargeting};
@@ -9,7 +9,7 @@ use crate::record::alias::{of_region, put_new, remove, retarget};
 use crate::record::key::Key;
 use manila_core::Result;
 
-/// An alias and the key it names. It holds no secret.
+/// An alias and the key that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Alias {
@@ -20,7 +20,7 @@ pub struct Alias {
 }
 
 impl LocalKms {
-    /// Gives a key another name. `target` is its id or ARN.
+    /// Creates an alias for a key; `target` is the key's id or ARN.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
@@ -33,8 +33,19 @@ impl LocalKms {
         })
     }
 
-    /// Gives an alias to another key of the same kind, from the next call on. Old ciphertexts stay with the key that
-    /// encrypted them.
+    /// Points an alias to another key of the same kind, from the next call on. Existing ciphertexts belong to the key
+    /// that encrypted them.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let old = kms.create_key(CreateKey::default().alias("alias/app"))?;
+    /// let new = kms.create_key(CreateKey::default())?;
+    /// kms.update_alias("alias/app", new.key_id())?;
+    /// assert_eq!(kms.describe_key("alias/app")?.arn(), new.arn());
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// The caller needs `kms:UpdateAlias` on both keys.
     ///
@@ -46,14 +57,14 @@ impl LocalKms {
         let subject = Retargeting { alias, target };
         self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
             if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
-                let message = "an alias goes from a key that encrypts to another such, from an HMAC key to another";
+                let message = "an alias of an encryption key cannot be moved to an HMAC key, nor the other way round";
                 return Err(invalid("ValidationException", message));
             }
             retarget(tables, &self.location(), alias, &new.id)
         })
     }
 
-    /// Takes a name from its key.
+    /// Deletes an alias.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
@@ -63,7 +74,7 @@ impl LocalKms {
         })
     }
 
-    /// All aliases of the region, in the order of their names.
+    /// Lists all aliases of the region, in the order of their names.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.

@@ -1,4 +1,4 @@
-//! What keys do: data keys, small plaintexts, message authentication codes; and random bytes.
+//! Cryptographic operations: data keys, small plaintexts, message authentication codes, random bytes.
 
 use std::ops::RangeInclusive;
 
@@ -14,9 +14,9 @@ use manila_core::{
     EncryptionContext, GeneratedDataKey, KeyFuture, Kms, KmsCiphertext, KmsPlaintext, KmsRequest, Result, SecretBytes,
 };
 
-/// Bytes that Encrypt and the MAC operations take, as AWS KMS does.
+/// Length in bytes of the plaintexts of Encrypt and the messages of the MAC operations, as on AWS.
 const PLAINTEXT_LEN: RangeInclusive<usize> = 1..=4096;
-/// Bytes of a data key and of random bytes, as AWS KMS makes them.
+/// Length in bytes of data keys and random bytes, as on AWS.
 const RANDOM_LEN: RangeInclusive<usize> = 1..=1024;
 
 impl Kms for LocalKms {
@@ -59,7 +59,7 @@ impl Kms for LocalKms {
 }
 
 impl LocalKms {
-    /// A data key of `length` bytes, 1 to 1024, encrypted under the key, for a later time: nobody sees its plaintext.
+    /// Generates a data key of `length` bytes, 1 to 1024, and returns it encrypted under the key, for later use.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
@@ -72,16 +72,16 @@ impl LocalKms {
         Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
     }
 
-    /// Decrypts what is encrypted under the key and context of `from`, and encrypts it under those of `to`. The
-    /// plaintext stays inside.
+    /// Decrypts a ciphertext with the key and context of `from`, and encrypts it under those of `to`, without returning
+    /// the plaintext.
     ///
-    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The line of the audit
-    /// log names both keys and both contexts.
+    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The audit log line names
+    /// both keys and both contexts.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key is not there or not enabled, the caller may
-    /// not, or the ciphertext is not of that key and context; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
-    /// for an HMAC key.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key does not exist or is not enabled, the caller
+    /// may not, or the ciphertext does not belong to that key and context;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an HMAC key.
     pub fn re_encrypt(&self, ciphertext: &[u8], from: KmsRequest<'_>, to: KmsRequest<'_>) -> Result<KmsCiphertext> {
         self.read(Operation::ReEncrypt, &ReEncrypting { from, to }, Details::new(), |_, (old, new), _| {
             let (old, new) = (encrypting(old)?, encrypting(new)?);
@@ -91,7 +91,17 @@ impl LocalKms {
         })
     }
 
-    /// The message authentication code of a message of 1 to 4096 bytes, as long as the key's hash.
+    /// Computes the message authentication code of a message of 1 to 4096 bytes. It is as long as the key's hash.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, KeySpec, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default().spec(KeySpec::Hmac256))?;
+    /// let mac = kms.generate_mac(key.arn(), b"message")?;
+    /// kms.verify_mac(key.arn(), b"message", &mac)?;
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
@@ -101,22 +111,22 @@ impl LocalKms {
         self.mac(Operation::GenerateMac, key_id, message, Ok)
     }
 
-    /// Fails unless `mac` is the key's message authentication code of the message. Compared in constant time.
+    /// Verifies the message authentication code of a message, in constant time.
     ///
     /// # Errors
     /// As [`generate_mac`](Self::generate_mac), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
-    /// (`KMSInvalidMacException`) for another code.
+    /// (`KMSInvalidMacException`) if the code is wrong.
     pub fn verify_mac(&self, key_id: &str, message: &[u8], mac: &[u8]) -> Result<()> {
         self.mac(Operation::VerifyMac, key_id, message, |right| {
             if crypto::equal(&right, mac) {
                 return Ok(());
             }
-            let message = "the code is not that of the message under this key";
+            let message = "the message authentication code is wrong: the message, the key or the code is another one";
             Err(refused("KMSInvalidMacException", message))
         })
     }
 
-    /// 1 to 1024 random bytes from the operating system. For the owner alone.
+    /// Returns 1 to 1024 random bytes from the operating system. For the owner alone.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number,
@@ -154,7 +164,7 @@ impl LocalKms {
     ) -> Result<T> {
         self.read(operation, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let (Some(hash), Some(material)) = (key.material.spec.mac_hash(), key.material.materials.last()) else {
-                return Err(wrong_usage("encrypts, and makes no message authentication codes"));
+                return Err(wrong_usage("is for encryption: use an HMAC key for message authentication codes"));
             };
             check_len("bytes of a message", message.len(), PLAINTEXT_LEN)?;
             answer(crypto::mac(hash, &material.secret, &[message])?)
@@ -169,7 +179,7 @@ fn number_of_bytes(length: usize) -> Details<'static> {
 fn encrypting(key: Key) -> Result<Key> {
     match key.material.spec {
         KeySpec::SymmetricDefault => Ok(key),
-        _ => Err(wrong_usage("makes message authentication codes, and does not encrypt")),
+        _ => Err(wrong_usage("is for message authentication codes: use a symmetric encryption key to encrypt")),
     }
 }
 

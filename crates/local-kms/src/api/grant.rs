@@ -1,4 +1,4 @@
-//! Grants: leave for one principal to use one key, given without touching its policy.
+//! Grants: permission for one principal to use one key, without a change of its policy.
 
 use crate::access::Permission;
 use crate::audit::Details;
@@ -18,23 +18,36 @@ use manila_core::internal::crypto;
 const MAX_GRANTS: usize = 1000;
 
 impl LocalKms {
-    /// Lets a principal use a key, from the next call on, and returns the grant's id. Its policy's denials stand.
+    /// Allows a principal to use a key, from the next call on, and returns the grant's id. Denials of the key policy
+    /// take precedence.
     ///
-    /// Those who may create grants by a grant of their own can pass on no more than that one allows. To a key's policy
-    /// the pairs of the constraint are the encryption context of this call, as on AWS.
+    /// A caller who may create grants by a grant of their own can pass on no more than that one allows. For the key
+    /// policy, the pairs of the constraint are the encryption context of this call, as on AWS.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateGrant, CreateKey, GrantOperation, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default())?;
+    /// let app = "arn:aws:iam::000000000000:role/app";
+    /// let grant_id = kms.create_grant(key.arn(), CreateGrant::to(app).operation(GrantOperation::Decrypt))?;
+    /// assert_eq!(kms.list_grants(key.arn())?.len(), 1);
+    /// kms.revoke_grant(key.arn(), &grant_id)?;
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is no ARN, nothing is
-    /// allowed, or the key does not do what is.
-    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is not a valid ARN,
+    /// no operation is allowed, or the key does not support one.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is for one call")]
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
         let subject = PassingOn { key: key_id, constraint: request.constraint.as_ref().map(GrantConstraint::pairs) };
         let made = self.write(Operation::CreateGrant, &subject, details(&request), |tables, (key, by), call| {
             let grant = GrantRecord::new(&request, self.principal(), call.now);
             check(&grant, &key)?;
             if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
-                let message = "a grant that is passed on allows no more than one's own";
+                let message = "the grant allows more than the grant of the caller: allow no more than that";
                 return Err(refused("AccessDeniedException", message));
             }
             if count(tables, &key)? >= MAX_GRANTS {
@@ -48,7 +61,7 @@ impl LocalKms {
         made.map(|GrantId(id)| id)
     }
 
-    /// The grants on a key.
+    /// Lists the grants on a key.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
@@ -58,7 +71,7 @@ impl LocalKms {
         })
     }
 
-    /// Takes a grant back.
+    /// Revokes a grant.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
@@ -69,19 +82,19 @@ impl LocalKms {
         })
     }
 
-    /// Gives a grant up: for its retiring principal, for its grantee if it allows him to, and for the owner. Policies
-    /// have no say in it, as on AWS.
+    /// Retires a grant. The retiring principal, the grantee if the grant allows it, and the owner may do so, whatever
+    /// the key policy says, as on AWS.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is none
-    /// of these.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is not
+    /// one of these.
     pub fn retire_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
         let subject = Retiring { key: key_id, grant: grant_id };
         self.write(Operation::RetireGrant, &subject, Details::new(), |tables, key, _| remove(tables, &key, grant_id))
     }
 }
 
-/// The id of a grant that was made.
+/// The id of a new grant.
 struct GrantId(String);
 
 impl Answer for GrantId {
@@ -120,7 +133,7 @@ fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
         ));
     }
     if grant.constraint()?.is_some() && !encrypts {
-        let message = "HMAC keys take no encryption context, so a grant on one takes no constraint";
+        let message = "HMAC keys have no encryption context: leave the constraint out";
         return Err(invalid("ValidationException", message));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Key material that was made elsewhere.
+//! Import of key material.
 
 use std::time::SystemTime;
 
@@ -16,23 +16,24 @@ use crate::operation::Operation;
 use crate::record::key::{Key, KeyMaterial, KeyOrigin};
 use crate::store::WriteTxn;
 
-/// The furthest that imported material may expire, as on AWS.
+/// The maximum time until imported material expires, as on AWS.
 pub(super) const MAX_VALID_DAYS: u32 = 365;
 const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
 
 impl LocalKms {
-    /// Gives a key that was made with [`CreateKey::imported`](crate::CreateKey::imported) its material: 32 random
-    /// bytes, or as many as its HMAC's hash has. With an `expiry`, at most 365 days ahead, the material is forgotten
-    /// then and the key waits for it to be imported again.
+    /// Imports the material of a key that was created with [`CreateKey::imported`](crate::CreateKey::imported): 32
+    /// random bytes, or as many as the hash of an HMAC key. With an `expiry`, at most 365 days ahead, the material is
+    /// removed then, and must be imported again.
     ///
-    /// Only the first import may choose the material; later ones must bring the same, so that what it encrypted opens
-    /// again. All regions of a multi-Region key share the material of the primary key. The caller keeps a copy, and wipes the one in memory.
+    /// Only the first import may choose the material; later ones must provide the same, so that existing ciphertexts
+    /// can be decrypted. All regions of a multi-Region key share the material of the primary key. The caller keeps a
+    /// copy, and zeroizes the one in memory.
     ///
-    /// AWS takes material wrapped under an RSA key, for its way over the network; here it does not travel.
+    /// AWS takes the material wrapped under an RSA key, since it travels over a network; here it does not.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, the
-    /// caller may not, or the material is another than before (`IncorrectKeyMaterialException`);
+    /// caller may not, or the material differs from the first (`IncorrectKeyMaterialException`);
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the length or the expiry is wrong, or the key's
     /// material is not imported (`UnsupportedOperationException`).
     pub fn import_key_material(&self, key_id: &str, material: &[u8], expiry: Option<SystemTime>) -> Result<()> {
@@ -48,7 +49,7 @@ impl LocalKms {
             }
             let fingerprint = fingerprint(&key.id, material)?;
             if !key.material.fingerprint.is_empty() && !crypto::equal(&key.material.fingerprint, &*fingerprint) {
-                let message = "this is not the material that was imported first";
+                let message = "the material differs from the one that was imported first: import that again";
                 return Err(refused("IncorrectKeyMaterialException", message));
             }
             forget(tables, &mut key)?;
@@ -63,7 +64,7 @@ impl LocalKms {
         })
     }
 
-    /// Forgets imported material: the key waits for it to be imported again.
+    /// Deletes imported material. The key cannot be used until the same material is imported again.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not,
@@ -89,15 +90,15 @@ fn check_external(key: &Key) -> Result<()> {
     if key.material.origin == KeyOrigin::External {
         return if key.is_primary() { Ok(()) } else { Err(of_replica()) };
     }
-    Err(invalid("UnsupportedOperationException", "the key was not made for imported material"))
+    Err(invalid("UnsupportedOperationException", "the key was not created for imported material"))
 }
 
 fn of_replica() -> Error {
-    let message = "a replica has its material of its primary key: ask in the primary's region";
+    let message = "a replica has the material of its primary key: import in the primary's region";
     invalid("UnsupportedOperationException", message)
 }
 
-/// One-way: who has it learns nothing of random material.
+/// One-way, so that it reveals nothing about random material.
 fn fingerprint(key_id: &str, material: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
     let mut fingerprint = Zeroizing::new([0; 32]);
     crypto::hkdf(Hash::Sha512, key_id.as_bytes(), material, &mut [(&[FINGERPRINT_PURPOSE], &mut *fingerprint)])?;

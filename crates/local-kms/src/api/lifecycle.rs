@@ -1,4 +1,4 @@
-//! The life of a key: made, described, tagged, disabled, deleted.
+//! Creating, describing, tagging, disabling and deleting keys.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -28,7 +28,16 @@ const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 const MAX_TAG_VALUE_CHARS: usize = 256;
 
 impl LocalKms {
-    /// Makes a key in the region of this handle, with an alias if one is asked for. For the owner alone.
+    /// Creates a key in the region of this handle, with an alias if the request has one. For the owner alone.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, KeyState, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+    /// assert_eq!(kms.describe_key("alias/app")?.state(), KeyState::Enabled);
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
@@ -81,7 +90,7 @@ impl LocalKms {
         })
     }
 
-    /// What is known of a key: `key_id` is its id, its ARN, an alias or an alias ARN.
+    /// Describes a key: `key_id` is its id, its ARN, an alias or an alias ARN.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key (`NotFoundException`), or the
@@ -115,13 +124,13 @@ impl LocalKms {
         })
     }
 
-    /// Says anew what a key is for, in at most 8192 characters.
+    /// Replaces the description of a key, of at most 8192 characters.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
     /// caller may not.
     pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
-        // Descriptions are sealed in the store, so the log does not tell them.
+        // Descriptions are sealed in the store, so they are not logged.
         self.change(Operation::UpdateKeyDescription, key_id, Details::new(), |key, _| {
             check_description(description)?;
             description.clone_into(&mut key.record.description);
@@ -129,7 +138,7 @@ impl LocalKms {
         })
     }
 
-    /// Tags a key, over older values of the same tags.
+    /// Adds tags to a key, replacing the values of existing ones.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`TagException`) if a tag breaks AWS's rules or the
@@ -140,7 +149,7 @@ impl LocalKms {
         key_id: &str,
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
-        // Before anything is locked: the caller's iterator may ask this KMS.
+        // Before anything is locked, since the caller's iterator may call this KMS.
         let tags: Vec<(String, String)> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let request = Details::new().list("tagKeys", tags.iter().map(|(name, _)| name.as_str()));
         self.change(Operation::TagResource, key_id, request, |key, _| {
@@ -149,7 +158,7 @@ impl LocalKms {
         })
     }
 
-    /// Takes tags from a key. Those that it has not are passed over.
+    /// Removes tags from a key. Missing ones are ignored.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
@@ -165,7 +174,7 @@ impl LocalKms {
         })
     }
 
-    /// The tags of a key, in the order of their names.
+    /// Lists the tags of a key, in the order of their names.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
@@ -175,7 +184,7 @@ impl LocalKms {
         })
     }
 
-    /// Lets a key be used again.
+    /// Enables a disabled key.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion or
@@ -187,7 +196,7 @@ impl LocalKms {
         })
     }
 
-    /// Keeps a key from being used, from the next call on, for opening too. It can be enabled again.
+    /// Disables a key, from the next call on, for encryption and decryption. It can be enabled again.
     ///
     /// # Errors
     /// As [`enable_key`](Self::enable_key).
@@ -198,9 +207,20 @@ impl LocalKms {
         })
     }
 
-    /// Schedules a key's deletion in 30 days, and returns when that is. Until then the key cannot be used, and the
-    /// deletion can be [cancelled](Self::cancel_key_deletion). From then on the key is gone, and what is encrypted
-    /// under it cannot be opened by anybody.
+    /// Schedules the deletion of a key in 30 days, and returns the deadline. Until then the key cannot be used, and the
+    /// deletion can be [cancelled](Self::cancel_key_deletion). From then on the key is gone, and nobody can decrypt
+    /// what was encrypted under it.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, KeyState, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default())?;
+    /// kms.schedule_key_deletion(key.key_id())?;
+    /// assert_eq!(kms.describe_key(key.key_id())?.state(), KeyState::PendingDeletion);
+    /// kms.cancel_key_deletion(key.key_id())?;
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// The next write of any kind after that moment removes the material from the store, [`purge`](Self::purge) the
     /// last trace of it from the file; backups hold what they hold. A clock that is set back revives nothing.
@@ -212,7 +232,7 @@ impl LocalKms {
         self.schedule_key_deletion_in(key_id, *DELETION_DAYS.end())
     }
 
-    /// [`schedule_key_deletion`](Self::schedule_key_deletion) in 7 to 30 days.
+    /// Schedules the deletion of a key in 7 to 30 days: see [`schedule_key_deletion`](Self::schedule_key_deletion).
     ///
     /// # Errors
     /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
@@ -280,7 +300,7 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     for (name, value) in tags {
         if !TAG_KEY_CHARS.contains(&name.chars().count()) || name.starts_with("aws:") {
             let rule = "it has 1 to 128 characters and does not begin with aws:";
-            return failed(format!("{} is no name for a tag: {rule}", quoted(name)));
+            return failed(format!("{} is not a valid name of a tag: {rule}", quoted(name)));
         }
         if value.chars().count() > MAX_TAG_VALUE_CHARS {
             return failed(format!("the value of the tag {} has over {MAX_TAG_VALUE_CHARS} characters", quoted(name)));

@@ -1,4 +1,4 @@
-//! Key policies: asked for and replaced.
+//! Getting and replacing key policies.
 
 use crate::access::check_policy;
 use crate::audit::Details;
@@ -9,7 +9,7 @@ use crate::operation::Operation;
 use manila_core::Result;
 
 impl LocalKms {
-    /// Returns the policy of a key, in AWS's JSON: the one it was given, or the one that all keys start with.
+    /// Returns the policy of a key, in AWS's JSON; the default one if it was given none.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
@@ -25,9 +25,21 @@ impl LocalKms {
         })
     }
 
-    /// Gives a key another policy, in AWS's JSON, from the next call on.
+    /// Replaces the policy of a key, in AWS's JSON, from the next call on.
     ///
-    /// A part of AWS's policy language is implemented, and the rest is refused by name, never ignored:
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default())?;
+    /// kms.put_key_policy(key.key_id(), r#"{"Version": "2012-10-17", "Statement": [
+    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*", "Resource": "*"},
+    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:role/app"}, "Action": "kms:Decrypt", "Resource": "*"}
+    /// ]}"#)?;
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    ///
+    /// Part of AWS's policy language is implemented; everything else is refused by name, never ignored:
     ///
     /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource`
     ///   and `Condition`.
@@ -37,25 +49,25 @@ impl LocalKms {
     /// - Condition keys: `kms:EncryptionContext:KEY`, `kms:EncryptionContextKeys`, `kms:ViaService`,
     ///   `kms:CallerAccount` and `aws:PrincipalArn`.
     ///
-    /// An account (its id, or the ARN of its root) in a `Deny` is everyone in it. In an `Allow` it is its owner alone:
-    /// there are no IAM policies here by which an account hands its permissions on. `aws:PrincipalArn` of a session is
-    /// its role's ARN without the role's path. Principals of other accounts can be allowed what AWS allows across
-    /// accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and grants; all else is refused them whatever the
-    /// policy says.
+    /// An account (its id, or the ARN of its root) in a `Deny` means everyone in it. In an `Allow` it means its owner
+    /// alone: there are no IAM policies here through which an account could delegate its permissions.
+    /// `aws:PrincipalArn` of a session is its role's ARN without the role's path. Principals of other accounts can be
+    /// allowed what AWS allows across accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and grants;
+    /// everything else is refused, whatever the policy says.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if it is not a
-    /// policy, holds what is not implemented, or does not allow the caller to call `PutKeyPolicy` again;
+    /// valid policy, uses what is not implemented, or does not allow the caller to call `PutKeyPolicy` again;
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
     pub fn put_key_policy(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, false)
     }
 
-    /// Does the same as [`put_key_policy`](Self::put_key_policy), also if the policy does not allow the caller to
-    /// change it again. If it allows nobody to, nobody ever can.
+    /// Replaces the policy of a key even if the new one does not allow the caller to change it again. If it allows
+    /// nobody to, nobody ever can.
     ///
     /// # Errors
-    /// As there, but for the lockout.
+    /// As [`put_key_policy`](Self::put_key_policy), except for the lockout.
     pub fn put_key_policy_that_may_lock_out_caller(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, true)
     }

@@ -1,4 +1,4 @@
-//! Multi-Region keys: one material in several regions.
+//! Multi-Region keys: the same material in several regions.
 
 use crate::audit::Details;
 use crate::call::{OnKey, PrimaryAndReplica, check_primary};
@@ -9,17 +9,28 @@ use crate::operation::Operation;
 use crate::record::key::{Key, KeyMetadata, KeyRecord};
 use manila_core::Result;
 
-/// The most regions of a key: more than AWS has.
+/// The maximum number of regions of a key: more than AWS has.
 const MAX_REGIONS: usize = 64;
 
 impl LocalKms {
-    /// Makes a replica of a multi-Region primary key in another region: the same id and material, and what one
-    /// encrypts the other decrypts. State, description, tags, policy, grants and aliases are the replica's own.
+    /// Creates a replica of a multi-Region primary key in another region, with the same id and material: each decrypts
+    /// what the other encrypts. State, description, tags, policy, grants and aliases are the replica's own.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let primary = kms.create_key(CreateKey::default().multi_region())?;
+    /// let replica = kms.replicate_key(primary.arn(), "eu-west-1")?;
+    /// assert_eq!(replica.key_id(), primary.key_id());
+    /// assert!(kms.region("eu-west-1")?.describe_key(replica.arn()).is_ok());
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is no primary multi-Region key
-    /// (`UnsupportedOperationException`) or is in that region already (`AlreadyExistsException`).
+    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a multi-Region primary
+    /// key (`UnsupportedOperationException`) or has a replica in that region (`AlreadyExistsException`).
     pub fn replicate_key(&self, key_id: &str, region: &str) -> Result<KeyMetadata> {
         let request = Details::new().text("replicaRegion", region);
         self.write(Operation::ReplicateKey, &OnKey::new(key_id), request, |tables, mut key, call| {
@@ -41,7 +52,7 @@ impl LocalKms {
         })
     }
 
-    /// Makes the replica in another region the primary key, and the primary a replica.
+    /// Turns the replica in another region into the primary key, and the primary into a replica.
     ///
     /// The caller needs `kms:UpdatePrimaryRegion` on both keys.
     ///

@@ -21,31 +21,41 @@ const DEFAULT_ROTATION_DAYS: u32 = 365;
 /// Source: AWS KMS Developer Guide, "Quotas", on-demand rotation.
 const MAX_ON_DEMAND: usize = 25;
 
-/// How a key is rotated.
+/// The rotation settings of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationStatus {
-    /// The time between automatic rotations, a whole number of days; none if they are off.
+    /// The time between automatic rotations, in whole days; `None` if they are disabled.
     pub period: Option<Duration>,
-    /// When the key will be rotated next.
+    /// The time of the next automatic rotation.
     pub next: Option<SystemTime>,
 }
 
-/// A rotation that was.
+/// A completed rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRotation {
-    /// When the new material took over.
+    /// The time from which the new material encrypted.
     pub date: SystemTime,
-    /// Whether it was asked for; otherwise it was due.
+    /// Whether it was requested; otherwise it was automatic.
     pub on_demand: bool,
 }
 
 impl LocalKms {
-    /// Rotates a key by itself every 365 days, counted from now.
+    /// Enables automatic rotation of a key every 365 days, counted from now.
     ///
-    /// Id and ARN stay; the newest material encrypts, every older one still decrypts. A rotation takes place with the
-    /// first use of the key after it is due; if several were missed, once.
+    /// Id and ARN stay the same; the newest material encrypts, and all older ones still decrypt. A rotation takes place
+    /// at the first use of the key after it is due, and once if several were missed.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default())?;
+    /// kms.enable_key_rotation(key.key_id())?;
+    /// assert!(kms.key_rotation_status(key.key_id())?.next.is_some());
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
@@ -55,8 +65,8 @@ impl LocalKms {
         self.enable_key_rotation_every(key_id, DEFAULT_ROTATION_DAYS)
     }
 
-    /// [`enable_key_rotation`](Self::enable_key_rotation) every 90 to 2560 days. Where rotation is enabled already the
-    /// new period counts from the last rotation.
+    /// Enables automatic rotation every 90 to 2560 days. If rotation is already enabled, the new period counts from the
+    /// last rotation.
     ///
     /// # Errors
     /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
@@ -75,7 +85,7 @@ impl LocalKms {
         )
     }
 
-    /// Ends automatic rotation. Older material still decrypts.
+    /// Disables automatic rotation. Older material still decrypts.
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation).
@@ -92,7 +102,7 @@ impl LocalKms {
         )
     }
 
-    /// Rotates a key now. The schedule of automatic rotations stays as it is.
+    /// Rotates a key now. The schedule of automatic rotations does not change.
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
@@ -102,7 +112,7 @@ impl LocalKms {
         self.change_rotation(Operation::RotateKeyOnDemand, key_id, Details::new(), check_on_demand, add)
     }
 
-    /// Changes how a key rotates, after the rotation that is due already if one is: no change makes up for it.
+    /// Changes the rotation settings of a key, after a rotation that is already due.
     fn change_rotation(
         &self,
         operation: Operation,
@@ -121,7 +131,7 @@ impl LocalKms {
         })
     }
 
-    /// How a key is rotated. While its deletion is pending it is not.
+    /// Returns the rotation settings of a key. A key that is pending deletion does not rotate.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
@@ -136,7 +146,7 @@ impl LocalKms {
         })
     }
 
-    /// The rotations of a key, oldest first.
+    /// Lists the completed rotations of a key, oldest first.
     ///
     /// # Errors
     /// As [`key_rotation_status`](Self::key_rotation_status).
@@ -160,7 +170,7 @@ pub(crate) fn check_days(days: u32) -> Result<()> {
     Err(invalid("ValidationException", message))
 }
 
-/// Only material of the KMS's own making rotates, and only that of keys that encrypt.
+/// Fails unless a key can rotate: only encryption keys with material from the KMS can.
 pub(crate) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
     if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
         return Ok(());
@@ -174,7 +184,7 @@ fn check_primary(key: &Key) -> Result<()> {
     if key.is_primary() {
         return Ok(());
     }
-    let message = "a replica rotates with its primary key: ask in the primary's region";
+    let message = "a replica rotates with its primary key: call this in the primary's region";
     Err(invalid("UnsupportedOperationException", message))
 }
 

@@ -1,7 +1,7 @@
-//! What is stored of a grant, and what one allows.
+//! Grants: their records, and what they allow.
 //!
-//! A grant has two records: itself, and an empty one under its grantee, so that a call reads no grants but those that
-//! can be its caller's. They are written and removed together, here alone.
+//! A grant has two records: itself, and an empty one under its grantee, so that a call reads only the grants of its
+//! caller. Only this file writes and removes them, always together.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -18,31 +18,31 @@ use crate::operation::Operation;
 use crate::record::key::Key;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 
-/// What a grant can allow, under AWS's names.
+/// The operations that a grant can allow, under AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum GrantOperation {
-    /// To pass on some of the grant.
+    /// To grant permissions of one's own grant to others.
     CreateGrant,
     /// To decrypt.
     Decrypt,
-    /// To learn what is known of the key.
+    /// To describe the key.
     DescribeKey,
     /// To encrypt.
     Encrypt,
-    /// To have data keys made.
+    /// To generate data keys.
     GenerateDataKey,
-    /// To have data keys made, encrypted alone.
+    /// To generate data keys without seeing their plaintext.
     GenerateDataKeyWithoutPlaintext,
-    /// To make message authentication codes.
+    /// To generate message authentication codes.
     GenerateMac,
-    /// To decrypt what is encrypted under another key at once.
+    /// To decrypt in a re-encryption under another key.
     ReEncryptFrom,
-    /// To encrypt what is decrypted under another key at once.
+    /// To encrypt in a re-encryption from another key.
     ReEncryptTo,
-    /// To give the grant up.
+    /// To retire the grant.
     RetireGrant,
-    /// To check message authentication codes.
+    /// To verify message authentication codes.
     VerifyMac,
 }
 
