@@ -174,6 +174,11 @@ impl Edit {
         }
     }
 
+    /// The number of records before this commit, every bucket verified.
+    pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
+        self.manifest.count(seal, rows)
+    }
+
     /// Notes that this commit writes the record, or removes it.
     pub(super) fn note(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str, kept: bool) -> Result<()> {
         let digest = digest(seal, table, id)?;

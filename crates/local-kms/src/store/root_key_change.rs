@@ -29,13 +29,19 @@ impl Store {
         }
         let old = self.begin(&state)?;
         let mut edit = old.edit.emptied();
+        let mut found = 0_usize;
         for table in Table::ALL {
             rewrite(&old.transaction, table.definition(), |id, row| {
                 let counter = old.counter(table, id)?.ok_or_else(damaged)?;
                 let record = old.seal.open_bytes(table, id, counter, row)?;
                 edit.note(&seal, &|_| Ok(None), table, id, true)?;
+                found = found.saturating_add(1);
                 seal.seal_bytes(table, id, edit.commit(), &record)
             })?;
+        }
+        // Once there is a new manifest, nobody can tell any more that a record was taken out of the file before it.
+        if found != old.count()? {
+            return Err(damaged());
         }
         let transaction = old.transaction;
         transaction.delete_table(MANIFEST_TABLE).map_err(storage_error)?;

@@ -203,6 +203,11 @@ impl WriteTxn<'_> {
         edit.note(seal, &|row| manifest_row_in(transaction, row), table, id, kept)
     }
 
+    /// The number of records before this transaction, as the manifest has it.
+    pub(super) fn count(&self) -> Result<usize> {
+        self.edit.count(self.seal, &|row| self.manifest_row(row))
+    }
+
     pub(super) fn put_row(&self, table: Table, id: &str, sealed: &[u8]) -> Result<()> {
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
         opened.insert(id, sealed).map_err(storage_error)?;

@@ -18,6 +18,7 @@ mod opening;
 mod operations;
 mod processes;
 mod replicas;
+mod root_key;
 mod rotation;
 mod store;
 

@@ -1,0 +1,78 @@
+//! Changing the root key: what it refuses, and what is in the file afterwards.
+
+use std::path::Path;
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+
+use manila_local_kms::{AuditLog, CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
+
+use crate::Folder;
+
+const TABLES: [&str; 8] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
+
+fn root(number: u8) -> RootKey {
+    RootKey::from_bytes(&[number; 32])
+}
+
+/// The database of a store that others have open.
+fn database(store: &Path) -> redb::Database {
+    redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(store).unwrap()
+}
+
+/// All records as they lie in the file.
+pub(crate) fn records(store: &Path) -> Vec<(&'static str, String, Vec<u8>)> {
+    let database = database(store);
+    let reading = database.begin_read().unwrap();
+    let mut records = Vec::new();
+    for name in TABLES {
+        let Ok(table) = reading.open_table(TableDefinition::<&str, &[u8]>::new(name)) else { continue };
+        for row in table.iter().unwrap() {
+            let (id, record) = row.unwrap();
+            records.push((name, id.value().to_owned(), record.value().to_vec()));
+        }
+    }
+    records
+}
+
+fn set(store: &Path, table: &'static str, id: &str, record: Option<&[u8]>) {
+    let database = database(store);
+    let writing = database.begin_write().unwrap();
+    {
+        let mut table = writing.open_table(TableDefinition::<&str, &[u8]>::new(table)).unwrap();
+        match record {
+            Some(record) => drop(table.insert(id, record).unwrap()),
+            None => drop(table.remove(id).unwrap()),
+        }
+    }
+    writing.commit().unwrap();
+}
+
+#[test]
+fn a_change_of_the_root_key_takes_no_record_for_granted_that_is_missing() {
+    let folder = Folder::new();
+    let log = AuditLog::file(folder.0.path().join("audit.jsonl"));
+    let kms = LocalKms::builder().audit(log).create(folder.store(), root(1)).unwrap();
+    let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
+    let doomed = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion(doomed.key_id()).unwrap();
+    let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
+    kms.create_grant(key.key_id(), grant).unwrap();
+    kms.checkpoint().unwrap();
+
+    let intact = records(&folder.store());
+    assert!(TABLES.iter().all(|name| intact.iter().any(|(table, ..)| table == name)), "a record of each table");
+    // Another handle of the owner, without a log.
+    let kms = LocalKms::open(folder.store(), root(1)).unwrap();
+    for (table, id, record) in &intact {
+        set(&folder.store(), table, id, None);
+        for change in [kms.change_root_key(root(2)), kms.change_root_key_and_rotate(root(2))] {
+            let error = change.expect_err(table);
+            assert_eq!(error.kind(), ErrorKind::Storage, "{table} {id}: {error}");
+            assert!(error.to_string().contains("tampered"), "{table} {id}: {error}");
+        }
+        set(&folder.store(), table, id, Some(record));
+    }
+    assert!(records(&folder.store()) == intact, "refused whole");
+    kms.change_root_key(root(2)).unwrap();
+    assert_eq!(LocalKms::open(folder.store(), root(2)).unwrap().list_keys().unwrap().len(), 2);
+}
