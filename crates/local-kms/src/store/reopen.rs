@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::invalid;
 use crate::root_key::RootKey;
-use crate::store::{Store, set_back};
+use crate::store::{Store, Tables, set_back};
 use manila_core::{Error, ErrorKind, Result};
 
 impl Store {
@@ -22,17 +22,18 @@ impl Store {
         };
         let root = root.unwrap_or_else(|| self.root_key());
         let opened = if is_read_only { Self::open_read_only(&path, &root) } else { Self::open(&path, root) }?;
-        let commit = opened.latest.load(Ordering::Acquire);
-        let opened = opened.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if opened.header.id() != id {
+        if opened.with(|state| state.header.id() != id) {
             let detail = format!("another key store is at {path:?} now: open that with LocalKms::open, if it is meant");
             return Err(Error::new(ErrorKind::Storage, detail));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Calls of this handle went on while all of the file was verified. Now they wait, so what it holds now is compared
+        // with what they saw last.
+        let commit = opened.read(|tables| Ok(tables.commit_number()))?;
         if commit < self.latest.load(Ordering::Acquire) {
             return Err(set_back());
         }
-        *state = opened;
+        *state = opened.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.latest.fetch_max(commit, Ordering::AcqRel);
         Ok(())
     }

@@ -210,6 +210,32 @@ fn only_a_later_state_of_the_same_store_is_opened_again() {
     assert_eq!(LocalKms::in_memory().unwrap().reopen().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
+#[test]
+fn a_handle_is_opened_again_while_it_is_in_use() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut written = 0_u32;
+            while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
+                kms.update_key_description(key.arn(), &written.to_string()).unwrap();
+                written += 1;
+            }
+            written
+        });
+        for _ in 0..20 {
+            let opened = kms.reopen();
+            is_done.store(opened.is_err(), std::sync::atomic::Ordering::SeqCst);
+            opened.unwrap();
+        }
+        is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+        let written = writing.join().unwrap();
+        assert!(written > 0 && kms.describe_key(key.arn()).unwrap().description() == (written - 1).to_string());
+    });
+}
+
 /// A limit on the size of files stands in for a full disk. It is set by a shell, which then runs this test again.
 #[cfg(unix)]
 #[test]
