@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
+use manila_core::internal::crypto;
 use manila_core::{Error, ErrorKind, Result};
 use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
@@ -17,6 +18,8 @@ use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 /// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
 /// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
 const UNPURGED: &str = "unpurged";
+/// Tells the mark of one purge from that of another.
+pub(super) type Mark = [u8; 16];
 /// Where the rows of a table are while they are written to a new one.
 const FORMER: &str = "former";
 /// Takes up free pages for a moment, so that they are written over.
@@ -30,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 impl Store {
     /// Gives back the space of what was removed, and writes over what is left of it.
     pub(crate) fn purge(&self) -> Result<()> {
-        self.write_anew()?;
-        self.overwrite(ATTEMPTS)
+        let mark = self.write_anew()?;
+        self.overwrite(&mark, ATTEMPTS)
     }
 
     /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark stays
@@ -40,19 +43,19 @@ impl Store {
         if !self.is_unpurged()? {
             return Ok(());
         }
-        self.write_anew()?;
-        self.overwrite(1)
+        let mark = self.write_anew()?;
+        self.overwrite(&mark, 1)
     }
 
-    fn is_unpurged(&self) -> Result<bool> {
+    pub(super) fn is_unpurged(&self) -> Result<bool> {
         self.read(|reading| {
             let header = reading.transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
             Ok(header.get(UNPURGED).map_err(storage_error)?.is_some())
         })
     }
 
-    /// Writes every row to a new page.
-    fn write_anew(&self) -> Result<()> {
+    /// Writes every row to a new page, and notes that a purge has begun.
+    pub(super) fn write_anew(&self) -> Result<Mark> {
         self.with(|state| {
             let transaction = self.begin(state)?.transaction;
             // Of a purge that was cut off.
@@ -62,14 +65,15 @@ impl Store {
             for table in Table::ALL {
                 rewrite(&transaction, table.definition(), |_, row| Ok(row.to_vec()))?;
             }
-            mark_unpurged(&transaction)?;
-            transaction.commit().map_err(storage_error)
+            let mark = mark_unpurged(&transaction)?;
+            transaction.commit().map_err(storage_error)?;
+            Ok(mark)
         })
     }
 
     /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the moments
     /// of compaction.
-    fn overwrite(&self, attempts: u32) -> Result<()> {
+    pub(super) fn overwrite(&self, mark: &Mark, attempts: u32) -> Result<()> {
         // First before anything is cut off, so that the disk has none of it either; then what another process was reading
         // until the compaction.
         for _ in 0..2 {
@@ -77,10 +81,7 @@ impl Store {
             self.fill_free_pages()?;
             self.compact(attempts)?;
         }
-        self.commit(|_, transaction| {
-            transaction.open_table(HEADER_TABLE).map_err(storage_error)?.remove(UNPURGED).map_err(storage_error)?;
-            Ok(())
-        })
+        self.commit(|_, transaction| unmark(transaction, mark))
     }
 
     fn fill_free_pages(&self) -> Result<()> {
@@ -136,10 +137,22 @@ fn fill(state: &State, filling: &WriteTransaction) -> Result<()> {
     Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
 }
 
-/// Notes that old bytes are in the file, until a purge has ended.
-pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<()> {
+/// Notes that old bytes are in the file, until a purge that begins later has ended. Every such note is another one.
+pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<Mark> {
+    let mark: Mark = crypto::random_array()?;
     let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
-    header.insert(UNPURGED, [].as_slice()).map_err(storage_error)?;
+    header.insert(UNPURGED, mark.as_slice()).map_err(storage_error)?;
+    Ok(mark)
+}
+
+/// Takes away the mark of a purge that has ended, unless another one has taken its place: old bytes came into the file
+/// after this purge began, so another one is to end.
+fn unmark(transaction: &WriteTransaction, mark: &Mark) -> Result<()> {
+    let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
+    let is_own = header.get(UNPURGED).map_err(storage_error)?.is_some_and(|row| row.value() == mark);
+    if is_own {
+        header.remove(UNPURGED).map_err(storage_error)?;
+    }
     Ok(())
 }
 

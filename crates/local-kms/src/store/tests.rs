@@ -412,6 +412,27 @@ fn a_purge_after_a_change_of_the_root_key_is_done_at_the_next_opening_if_it_was_
     assert!(cut_off > 1 && whole == 1, "{cut_off}");
 }
 
+#[test]
+fn a_purge_that_began_before_a_change_of_the_root_key_does_not_end_the_one_that_is_due_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = &folder.path().join("keys.redb");
+    let (region, account) = ("local".to_owned(), "000000000000".to_owned());
+    let store = Store::create(path, region, account, root(OLD_ROOT)).unwrap();
+    let other = Store::open(path, root(OLD_ROOT)).unwrap();
+    let mark = other.write_anew().unwrap();
+    change_root_key(&store).unwrap();
+    other.overwrite(&mark, 1).unwrap();
+    assert!(store.is_unpurged().unwrap(), "who changed the root key may be cut off before they purge");
+    store.purge().unwrap();
+    assert!(!store.is_unpurged().unwrap());
+    // Of two purges the later one ends both.
+    let marks = [store.write_anew().unwrap(), store.write_anew().unwrap()];
+    for (mark, is_left) in marks.iter().zip([true, false]) {
+        store.overwrite(mark, 1).unwrap();
+        assert_eq!(store.is_unpurged().unwrap(), is_left);
+    }
+}
+
 /// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how often
 /// a piece of what was removed is still there.
 fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
