@@ -45,8 +45,8 @@ pub(super) struct Call<'a> {
     commits: Commits,
     /// Whether something speaks against that time.
     is_doubted: bool,
-    /// Whether something is past its deadline and not removed yet.
-    late: bool,
+    /// Whether something was past its deadline when the call came: a call that writes has removed it.
+    pub(super) late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
     /// How many keys were removed on the way.

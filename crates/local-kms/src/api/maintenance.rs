@@ -153,9 +153,14 @@ impl LocalKms {
     }
 
     pub(crate) fn settle_restored(&self) -> Result<usize> {
-        let dropped = self.write(Operation::Restore, &Owner, Details::new(), |_, (), call| Ok(call.swept))?;
-        // The copy was of all of the backup: what was left out of it is not to stay in the file.
-        if dropped > 0 {
+        let mut is_less = false;
+        let dropped = self.write(Operation::Restore, &Owner, Details::new(), |_, (), call| {
+            is_less = call.late;
+            Ok(call.swept)
+        })?;
+        // The copy was of all of the backup: what was left out of it, keys or imported material, is not to stay in the
+        // file.
+        if is_less {
             self.shared.store.purge()?;
         }
         Ok(dropped)

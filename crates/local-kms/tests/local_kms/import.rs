@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use manila_local_kms::{Clock, CreateKey, ErrorKind, KeyMetadata, KeyOrigin, KeySpec, KeyState, LocalKms};
+use manila_local_kms::{Clock, CreateKey, ErrorKind, KeyMetadata, KeyOrigin, KeySpec, KeyState, LocalKms, RootKey};
 
 use crate::lifecycle::{Asked, open_at, rows};
+use crate::root_key::records;
 use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 
 const MATERIAL: [u8; 32] = [7; 32];
@@ -193,6 +194,28 @@ fn the_next_call_removes_expired_material_from_the_file() {
         assert_eq!(rows_after, rows_before - 1, "the deadline is done");
         assert!(bytes_after + MATERIAL.len() < bytes_before, "{bytes_before} {bytes_after}");
     }
+}
+
+#[test]
+fn a_restored_file_holds_nothing_of_material_that_has_expired_meanwhile() {
+    let [_, (kms, clock, folder)] = both();
+    let keys: Vec<_> = (0..5).map(|_| imported(&kms, Some(in_days(&clock, 1)))).collect();
+    let [backup, restored] = ["backup", "restored"].map(|name| folder.0.path().join(name));
+    kms.backup(&backup).unwrap();
+    let sealed = records(&backup).into_iter().filter(|(table, ..)| *table == "materials").map(|(.., record)| record);
+    let sealed: Vec<_> = sealed.collect();
+    assert_eq!(sealed.len(), keys.len());
+    let pieces: Vec<_> = sealed.iter().flat_map(|record| record.chunks_exact(16)).collect();
+    let left = |path| {
+        let file = std::fs::read(path).unwrap();
+        pieces.iter().filter(|piece| file.windows(16).any(|window| window == **piece)).count()
+    };
+    assert_eq!(left(&backup), pieces.len(), "the test looks for what is there");
+    clock.advance_days(2);
+    let root = RootKey::open_file(folder.root()).unwrap();
+    let (copy, dropped) = LocalKms::builder().clock(clock).restore(&backup, &restored, root).unwrap();
+    assert_eq!((dropped, state(&copy, &keys[0])), (0, KeyState::PendingImport));
+    assert_eq!(left(&restored), 0);
 }
 
 #[test]
