@@ -76,9 +76,12 @@ impl Shared {
 
     /// Reads the keys of all root keys so far.
     pub(super) fn load_line_keys(&self) -> Result<()> {
-        let keys = self.store.read(|tables| line_keys(tables))?;
-        *self.lock_line_keys() = keys.into();
+        self.set_line_keys(self.store.read(|tables| line_keys(tables))?);
         Ok(())
+    }
+
+    pub(super) fn set_line_keys(&self, keys: Vec<LineKey>) {
+        *self.lock_line_keys() = keys.into();
     }
 
     pub(super) fn checkpoint(&self) -> Result<()> {

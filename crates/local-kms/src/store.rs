@@ -26,6 +26,7 @@ use copy::Snapshots;
 use header::Header;
 use identity::Identity;
 use manifest::{Edit, Manifest};
+use open::open_database;
 use read_only::Opened;
 use tables::{manifest_row_in, manifest_row_of};
 
@@ -97,9 +98,9 @@ struct State {
     seal: Seal,
     /// The file, unless the store is in memory.
     file: Option<Identity>,
-    /// Tells the length of a store of a test, which a purge writes over as it does a file.
+    /// What a store of a test is on, which is used as a file is.
     #[cfg(test)]
-    len: Option<Box<tests::Len>>,
+    disk: Option<tests::Disk>,
 }
 
 impl State {
@@ -110,17 +111,26 @@ impl State {
             seal,
             file: None,
             #[cfg(test)]
-            len: None,
+            disk: None,
         }
     }
 
     /// The length of what the store is in; none for memory.
     fn len(&self) -> Result<Option<u64>> {
         #[cfg(test)]
-        if let Some(len) = &self.len {
-            return len().map(Some);
+        if let Some(disk) = &self.disk {
+            return Ok(Some(disk.len()));
         }
         self.file.as_ref().map(Identity::len).transpose()
+    }
+
+    /// Opens the file once more, as another program would; none for memory.
+    fn open_again(&self) -> Option<Result<Opened>> {
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            return Some(disk.open());
+        }
+        self.file.as_ref().map(|file| open_database(file.path()).map(|(database, _)| database))
     }
 }
 

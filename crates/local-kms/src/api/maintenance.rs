@@ -8,7 +8,7 @@ use crate::call::{Call, Owner};
 use crate::local_kms::LocalKms;
 use crate::location::Location;
 use crate::operation::Operation;
-use crate::record::audit::remember_key;
+use crate::record::audit::{line_keys, remember_key};
 use crate::record::key::MaterialRecord;
 use crate::record::{alias, grant};
 use crate::recorder::commits_of;
@@ -86,8 +86,12 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written. The old root key holds then.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks;
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if a record is missing from the file or the store cannot be
+    /// written: the old root key holds then. If the disk fails while it takes the change, the file is opened once more to see
+    /// which root key it has, and the text says which, or that nobody can tell. If that is the new one, the error is
+    /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged): call [`reopen_with`](Self::reopen_with). After such a
+    /// failure keep both root keys until the store was opened once more: a disk that fails may lose what it has shown.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<RootKeyChange> {
         self.change_root(root_key, |_, _| Ok(RootKeyChange::default()))
     }
@@ -110,6 +114,7 @@ impl LocalKms {
         work: impl FnOnce(&mut WriteTxn<'_>, &mut Call<'_>) -> Result<RootKeyChange>,
     ) -> Result<RootKeyChange> {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
+            let mut keys = Vec::new();
             let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
@@ -120,10 +125,11 @@ impl LocalKms {
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.
                 let _ = self.shared.keep_end(tables);
+                keys = line_keys(tables)?;
                 Ok(change)
             })?;
-            self.shared.load_line_keys()?;
-            // The new root key holds already, so this is no failure of the call.
+            // The new root key holds from here on, so nothing below is a failure of the call.
+            self.shared.set_line_keys(keys);
             match self.shared.store.purge() {
                 Ok(()) => change.purged = true,
                 Err(error) => {

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 
 use crate::root_key::RootKey;
 use crate::store::codec::{damaged, storage_error};
+use crate::store::header::Header;
 use crate::store::manifest::root_key_changed;
+use crate::store::open::read_header;
 use crate::store::purge::{mark_unpurged, rewrite};
 use crate::store::seal::Seal;
 use crate::store::tables::put_header;
-use crate::store::{HEADER_TABLE, MANIFEST_TABLE, Store, Table, Tables, WriteTxn};
-use manila_core::Result;
+use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table, Tables, WriteTxn};
+use manila_core::{Error, ErrorKind, Result};
 
 impl Store {
     /// Seals every record anew under another root key, in one transaction. `work` may write more, told what the old seal
@@ -50,9 +52,33 @@ impl Store {
         mark_unpurged(&transaction)?;
         let mut new = WriteTxn { transaction, seal: &seal, edit };
         let done = work(&mut new, &state.seal)?;
-        let commit = new.commit()?;
+        let commit = new.commit().map_err(|error| state.say_which_holds(&header, &seal, &error))?;
         self.latest.fetch_max(commit, Ordering::AcqRel);
         (state.header, state.seal) = (header, seal);
         Ok(done)
+    }
+}
+
+impl State {
+    /// The error of a commit that changed the root key to `seal`'s and failed. The commit may be in the file all the same,
+    /// as when the disk failed in the end, and this handle reads nothing any more. So the file is opened once more, to see
+    /// which root key it has.
+    fn say_which_holds(&self, header: &Header, seal: &Seal, error: &Error) -> Error {
+        // In memory there is nothing to open, and nothing to lose either.
+        let Some(opened) = self.open_again() else { return error.clone() };
+        let found = opened.and_then(|database| read_header(&database));
+        let is_sealed_with = |row: &[u8], header: &Header, seal: &Seal| {
+            Header::open(row, seal.root_key()).is_ok_and(|(found, _)| found.epoch() == header.epoch())
+        };
+        let (kind, which) = match found {
+            Ok(row) if is_sealed_with(&row, header, seal) => {
+                (ErrorKind::RootKeyChanged, "the file has the new root key already: call reopen_with and give it that")
+            }
+            Ok(row) if is_sealed_with(&row, &self.header, &self.seal) => {
+                (ErrorKind::Storage, "the file has the old root key still: call reopen")
+            }
+            _ => (ErrorKind::Storage, "it is not known which root key the file has: keep both until one opens it"),
+        };
+        Error::other(kind, format!("the change of the root key failed, and {which} ({error})"), error.clone())
     }
 }

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 
 /// A disk in memory that fails when it is told to.
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<State>>);
+pub(super) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -103,6 +103,17 @@ impl State {
 impl Disk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.state().bytes.len() as u64
+    }
+
+    /// Opens a store's database as that of a file is opened.
+    pub(super) fn open(&self) -> Result<Opened> {
+        let mut builder = builder(ConcurrencyMode::MultiWriter);
+        let opened = builder.set_check_integrity_on_open(true).create_with_backend(self.clone());
+        opened.map(Opened::Writable).map_err(|error| open_error(Path::new("disk"), error))
     }
 
     fn of(bytes: &[u8]) -> Self {
@@ -215,19 +226,13 @@ fn create(disk: &Disk) -> Result<Store> {
 
 /// The store of a disk, which a purge writes over as it does a file.
 fn on(disk: &Disk, store: Store) -> Store {
-    let disk = disk.clone();
-    store.state.write().unwrap().len = Some(Box::new(move || Ok(disk.state().bytes.len() as u64)));
+    store.state.write().unwrap().disk = Some(disk.clone());
     store
 }
 
-pub(super) type Len = dyn Fn() -> Result<u64> + Send + Sync;
-
 /// Opens a store as that of a file is opened.
 fn open(disk: &Disk, number: u8) -> Result<Store> {
-    let mut builder = builder(ConcurrencyMode::MultiWriter);
-    let opened = builder.set_check_integrity_on_open(true).create_with_backend(disk.clone());
-    let opened = opened.map_err(|error| open_error(Path::new("disk"), error))?;
-    Store::of_database(Opened::Writable(opened), root(number)).map(|store| on(disk, store))
+    Store::of_database(disk.open()?, root(number)).map(|store| on(disk, store))
 }
 
 type Contents = BTreeMap<(&'static str, String), String>;
@@ -313,7 +318,7 @@ fn left(disk: &Disk, pieces: &HashSet<Vec<u8>>) -> usize {
 
 /// An error with a text that says what happened.
 fn check_error(error: &Error, why: io::ErrorKind) {
-    assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Io), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Io | ErrorKind::RootKeyChanged), "{error:?}");
     assert!(error.to_string().contains(&why.to_string()), "{error}");
 }
 
@@ -379,6 +384,39 @@ fn a_change_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
 #[test]
 fn a_change_of_the_root_key_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
     fail_at_each_call(change_root_key);
+}
+
+#[test]
+fn a_change_of_the_root_key_that_fails_says_which_root_key_the_file_has() {
+    let prepared = prepared();
+    // Of the whole disk, and of one call alone: what the file has can be seen then.
+    for lasts in [true, false] {
+        let mut said = BTreeMap::<_, usize>::new();
+        for number in 0.. {
+            let disk = prepared.copy();
+            let store = open(&disk, OLD_ROOT).unwrap();
+            disk.fail(Fault { lasts, reads_too: true, ..Fault::NO_SPACE }.after(number));
+            let Err(error) = change_root_key(&store) else { break };
+            let text = error.to_string();
+            let which = ["has the new", "has the old", "keep both", ""].into_iter().find(|part| text.contains(part));
+            *said.entry((error.kind() == ErrorKind::RootKeyChanged, which.unwrap())).or_default() += 1;
+            let has = |number| open(&disk.copy(), number).is_ok();
+            match (error.kind() == ErrorKind::RootKeyChanged, which.unwrap()) {
+                (true, "has the new") => {
+                    assert!(has(NEW_ROOT) && !has(OLD_ROOT));
+                    drop(store);
+                    assert!(has(NEW_ROOT), "{text}");
+                }
+                (false, "keep both") => assert!(has(OLD_ROOT) || has(NEW_ROOT)),
+                // Also where it failed before anything was committed.
+                (false, "has the old" | "") => assert!(has(OLD_ROOT) && !has(NEW_ROOT), "{text}"),
+                other => panic!("{other:?}: {text}"),
+            }
+        }
+        assert_eq!(said.contains_key(&(false, "keep both")), lasts, "{said:?}");
+        assert_eq!(said.contains_key(&(true, "has the new")), !lasts, "{said:?}");
+        assert!(lasts || said.contains_key(&(false, "has the old")), "{said:?}");
+    }
 }
 
 #[test]
