@@ -143,7 +143,7 @@ impl LocalKmsBuilder {
     ) -> Result<(LocalKms, usize)> {
         // Asked before anything is made: what is past its deadline is left out.
         let clock = StoreClock::new(self.clock.clone(), self.longest_pause);
-        let check = |store: &Store| store.read(|tables| clock.trust(clock.now(), tables).map(drop));
+        let check = |store: &Store| store.read(|tables| clock.trust(tables).map(drop));
         let kms =
             self.over(OpeningMode::Restore, || Store::restore(backup.as_ref(), path.as_ref(), &root_key, check))?;
         let dropped = kms.settle_restored()?;

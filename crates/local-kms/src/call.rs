@@ -37,7 +37,8 @@ pub(super) struct Call<'a> {
     context: Option<&'a EncryptionContext>,
     /// The names of the subject and the other parameters.
     request: &'a Details<'a>,
-    /// Milliseconds since 1970.
+    /// The present when the store was looked at last, in milliseconds since 1970. No look takes it over from an earlier
+    /// one: the call may have waited since, and the store's time have been set back.
     pub(super) now: u64,
     key_arn: Option<String>,
     source_arn: Option<String>,
@@ -107,7 +108,7 @@ impl LocalKms {
         let mut done = call.pass(subject, &work);
         let due = std::mem::take(&mut call.due);
         if call.late || !due.is_empty() {
-            match self.settle_for_reader(call.now, &due) {
+            match self.settle_for_reader(&due) {
                 Ok(()) => done = call.pass(subject, &work),
                 // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
                 Err(error) if !due.is_empty() => done = done.and(Err(error)),
@@ -128,9 +129,8 @@ impl LocalKms {
         let request = subject.describe(request);
         let mut call = Call::new(self, operation, subject.context(), &request);
         let done = call.sweep().and_then(|()| {
-            self.shared.store.write(|tables| {
-                call.now = self.shared.clock.trust(call.now, tables)?;
-                tables.observe_time(call.now);
+            self.shared.write_now(|tables, now| {
+                call.now = now;
                 call.will_commit(tables);
                 let found = subject.find(&mut call, tables)?;
                 let done = work(tables, found, &mut call)?;
@@ -171,26 +171,27 @@ impl LocalKms {
 
     /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation
     /// is due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
-    pub(super) fn settle_for_reader(&self, now: u64, key_ids: &[String]) -> Result<()> {
+    pub(super) fn settle_for_reader(&self, key_ids: &[String]) -> Result<()> {
         let settling =
             if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
         let Some(settling) = settling else { return Ok(()) };
-        if self.shared.store.read(|tables| deadlines::is_left(tables, now, key_ids))? {
-            self.settle_in(settling, now, key_ids)?;
+        let is_left =
+            |tables: &ReadTxn<'_>| deadlines::is_left(tables, self.shared.clock.present(tables).time, key_ids);
+        if self.shared.store.read(is_left)? {
+            self.settle_in(settling, key_ids)?;
         }
         Ok(())
     }
 
     /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
     /// keys.
-    pub(super) fn settle(&self, now: u64, key_ids: &[String]) -> Result<usize> {
-        self.settle_in(self.shared.settling.begin(), now, key_ids)
+    pub(super) fn settle(&self, key_ids: &[String]) -> Result<usize> {
+        self.settle_in(self.shared.settling.begin(), key_ids)
     }
 
-    fn settle_in(&self, settling: MutexGuard<'_, ()>, now: u64, key_ids: &[String]) -> Result<usize> {
+    fn settle_in(&self, settling: MutexGuard<'_, ()>, key_ids: &[String]) -> Result<usize> {
         let mut recorder = Recorder::new(&self.shared);
-        let done = self.shared.store.write(|tables| {
-            let now = self.shared.clock.trust(now, tables)?;
+        let done = self.shared.write_now(|tables, now| {
             let swept = deadlines::sweep(self.account(), tables, now)?;
             key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
             let commits = commits_of(tables);
@@ -216,7 +217,7 @@ impl<'a> Call<'a> {
             operation,
             context,
             request,
-            now: kms.shared.now(),
+            now: kms.shared.clock.shown(),
             key_arn: None,
             source_arn: None,
             commits: Commits::default(),
@@ -243,9 +244,9 @@ impl<'a> Call<'a> {
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
-        let doubt;
-        (self.now, doubt) = self.kms.shared.clock.present(self.now, tables);
-        self.is_doubted = doubt.is_some();
+        let present = self.kms.shared.clock.present(tables);
+        self.now = present.time;
+        self.is_doubted = present.doubt.is_some();
         self.commits.found = Some(tables.commit_number());
         self.late = deadlines::is_any(tables, self.now)?;
         Ok(())
@@ -255,7 +256,7 @@ impl<'a> Call<'a> {
     fn sweep(&mut self) -> Result<()> {
         self.kms.shared.store.read(|tables| self.look_at_the_time(tables))?;
         if self.late {
-            self.swept = self.kms.settle(self.now, &[])?;
+            self.swept = self.kms.settle(&[])?;
         }
         Ok(())
     }

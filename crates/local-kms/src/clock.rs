@@ -2,9 +2,14 @@
 //!
 //! What is past its deadline is removed for good, so a clock that runs ahead for one write would do harm. A write takes the
 //! time from a clock that keeps pace with the monotonic one, and that is not too far past the last write of any program.
+//!
+//! The pace is measured from the lowest time that was seen: whatever a call meets lowers it, and a commit alone raises it, of
+//! this program or of another. So a clock cannot go ahead in steps, nor by way of a time that is behind.
+//!
+//! The present is the later of what the clock shows and what the store saw, at each look anew. Nothing else is remembered: a
+//! time that was only read is of no weight once the clock is set right.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::store::Tables;
@@ -15,20 +20,35 @@ const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 const MAX_LEAP: u64 = MILLIS_PER_DAY;
 /// How long a store may lie idle: ten years.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3652 * 86_400);
-/// Stands for the clock when it is known to be wrong.
-const NO_ANCHOR: i64 = i64::MIN;
 
 /// The clock of a handle.
 #[derive(Debug)]
 pub(super) struct StoreClock {
     clock: Arc<dyn Clock>,
     longest_pause: u64,
-    /// The latest time of a call that was believed, in milliseconds: a clock that is set back changes nothing.
-    high_water: AtomicU64,
-    /// The time less the monotonic time when the clock was believed last.
-    anchor: AtomicI64,
-    /// How often the store's time had been set back when the high-water mark was begun.
-    rewinds: AtomicU64,
+    /// None before the store was looked at.
+    pace: Mutex<Option<Pace>>,
+}
+
+/// The pace of a clock. It counts until the store's time is set back.
+#[derive(Debug)]
+struct Pace {
+    /// How often that had been done.
+    rewinds: u64,
+    /// By how much the time was ahead of the monotonic clock at its lowest since the last commit, in milliseconds.
+    ahead: i64,
+    /// The monotonic time of the last look, likewise.
+    looked: u64,
+}
+
+/// The time as a look at the store finds it.
+#[derive(Debug)]
+pub(super) struct Present {
+    /// Milliseconds since 1970.
+    pub(super) time: u64,
+    /// What is past its deadline is refused in any case; nothing is removed, and nothing is written, while there is a doubt.
+    pub(super) doubt: Option<Doubt>,
+    rewinds: u64,
 }
 
 /// Something that speaks against the time that a clock shows.
@@ -42,11 +62,7 @@ pub(super) enum Doubt {
 
 impl StoreClock {
     pub(super) fn new(clock: Arc<dyn Clock>, longest_pause: Duration) -> Self {
-        let longest_pause = u64::try_from(longest_pause.as_millis()).unwrap_or(u64::MAX);
-        let (high_water, anchor, rewinds) = (AtomicU64::new(0), AtomicI64::new(NO_ANCHOR), AtomicU64::new(0));
-        let new = Self { clock, longest_pause, high_water, anchor, rewinds };
-        new.believe(new.shown());
-        new
+        Self { clock, longest_pause: to_number(longest_pause), pace: Mutex::default() }
     }
 
     /// The time that the clock shows, in milliseconds since 1970.
@@ -54,78 +70,54 @@ impl StoreClock {
         to_millis(self.clock.now())
     }
 
-    /// The time that a call begins at: none before that of an earlier call.
-    pub(super) fn now(&self) -> u64 {
-        self.high_water.load(Ordering::Acquire).max(self.shown())
+    /// The present, and what speaks against it.
+    pub(super) fn present(&self, tables: &impl Tables) -> Present {
+        let (latest, rewinds) = (tables.time(), tables.rewinds());
+        let time = self.shown().max(latest);
+        let monotonic = to_number(self.clock.monotonic());
+        // A clock that is behind the store, as that of a board without a battery, is as good as one that stands still.
+        let (lowest, highest) = (ahead(latest, monotonic), ahead(time, monotonic));
+        let mut known = self.pace();
+        let pace = known.get_or_insert(Pace { rewinds, ahead: highest, looked: monotonic });
+        if rewinds > pace.rewinds {
+            // The store's time was set back after the last look, and to no later one than it has now.
+            *pace = Pace { rewinds, ahead: ahead(latest, pace.looked), looked: pace.looked };
+        }
+        // A reader may look at the store of before its time was set back, which says nothing of what holds since.
+        if rewinds == pace.rewinds {
+            pace.ahead = pace.ahead.min(highest).max(lowest);
+            pace.looked = pace.looked.max(monotonic);
+        }
+        let leap = u64::try_from(highest.saturating_sub(pace.ahead)).unwrap_or(0);
+        drop(known);
+        // A store that was never written has no time to compare with.
+        let doubt = if latest > 0 && time.saturating_sub(latest) > self.longest_pause {
+            Some(Doubt::Pause)
+        } else {
+            (leap > MAX_LEAP).then_some(Doubt::Leap)
+        };
+        Present { time, doubt, rewinds }
     }
 
-    /// The present for a call that began at `now`, and what speaks against it. What is past its deadline then is refused in
-    /// any case; nothing is removed, and nothing is written, while there is a doubt.
-    pub(super) fn present(&self, now: u64, tables: &impl Tables) -> (u64, Option<Doubt>) {
-        let (shown, latest) = (self.shown(), tables.time());
-        let mut now = now;
-        if self.rewinds.swap(tables.rewinds(), Ordering::AcqRel) != tables.rewinds() {
-            self.high_water.store(0, Ordering::Release);
-            now = shown;
-        }
-        let now = now.max(latest);
-        if shown.saturating_add(MAX_LEAP) < latest {
-            // The clock is behind the store, as that of a board without a battery: its coming right will be no leap.
-            self.anchor.store(NO_ANCHOR, Ordering::Release);
-        } else if self.anchor.load(Ordering::Acquire) == NO_ANCHOR {
-            self.believe(shown);
-        }
-        let doubt = self.doubt(now, latest);
-        if doubt.is_none() {
-            self.high_water.fetch_max(now, Ordering::AcqRel);
-        }
-        (now, doubt)
-    }
-
-    /// The present for a write that began at `now`.
+    /// The present for a write.
     ///
     /// # Errors
     /// `ErrorKind::ClockUnconfirmed` if something speaks against it.
-    pub(super) fn trust(&self, now: u64, tables: &impl Tables) -> Result<u64> {
-        match self.present(now, tables) {
-            (now, None) => {
-                // The pace of a clock that is behind the store counts for nothing.
-                if self.anchor.load(Ordering::Acquire) != NO_ANCHOR {
-                    self.believe(now);
-                }
-                Ok(now)
-            }
-            (_, Some(doubt)) => Err(doubt.error()),
+    pub(super) fn trust(&self, tables: &impl Tables) -> Result<Present> {
+        let present = self.present(tables);
+        present.doubt.map_or(Ok(present), |doubt| Err(doubt.error()))
+    }
+
+    /// Takes a time for right, since it was committed, and with it the pace of the clock.
+    pub(super) fn believe(&self, committed: &Present) {
+        let monotonic = to_number(self.clock.monotonic());
+        if let Some(pace) = self.pace().as_mut().filter(|pace| pace.rewinds == committed.rewinds) {
+            pace.ahead = pace.ahead.max(ahead(committed.time, monotonic));
         }
     }
 
-    /// Takes a time for right, and with it the pace of the clock from now on.
-    pub(super) fn believe(&self, now: u64) {
-        self.anchor.store(self.ahead(now), Ordering::Release);
-    }
-
-    /// Forgets the times of earlier calls, for the store's time was set back.
-    pub(super) fn forget(&self) {
-        self.high_water.store(0, Ordering::Release);
-        self.believe(self.shown());
-    }
-
-    fn doubt(&self, now: u64, latest: u64) -> Option<Doubt> {
-        // A store that was never written has no time to compare with.
-        if latest > 0 && now.saturating_sub(latest) > self.longest_pause {
-            return Some(Doubt::Pause);
-        }
-        let anchor = self.anchor.load(Ordering::Acquire);
-        let leap = if anchor == NO_ANCHOR { 0 } else { self.ahead(now).saturating_sub(anchor) };
-        // A time that another program has written at was believed, or confirmed, there.
-        let is_leap = |leap: i64| u64::try_from(leap).is_ok_and(|leap| leap > MAX_LEAP);
-        (is_leap(leap) && now.saturating_sub(latest) > MAX_LEAP).then_some(Doubt::Leap)
-    }
-
-    /// How much a time is ahead of the monotonic clock.
-    fn ahead(&self, now: u64) -> i64 {
-        let monotonic = i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX);
-        i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(monotonic)
+    fn pace(&self) -> MutexGuard<'_, Option<Pace>> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,10 +132,19 @@ impl Doubt {
     }
 }
 
+/// How much a time is ahead of the monotonic clock.
+fn ahead(now: u64, monotonic: u64) -> i64 {
+    let of = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    of(now).saturating_sub(of(monotonic))
+}
+
+fn to_number(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since 1970; zero before.
 pub(super) fn to_millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    to_number(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// The time that [`to_millis`] made the number of; 1970 for one out of all reason.
@@ -154,4 +155,99 @@ pub(super) fn from_millis(millis: u64) -> SystemTime {
 /// So many days after a time.
 pub(super) fn days_after(millis: u64, days: u32) -> u64 {
     millis.saturating_add(u64::from(days).saturating_mul(MILLIS_PER_DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::local_kms::LocalKms;
+    use crate::record::key::CreateKey;
+
+    const DAY: u64 = MILLIS_PER_DAY;
+    const BEGIN: u64 = 2_000_000_000_000;
+
+    /// Shows a time in milliseconds; none passes by itself.
+    #[derive(Clone, Debug)]
+    struct Shown {
+        time: Arc<AtomicU64>,
+        /// Sets its time back when the clock is looked at next.
+        correcting: Arc<Mutex<Option<LocalKms>>>,
+    }
+
+    impl Shown {
+        fn show(&self, time: u64) {
+            self.time.store(time, Ordering::SeqCst);
+        }
+    }
+
+    impl Clock for Shown {
+        fn now(&self) -> SystemTime {
+            let shown = self.time.load(Ordering::SeqCst);
+            let correcting = self.correcting.lock().unwrap().take();
+            if let Some(kms) = correcting {
+                self.show(BEGIN);
+                kms.set_time_back().unwrap();
+            }
+            from_millis(shown)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn in_memory() -> (LocalKms, Shown) {
+        let shown = Shown { time: Arc::new(AtomicU64::new(BEGIN)), correcting: Arc::default() };
+        let kms = LocalKms::builder().clock(shown.clone()).in_memory().unwrap();
+        kms.create_key(CreateKey::default()).unwrap();
+        (kms, shown)
+    }
+
+    fn is_refused(kms: &LocalKms) -> bool {
+        kms.create_key(CreateKey::default()).is_err_and(|error| error.kind() == ErrorKind::ClockUnconfirmed)
+    }
+
+    #[test]
+    fn calls_under_way_do_not_undo_that_the_time_was_set_back() {
+        let (kms, shown) = in_memory();
+        for ahead in [DAY - 1, 400 * DAY] {
+            shown.show(BEGIN + ahead);
+            kms.confirm_clock().unwrap();
+            // The call has looked at the clock while it was ahead.
+            *shown.correcting.lock().unwrap() = Some(kms.clone());
+            let created = kms.create_key(CreateKey::default()).unwrap().created();
+            assert!(shown.correcting.lock().unwrap().is_none());
+            assert_eq!(to_millis(created), BEGIN);
+            assert_eq!(kms.shared.store.read(|tables| Ok(tables.time())).unwrap(), BEGIN);
+        }
+    }
+
+    #[test]
+    fn a_reader_of_the_store_of_before_says_nothing_of_what_holds_since() {
+        let (kms, shown) = in_memory();
+        shown.show(BEGIN + 400 * DAY);
+        kms.confirm_clock().unwrap();
+        let read = kms.shared.store.read(|before| {
+            shown.show(BEGIN);
+            kms.set_time_back().unwrap();
+            kms.list_keys().unwrap();
+            Ok(kms.shared.clock.present(before).time)
+        });
+        assert_eq!(read.unwrap(), BEGIN + 400 * DAY, "what it reads is of that time");
+        shown.show(BEGIN + 400 * DAY);
+        assert!(is_refused(&kms));
+    }
+
+    #[test]
+    fn what_could_not_be_committed_says_nothing_of_the_clock() {
+        let (kms, shown) = in_memory();
+        shown.show(BEGIN + DAY - 1);
+        assert!(kms.shared.write_now(|_, _| Err::<(), _>(Doubt::Leap.error())).is_err());
+        shown.show(BEGIN + DAY + 1);
+        assert!(is_refused(&kms));
+        shown.show(BEGIN + DAY);
+        assert!(!is_refused(&kms));
+    }
 }

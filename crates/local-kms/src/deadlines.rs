@@ -76,7 +76,7 @@ pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u
     let mut left = Vec::with_capacity(key.material.regions.len());
     for region in std::mem::take(&mut key.material.regions) {
         let record: KeyRecord = tables.get(Table::Keys, &row(&region, &key.id))?.ok_or_else(damaged)?;
-        if record.deletion.is_none_or(|deadline| deadline > now) {
+        if record.deletion.is_none_or(|deletion| !deletion.is_past(now)) {
             left.push(region);
         }
     }
@@ -84,11 +84,10 @@ pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u
     Ok(())
 }
 
-/// Removes all that is past its deadline, and notes the time. Returns the ARNs of the deleted keys, for the log: it is
+/// Removes all that is past its deadline. Returns the ARNs of the deleted keys, for the log: it is
 /// told of them only once nothing else can undo this.
 pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<String>> {
     let mut deleted = Vec::new();
-    tables.observe_time(now);
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
         let (time, what, of) = parse(&first)?;
         if time > now {
@@ -128,7 +127,7 @@ fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> R
         return tables.put(Table::Materials, key_id, &material);
     }
     if let Some(expiry) = material.expiry {
-        Deadline::Expiry.unset(tables, expiry, key_id)?;
+        Deadline::Expiry.unset(tables, expiry.at, key_id)?;
     }
     tables.remove(Table::Materials, key_id)
 }
@@ -275,14 +274,15 @@ mod tests {
         let (kms, days) = in_memory();
         let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
         days.0.store(90, Ordering::SeqCst);
-        let now = 24 * 60 * 60 * 1000 * 20_090;
         let due = [key.key_id().to_owned()];
         let noted = || kms.shared.store.read(|tables| Ok(tables.time())).unwrap();
-        kms.settle_for_reader(now, &due).unwrap();
-        assert_eq!(noted(), now);
+        kms.settle_for_reader(&due).unwrap();
+        let settled = noted();
+        assert_eq!(settled, days_after(0, 20_090));
         // A write would note the time.
-        kms.settle_for_reader(now + 1, &due).unwrap();
-        assert_eq!(noted(), now);
+        days.0.store(91, Ordering::SeqCst);
+        kms.settle_for_reader(&due).unwrap();
+        assert_eq!(noted(), settled);
         assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 1);
     }
 }

@@ -47,17 +47,29 @@ use manila_core::Result;
 ///
 /// # Time
 ///
-/// Time goes forwards by itself only. The store keeps the latest time that a write saw, whichever program's clock that was,
-/// and takes no earlier one for the present; a clock that is set back changes nothing.
+/// The present is the time that the clock shows, but never a time before the last write of any program: the store keeps the
+/// time of that write. If the clock is set back, nothing that was written or removed changes. What was only read is not
+/// noted: a deadline that passed for no program that can write is in the future again.
 ///
-/// What is past its deadline is removed for good, so a clock that runs ahead could do harm. A write is refused with
-/// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) when the clock went ahead of the monotonic clock by more
-/// than a day since the last write or the opening (many systems do not count the time asleep), or when it is more than ten
-/// years past the last write ([`LocalKmsBuilder::longest_pause`]). Once the clock is right again, writes go on; if it is right,
-/// the owner says so with [`confirm_clock`](Self::confirm_clock). Reads are never refused for that: deadlines hold by the clock,
-/// nothing is removed, and keys that are due to be rotated are used as they are. After a smaller error that was written
-/// [`set_time_back`](Self::set_time_back) helps, where nothing was removed too early;
-/// [`restore`](Self::restore) a backup from before otherwise.
+/// What is past its deadline is removed for good, so a clock that runs ahead does harm. Writes therefore fail with
+/// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) in two cases:
+///
+/// - The clock is more than a day further ahead of the monotonic clock than it was at its lowest since the last write, or
+///   since the store was opened if there was none since. Many systems do not count the time asleep in the monotonic clock.
+/// - The clock is more than ten years ([`LocalKmsBuilder::longest_pause`]) past the last write.
+///
+/// Once the clock is right again, writes succeed. If it is right, the owner calls [`confirm_clock`](Self::confirm_clock).
+/// Reads never fail for these reasons: what is past its deadline by the clock is refused, but nothing is removed, and keys
+/// that are due for rotation are used as they are.
+///
+/// Smaller errors are not noticed: a day at each write, and anything up to the longest pause if the clock is wrong already
+/// when the store is opened. A program that is started under a clock five years ahead does what is due in these five years.
+/// Afterwards the owner calls [`set_time_back`](Self::set_time_back), or [restores](Self::restore) a backup from before if
+/// something was removed too early.
+///
+/// On a machine whose clock begins in 1970 and is set later, as a board without a battery, open the store once the clock is
+/// set. A store that is opened before takes the last write for the present; when the clock is set more than a day after
+/// that, call [`confirm_clock`](Self::confirm_clock).
 ///
 /// # Blocking
 ///

@@ -91,7 +91,7 @@ impl Shared {
 
     fn own_event(&self, operation: Operation, request: Details<'static>, commits: Commits) -> Event<'static> {
         Event {
-            time: from_millis(self.now()),
+            time: from_millis(self.clock.shown()),
             principal: self.owner.clone().into(),
             operation: operation.name(),
             key_arn: None,

@@ -40,14 +40,22 @@ impl Shared {
             is_open: false,
         };
         shared.load_line_keys()?;
-        // So that the pace of a clock that is behind the store counts for nothing from the beginning.
-        shared.store.read(|tables| Ok(shared.clock.present(shared.now(), tables)))?;
+        // The pace of the clock is measured from the opening on.
+        shared.store.read(|tables| Ok(shared.clock.present(tables)))?;
         Ok(shared)
     }
 
-    /// The time in milliseconds since 1970, no earlier than any call saw before.
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now()
+    /// Writes at the present, which the store notes, unless something speaks against the clock.
+    pub(super) fn write_now<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>, u64) -> Result<T>) -> Result<T> {
+        let (present, done) = self.store.write(|tables| {
+            let present = self.clock.trust(tables)?;
+            tables.observe_time(present.time);
+            let done = work(tables, present.time)?;
+            Ok((present, done))
+        })?;
+        // What is refused, or cannot be committed, says nothing of the clock.
+        self.clock.believe(&present);
+        Ok(done)
     }
 
     /// Writes the line of an event, if a log is kept.

@@ -13,7 +13,7 @@ use crate::deadlines::Deadline;
 use crate::error::{check_len, invalid, refused};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
-use crate::record::key::{Key, KeyMaterial, KeyOrigin};
+use crate::record::key::{Due, Key, KeyMaterial, KeyOrigin};
 use crate::store::WriteTxn;
 
 /// The maximum time until imported material expires, as on AWS.
@@ -57,7 +57,7 @@ impl LocalKms {
             let secret = material.to_vec();
             key.material.materials.push(KeyMaterial { id: 1, created: call.now, on_demand: false, secret });
             if let Some(expiry) = expiry {
-                key.material.expiry = Some(expiry);
+                key.material.expiry = Some(Due::new(call.now, expiry));
                 Deadline::Expiry.set(tables, expiry, &key.id)?;
             }
             key.store(tables)
@@ -81,7 +81,7 @@ impl LocalKms {
 
 fn forget(tables: &mut WriteTxn<'_>, key: &mut Key) -> Result<()> {
     match key.material.forget() {
-        Some(expiry) => Deadline::Expiry.unset(tables, expiry, &key.id),
+        Some(expiry) => Deadline::Expiry.unset(tables, expiry.at, &key.id),
         None => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{check_len, invalid, refused};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use crate::record::alias;
-use crate::record::key::{CreateKey, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
+use crate::record::key::{CreateKey, Due, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
 use crate::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
@@ -223,7 +223,8 @@ impl LocalKms {
     /// ```
     ///
     /// The next write of any kind after that moment removes the material from the store, [`purge`](Self::purge) the
-    /// last trace of it from the file; backups hold what they hold. A clock that is set back revives nothing.
+    /// last trace of it from the file; backups hold what they hold. A clock that is set back does not bring back
+    /// what was removed.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, its deletion is scheduled
@@ -248,7 +249,7 @@ impl LocalKms {
                 return Err(refused("KMSInvalidStateException", message));
             }
             let deadline = days_after(call.now, days);
-            key.record.deletion = Some(deadline);
+            key.record.deletion = Some(Due::new(call.now, deadline));
             Deadline::Deletion.set(tables, deadline, &self.location().row(&key.id))?;
             key.store(tables)?;
             Ok(from_millis(deadline))
@@ -262,8 +263,8 @@ impl LocalKms {
     /// no deletion is scheduled, or the caller may not.
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
         self.write(Operation::CancelKeyDeletion, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
-            if let Some(deadline) = key.record.deletion.take() {
-                Deadline::Deletion.unset(tables, deadline, &self.location().row(&key.id))?;
+            if let Some(deletion) = key.record.deletion.take() {
+                Deadline::Deletion.unset(tables, deletion.at, &self.location().row(&key.id))?;
             }
             key.record.enabled = false;
             key.store(tables)

@@ -55,8 +55,8 @@ impl LocalKms {
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process keeps reading the store for longer than a
     /// second, as a backup does, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn purge(&self) -> Result<usize> {
-        self.maintain(Operation::Purge, Details::new(), |call| {
-            let deleted = self.settle(call.now, &[])?;
+        self.maintain(Operation::Purge, Details::new(), |_| {
+            let deleted = self.settle(&[])?;
             // Nobody sees the rest, so its line can say how it went.
             self.shared.store.purge()?;
             Ok(deleted)
@@ -142,7 +142,8 @@ impl LocalKms {
 
     fn rotate_all(&self, tables: &mut WriteTxn<'_>, call: &mut Call<'_>) -> Result<RootKeyChange> {
         let mut change = RootKeyChange::default();
-        let now = self.shared.clock.trust(call.now, tables)?;
+        let now = self.shared.clock.trust(tables)?.time;
+        tables.observe_time(now);
         for (id, mut material) in tables.all::<MaterialRecord>(Table::Materials, "")? {
             let region = material.regions.first().ok_or_else(damaged)?;
             let arn = Location { region, account: self.account() }.key_arn(&id);

@@ -257,6 +257,28 @@ impl KeyMetadata {
     }
 }
 
+/// A deadline, and when it was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Due {
+    pub(crate) at: u64,
+    set: u64,
+}
+
+impl Due {
+    pub(crate) fn new(set: u64, at: u64) -> Self {
+        Self { at, set }
+    }
+
+    pub(crate) fn is_past(self, now: u64) -> bool {
+        self.at <= now
+    }
+
+    /// Returns the deadline counted from now, if it was set at a time that is still to come.
+    pub(crate) fn set_back(self, now: u64) -> Option<Self> {
+        (self.set > now).then(|| Self { at: now.saturating_add(self.at.saturating_sub(self.set)), set: now })
+    }
+}
+
 /// The record of a key in one region.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct KeyRecord {
@@ -265,7 +287,7 @@ pub(crate) struct KeyRecord {
     pub(crate) created: u64,
     pub(crate) enabled: bool,
     /// The deadline of a scheduled deletion.
-    pub(crate) deletion: Option<u64>,
+    pub(crate) deletion: Option<Due>,
     /// In AWS's JSON; without it the owner may do everything.
     pub(crate) policy: Option<String>,
 }
@@ -280,7 +302,7 @@ pub(crate) struct MaterialRecord {
     /// Oldest first. The last one encrypts, all of them decrypt. Empty until material is imported.
     pub(crate) materials: Vec<KeyMaterial>,
     /// The expiry of imported material.
-    pub(crate) expiry: Option<u64>,
+    pub(crate) expiry: Option<Due>,
     /// Identifies imported material without revealing it.
     #[serde(with = "serde_bytes")]
     pub(crate) fingerprint: Vec<u8>,
@@ -334,14 +356,14 @@ impl MaterialRecord {
     }
 
     /// Removes imported material, and returns its expiry.
-    pub(crate) fn forget(&mut self) -> Option<u64> {
+    pub(crate) fn forget(&mut self) -> Option<Due> {
         self.materials.clear();
         self.expiry.take()
     }
 
     /// Returns whether imported material has expired, in which case it must not be used.
     pub(crate) fn is_expired(&self, now: u64) -> bool {
-        self.expiry.is_some_and(|expiry| expiry <= now)
+        self.expiry.is_some_and(|expiry| expiry.is_past(now))
     }
 
     /// Returns the time of the next rotation.
@@ -377,7 +399,7 @@ impl Key {
 
     /// Returns whether the deletion deadline has passed: such a key no longer exists for callers.
     pub(crate) fn is_deleted(&self, now: u64) -> bool {
-        self.record.deletion.is_some_and(|deadline| deadline <= now)
+        self.record.deletion.is_some_and(|deletion| deletion.is_past(now))
     }
 
     pub(crate) fn state(&self, now: u64) -> KeyState {
@@ -410,8 +432,8 @@ impl Key {
             state: self.state(now),
             spec: self.material.spec,
             origin: self.material.origin,
-            deletion: self.record.deletion.map(from_millis),
-            expiry: self.material.expiry.filter(|expiry| *expiry > now).map(from_millis),
+            deletion: self.record.deletion.map(|deletion| from_millis(deletion.at)),
+            expiry: self.material.expiry.filter(|expiry| !expiry.is_past(now)).map(|expiry| from_millis(expiry.at)),
             regions: self.material.regions.clone(),
         }
     }

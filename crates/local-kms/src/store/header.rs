@@ -11,7 +11,7 @@ use crate::store::manifest::root_key_changed;
 use crate::store::seal::Seal;
 
 /// Raised with every change of what is stored that an older library would misread.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Which KMS a store is, and how its root key is had.
 #[derive(Clone, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! A record is sealed with the number of the commit that wrote it. The manifest keeps these numbers, in buckets by a
 //! keyed digest of table and id; a bucket is authenticated with the number of the commit that last changed it, and the
-//! root with all buckets' numbers, its own commit and the time. So no record can be swapped, moved, removed or set
+//! root with all buckets' numbers, its own commit and the times. So no record can be swapped, moved, removed or set
 //! back without the root being set back, and that with every other record: a tree of counters, two levels deep, of
 //! which a reader checks the one path that leads to its record.
 
@@ -21,7 +21,7 @@ pub(super) const ROOT: u16 = BUCKETS;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN;
-const ROOT_LEN: usize = COUNTER_LEN * (5 + BUCKETS as usize);
+const ROOT_LEN: usize = COUNTER_LEN * (6 + BUCKETS as usize);
 
 /// What tags are over, so that none stands for another.
 const OF_ROOT: &[u8] = b"r";
@@ -37,6 +37,8 @@ pub(super) struct Manifest {
     pub(super) commit: u64,
     /// The latest time that any commit saw, in milliseconds since 1970.
     pub(super) time: u64,
+    /// The time of the first commit that noted one, likewise.
+    pub(super) begun: u64,
     /// The latest deadline at which something was removed for good, likewise.
     pub(super) removed: u64,
     /// How often the time was set back.
@@ -47,7 +49,7 @@ pub(super) struct Manifest {
 
 impl Manifest {
     pub(super) fn new() -> Self {
-        Self { commit: 0, time: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
+        Self { commit: 0, time: 0, begun: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
     }
 
     pub(super) fn load(seal: &Seal, rows: &Rows<'_>) -> Result<Self> {
@@ -66,14 +68,16 @@ impl Manifest {
         }
         let commit = numbers.next().ok_or_else(damaged)?;
         let time = numbers.next().ok_or_else(damaged)?;
+        let begun = numbers.next().ok_or_else(damaged)?;
         let removed = numbers.next().ok_or_else(damaged)?;
         let rewinds = numbers.next().ok_or_else(damaged)?;
-        Ok(Self { commit, time, removed, rewinds, counters: numbers.collect() })
+        Ok(Self { commit, time, begun, removed, rewinds, counters: numbers.collect() })
     }
 
     fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
         let mut row = Vec::with_capacity(ROOT_LEN + MAC_LEN);
-        for number in [seal.epoch(), self.commit, self.time, self.removed, self.rewinds].iter().chain(&self.counters) {
+        let numbers = [seal.epoch(), self.commit, self.time, self.begun, self.removed, self.rewinds];
+        for number in numbers.iter().chain(&self.counters) {
             row.extend_from_slice(&number.to_be_bytes());
         }
         let mac = seal.mac(&[OF_ROOT, seal.store_id(), &row])?;
@@ -134,12 +138,16 @@ impl Edit {
         self.manifest.time
     }
 
+    pub(super) fn begun(&self) -> u64 {
+        self.manifest.begun
+    }
+
     /// The same commit over a store without records, for all of them to be written anew.
     pub(super) fn emptied(&self) -> Self {
-        let Manifest { commit, time, removed, rewinds, .. } = self.manifest;
+        let Manifest { commit, time, begun, removed, rewinds, .. } = self.manifest;
         Self {
             base: self.base,
-            manifest: Manifest { commit, time, removed, rewinds, ..Manifest::new() },
+            manifest: Manifest { commit, time, begun, removed, rewinds, ..Manifest::new() },
             changed: BTreeMap::new(),
         }
     }
@@ -162,6 +170,9 @@ impl Edit {
     }
 
     pub(super) fn observe_time(&mut self, time: u64) {
+        if self.manifest.time == 0 {
+            self.manifest.begun = time;
+        }
         self.manifest.time = self.manifest.time.max(time);
     }
 

@@ -26,6 +26,9 @@ pub(crate) trait Tables {
     /// The latest time that any commit saw, in milliseconds since 1970.
     fn time(&self) -> u64;
 
+    /// The time of the first commit that noted one, in milliseconds since 1970.
+    fn begun(&self) -> u64;
+
     /// The latest deadline at which something was removed for good, in milliseconds since 1970.
     fn removed(&self) -> u64;
 
@@ -104,6 +107,10 @@ impl Tables for ReadTxn<'_> {
         self.manifest.time
     }
 
+    fn begun(&self) -> u64 {
+        self.manifest.begun
+    }
+
     fn removed(&self) -> u64 {
         self.manifest.removed
     }
@@ -143,6 +150,10 @@ impl Tables for WriteTxn<'_> {
 
     fn time(&self) -> u64 {
         self.edit.time()
+    }
+
+    fn begun(&self) -> u64 {
+        self.edit.begun()
     }
 
     fn removed(&self) -> u64 {

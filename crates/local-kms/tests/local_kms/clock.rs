@@ -143,7 +143,7 @@ fn a_store_that_lay_idle_opens_and_is_read_and_is_written_once_the_clock_is_conf
 }
 
 #[test]
-fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up() {
+fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up_on_the_day_of_the_last_write() {
     let clock = TestClock::new();
     let (kms, folder) = in_file(&clock);
     let key = kms.create_key(CreateKey::default()).unwrap();
@@ -151,10 +151,92 @@ fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up() {
     clock.set_back_days(50 * YEAR);
     let kms = open(&folder, &clock);
     write(&kms, &key).unwrap();
-    clock.leap_hours(24 * (50 * YEAR + 3));
+    clock.leap_hours(24 * (50 * YEAR + 1));
     write(&kms, &key).unwrap();
     clock.leap_hours(25);
     assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "from then on it counts");
+}
+
+#[test]
+fn a_clock_that_begins_in_1970_and_comes_right_later_is_confirmed_or_there_when_the_store_is_opened() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    drop(kms);
+    clock.set_back_days(50 * YEAR);
+    let kms = open(&folder, &clock);
+    write(&kms, &key).unwrap();
+    clock.leap_hours(24 * (50 * YEAR + 90));
+    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+    assert!(encrypt(&kms, key.arn(), b"x").is_ok());
+    write(&open(&folder, &clock), &key).unwrap();
+    // That program's clock was right from the beginning, and the store has its word for it.
+    write(&kms, &key).unwrap();
+    clock.set_back_days(50 * YEAR);
+    assert!(encrypt(&kms, key.arn(), b"x").is_ok());
+    clock.leap_hours(24 * (50 * YEAR + 90));
+    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+    kms.confirm_clock().unwrap();
+    write(&kms, &key).unwrap();
+}
+
+#[test]
+fn a_clock_that_was_behind_for_a_while_does_not_leap_unnoticed() {
+    for (hours_behind, wrote) in [(1, false), (25, false), (25, true), (24 * 300, false)] {
+        for (kms, clock, _folder) in both() {
+            let key = kms.create_key(CreateKey::default()).unwrap();
+            let doomed = kms.create_key(CreateKey::default()).unwrap();
+            kms.schedule_key_deletion_in(doomed.arn(), 30).unwrap();
+            clock.set_back_hours(hours_behind);
+            kms.describe_key(doomed.arn()).unwrap();
+            if wrote {
+                write(&kms, &key).unwrap();
+            }
+            clock.leap_hours(hours_behind + 24 * 9 * YEAR);
+            assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+            clock.set_back_days(9 * YEAR);
+            assert_eq!(kms.describe_key(doomed.arn()).unwrap().state(), KeyState::PendingDeletion);
+        }
+    }
+}
+
+#[test]
+fn a_program_that_saw_the_clock_ahead_notices_when_it_leaps_there_again() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let doomed = kms.create_key(CreateKey::default()).unwrap();
+    clock.leap_hours(24 * 5 * YEAR);
+    let other = open(&folder, &clock);
+    other.list_keys().unwrap();
+    clock.set_back_days(5 * YEAR);
+    // What it read then has no weight now.
+    assert_eq!(other.schedule_key_deletion_in(doomed.arn(), 30).unwrap(), clock.now() + days(30));
+    clock.advance_days(20);
+    other.list_keys().unwrap();
+    clock.leap_hours(24 * 5 * YEAR);
+    for kms in [&kms, &other] {
+        assert_eq!(write(kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+    }
+    clock.set_back_days(5 * YEAR);
+    assert_eq!(other.describe_key(doomed.arn()).unwrap().state(), KeyState::PendingDeletion);
+}
+
+#[test]
+fn what_is_refused_says_nothing_of_the_clock() {
+    for (kms, clock, _folder) in both() {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let stranger = kms.as_principal("arn:aws:iam::000000000000:user/alice").unwrap();
+        clock.leap_hours(23);
+        assert_eq!(code(&stranger.disable_key(key.arn()).unwrap_err()), "AccessDeniedException");
+        clock.leap_hours(23);
+        assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+        clock.set_back_hours(23);
+        write(&kms, &key).unwrap();
+        // What was written does.
+        clock.leap_hours(23);
+        write(&kms, &key).unwrap();
+    }
 }
 
 /// A store that was written by a clock five years ahead, its keys, and the clock that is right again.
@@ -197,20 +279,104 @@ fn the_time_of_a_store_is_set_back_and_what_was_dated_ahead_with_it() {
 
     for kms in [&kms, &other, &open(&folder, &clock.another())] {
         assert_eq!(kms.create_key(CreateKey::default()).unwrap().created(), clock.now());
-        assert_eq!(kms.describe_key(gone.arn()).unwrap().deletion_date(), Some(clock.now() + days(30)));
-        assert_eq!(kms.describe_key(imported.arn()).unwrap().material_expiry(), Some(clock.now() + days(365)));
+        assert_eq!(kms.describe_key(gone.arn()).unwrap().deletion_date(), Some(clock.now() + days(7)));
+        assert_eq!(kms.describe_key(imported.arn()).unwrap().material_expiry(), Some(clock.now() + days(20)));
         assert!(kms.list_keys().unwrap().iter().all(|key| key.created() <= clock.now()));
     }
-    clock.advance_days(31);
+    clock.advance_days(8);
     encrypt(&kms, imported.arn(), b"x").unwrap();
     assert_eq!(code(&kms.describe_key(gone.arn()).unwrap_err()), "NotFoundException");
-    clock.advance_days(59);
+    clock.advance_days(12);
+    assert_eq!(kms.describe_key(imported.arn()).unwrap().state(), KeyState::PendingImport);
+    clock.advance_days(70);
     encrypt(&kms, rotating.arn(), b"x").unwrap();
     let rotations: Vec<SystemTime> =
         kms.list_key_rotations(rotating.arn()).unwrap().iter().map(|one| one.date).collect();
     assert_eq!(rotations, [clock.now()], "it rotates 90 days after the time was set back");
-    clock.advance_days(365 - 90);
-    assert_eq!(kms.describe_key(imported.arn()).unwrap().state(), KeyState::PendingImport);
+}
+
+#[test]
+fn what_was_to_come_before_the_clock_ran_ahead_comes_at_its_time() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let doomed = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion_in(doomed.arn(), 30).unwrap();
+    let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+    kms.import_key_material(imported.arn(), &[7; 32], Some(clock.now() + days(300))).unwrap();
+    let (deletion, expiry) = (clock.now() + days(30), clock.now() + days(300));
+    drop(kms);
+    clock.advance_days(5);
+    clock.leap_hours(24 * 20);
+    let kms = open(&folder, &clock);
+    let later = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion_in(later.arn(), 10).unwrap();
+    clock.set_back_days(20);
+    kms.set_time_back().unwrap();
+    assert_eq!(kms.describe_key(doomed.arn()).unwrap().deletion_date(), Some(deletion));
+    assert_eq!(kms.describe_key(imported.arn()).unwrap().material_expiry(), Some(expiry));
+    assert_eq!(kms.describe_key(later.arn()).unwrap().deletion_date(), Some(clock.now() + days(10)));
+}
+
+#[test]
+fn the_time_is_not_set_back_behind_the_making_of_the_store() {
+    // The first year is that of a clock which begins in 1970, the second of one that begins when its system was built.
+    for before in [50 * YEAR, 2 * YEAR] {
+        let clock = TestClock::new();
+        clock.advance_days(YEAR);
+        let (kms, folder) = in_file(&clock);
+        let doomed = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion_in(doomed.arn(), 30).unwrap();
+        let imported = kms.create_key(CreateKey::default().imported()).unwrap();
+        kms.import_key_material(imported.arn(), &[7; 32], Some(clock.now() + days(300))).unwrap();
+        drop(kms);
+        clock.set_back_days(before);
+        let kms = open(&folder, &clock);
+        let error = kms.set_time_back().unwrap_err();
+        assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"));
+        assert!(error.to_string().contains("before the store was made"), "{error}");
+        clock.leap_hours(24 * before + 1);
+        write(&kms, &imported).unwrap();
+        kms.confirm_clock().unwrap();
+        assert_eq!(kms.describe_key(doomed.arn()).unwrap().state(), KeyState::PendingDeletion);
+        encrypt(&kms, imported.arn(), b"x").unwrap();
+    }
+    // A store that was made by such a clock is none of 1970 either.
+    let clock = TestClock::new();
+    clock.set_back_days(50 * YEAR);
+    let (kms, _folder) = in_file(&clock);
+    kms.create_key(CreateKey::default()).unwrap();
+    clock.leap_hours(24 * 50 * YEAR);
+    kms.confirm_clock().unwrap();
+    clock.set_back_days(50 * YEAR - 1);
+    assert!(kms.set_time_back().unwrap_err().to_string().contains("before the store was made"));
+}
+
+#[test]
+fn a_program_follows_however_long_it_did_not_look() {
+    let clock = TestClock::new();
+    let (kms, folder) = in_file(&clock);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let other = open(&folder, &clock);
+    clock.leap_hours(24 * 5 * YEAR);
+    kms.confirm_clock().unwrap();
+    write(&other, &key).unwrap();
+    clock.set_back_days(5 * YEAR);
+    kms.set_time_back().unwrap();
+    // Time that passed since is no leap, and more is.
+    clock.advance_days(40);
+    other.list_keys().unwrap();
+    clock.leap_hours(24 * 5 * YEAR);
+    assert_eq!(write(&other, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
+    clock.set_back_days(5 * YEAR);
+    write(&other, &key).unwrap();
+
+    clock.leap_hours(24 * 5 * YEAR);
+    kms.confirm_clock().unwrap();
+    write(&other, &key).unwrap();
+    clock.set_back_days(5 * YEAR);
+    kms.set_time_back().unwrap();
+    clock.leap_hours(24 * 5 * YEAR);
+    assert_eq!(write(&other, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "nor at its first look");
 }
 
 #[test]

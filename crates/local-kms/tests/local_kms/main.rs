@@ -108,7 +108,11 @@ impl TestClock {
     }
 
     pub(crate) fn set_back_days(&self, days: u64) {
-        self.shown.fetch_sub(days * 24 * 60 * 60, Ordering::SeqCst);
+        self.set_back_hours(24 * days);
+    }
+
+    pub(crate) fn set_back_hours(&self, hours: u64) {
+        self.shown.fetch_sub(hours * 60 * 60, Ordering::SeqCst);
     }
 }
 
