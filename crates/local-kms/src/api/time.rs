@@ -47,6 +47,9 @@ impl LocalKms {
     /// were set before stay as they are. A rotation that took place too early stands; the next one is counted from the
     /// present. Grants keep their dates.
     ///
+    /// No time before the store's first write can be had: a store that was made under a clock that ran ahead is to be made
+    /// anew.
+    ///
     /// Programs that have the store open follow with their next call, calls that are under way included.
     ///
     /// # Errors

@@ -264,7 +264,7 @@ pub fn assert_refused(error: &Error, what: &str) {
 #[test]
 fn the_table_is_complete() {
     let mut found = 0;
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kms/local/operation")).unwrap() {
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api")).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
