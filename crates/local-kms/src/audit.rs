@@ -1,13 +1,14 @@
 //! The audit log: each call to the embedded KMS, refusals too, as one event.
 //!
 //! An event goes to `tracing`, always, and to a file of JSON lines, if one is configured. A line names the line before
-//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` what stands in it,
+//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` and `json` what stands in it,
 //! `chain` how lines follow each other, `tail` the end of a file, `file` appends, `rotate` begins new files, `verify`
 //! checks, `os` has files and locks.
 
 mod chain;
 mod details;
 mod file;
+mod json;
 mod line;
 mod os;
 mod rotate;
@@ -289,14 +290,14 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
     }
     tracing::info!(
         target: "manila::audit",
-        time = line::rfc3339(event.time),
+        time = json::rfc3339(event.time),
         principal = event.principal.as_ref(),
         operation = event.operation,
         key = event.key_arn,
         source = event.source_arn,
-        context = event.encryption_context.and_then(|context| line::context_json(context, context_keys_only)),
-        request = event.request.as_deref().and_then(|details| line::details_json(details, context_keys_only)),
-        response = line::details_json(&event.response, context_keys_only),
+        context = event.encryption_context.and_then(|context| json::context_json(context, context_keys_only)),
+        request = event.request.as_deref().and_then(|details| details::details_json(details, context_keys_only)),
+        response = details::details_json(&event.response, context_keys_only),
         outcome = event.outcome,
         "call to the KMS"
     );

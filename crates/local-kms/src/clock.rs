@@ -160,6 +160,8 @@ pub(super) fn days_after(millis: u64, days: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
     use crate::local_kms::LocalKms;
@@ -238,6 +240,27 @@ mod tests {
         assert_eq!(read.unwrap(), BEGIN + 400 * DAY, "what it reads is of that time");
         shown.show(BEGIN + 400 * DAY);
         assert!(is_refused(&kms));
+    }
+
+    #[test]
+    fn readers_do_not_wait_for_a_writer_when_the_clock_is_in_doubt() {
+        let (kms, shown) = in_memory();
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let doomed = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion_in(doomed.arn(), 7).unwrap();
+        shown.show(BEGIN + 400 * DAY);
+        let (send, receive) = mpsc::channel();
+        let reader = kms.clone();
+        let described = kms.shared.store.write(|_| {
+            let calls = thread::spawn(move || {
+                let found = [&key, &doomed].map(|key| reader.describe_key(key.arn()).is_ok());
+                send.send(found).unwrap();
+            });
+            let described = receive.recv_timeout(Duration::from_secs(60)).expect("they wait");
+            calls.join().unwrap();
+            Ok(described)
+        });
+        assert_eq!(described.unwrap(), [true, false]);
     }
 
     #[test]

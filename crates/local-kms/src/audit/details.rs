@@ -10,7 +10,7 @@ use manila_core::internal::crypto::sha256;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::audit::line::{ContextJson, rfc3339};
+use crate::audit::json::{ContextJson, plain_json, rfc3339};
 
 /// The longest text that stands in a line whole, in bytes: more than any valid name has, so that no caller can make a
 /// line too long by naming what does not exist.
@@ -132,6 +132,15 @@ impl Serialize for DetailsJson<'_> {
         }
         map.end()
     }
+}
+
+/// Details as JSON, unless there are none.
+pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
+    shown(details, keys_only).and_then(|details| plain_json(&details))
+}
+
+pub(super) fn shown<'a>(details: &'a Details<'_>, keys_only: bool) -> Option<DetailsJson<'a>> {
+    (!details.is_empty()).then_some(DetailsJson { details, keys_only })
 }
 
 #[cfg(test)]

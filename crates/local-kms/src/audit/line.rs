@@ -5,16 +5,14 @@
 //! of the line before `,"mac":`.
 
 use std::io::{self, BufRead, Read};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use manila_core::internal::crypto::{MacHash, equal, hex, mac};
-use manila_core::internal::text::steers;
-use manila_core::{EncryptionContext, Error, ErrorKind, Result};
-use serde::{Serialize, Serializer};
-use serde_json::ser::Formatter;
+use manila_core::{Error, ErrorKind, Result};
+use serde::Serialize;
 
-use crate::audit::details::DetailsJson;
-use crate::audit::{AuditFaultKind, Details, Event, Head, LineKey, MAC_LEN};
+use crate::audit::details::{DetailsJson, shown};
+use crate::audit::json::{ContextJson, Plain, rfc3339};
+use crate::audit::{AuditFaultKind, Event, Head, LineKey, MAC_LEN};
 
 /// The longest line, in bytes. The largest encryption context takes 384 KiB when each of its bytes is escaped.
 pub(super) const MAX_LEN: usize = 1 << 20;
@@ -61,48 +59,6 @@ struct Fields<'a> {
     prev: String,
 }
 
-/// An encryption context: an object of its pairs, or a list of its keys.
-pub(super) struct ContextJson<'a> {
-    pub(super) context: &'a EncryptionContext,
-    pub(super) keys_only: bool,
-}
-
-impl Serialize for ContextJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.keys_only {
-            false => serializer.collect_map(self.context),
-            true => serializer.collect_seq(self.context.iter().map(|(key, _)| key)),
-        }
-    }
-}
-
-pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Option<String> {
-    plain_json(&ContextJson { context, keys_only })
-}
-
-fn plain_json(value: &impl Serialize) -> Option<String> {
-    let mut json = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Plain)).ok()?;
-    String::from_utf8(json).ok()
-}
-
-/// Details as JSON, unless there are none.
-pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
-    shown(details, keys_only).and_then(|details| plain_json(&details))
-}
-
-fn shown<'a>(details: &'a Details<'_>, keys_only: bool) -> Option<DetailsJson<'a>> {
-    (!details.is_empty()).then_some(DetailsJson { details, keys_only })
-}
-
-/// The time in UTC, to the millisecond. Clocks can be wrong: what RFC 3339 cannot write becomes the nearest time that
-/// it can.
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    const LAST: Duration = Duration::from_millis(253_402_300_799_999);
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);
-    humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
-}
-
 /// The commits of the store that a line tells of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commits {
@@ -112,25 +68,6 @@ pub(crate) struct Commits {
     pub(crate) restored: bool,
     /// The one that the call makes.
     pub(crate) made: Option<u64>,
-}
-
-/// Writes JSON in which nothing but the line's end steers a terminal or an editor.
-struct Plain;
-
-impl Formatter for Plain {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !fragment.contains(steers) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for c in fragment.chars() {
-            let mut buffer = [0; 2];
-            match steers(c) {
-                true => c.encode_utf16(&mut buffer).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
-                false => write!(writer, "{c}")?,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Where a log has come to: its last line, and which root key that was written under.
@@ -346,6 +283,8 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
 mod tests {
     use super::*;
     use crate::audit::tests::{STORE, event, keys, tenant};
+    use manila_core::EncryptionContext;
+    use manila_core::internal::text::steers;
 
     fn first(event: &Event<'_>, keys_only: bool) -> Result<Vec<u8>> {
         let keys = keys([1]);
@@ -408,12 +347,6 @@ mod tests {
         let longest = of(MAX_LEN - others).unwrap();
         assert!(Line::parse(longest.trim_ascii_end()).is_ok());
         assert_eq!(of(MAX_LEN - others + 1).unwrap_err().kind(), ErrorKind::AuditFailed);
-    }
-
-    #[test]
-    fn any_clock_can_be_written() {
-        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

@@ -1,0 +1,73 @@
+//! Encryption contexts and times as a line tells them, and JSON that steers no terminal.
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use manila_core::EncryptionContext;
+use manila_core::internal::text::steers;
+use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
+
+/// An encryption context: an object of its pairs, or a list of its keys.
+pub(super) struct ContextJson<'a> {
+    pub(super) context: &'a EncryptionContext,
+    pub(super) keys_only: bool,
+}
+
+impl Serialize for ContextJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.keys_only {
+            false => serializer.collect_map(self.context),
+            true => serializer.collect_seq(self.context.iter().map(|(key, _)| key)),
+        }
+    }
+}
+
+pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Option<String> {
+    plain_json(&ContextJson { context, keys_only })
+}
+
+/// Writes a value as JSON, without what would steer a terminal.
+pub(super) fn plain_json(value: &impl Serialize) -> Option<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Plain)).ok()?;
+    String::from_utf8(json).ok()
+}
+
+/// The time in UTC, to the millisecond. Clocks can be wrong: what RFC 3339 cannot write becomes the nearest time that
+/// it can.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    const LAST: Duration = Duration::from_millis(253_402_300_799_999);
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);
+    humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
+}
+
+/// Writes JSON in which nothing but the line's end steers a terminal or an editor.
+pub(super) struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if !fragment.contains(steers) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            let mut buffer = [0; 2];
+            match steers(c) {
+                true => c.encode_utf16(&mut buffer).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+                false => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_clock_can_be_written() {
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)), "9999-12-31T23:59:59.999Z");
+    }
+}
