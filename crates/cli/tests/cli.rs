@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// A folder with a key store and a file to seal.
+/// A folder with a file to encrypt, and a key store in `keys` once one is made.
 struct Desk {
     folder: tempfile::TempDir,
 }
@@ -23,7 +23,7 @@ impl Desk {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_manila"));
-        command.current_dir(self.folder.path()).env("XDG_DATA_HOME", self.path("data")).args(args);
+        command.current_dir(self.folder.path()).env("MANILA_STORE", "keys").args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -76,7 +76,7 @@ fn a_file_goes_there_and_back() {
         fs::remove_file(desk.path("plain")).unwrap();
         desk.succeed(&["decrypt", "plain.manila"]);
         assert_eq!(fs::read(desk.path("plain")).unwrap(), pattern(len));
-        assert_eq!(desk.names(), ["back", "data", "plain", "plain.manila"]);
+        assert_eq!(desk.names(), ["back", "keys", "plain", "plain.manila"]);
     }
 }
 
@@ -87,7 +87,7 @@ fn the_key_store_is_made_once_and_said() {
     assert!(first.errors.contains("made a key store in") && first.errors.lines().count() == 1, "{}", first.errors);
     let second = desk.succeed(&["encrypt", "plain", "-o", "two"]);
     assert_eq!(second.errors, "");
-    assert!(desk.path("data/manila/keys.redb").exists());
+    assert!(desk.path("keys/keys.redb").exists());
     desk.succeed(&["encrypt", "plain", "-o", "three", "--store", "elsewhere/keys"]);
     assert!(desk.path("elsewhere/keys/root.key").exists());
     desk.succeed(&["decrypt", "three", "-o", "back", "--store", "elsewhere/keys"]);
@@ -96,7 +96,22 @@ fn the_key_store_is_made_once_and_said() {
     assert!(!desk.path("again").exists());
     let none = desk.run(&["decrypt", "three", "-o", "again", "--store", "nowhere"]);
     assert!(none.code == 1 && none.errors.contains("no key store"), "{}", none.errors);
-    assert!(!desk.path("nowhere").exists(), "opening makes no key store");
+    assert!(!desk.path("nowhere").exists(), "decrypting makes no key store");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_key_store_is_in_the_data_directory_by_default() {
+    let desk = Desk::new(b"x");
+    let by_default = |args: &[&str]| {
+        let mut command = desk.command(args);
+        command.env_remove("MANILA_STORE").env_remove("XDG_DATA_HOME").env("HOME", desk.path("home"));
+        Ran::from(command.output().unwrap())
+    };
+    assert_eq!(by_default(&["encrypt", "plain"]).code, 0);
+    assert_eq!(by_default(&["decrypt", "plain.manila", "-o", "back"]).code, 0);
+    let data = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+    assert!(desk.path("home").join(data).join("manila/root.key").exists());
 }
 
 #[cfg(unix)]
@@ -106,7 +121,7 @@ fn keys_and_output_are_for_their_owner_alone() {
     let desk = Desk::new(b"x");
     desk.succeed(&["encrypt", "plain"]);
     desk.succeed(&["decrypt", "plain.manila", "-o", "back"]);
-    for name in ["data/manila/root.key", "data/manila/keys.redb", "plain.manila", "back"] {
+    for name in ["keys/root.key", "keys/keys.redb", "plain.manila", "back"] {
         let mode = fs::metadata(desk.path(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{name}");
     }
@@ -166,7 +181,7 @@ fn seven_kinds_of_damage_leave_no_output() {
         let ran = desk.run(&["decrypt", "damaged", "-o", "out"]);
         assert_eq!(ran.code, 1, "{damage}");
         assert!(ran.errors.contains(says) && ran.errors.lines().count() == 1, "{damage}: {}", ran.errors);
-        assert_eq!(desk.names(), ["damaged", "data", "plain", "plain.manila"], "{damage}");
+        assert_eq!(desk.names(), ["damaged", "keys", "plain", "plain.manila"], "{damage}");
         // Nor does anything reach stdout.
         let ran = desk.run(&["decrypt", "damaged", "-o", "-"]);
         assert!(ran.code == 1 && ran.output.is_empty(), "{damage}");
@@ -205,7 +220,7 @@ fn stdin_and_stdout() {
     // As it goes: what was whole before the cut is printed, and the exit code tells.
     let cut = pipe(&["decrypt", "-", "--stream"], &sealed.output[..sealed.output.len() - 1]);
     assert_eq!((cut.code, cut.output), (1, pattern(300_000)[..4 * 65_536].to_vec()));
-    assert_eq!(desk.names(), ["data", "plain"]);
+    assert_eq!(desk.names(), ["keys", "plain"]);
 }
 
 #[test]
@@ -225,6 +240,8 @@ fn wrong_usage_is_exit_code_2() {
         assert_eq!(desk.run(args).code, 2, "{args:?}");
     }
     assert_eq!(desk.names(), ["plain"]);
+    let shown = desk.run(&["decrypt", "plain"]).errors;
+    assert!(shown.contains("give -o OUTPUT") && shown.contains("Usage: manila decrypt"), "{shown}");
     let missing = desk.run(&["encrypt", "no such file"]);
     assert!(missing.code == 1 && missing.errors.contains("no such file"), "{}", missing.errors);
 }
@@ -234,7 +251,7 @@ fn inspect_needs_no_key_and_escapes_what_it_shows() {
     let desk = Desk::new(&pattern(100_000));
     let nasty = "k\u{1b}[2J\u{9b}\u{202e}=v\u{7f}\r";
     desk.succeed(&["encrypt", "plain", "--sign", "--context", nasty]);
-    fs::remove_dir_all(desk.path("data")).unwrap();
+    fs::remove_dir_all(desk.path("keys")).unwrap();
     let text = String::from_utf8(desk.succeed(&["inspect", "plain.manila"]).output).unwrap();
     for part in ["0x0578", "\"k\\u{1b}[2J", "of \"aws-kms\"", "65536 bytes", "in 2 frames", "100000 bytes", "105 bytes"]
     {
@@ -261,10 +278,10 @@ fn inspect_needs_no_key_and_escapes_what_it_shows() {
 fn a_key_store_that_lost_half_of_it_is_not_replaced() {
     for lost in ["root.key", "keys.redb"] {
         let desk = Desk::new(b"x");
-        desk.succeed(&["encrypt", "plain", "--store", "keys"]);
+        desk.succeed(&["encrypt", "plain"]);
         fs::remove_file(desk.path("keys").join(lost)).unwrap();
         for args in [["encrypt", "plain", "-o"], ["decrypt", "plain.manila", "-o"]] {
-            let ran = desk.run(&[&args[..], &["out", "--store", "keys"]].concat());
+            let ran = desk.run(&[&args[..], &["out"]].concat());
             assert!(ran.code == 1 && ran.errors.contains(lost) && ran.errors.contains("restore"), "{}", ran.errors);
         }
         assert_eq!(fs::read_dir(desk.path("keys")).unwrap().count(), 1);
@@ -284,7 +301,9 @@ fn first_runs_at_the_same_time_agree_on_one_key_store() {
     for name in &names {
         desk.succeed(&["decrypt", name, "-o", "back", "--force"]);
     }
-    assert_eq!(fs::read_dir(desk.path("data")).unwrap().count(), 1, "nothing else is left");
+    let mut all = [&names[..], &["back".to_owned(), "keys".to_owned(), "plain".to_owned()]].concat();
+    all.sort();
+    assert_eq!(desk.names(), all, "nothing else is left");
 }
 
 #[cfg(unix)]
@@ -338,7 +357,7 @@ fn signals_leave_nothing_behind() {
         let mut errors = String::new();
         child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         assert!(errors.contains("interrupted"), "{errors}");
-        assert_eq!(desk.names(), ["data", "kept", "plain"], "{signal}");
+        assert_eq!(desk.names(), ["kept", "keys", "plain"], "{signal}");
         assert_eq!(fs::read(desk.path("kept")).unwrap(), b"old");
     }
 }

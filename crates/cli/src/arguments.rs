@@ -1,0 +1,49 @@
+//! Arguments that several commands take, and what follows from them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use manila::EncryptionContext;
+
+use crate::failure::{Failure, Result};
+
+#[derive(Args)]
+pub struct KeyStore {
+    /// The folder with the key store. By default one in your data directory.
+    #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true)]
+    store: Option<PathBuf>,
+}
+
+impl KeyStore {
+    pub fn folder(&self) -> Option<&Path> {
+        self.store.as_deref()
+    }
+}
+
+/// Returns whether the path stands for stdin or stdout.
+pub fn is_stdio(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Returns the path to write to: the one that was asked for, stdout for stdin, or one by the name of the input.
+pub fn target(input: &Path, output: Option<&Path>, by_name: impl Fn(&Path) -> Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(output) = output {
+        return Ok(output.to_owned());
+    }
+    if is_stdio(input) {
+        return Ok(input.to_owned());
+    }
+    by_name(input).ok_or_else(|| Failure::Usage(format!("{input:?} does not end in .manila: give -o OUTPUT")))
+}
+
+/// Parses one pair of an encryption context.
+pub fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("give it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Returns the encryption context of these pairs.
+pub fn context(pairs: &[(String, String)]) -> Result<EncryptionContext> {
+    let pairs = pairs.iter().map(|(key, value)| (key, value));
+    EncryptionContext::new(pairs).map_err(|error| Failure::Usage(error.to_string()))
+}

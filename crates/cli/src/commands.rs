@@ -1,0 +1,8 @@
+//! The commands. Each file holds the arguments of one and its work.
+
+pub mod decrypt;
+pub mod encrypt;
+pub mod inspect;
+
+/// The extension of encrypted files: `encrypt` adds it to the input's name, and `decrypt` takes it away.
+const EXTENSION: &str = "manila";

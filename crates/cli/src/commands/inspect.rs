@@ -1,0 +1,119 @@
+//! `manila inspect`. Every string of the file is quoted and escaped: its header can hold anything.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use manila::{BodySummary, ContentType, UnverifiedHeader};
+use serde_json::{Value, json};
+
+use crate::failure::Result;
+use crate::input::Input;
+
+#[derive(Args)]
+pub struct Inspect {
+    /// The encrypted file, or - for stdin.
+    input: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub fn run(&self) -> Result<()> {
+        let mut input = Input::open(&self.input)?;
+        let header = UnverifiedHeader::read(&mut input)?;
+        let summarized = header.summarize_body(input);
+        let summary = summarized.as_ref().ok();
+        let text = if self.json { ascii(&to_json(&header, summary)) } else { to_text(&header, summary) };
+        writeln!(io::stdout(), "{}", text.trim_end())?;
+        // Only now: the header of a file that was cut or goes on is worth showing too.
+        summarized?;
+        Ok(())
+    }
+}
+
+fn to_text(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> String {
+    let mut rows = vec![
+        ("version", header.version().to_string()),
+        ("suite", format!("{} {}", header.suite(), header.suite().name())),
+        ("message id", hex(header.message_id())),
+    ];
+    rows.extend(header.encryption_context().iter().map(|(key, value)| ("context", format!("{key:?} = {value:?}"))));
+    rows.extend(header.encrypted_data_keys().iter().map(|key| {
+        let (name, provider) = (key.key_name(), &key.provider_id);
+        ("data key", format!("{name:?} of {provider:?}, {} bytes", key.ciphertext.len()))
+    }));
+    rows.push(match header.content_type() {
+        ContentType::Framed(length) => ("frame length", format!("{length} bytes")),
+        ContentType::NonFramed => ("frame length", "none: the body is non-framed".to_owned()),
+    });
+    rows.push(("header", format!("{} bytes", header.len())));
+    if let Some(summary) = summary {
+        rows.push(("body", format!("{} bytes in {} frames", summary.body_len, summary.frames)));
+        rows.push(("footer", format!("{} bytes", summary.footer_len)));
+        rows.push(("plaintext", format!("{} bytes", summary.plaintext_len)));
+    }
+    rows.push(("verified", "nothing: anyone can write a header".to_owned()));
+    rows.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:<12} {value}");
+        text
+    })
+}
+
+fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
+    let context: serde_json::Map<_, _> =
+        header.encryption_context().iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let data_keys = header.encrypted_data_keys().iter().map(|key| {
+        json!({
+            "provider_id": key.provider_id,
+            "key_name": key.key_name(),
+            "provider_info": STANDARD.encode(&key.provider_info),
+            "ciphertext": STANDARD.encode(&key.ciphertext),
+        })
+    });
+    let frame_length = match header.content_type() {
+        ContentType::Framed(length) => json!(length),
+        ContentType::NonFramed => Value::Null,
+    };
+    json!({
+        "verified": false,
+        "version": header.version(),
+        "suite": header.suite().to_string(),
+        "suite_name": header.suite().name(),
+        "message_id": hex(header.message_id()),
+        "encryption_context": context,
+        "encrypted_data_keys": data_keys.collect::<Vec<_>>(),
+        "frame_length": frame_length,
+        "frames": summary.map(|summary| summary.frames),
+        "header_bytes": header.len(),
+        "body_bytes": summary.map(|summary| summary.body_len),
+        "footer_bytes": summary.map(|summary| summary.footer_len),
+        "plaintext_bytes": summary.map(|summary| summary.plaintext_len),
+    })
+}
+
+/// Returns JSON in ASCII alone, so that no character of a message reaches a terminal as it is.
+fn ascii(value: &Value) -> String {
+    let mut out = String::new();
+    for character in format!("{value:#}").chars() {
+        if character == '\n' || (' '..='~').contains(&character) {
+            out.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

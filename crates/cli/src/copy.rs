@@ -1,0 +1,24 @@
+//! Copying, with an error that tells reading from writing.
+
+use std::io::{ErrorKind, Read, Write};
+
+use crate::failure::{Failure, Result};
+
+/// The number of bytes that are read at a time.
+pub const CHUNK: usize = 256 << 10;
+
+/// Copies everything.
+pub fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                let written = to.write_all(buffer.get(..count).unwrap_or_default());
+                written.map_err(|error| Failure::Work(format!("cannot write the output: {error}")))?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

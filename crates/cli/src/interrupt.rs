@@ -1,0 +1,63 @@
+//! Interruptions: a signal removes the unfinished output and ends the program, unless the output is already in place.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How far the output has come, which decides what a signal does.
+pub enum Stage {
+    /// Nothing has been written.
+    Nothing,
+    /// This temporary file holds a part of the output.
+    Unfinished(PathBuf),
+    /// Some of the output may have been printed.
+    Printing,
+    /// The output is in place: it is too late to stop.
+    Placed,
+}
+
+static STAGE: Mutex<Stage> = Mutex::new(Stage::Nothing);
+
+/// Returns the stage, to read or to change. No signal is heeded while the guard is held.
+pub fn stage() -> MutexGuard<'static, Stage> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the thread that waits for SIGINT, SIGTERM and SIGHUP. Those that the program was started to ignore, as by
+/// `nohup`, stay ignored.
+#[cfg(unix)]
+pub fn clean_up_on_signals() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let ignored = ignored_signals();
+    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(heeded) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let stage = stage();
+            let outcome = match &*stage {
+                Stage::Placed => continue,
+                Stage::Unfinished(path) => {
+                    let _ = std::fs::remove_file(path);
+                    "nothing was written"
+                }
+                Stage::Nothing => "nothing was written",
+                Stage::Printing => "discard what was printed",
+            };
+            crate::console::say(&format!("error: interrupted: {outcome}"));
+            std::process::exit(1);
+        }
+    });
+}
+
+/// Returns a bit for each signal that this process was started to ignore, where the system tells.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Does nothing: where there are no signals, the system removes the program and the temporary file stays.
+#[cfg(not(unix))]
+pub fn clean_up_on_signals() {}

@@ -1,0 +1,119 @@
+//! The output: it appears under its name whole and verified, or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::arguments::is_stdio;
+use crate::copy::copy;
+use crate::failure::{Failure, Result};
+use crate::interrupt::{Stage, stage};
+
+/// Where the bytes are, until [`put_in_place`](Self::put_in_place).
+pub enum Output {
+    /// In a temporary file beside the target.
+    Beside { file: NamedTempFile, target: PathBuf, force: bool },
+    /// In an unnamed temporary file, to be printed.
+    Spooled(File),
+    /// On stdout, at once.
+    Stdout,
+}
+
+impl Output {
+    /// Starts an output that may go to stdout as it comes.
+    pub fn new(target: &Path, force: bool) -> Result<Self> {
+        if is_stdio(target) { Ok(Self::streamed()) } else { Self::beside(target, force) }
+    }
+
+    /// Starts an output of which nothing may appear before all of it is there, on stdout neither.
+    pub fn held(target: &Path, force: bool) -> Result<Self> {
+        if !is_stdio(target) {
+            return Self::beside(target, force);
+        }
+        let folder = std::env::temp_dir();
+        let spool = tempfile::tempfile();
+        Ok(Self::Spooled(spool.map_err(|error| Failure::file("cannot keep the plaintext in", &folder, error))?))
+    }
+
+    /// Starts an output that goes to stdout as it comes.
+    pub fn streamed() -> Self {
+        *stage() = Stage::Printing;
+        Self::Stdout
+    }
+
+    fn beside(target: &Path, force: bool) -> Result<Self> {
+        match fs::symlink_metadata(target) {
+            Ok(found) if !found.is_file() => {
+                return Err(Failure::Work(format!("{target:?} exists and is not a regular file: give another -o")));
+            }
+            Ok(_) if !force => {
+                return Err(Failure::Work(format!("{target:?} exists: replace it with --force, or give another -o")));
+            }
+            _ => {}
+        }
+        let folder = folder_of(target);
+        // Held, so that no signal finds the file before its name is noted.
+        let mut stage = stage();
+        let made = tempfile::Builder::new().prefix(".manila-").tempfile_in(folder);
+        let file =
+            made.map_err(|error| Failure::Work(format!("cannot write in the folder {folder:?}: {}", error.kind())))?;
+        *stage = Stage::Unfinished(file.path().to_owned());
+        Ok(Self::Beside { file, target: target.to_owned(), force })
+    }
+
+    /// Gives the output its name, or prints what was held. Call it when everything was written and has been verified.
+    pub fn put_in_place(self) -> Result<()> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::Spooled(mut spool) => {
+                spool.rewind()?;
+                copy(&mut spool, &mut Self::streamed())
+            }
+            Self::Beside { file, target, force } => {
+                file.as_file().sync_all()?;
+                // Held, so that no signal removes the file under its new name.
+                let mut stage = stage();
+                let placed = if force { file.persist(&target) } else { file.persist_noclobber(&target) };
+                *stage = Stage::Placed;
+                placed.map_err(|failed| {
+                    let _ = fs::remove_file(failed.file.path());
+                    Failure::file("cannot write", &target, failed.error)
+                })?;
+                // The output is in place even where a folder cannot be synced.
+                #[cfg(unix)]
+                let _ = File::open(folder_of(&target)).and_then(|folder| folder.sync_all());
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Beside { file, .. } => file.write(bytes),
+            Self::Spooled(spool) => spool.write(bytes),
+            // Unbuffered: the reader of a stream wants each frame when it is there.
+            Self::Stdout => {
+                let mut out = io::stdout();
+                out.write_all(bytes)?;
+                out.flush()?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Beside { file, .. } => file.flush(),
+            Self::Spooled(spool) => spool.flush(),
+            Self::Stdout => io::stdout().flush(),
+        }
+    }
+}
+
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
