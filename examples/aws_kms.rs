@@ -1,15 +1,18 @@
-//! Seals and opens a message under a key of AWS KMS.
+//! Encrypts and decrypts a message under a key of AWS KMS.
 //!
 //! `cargo run --features aws-kms --example aws_kms -- KEY_ARN [ENDPOINT_URL]`
 //!
-//! Credentials and region come from the SDK's default chain: the environment, a profile, the machine's role. The key may
-//! be named by an alias too, to seal; opening goes by the ARN that the message then carries. An endpoint is for a VPC
-//! endpoint or a stand-in.
+//! Credentials and region come from the SDK's default chain: the environment, a profile, the machine's role. An alias
+//! in place of `KEY_ARN` will do: the message names the key's ARN. The endpoint is a VPC endpoint's or a stand-in's.
+//!
+//! ```text
+//! ... bytes, encrypted under arn:aws:kms:...
+//! decrypted: hello
+//! ```
 
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use manila::aws::AwsKms;
 use manila::keyring::KmsKeyring;
 use manila::kms::KeyArn;
@@ -33,15 +36,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The context is bound to the message, seen by KMS, and written to CloudTrail.
     let context = EncryptionContext::new([("tenant", "acme"), ("purpose", "example")])?;
-    let sealer = Client::new(KmsKeyring::new(kms.clone(), key)?);
-    let message = sealer.encrypt_async(b"hello", &context).await?;
+    let client = Client::new(KmsKeyring::new(kms.clone(), key)?);
+    let message = client.encrypt_async(b"hello", &context).await?;
 
     let header = UnverifiedHeader::parse(&message)?;
     let arn = String::from_utf8(header.encrypted_data_keys()[0].provider_info.clone())?;
-    println!("{} bytes, sealed under {arn}", message.len());
+    println!("{} bytes, encrypted under {arn}", message.len());
 
-    let opener = Client::new(KmsKeyring::new(kms, arn)?);
-    let opened = opener.decrypt_async(&message, &context).await?;
-    println!("opened: {}", String::from_utf8(opened.plaintext)?);
+    let client = Client::new(KmsKeyring::new(kms, arn)?);
+    let decrypted = client.decrypt_async(&message, &context).await?;
+    println!("decrypted: {}", String::from_utf8(decrypted.plaintext)?);
     Ok(())
 }
