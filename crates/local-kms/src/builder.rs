@@ -115,7 +115,8 @@ impl LocalKmsBuilder {
     /// changed by a byte and may lie on a medium that cannot be written. Other processes may go on writing it, and their
     /// changes are seen.
     ///
-    /// The whole file is verified first. What would change the store fails with
+    /// The whole file is verified first; those who write wait while its pages are checked, as they do for one another. What
+    /// would change the store fails with
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), encrypting under a key too whose rotation is due. Deadlines hold
     /// all the same.
     ///

@@ -1,9 +1,12 @@
 //! The store: sealed records in a `redb` database, under a manifest of what there is.
 
+mod backend;
 mod codec;
 mod copy;
+mod database;
 mod header;
 mod identity;
+mod layer;
 mod manifest;
 mod open;
 mod purge;
@@ -23,19 +26,20 @@ use redb::TableDefinition;
 use manila_core::{Error, ErrorKind, Result};
 
 use copy::Snapshots;
+use database::Opened;
 use header::Header;
 use identity::Identity;
 use manifest::{Edit, Manifest};
 use open::open_database;
-use read_only::Opened;
 use tables::{manifest_row_in, manifest_row_of};
 
 pub(super) use codec::{damaged, from_cbor};
 pub(super) use seal::Seal;
 pub(super) use tables::{ReadTxn, Tables, WriteTxn};
 
-const HEADER_TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("manila");
-const HEADER: &str = "store";
+/// Keys are bytes: the database panics over text in a file that is not UTF-8.
+const HEADER_TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("manila");
+const HEADER: &[u8] = b"store";
 const MANIFEST_TABLE: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("manifest");
 
 /// The tables of records.
@@ -78,7 +82,7 @@ impl Table {
         }
     }
 
-    const fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
+    const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(self.name())
     }
 }
@@ -160,9 +164,14 @@ impl Store {
         work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Works in the database.
+    fn enter<T>(&self, work: impl FnOnce(&State) -> Result<T>) -> Result<T> {
+        self.with(|state| state.database.backend().guard(|| work(state)))
+    }
+
     /// Reads at one moment in time.
     pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
-        self.with(|state| work(&self.begin_read(state)?))
+        self.enter(|state| work(&self.begin_read(state)?))
     }
 
     fn begin_read<'a>(&self, state: &'a State) -> Result<ReadTxn<'a>> {
@@ -176,7 +185,7 @@ impl Store {
 
     /// Does all of `work`, durably, or nothing of it.
     pub(super) fn write<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>) -> Result<T> {
-        self.with(|state| {
+        self.enter(|state| {
             let mut writing = self.begin(state)?;
             let done = work(&mut writing)?;
             let commit = writing.commit()?;

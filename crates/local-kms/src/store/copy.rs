@@ -6,13 +6,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use manila_core::Result;
 use redb::{ConcurrencyMode, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
+use crate::store::backend::Backend;
 use crate::store::codec::storage_error;
-use crate::store::open::{builder, in_new_file};
+use crate::store::database::{Kind, Opened, builder};
+use crate::store::open::in_new_file;
 use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Store, Table};
 
 /// The store as it was at one moment. Others read and write meanwhile; only a purge waits for its end.
 pub(super) struct Snapshot<'a> {
     pub(super) transaction: ReadTransaction,
+    backend: Backend,
     // Dropped after the transaction: who waits then finds it ended.
     _open: Open<'a>,
 }
@@ -38,12 +41,16 @@ impl Store {
     /// Writes a copy of the store as it is now to a new file. `first` comes before the file gets its name.
     pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
         let snapshot = self.snapshot()?;
-        in_new_file(path, |backend| {
-            let copy = builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map_err(storage_error)?;
-            let to = copy.begin_write().map_err(storage_error)?;
-            snapshot.copy_rows(&to)?;
-            drop(snapshot);
-            to.commit().map_err(storage_error)?;
+        in_new_file(path, |storage| {
+            let copy = Opened::over(Backend::new(storage), |backend| {
+                builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map(Kind::Writable)
+            })?;
+            let copy = copy.map_err(storage_error)?;
+            copy.backend().guard(|| {
+                let to = copy.begin_write()?;
+                snapshot.copy_rows(&to)?;
+                to.commit().map_err(storage_error)
+            })?;
             first()
         })
         .map(drop)
@@ -53,15 +60,22 @@ impl Store {
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>> {
         // Counted before it is begun, so that no purge misses it.
         let open = self.snapshots.begin();
-        self.with(|state| Ok(Snapshot { transaction: self.begin_read(state)?.transaction, _open: open }))
+        self.enter(|state| {
+            let transaction = self.begin_read(state)?.transaction;
+            Ok(Snapshot { transaction, backend: state.database.backend().clone(), _open: open })
+        })
     }
 }
 
 impl Snapshot<'_> {
-    fn copy_rows(&self, to: &WriteTransaction) -> Result<()> {
-        copy_header(&self.transaction, to)?;
-        copy_table(&self.transaction, to, MANIFEST_TABLE)?;
-        Table::ALL.into_iter().try_for_each(|table| copy_table(&self.transaction, to, table.definition()))
+    /// Copies everything, and ends the snapshot.
+    fn copy_rows(self, to: &WriteTransaction) -> Result<()> {
+        let Self { transaction, backend, _open } = self;
+        backend.guard(move || {
+            copy_header(&transaction, to)?;
+            copy_table(&transaction, to, MANIFEST_TABLE)?;
+            Table::ALL.into_iter().try_for_each(|table| copy_table(&transaction, to, table.definition()))
+        })
     }
 }
 

@@ -1,26 +1,24 @@
 //! Making a store and opening one.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use manila_core::internal::crypto;
 use manila_core::{Error, ErrorKind, Result};
 use redb::{
-    Builder, ConcurrencyMode, DatabaseError, StorageBackend, StorageError, TableError,
+    ConcurrencyMode, DatabaseError, StorageBackend, StorageError, TableError,
     backends::{FileBackend, InMemoryBackend},
 };
 
 use crate::root_key::{RootKey, io_error, new_private_file, put_in_place};
+use crate::store::backend::{Backend, check_len};
 use crate::store::codec::{bounded, damaged, storage_error};
+use crate::store::database::{Kind, Opened, builder};
 use crate::store::header::Header;
 use crate::store::identity::Identity;
 use crate::store::manifest::{Edit, Manifest};
-use crate::store::read_only::Opened;
 use crate::store::tables::{put_header, put_manifest, verify};
 use crate::store::{HEADER, HEADER_TABLE, State, Store};
-
-/// What the database may keep in memory, in bytes.
-const CACHE_SIZE: usize = 8 << 20;
 
 impl Store {
     pub(crate) fn in_memory(region: String, account: String) -> Result<Self> {
@@ -58,14 +56,13 @@ impl Store {
         let len = u64::try_from(file.len()).map_err(|_| damaged())?;
         let preloaded = backend.set_len(len).and_then(|()| backend.write(0, file));
         preloaded.map_err(|error| io_error("read", Path::new("memory"), error))?;
-        let mut builder = builder(ConcurrencyMode::ExclusiveWriter);
-        let opened = builder.set_check_integrity_on_open(true).create_with_backend(backend);
-        let database = opened.map_err(|error| open_error(Path::new("memory"), error))?;
-        Self::of_database(Opened::Writable(database), root)
+        let opened = check_and_open_as(ConcurrencyMode::ExclusiveWriter, Path::new("memory"), Backend::new(backend))?;
+        Self::of_database(opened, root)
     }
 
     pub(super) fn of_database(database: Opened, root: RootKey) -> Result<Self> {
-        let (header, seal) = Header::open(&read_header(&database)?, root)?;
+        let header = database.backend().guard(|| read_header(&database))?;
+        let (header, seal) = Header::open(&header, root)?;
         let store = Self::of(State::new(database, header, seal));
         store.read(verify)?;
         Ok(store)
@@ -78,13 +75,18 @@ impl Store {
         account: String,
         root: RootKey,
     ) -> Result<Self> {
-        let database = builder(mode).create_with_backend(backend).map_err(storage_error)?;
+        let opened = Opened::over(Backend::new(backend), |backend| {
+            builder(mode).create_with_backend(backend).map(Kind::Writable)
+        })?;
+        let database = opened.map_err(storage_error)?;
         let (header, seal) = Header::create(region, account, root)?;
-        let transaction = database.begin_write().map_err(storage_error)?;
-        put_header(&transaction, &header, &seal)?;
-        put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
-        transaction.commit().map_err(storage_error)?;
-        Ok(Self::of(State::new(Opened::Writable(database), header, seal)))
+        database.backend().guard(|| {
+            let transaction = database.begin_write()?;
+            put_header(&transaction, &header, &seal)?;
+            put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
+            transaction.commit().map_err(storage_error)
+        })?;
+        Ok(Self::of(State::new(database, header, seal)))
     }
 }
 
@@ -95,18 +97,38 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
 
 /// Opens the database in a file, and checks all of it.
 pub(super) fn open_database(path: &Path) -> Result<(Opened, Identity)> {
-    let opened = OpenOptions::new().read(true).write(true).open(path).map_err(|error| io_error("open", path, error))?;
-    let file = Identity::of(path, &opened)?;
-    check_not_empty(&file)?;
-    let backend = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
-    let mut builder = builder(ConcurrencyMode::MultiWriter);
-    let opened = builder.set_check_integrity_on_open(true).create_with_backend(backend);
-    Ok((Opened::Writable(opened.map_err(|error| open_error(path, error))?), file))
+    let (opened, file) = open_file(path, OpenOptions::new().read(true).write(true))?;
+    let storage = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
+    Ok((check_and_open(path, Backend::new(storage))?, file))
 }
 
-/// Fails if a file is empty: a database would be made in it.
-pub(super) fn check_not_empty(file: &Identity) -> Result<()> {
-    if file.len()? == 0 { Err(no_store()) } else { Ok(()) }
+/// Opens a file that may be a key store's: not a pipe, which one would wait at, and neither empty, which a database would be
+/// made in, nor so long that opening it takes much memory.
+pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<(File, Identity)> {
+    let failed = |error| io_error("open", path, error);
+    let check = |metadata: &Metadata| if metadata.is_file() { Ok(()) } else { Err(no_store()) };
+    check(&fs::metadata(path).map_err(failed)?)?;
+    let opened = options.open(path).map_err(failed)?;
+    let metadata = opened.metadata().map_err(failed)?;
+    check(&metadata)?;
+    match metadata.len() {
+        0 => return Err(no_store()),
+        len => check_len(len).map_err(|error| open_error(path, DatabaseError::Storage(StorageError::Io(error))))?,
+    };
+    let identity = Identity::of(path, &opened)?;
+    Ok((opened, identity))
+}
+
+/// Opens a database that programs share, and checks all of it.
+pub(super) fn check_and_open(path: &Path, backend: Backend) -> Result<Opened> {
+    check_and_open_as(ConcurrencyMode::MultiWriter, path, backend)
+}
+
+fn check_and_open_as(mode: ConcurrencyMode, path: &Path, backend: Backend) -> Result<Opened> {
+    let opened = Opened::over(backend, |backend| {
+        builder(mode).set_check_integrity_on_open(true).create_with_backend(backend).map(Kind::Writable)
+    })?;
+    opened.map_err(|error| open_error(path, error))
 }
 
 /// Lets `work` make a database in a temporary file, and then gives the file its name.
@@ -122,12 +144,6 @@ pub(super) fn in_new_file(path: &Path, work: impl FnOnce(FileBackend) -> Result<
     Ok(identity)
 }
 
-pub(super) fn builder(mode: ConcurrencyMode) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_SIZE).set_concurrency_mode(mode);
-    builder
-}
-
 pub(super) fn open_error(path: &Path, error: DatabaseError) -> Error {
     match error {
         DatabaseError::Storage(StorageError::Io(error)) if !is_damage(&error) => io_error("open", path, error),
@@ -140,7 +156,8 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> Error {
 
 /// Whether the file was read, and found not to be a database.
 fn is_damage(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+    use std::io::ErrorKind::{FileTooLarge, InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof | FileTooLarge)
 }
 
 pub(super) fn read_header(database: &Opened) -> Result<Vec<u8>> {

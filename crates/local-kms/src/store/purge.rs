@@ -12,12 +12,11 @@ use manila_core::{Error, ErrorKind, Result};
 use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::store::codec::storage_error;
-use crate::store::read_only::{Opened, read_only};
 use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 
 /// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
 /// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
-const UNPURGED: &str = "unpurged";
+const UNPURGED: &[u8] = b"unpurged";
 /// Tells the mark of one purge from that of another.
 pub(super) type Mark = [u8; 16];
 /// Where the rows of a table are while they are written to a new one.
@@ -56,7 +55,7 @@ impl Store {
 
     /// Writes every row to a new page, and notes that a purge has begun.
     pub(super) fn write_anew(&self) -> Result<Mark> {
-        self.with(|state| {
+        self.enter(|state| {
             let transaction = self.begin(state)?.transaction;
             // Of a purge that was cut off.
             transaction.delete_table(FILLER).map_err(storage_error)?;
@@ -93,7 +92,7 @@ impl Store {
 
     /// A change of the file that is none of the store.
     fn commit(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<()>) -> Result<()> {
-        self.with(|state| {
+        self.enter(|state| {
             let transaction = state.database.begin_write()?;
             work(state, &transaction)?;
             transaction.commit().map_err(storage_error)
@@ -105,8 +104,8 @@ impl Store {
             // Without the lock, so that nobody waits for a purge that waits.
             self.snapshots.wait();
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let Opened::Writable(database) = &mut state.database else { return Err(read_only()) };
-            match database.compact() {
+            let backend = state.database.backend().clone();
+            match backend.guard(|| Ok(state.database.writable()?.compact()))? {
                 Ok(_) => break,
                 Err(CompactionError::TransactionInProgress) if attempt < attempts => {}
                 Err(CompactionError::TransactionInProgress) => {

@@ -10,7 +10,7 @@ use crate::store::manifest::root_key_changed;
 use crate::store::open::read_header;
 use crate::store::purge::{mark_unpurged, rewrite};
 use crate::store::seal::Seal;
-use crate::store::tables::put_header;
+use crate::store::tables::{id_of, put_header};
 use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table, Tables, WriteTxn};
 use manila_core::{Error, ErrorKind, Result};
 
@@ -29,30 +29,35 @@ impl Store {
         if state.header.epoch() != former.epoch() {
             return Err(root_key_changed());
         }
-        let old = self.begin(&state)?;
-        let mut edit = old.edit.emptied();
-        let mut found = 0_usize;
-        for table in Table::ALL {
-            rewrite(&old.transaction, table.definition(), |id, row| {
-                let counter = old.counter(table, id)?.ok_or_else(damaged)?;
-                let record = old.seal.open_bytes(table, id, counter, row)?;
-                edit.note(&seal, &|_| Ok(None), table, id, true)?;
-                found = found.saturating_add(1);
-                seal.seal_bytes(table, id, edit.commit(), &record)
-            })?;
-        }
-        // Once there is a new manifest, nobody can tell any more that a record was taken out of the file before it.
-        if found != old.count()? {
-            return Err(damaged());
-        }
-        let transaction = old.transaction;
-        transaction.delete_table(MANIFEST_TABLE).map_err(storage_error)?;
-        transaction.delete_table(HEADER_TABLE).map_err(storage_error)?;
-        put_header(&transaction, &header, &seal)?;
-        mark_unpurged(&transaction)?;
-        let mut new = WriteTxn { transaction, seal: &seal, edit };
-        let done = work(&mut new, &state.seal)?;
-        let commit = new.commit().map_err(|error| state.say_which_holds(&header, &seal, &error))?;
+        let backend = state.database.backend().clone();
+        let (done, commit) = backend.guard(|| {
+            let old = self.begin(&state)?;
+            let mut edit = old.edit.emptied();
+            let mut found = 0_usize;
+            for table in Table::ALL {
+                rewrite(&old.transaction, table.definition(), |id, row| {
+                    let id = id_of(id)?;
+                    let counter = old.counter(table, id)?.ok_or_else(damaged)?;
+                    let record = old.seal.open_bytes(table, id, counter, row)?;
+                    edit.note(&seal, &|_| Ok(None), table, id, true)?;
+                    found = found.saturating_add(1);
+                    seal.seal_bytes(table, id, edit.commit(), &record)
+                })?;
+            }
+            // Once there is a new manifest, nobody can tell any more that a record was taken out of the file before it.
+            if found != old.count()? {
+                return Err(damaged());
+            }
+            let transaction = old.transaction;
+            transaction.delete_table(MANIFEST_TABLE).map_err(storage_error)?;
+            transaction.delete_table(HEADER_TABLE).map_err(storage_error)?;
+            put_header(&transaction, &header, &seal)?;
+            mark_unpurged(&transaction)?;
+            let mut new = WriteTxn { transaction, seal: &seal, edit };
+            let done = work(&mut new, &state.seal)?;
+            let commit = new.commit().map_err(|error| state.say_which_holds(&header, &seal, &error))?;
+            Ok((done, commit))
+        })?;
         self.latest.fetch_max(commit, Ordering::AcqRel);
         (state.header, state.seal) = (header, seal);
         Ok(done)

@@ -190,7 +190,7 @@ impl WriteTxn<'_> {
     pub(crate) fn remove(&mut self, table: Table, id: &str) -> Result<()> {
         self.note(table, id, false)?;
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
-        opened.remove(id).map_err(storage_error)?;
+        opened.remove(id.as_bytes()).map_err(storage_error)?;
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl WriteTxn<'_> {
 
     pub(super) fn put_row(&self, table: Table, id: &str, sealed: &[u8]) -> Result<()> {
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
-        opened.insert(id, sealed).map_err(storage_error)?;
+        opened.insert(id.as_bytes(), sealed).map_err(storage_error)?;
         Ok(())
     }
 
@@ -238,8 +238,8 @@ impl WriteTxn<'_> {
     }
 }
 
-fn row_of(table: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
-    let Some(found) = table.get(id).map_err(storage_error)? else { return Ok(None) };
+fn row_of(table: &impl ReadableTable<&'static [u8], &'static [u8]>, id: &str) -> Result<Option<Vec<u8>>> {
+    let Some(found) = table.get(id.as_bytes()).map_err(storage_error)? else { return Ok(None) };
     bounded(found.value()).map(|sealed| Some(sealed.to_vec()))
 }
 
@@ -256,16 +256,21 @@ pub(super) fn manifest_row_in(transaction: &WriteTransaction, row: u16) -> Resul
     manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
 }
 
-fn ids_of(table: &impl ReadableTable<&'static str, &'static [u8]>, prefix: &str, most: usize) -> Result<Vec<String>> {
+fn ids_of(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, most: usize) -> Result<Vec<String>> {
     let mut ids = Vec::new();
-    for row in table.range(prefix..).map_err(storage_error)?.take(most) {
+    for row in table.range(prefix.as_bytes()..).map_err(storage_error)?.take(most) {
         let (id, _) = row.map_err(storage_error)?;
-        if !id.value().starts_with(prefix) {
+        if !id.value().starts_with(prefix.as_bytes()) {
             break;
         }
-        ids.push(id.value().to_owned());
+        ids.push(id_of(id.value())?.to_owned());
     }
     Ok(ids)
+}
+
+/// The id that a record is stored under.
+pub(super) fn id_of(stored: &[u8]) -> Result<&str> {
+    std::str::from_utf8(stored).map_err(|_| damaged())
 }
 
 /// Opens every record, and fails if one is missing or there is one too many.

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use manila_core::SystemClock;
 use redb::{BackendError, ConcurrencyMode, ReadableTable, StorageBackend};
 
-use super::open::{builder, open_error};
+use super::backend::Backend;
+use super::open::check_and_open;
+use super::tables::verify;
 use super::*;
 use crate::RootKey;
 use crate::audit::{AuditLog, Log};
@@ -111,9 +113,7 @@ impl Disk {
 
     /// Opens a store's database as that of a file is opened.
     pub(super) fn open(&self) -> Result<Opened> {
-        let mut builder = builder(ConcurrencyMode::MultiWriter);
-        let opened = builder.set_check_integrity_on_open(true).create_with_backend(self.clone());
-        opened.map(Opened::Writable).map_err(|error| open_error(Path::new("disk"), error))
+        check_and_open(Path::new("disk"), Backend::new(self.clone()))
     }
 
     fn of(bytes: &[u8]) -> Self {
@@ -264,15 +264,17 @@ fn prepared() -> Disk {
 
 /// Removes, replaces and adds records of several tables.
 fn change(store: &Store) -> Result<()> {
-    store.write(|tables| {
-        for number in 0..30 {
-            tables.remove(Table::ALL[number % 3], &number.to_string())?;
-        }
-        for number in 30..90 {
-            tables.put(Table::ALL[number % 3], &number.to_string(), &"changed".repeat(number))?;
-        }
-        Ok(())
-    })
+    store.write(change_in)
+}
+
+fn change_in(tables: &mut WriteTxn<'_>) -> Result<()> {
+    for number in 0..30 {
+        tables.remove(Table::ALL[number % 3], &number.to_string())?;
+    }
+    for number in 30..90 {
+        tables.put(Table::ALL[number % 3], &number.to_string(), &"changed".repeat(number))?;
+    }
+    Ok(())
 }
 
 fn change_root_key(store: &Store) -> Result<()> {
@@ -528,7 +530,7 @@ fn a_snapshot_stops_nobody_but_a_purge_and_a_purge_that_waits_stops_nobody() {
         assert!(!purged.load(Ordering::SeqCst));
         // And the snapshot is of the moment at which it was begun.
         let table = snapshot.transaction.open_table(Table::Keys.definition()).unwrap();
-        assert!(table.get("meanwhile").unwrap().is_none());
+        assert!(table.get("meanwhile".as_bytes()).unwrap().is_none());
     });
     assert!(purged.load(Ordering::SeqCst));
 }
@@ -599,4 +601,32 @@ fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
     let [made, begun, failed, ..] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert_eq!((made, begun), (&"ok".into(), &"ok".into()));
     assert_ne!(failed, "ok");
+}
+
+#[test]
+fn a_panic_in_the_database_is_an_error_of_the_handle_until_it_is_reopened_and_stops_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Store::create(&path, "local".to_owned(), "000000000000".to_owned(), root(OLD_ROOT)).unwrap();
+    let another = Store::open(&path, root(OLD_ROOT)).unwrap();
+    let panics = || -> Result<()> { panic!("a page that nobody wrote") };
+    for is_writer in [true, false] {
+        let failed = if is_writer {
+            store.write(|writing| change_in(writing).and_then(|()| panics()))
+        } else {
+            store.read(|_| panics())
+        };
+        let gone_on = [failed, store.read(verify), store.write(|_| Ok(())), store.purge()];
+        for failed in gone_on {
+            let error = failed.unwrap_err();
+            assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("reopen it"), "{error}");
+        }
+        // Its locks are gone.
+        change(&another).unwrap();
+        store.reopen(None).unwrap();
+        store.read(verify).unwrap();
+        change(&store).unwrap();
+    }
+    drop(store);
+    assert_eq!(contents(&another).unwrap(), contents(&Store::open(&path, root(OLD_ROOT)).unwrap()).unwrap());
 }

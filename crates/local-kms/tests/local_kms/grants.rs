@@ -463,7 +463,7 @@ fn row_ids(folder: &Folder, table: &str, part: &str) -> Vec<String> {
     let mode = redb::ConcurrencyMode::MultiWriter;
     let database = redb::Builder::new().set_concurrency_mode(mode).open(folder.store()).unwrap();
     let transaction = database.begin_read().unwrap();
-    let table = transaction.open_table(redb::TableDefinition::<&str, &[u8]>::new(table)).unwrap();
-    let ids = table.range::<&str>(..).unwrap().map(|row| row.unwrap().0.value().to_owned());
+    let table = transaction.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+    let ids = table.range::<&[u8]>(..).unwrap().map(|row| String::from_utf8(row.unwrap().0.value().to_vec()).unwrap());
     ids.filter(|id| id.contains(part)).collect()
 }

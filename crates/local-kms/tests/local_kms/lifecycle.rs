@@ -669,9 +669,15 @@ pub(crate) fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
     let transaction = database.begin_read().unwrap();
     let mut found = Vec::new();
     for table in ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines"] {
-        let Ok(table) = transaction.open_table(TableDefinition::<&str, &[u8]>::new(table)) else { continue };
-        let rows = table.range::<&str>(..).unwrap().map(Result::unwrap);
-        found.extend(rows.filter(|(id, _)| id.value().contains(part)).map(|(_, row)| row.value().to_vec()));
+        let table = match transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(table)) {
+            Err(redb::TableError::TableDoesNotExist(_)) => continue,
+            opened => opened.unwrap(),
+        };
+        let rows = table.range::<&[u8]>(..).unwrap().map(Result::unwrap);
+        found.extend(
+            rows.filter(|(id, _)| std::str::from_utf8(id.value()).unwrap().contains(part))
+                .map(|(_, row)| row.value().to_vec()),
+        );
     }
     found
 }

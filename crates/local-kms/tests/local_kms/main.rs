@@ -9,6 +9,7 @@ mod basics;
 mod child;
 mod clock;
 mod crash;
+mod damage;
 mod grants;
 #[path = "../../../../tests/support/heard.rs"]
 mod heard;

@@ -25,10 +25,13 @@ pub(crate) fn records(store: &Path) -> Vec<(&'static str, String, Vec<u8>)> {
     let reading = database.begin_read().unwrap();
     let mut records = Vec::new();
     for name in TABLES {
-        let Ok(table) = reading.open_table(TableDefinition::<&str, &[u8]>::new(name)) else { continue };
+        let table = match reading.open_table(TableDefinition::<&[u8], &[u8]>::new(name)) {
+            Err(redb::TableError::TableDoesNotExist(_)) => continue,
+            opened => opened.unwrap(),
+        };
         for row in table.iter().unwrap() {
             let (id, record) = row.unwrap();
-            records.push((name, id.value().to_owned(), record.value().to_vec()));
+            records.push((name, String::from_utf8(id.value().to_vec()).unwrap(), record.value().to_vec()));
         }
     }
     records
@@ -38,10 +41,10 @@ fn set(store: &Path, table: &'static str, id: &str, record: Option<&[u8]>) {
     let database = database(store);
     let writing = database.begin_write().unwrap();
     {
-        let mut table = writing.open_table(TableDefinition::<&str, &[u8]>::new(table)).unwrap();
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
         match record {
-            Some(record) => drop(table.insert(id, record).unwrap()),
-            None => drop(table.remove(id).unwrap()),
+            Some(record) => drop(table.insert(id.as_bytes(), record).unwrap()),
+            None => drop(table.remove(id.as_bytes()).unwrap()),
         }
     }
     writing.commit().unwrap();

@@ -28,10 +28,13 @@ fn rows(store: &Path) -> Rows {
     let reading = database.begin_read().unwrap();
     let mut records = Vec::new();
     for name in TABLES {
-        let Ok(table) = reading.open_table(TableDefinition::<&str, &[u8]>::new(name)) else { continue };
+        let table = match reading.open_table(TableDefinition::<&[u8], &[u8]>::new(name)) {
+            Err(redb::TableError::TableDoesNotExist(_)) => continue,
+            opened => opened.unwrap(),
+        };
         for row in table.iter().unwrap() {
             let (id, record) = row.unwrap();
-            records.push((name, id.value().to_owned(), record.value().to_vec()));
+            records.push((name, String::from_utf8(id.value().to_vec()).unwrap(), record.value().to_vec()));
         }
     }
     let manifest = reading.open_table(MANIFEST).unwrap();
@@ -44,10 +47,10 @@ fn set_record(store: &Path, table: &'static str, id: &str, record: Option<&[u8]>
     let database = redb::Database::open(store).unwrap();
     let writing = database.begin_write().unwrap();
     {
-        let mut table = writing.open_table(TableDefinition::<&str, &[u8]>::new(table)).unwrap();
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
         match record {
-            Some(record) => drop(table.insert(id, record).unwrap()),
-            None => drop(table.remove(id).unwrap()),
+            Some(record) => drop(table.insert(id.as_bytes(), record).unwrap()),
+            None => drop(table.remove(id.as_bytes()).unwrap()),
         }
     }
     writing.commit().unwrap();
@@ -205,8 +208,8 @@ fn tampering_with_an_open_store_is_noticed_and_is_no_wrong_key() {
         redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
     let writing = database.begin_write().unwrap();
     {
-        let mut table = writing.open_table(TableDefinition::<&str, &[u8]>::new("materials")).unwrap();
-        table.insert(key.key_id(), [0; 200].as_slice()).unwrap();
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new("materials")).unwrap();
+        table.insert(key.key_id().as_bytes(), [0; 200].as_slice()).unwrap();
     }
     writing.commit().unwrap();
     let error = decrypt(&kms, key.arn(), &ciphertext).unwrap_err();
@@ -227,12 +230,12 @@ fn a_store_is_not_set_back_while_it_is_open() {
         redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
     let writing = database.begin_write().unwrap();
     for name in TABLES {
-        writing.delete_table(TableDefinition::<&str, &[u8]>::new(name)).unwrap();
+        writing.delete_table(TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
     }
     writing.delete_table(MANIFEST).unwrap();
     for (table, id, record) in &old.records {
-        let mut table = writing.open_table(TableDefinition::<&str, &[u8]>::new(table)).unwrap();
-        table.insert(id.as_str(), record.as_slice()).unwrap();
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+        table.insert(id.as_bytes(), record.as_slice()).unwrap();
     }
     {
         let mut manifest = writing.open_table(MANIFEST).unwrap();
@@ -421,11 +424,11 @@ fn a_purge_waits_for_nobody() {
 fn a_store_of_another_format_is_refused_by_name() {
     let folder = Folder::new();
     drop(folder.create());
-    let header = TableDefinition::<&str, &[u8]>::new("manila");
+    let header = TableDefinition::<&[u8], &[u8]>::new("manila");
     let database = redb::Database::open(folder.store()).unwrap();
     let stored = {
         let reading = database.begin_read().unwrap();
-        reading.open_table(header).unwrap().get("store").unwrap().unwrap().value().to_vec()
+        reading.open_table(header).unwrap().get(b"store".as_slice()).unwrap().unwrap().value().to_vec()
     };
     // In the CBOR of the header stands "format" and behind it the number.
     let at = stored.windows(6).position(|window| window == b"format").unwrap() + 6;
@@ -436,7 +439,7 @@ fn a_store_of_another_format_is_refused_by_name() {
         changed[at] = other;
         let database = redb::Database::open(folder.store()).unwrap();
         let writing = database.begin_write().unwrap();
-        writing.open_table(header).unwrap().insert("store", changed.as_slice()).unwrap();
+        writing.open_table(header).unwrap().insert(b"store".as_slice(), changed.as_slice()).unwrap();
         writing.commit().unwrap();
         drop(database);
         let error = folder.open().unwrap_err();
@@ -581,8 +584,8 @@ fn pieces_of(old: &Rows, header: &[u8]) -> std::collections::HashSet<Vec<u8>> {
 fn header_of(store: &Path) -> Vec<u8> {
     let database = redb::Database::open(store).unwrap();
     let reading = database.begin_read().unwrap();
-    let table = reading.open_table(TableDefinition::<&str, &[u8]>::new("manila")).unwrap();
-    table.get("store").unwrap().unwrap().value().to_vec()
+    let table = reading.open_table(TableDefinition::<&[u8], &[u8]>::new("manila")).unwrap();
+    table.get(b"store".as_slice()).unwrap().unwrap().value().to_vec()
 }
 
 fn count(file: &[u8], pieces: &std::collections::HashSet<Vec<u8>>) -> usize {

@@ -1,0 +1,176 @@
+//! What others do to the file of a store, meaning well or not: an error at most, and never a panic.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use manila_local_kms::{CreateKey, ErrorKind, LocalKms, RootKey};
+use redb::TableDefinition;
+
+use crate::{Folder, decrypt, encrypt};
+
+const ROOT: [u8; 32] = [7; 32];
+
+fn root() -> RootKey {
+    RootKey::from_bytes(&ROOT)
+}
+
+#[test]
+fn a_store_is_opened_to_be_read_and_restored_while_another_handle_writes_it_without_pause() {
+    let folder = Folder::new();
+    let kms = LocalKms::create(folder.store(), root()).unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    for _ in 0..20 {
+        kms.create_key(CreateKey::default()).unwrap();
+    }
+    let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut writes = 0_u64;
+            while !is_done.load(Ordering::SeqCst) {
+                kms.update_key_description(key.arn(), &writes.to_string()).unwrap();
+                writes += 1;
+            }
+            writes
+        });
+        let opened: Vec<_> = (0..15)
+            .map(|number| {
+                let reader = LocalKms::open_read_only(folder.store(), root())?;
+                let (restored, _) =
+                    LocalKms::restore(folder.store(), folder.0.path().join(number.to_string()), root())?;
+                Ok((
+                    reader.list_keys()?.len(),
+                    restored.list_keys()?.len(),
+                    decrypt(&restored, key.arn(), &ciphertext)?,
+                ))
+            })
+            .collect();
+        is_done.store(true, Ordering::SeqCst);
+        assert!(writer.join().unwrap() > 0);
+        for opened in opened {
+            let opened: Result<_, manila_local_kms::Error> = opened;
+            assert_eq!(opened.unwrap(), (21, 21, b"x".to_vec()));
+        }
+    });
+}
+
+#[test]
+fn an_id_in_the_file_that_is_not_text_is_damage() {
+    for table in ["keys", "deadlines", "manila"] {
+        let folder = Folder::new();
+        drop(LocalKms::create(folder.store(), root()).unwrap());
+        {
+            let database = redb::Database::open(folder.store()).unwrap();
+            let writing = database.begin_write().unwrap();
+            let definition = TableDefinition::<&[u8], &[u8]>::new(table);
+            writing.open_table(definition).unwrap().insert(b"\xff".as_slice(), [0; 40].as_slice()).unwrap();
+            writing.commit().unwrap();
+        }
+        for opened in [LocalKms::open(folder.store(), root()), LocalKms::open_read_only(folder.store(), root())] {
+            match table {
+                // A row beside the one that is looked for.
+                "manila" => drop(opened.unwrap()),
+                _ => assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage),
+            }
+        }
+    }
+}
+
+/// Numbers that are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn flip_bits(store: &Path, numbers: &mut Numbers) {
+    let mut file = OpenOptions::new().read(true).write(true).open(store).unwrap();
+    let len = file.metadata().unwrap().len();
+    for _ in 0..=numbers.below(40) {
+        let at = SeekFrom::Start(512 + numbers.below(len - 512));
+        let mut byte = [0];
+        file.seek(at).unwrap();
+        file.read_exact(&mut byte).unwrap();
+        byte[0] ^= 1 << numbers.below(8);
+        file.seek(at).unwrap();
+        file.write_all(&byte).unwrap();
+    }
+}
+
+#[test]
+fn bits_that_flip_in_the_file_of_an_open_store_end_in_errors_and_wrong_answers_of_none() {
+    let folder = Folder::new();
+    let kms = LocalKms::create(folder.store(), root()).unwrap();
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    for _ in 1..12 {
+        kms.create_key(CreateKey::default()).unwrap();
+    }
+    let ciphertext = encrypt(&kms, key.arn(), b"secret").unwrap();
+    drop(kms);
+    let whole = fs::read(folder.store()).unwrap();
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut failed = 0;
+    for _ in 0..60 {
+        fs::write(folder.store(), &whole).unwrap();
+        let kms = LocalKms::open(folder.store(), root()).unwrap();
+        let another = LocalKms::open(folder.store(), root()).unwrap();
+        let reader = LocalKms::open_read_only(folder.store(), root()).unwrap();
+        // So that nothing of what the others have in memory is of the latest commit.
+        another.update_key_description(key.arn(), "x").unwrap();
+        flip_bits(&folder.store(), &mut numbers);
+        for kms in [&kms, &reader] {
+            let decrypted = decrypt(kms, key.arn(), &ciphertext);
+            assert!(decrypted.is_err() || decrypted.unwrap() == b"secret");
+            let created = kms.create_key(CreateKey::default()).is_ok();
+            let purged = kms.purge().is_ok();
+            let reopened = kms.reopen().is_ok();
+            failed += [created, purged, reopened].into_iter().filter(|is_done| !is_done).count();
+        }
+        drop((kms, another, reader));
+    }
+    assert!(failed > 60, "the bits did nothing");
+}
+
+#[test]
+fn a_file_that_is_longer_than_any_store_is_refused_before_memory_is_taken_for_it() {
+    let folder = Folder::new();
+    drop(LocalKms::create(folder.store(), root()).unwrap());
+    let file = OpenOptions::new().write(true).open(folder.store()).unwrap();
+    file.set_len((64 << 30) + 1).unwrap();
+    for opened in [
+        LocalKms::open(folder.store(), root()),
+        LocalKms::open_read_only(folder.store(), root()),
+        LocalKms::restore(folder.store(), folder.0.path().join("restored"), root()).map(|(kms, _)| kms),
+    ] {
+        let error = opened.unwrap_err();
+        assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("68719476737 bytes"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_waits_at_a_pipe_in_the_place_of_a_store() {
+    let folder = Folder::new();
+    drop(LocalKms::create(folder.store(), root()).unwrap());
+    let handles =
+        [LocalKms::open(folder.store(), root()).unwrap(), LocalKms::open_read_only(folder.store(), root()).unwrap()];
+    fs::remove_file(folder.store()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.store()).status().unwrap().success());
+    for kms in &handles {
+        assert_eq!(kms.reopen().unwrap_err().kind(), ErrorKind::Storage);
+    }
+    for opened in [
+        LocalKms::open(folder.store(), root()),
+        LocalKms::open_read_only(folder.store(), root()),
+        LocalKms::restore(folder.store(), folder.0.path().join("restored"), root()).map(|(kms, _)| kms),
+    ] {
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage);
+    }
+}
