@@ -1,14 +1,30 @@
-//! What a reader expects of a message's encryption context.
+//! [`ExpectedContext`]: the encryption context that a reader expects.
 
 use manila_core::internal::{PUBLIC_KEY, quoted};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
-/// What a reader expects of a message's encryption context.
+/// The encryption context that a reader expects of a message.
 ///
-/// A `&EncryptionContext` converts into the usual expectation: these pairs must be there, others may be.
-/// A pair whose value differs fails before any key is asked for. A pair that the header lacks is authenticated
-/// all the same (the specification's reproduced encryption context), so the message opens if it was sealed with
-/// that pair left out of the header, and fails otherwise.
+/// A `&EncryptionContext` converts into the usual expectation: these pairs must be there, and others may be. If a pair
+/// has another value in the header, decryption fails before any key is requested. A pair that is not in the header is
+/// authenticated all the same (the specification calls it the reproduced encryption context): the message decrypts if
+/// it was encrypted with that pair but without storing it, and otherwise fails.
+///
+/// ```
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+///
+/// let context = EncryptionContext::new([("tenant", "acme"), ("kind", "invoice")])?;
+/// let message = client.encrypt(b"hello", &context)?;
+///
+/// let tenant = EncryptionContext::new([("tenant", "acme")])?;
+/// assert!(client.decrypt(&message, &tenant).is_ok());
+/// assert!(client.decrypt(&message, ExpectedContext::exactly(&tenant)).is_err());
+/// assert!(client.decrypt(&message, ExpectedContext::exactly(&context)).is_ok());
+/// assert!(client.decrypt(&message, ExpectedContext::any()).is_ok());
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ExpectedContext {
     pairs: EncryptionContext,
@@ -16,33 +32,54 @@ pub struct ExpectedContext {
 }
 
 impl ExpectedContext {
-    /// Whatever the message holds. The caller looks at the context of the opened message itself.
+    /// Expects nothing. The caller checks the context of the decrypted message.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme")])?)?;
+    /// let decrypted = client.decrypt(&message, ExpectedContext::any())?;
+    /// let tenant = decrypted.header.encryption_context().get("tenant");
+    /// assert!(tenant.is_some_and(|tenant| ["acme", "globex"].contains(&tenant)));
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     #[must_use]
     pub fn any() -> Self {
         Self { pairs: EncryptionContext::empty(), exactly: false }
     }
 
-    /// These pairs, and no others but those that the format adds.
+    /// Expects these pairs and no others, except those that the format adds.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// let message = client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme"), ("draft", "yes")])?)?;
+    /// let expected = ExpectedContext::exactly(&EncryptionContext::new([("tenant", "acme")])?);
+    /// assert_eq!(client.decrypt(&message, expected).unwrap_err().kind(), ErrorKind::ContextMismatch);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     #[must_use]
     pub fn exactly(pairs: &EncryptionContext) -> Self {
         Self { pairs: pairs.clone(), exactly: true }
     }
 
-    /// The pairs that must be there.
+    /// Returns the pairs that must be there.
     #[must_use]
     pub fn pairs(&self) -> &EncryptionContext {
         &self.pairs
     }
 
-    /// Tells whether a header may have no other pairs.
+    /// Returns whether other pairs are not allowed.
     #[cfg(feature = "cache")]
     pub(crate) fn is_exact(&self) -> bool {
         self.exactly
     }
 
-    /// Holds the context of a header against what is expected.
+    /// Compares the context of a header with this expectation.
     ///
-    /// Returns the pairs that the header lacks: they are to be authenticated with it.
+    /// Returns the expected pairs that the header does not have, which must be authenticated with it.
     pub(crate) fn check(&self, header: &EncryptionContext) -> Result<EncryptionContext> {
         let mismatch = |key: &str, what: &str| {
             let detail = format!("the message's encryption context {what} {}", quoted(key));
@@ -50,13 +87,13 @@ impl ExpectedContext {
         };
         for (key, value) in &self.pairs {
             if header.get(key).is_some_and(|found| found != value) {
-                return mismatch(key, "has another value than expected for the key");
+                return mismatch(key, "has an unexpected value for the key");
             }
         }
         if self.exactly {
             let surplus = header.iter().find(|(key, _)| *key != PUBLIC_KEY && self.pairs.get(key).is_none());
             if let Some((key, _)) = surplus {
-                return mismatch(key, "has a key that is not among the expected ones:");
+                return mismatch(key, "has the unexpected key");
             }
         }
         Ok(self.pairs.filtered(|key| header.get(key).is_none()))

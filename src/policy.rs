@@ -1,4 +1,4 @@
-//! Commitment policy: which suites a client writes and reads.
+//! [`CommitmentPolicy`]: the suites that a client may write and read.
 //!
 //! Source: the ESDK specification, `framework/commitment-policy.md`.
 
@@ -6,24 +6,43 @@ use manila_core::{Error, ErrorKind, Result};
 
 use crate::suite::AlgorithmSuite;
 
-/// Whether messages must commit to their key.
+/// The rule that says whether messages must commit to their key.
 ///
-/// Without commitment, who knows two data keys can craft a message that opens to different plaintexts under each.
-/// A fleet that still holds older messages moves through these policies from the first to the last.
+/// Without key commitment, someone who knows two data keys can construct a message that decrypts to a different
+/// plaintext under each. To migrate a fleet that still holds older messages, move through these policies from the first
+/// to the last.
+///
+/// ```
+/// use manila::{AlgorithmSuite, CommitmentPolicy, ErrorKind};
+///
+/// let policy = CommitmentPolicy::default();
+/// assert_eq!(policy, CommitmentPolicy::RequireEncryptRequireDecrypt);
+/// policy.check_decrypt(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey)?;
+/// let error = policy.check_decrypt(AlgorithmSuite::Aes256GcmHkdfSha256).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CommitmentPolicy {
-    /// Writes suites without commitment (0x0378 by default), reads all.
+    /// Writes suites without key commitment (0x0378 by default), and reads all suites.
     ForbidEncryptAllowDecrypt,
-    /// Writes suites with commitment (0x0578 by default), reads all.
+    /// Writes suites with key commitment (0x0578 by default), and reads all suites.
     RequireEncryptAllowDecrypt,
-    /// Writes (0x0578 by default) and reads suites with commitment alone.
+    /// Writes (0x0578 by default) and reads only suites with key commitment.
     #[default]
     RequireEncryptRequireDecrypt,
 }
 
 impl CommitmentPolicy {
-    /// The suite to write where none is asked for.
+    /// Returns the suite that a client writes by default.
+    ///
+    /// ```
+    /// use manila::{AlgorithmSuite, CommitmentPolicy};
+    ///
+    /// let suite = CommitmentPolicy::RequireEncryptRequireDecrypt.default_suite();
+    /// assert_eq!(suite, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
+    /// ```
     #[must_use]
     pub const fn default_suite(self) -> AlgorithmSuite {
         match self {
@@ -34,7 +53,7 @@ impl CommitmentPolicy {
         }
     }
 
-    /// The suite to write where none is asked for and signed ones are not taken.
+    /// Returns the suite that a client writes by default if it refuses signed messages.
     pub(crate) const fn default_unsigned_suite(self) -> AlgorithmSuite {
         match self {
             Self::ForbidEncryptAllowDecrypt => AlgorithmSuite::Aes256GcmHkdfSha256,
@@ -44,19 +63,35 @@ impl CommitmentPolicy {
         }
     }
 
-    /// Fails unless messages of `suite` may be written.
+    /// Fails unless this policy allows writing messages in `suite`.
+    ///
+    /// ```
+    /// use manila::{AlgorithmSuite, CommitmentPolicy};
+    ///
+    /// let old = AlgorithmSuite::Aes256GcmHkdfSha256;
+    /// assert!(CommitmentPolicy::ForbidEncryptAllowDecrypt.check_encrypt(old).is_ok());
+    /// assert!(CommitmentPolicy::RequireEncryptAllowDecrypt.check_encrypt(old).is_err());
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyViolation`].
+    /// [`ErrorKind::PolicyViolation`] if it does not.
     pub fn check_encrypt(self, suite: AlgorithmSuite) -> Result<()> {
         let forbids = self == Self::ForbidEncryptAllowDecrypt;
         self.check(suite, "written", forbids != suite.is_committing())
     }
 
-    /// Fails unless messages of `suite` may be read.
+    /// Fails unless this policy allows reading messages in `suite`.
+    ///
+    /// ```
+    /// use manila::{AlgorithmSuite, CommitmentPolicy};
+    ///
+    /// let old = AlgorithmSuite::Aes256GcmHkdfSha256;
+    /// assert!(CommitmentPolicy::RequireEncryptAllowDecrypt.check_decrypt(old).is_ok());
+    /// assert!(CommitmentPolicy::RequireEncryptRequireDecrypt.check_decrypt(old).is_err());
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyViolation`].
+    /// [`ErrorKind::PolicyViolation`] if it does not.
     pub fn check_decrypt(self, suite: AlgorithmSuite) -> Result<()> {
         let requires = self == Self::RequireEncryptRequireDecrypt;
         self.check(suite, "read", !requires || suite.is_committing())
@@ -68,8 +103,8 @@ impl CommitmentPolicy {
         }
         let commits = if suite.is_committing() { "commits" } else { "does not commit" };
         let detail = format!(
-            "suite {suite} {commits} to its key and may not be {what} under the commitment policy {self:?}: \
-             choose another suite or another policy"
+            "suite {suite} {commits} to its key and must not be {what} under the commitment policy {self:?}: choose \
+             another suite or another policy"
         );
         Err(Error::new(ErrorKind::PolicyViolation, detail))
     }

@@ -1,11 +1,11 @@
-//! What a client may be told, and what it does unless told otherwise.
+//! Client settings and their defaults.
 
 use crate::message::header::HeaderLimits;
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
-/// What a client writes and reads. Each field has a method of its name, or nearly, on
-/// [`ClientBuilder`](crate::ClientBuilder).
+/// Settings of a client. Each field is set by a method of [`ClientBuilder`](crate::ClientBuilder) with the same or a
+/// similar name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) suite: Option<AlgorithmSuite>,

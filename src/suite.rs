@@ -1,4 +1,4 @@
-//! The 11 algorithm suites as one table; everything else asks it.
+//! The 11 algorithm suites, as one table that all other code consults.
 //!
 //! Source: the ESDK specification, `framework/algorithm-suites.md`.
 
@@ -7,21 +7,31 @@ use std::fmt;
 /// Length in bytes of the key commitment in a version 2 header.
 pub(crate) const COMMITMENT_LEN: usize = 32;
 
-/// How a message is encrypted, keyed and signed; named by a 2-byte id in its header.
+/// The algorithms that encrypt and sign a message and derive its key, identified by a 2-byte id in the header.
 ///
-/// All suites are AES-GCM with a 12-byte IV and a 16-byte tag. The default,
-/// [`Aes256GcmHkdfSha512CommitKeyEcdsaP384`](Self::Aes256GcmHkdfSha512CommitKeyEcdsaP384), commits to its key
-/// and signs. Prefer [`Aes256GcmHkdfSha512CommitKey`](Self::Aes256GcmHkdfSha512CommitKey) where everyone who may
-/// read may also write: it is many times as fast on small messages, and streams release nothing that a later
-/// signature could still disown.
+/// All suites use AES-GCM with a 12-byte IV and a 16-byte tag. The default,
+/// [`Aes256GcmHkdfSha512CommitKeyEcdsaP384`](Self::Aes256GcmHkdfSha512CommitKeyEcdsaP384), commits to its key and
+/// signs. If everyone who may read may also write, prefer
+/// [`Aes256GcmHkdfSha512CommitKey`](Self::Aes256GcmHkdfSha512CommitKey): it is many times as fast on small messages,
+/// and streams never release plaintext that a signature at the end could still invalidate.
+///
+/// ```
+/// use manila::AlgorithmSuite;
+///
+/// let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+/// assert_eq!((suite.id(), suite.message_version(), suite.data_key_len()), (0x0478, 2, 32));
+/// assert!(suite.is_committing() && !suite.is_signed());
+/// assert_eq!(suite.to_string(), "0x0478");
+/// assert_eq!(suite.name(), "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlgorithmSuite {
-    /// 0x0014: AES-128, the data key itself encrypts (legacy).
+    /// 0x0014: AES-128, directly under the data key (legacy).
     Aes128GcmNoKdf,
-    /// 0x0046: AES-192, the data key itself encrypts (legacy).
+    /// 0x0046: AES-192, directly under the data key (legacy).
     Aes192GcmNoKdf,
-    /// 0x0078: AES-256, the data key itself encrypts (legacy).
+    /// 0x0078: AES-256, directly under the data key (legacy).
     Aes256GcmNoKdf,
     /// 0x0114: AES-128 under a key derived with HKDF-SHA256.
     Aes128GcmHkdfSha256,
@@ -45,7 +55,7 @@ use AlgorithmSuite as Suite;
 use manila_core::internal::crypto::{Curve, Hash};
 use manila_core::{Error, ErrorKind, Result, SecretBytes};
 
-/// One row of the table.
+/// A row of the table.
 struct Properties {
     id: u16,
     name: &'static str,
@@ -54,19 +64,26 @@ struct Properties {
     curve: Option<Curve>,
 }
 
-/// How the key of a message comes from its data key.
+/// The derivation of a message key from its data key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kdf {
-    /// The data key is the key.
+    /// The data key is the message key.
     Identity,
-    /// HKDF without salt (RFC 5869).
+    /// HKDF without a salt (RFC 5869).
     Hkdf(Hash),
-    /// HKDF-SHA512 salted with the message id, for the key and the key commitment.
+    /// HKDF-SHA512 with the message id as its salt, for both the key and the key commitment.
     HkdfCommit,
 }
 
 impl AlgorithmSuite {
-    /// Every suite, in the order of their ids.
+    /// All suites, in the order of their ids.
+    ///
+    /// ```
+    /// use manila::AlgorithmSuite;
+    ///
+    /// let unsigned = AlgorithmSuite::ALL.into_iter().filter(|suite| suite.is_committing() && !suite.is_signed());
+    /// assert_eq!(unsigned.collect::<Vec<_>>(), [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey]);
+    /// ```
     pub const ALL: [Self; 11] = [
         Self::Aes128GcmNoKdf,
         Self::Aes192GcmNoKdf,
@@ -102,64 +119,73 @@ impl AlgorithmSuite {
         }
     }
 
-    /// The suite of a 2-byte id, such as `0x0478`.
+    /// Returns the suite with a 2-byte id, such as `0x0478`.
+    ///
+    /// ```
+    /// use manila::{AlgorithmSuite, ErrorKind};
+    ///
+    /// let suite = AlgorithmSuite::from_id(0x0578)?;
+    /// assert_eq!(suite, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
+    /// assert_eq!(AlgorithmSuite::from_id(0xffff).unwrap_err().kind(), ErrorKind::Malformed);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] if no suite of this format has the id.
     pub fn from_id(id: u16) -> Result<Self> {
         (Self::ALL.into_iter().find(|suite| suite.id() == id))
-            .ok_or_else(|| Error::new(ErrorKind::Malformed, format!("0x{id:04x} is no algorithm suite of this format")))
+            .ok_or_else(|| Error::new(ErrorKind::Malformed, format!("0x{id:04x} is not a valid algorithm suite id")))
     }
 
-    /// The id that stands in a message's header.
+    /// Returns the id that is stored in message headers.
     #[must_use]
     pub const fn id(self) -> u16 {
         self.properties().id
     }
 
-    /// The specification's name.
+    /// Returns the name that the specification gives the suite.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.properties().name
     }
 
-    /// Length in bytes of the data key; the key derived from it is as long.
+    /// Returns the length of the data key in bytes. The message key derived from it has the same length.
     #[must_use]
     pub const fn data_key_len(self) -> usize {
         self.properties().key_len
     }
 
-    /// The version of the message format that the suite is written in: 1, or 2 with key commitment.
+    /// Returns the version of the message format that the suite uses: 2 with key commitment, 1 without.
     #[must_use]
     pub const fn message_version(self) -> u8 {
         if self.is_committing() { 2 } else { 1 }
     }
 
-    /// Whether the header commits to the key, so that a message opens under one key alone.
+    /// Returns whether the header commits to the key, so that only one key can decrypt the message.
     #[must_use]
     pub const fn is_committing(self) -> bool {
         matches!(self.properties().kdf, Kdf::HkdfCommit)
     }
 
-    /// Whether each message has a key of its own, derived from the data key.
+    /// Returns whether each message has its own key, derived from the data key.
     #[cfg(feature = "cache")]
     pub(crate) fn has_kdf(self) -> bool {
         !matches!(self.kdf(), Kdf::Identity)
     }
 
-    /// Whether a signature ends the message.
+    /// Returns whether the message ends with a signature.
     #[must_use]
     pub const fn is_signed(self) -> bool {
         self.properties().curve.is_some()
     }
 
-    /// Fails unless a data key is as long as the suite takes it.
+    /// Fails unless a data key has the length that the suite requires.
     pub(crate) fn check_data_key(self, data_key: &SecretBytes) -> Result<()> {
         let (len, wanted) = (data_key.len(), self.data_key_len());
         if len == wanted {
             return Ok(());
         }
-        let detail = format!("a data key of {len} bytes where suite {self} takes {wanted}");
+        let detail = format!("the data key has {len} bytes, but suite {self} requires {wanted}");
         Err(Error::new(ErrorKind::NoUsableDataKey, detail))
     }
 
@@ -171,7 +197,7 @@ impl AlgorithmSuite {
         self.properties().curve
     }
 
-    /// Length in bytes of the message id.
+    /// Returns the length of the message id in bytes.
     pub(crate) const fn message_id_len(self) -> usize {
         if self.is_committing() { 32 } else { 16 }
     }
