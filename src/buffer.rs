@@ -1,18 +1,19 @@
-//! Buffers that are filled from one end to the other.
+//! Output buffers: sizing them, and wiping them after errors.
 
 use std::io;
 
 use manila_core::{Error, ErrorKind, Result};
 use zeroize::Zeroize;
 
-/// A caller's buffer that is filled anew. Unless it is [kept](Self::keep) it is emptied, and all of its memory wiped,
-/// when this is dropped: after an error, in a panic, and with a future that is dropped before its end.
-pub(crate) struct Refilled<'a> {
+/// A guard for a caller's buffer while its contents are being replaced. Unless [`keep`](Self::keep) is called, dropping
+/// the guard empties the buffer and wipes all of its memory: after an error, in a panic, and when a future is dropped
+/// before it completes.
+pub(crate) struct WipeGuard<'a> {
     buffer: &'a mut Vec<u8>,
     kept: bool,
 }
 
-impl<'a> Refilled<'a> {
+impl<'a> WipeGuard<'a> {
     pub(crate) fn new(buffer: &'a mut Vec<u8>) -> Self {
         Self { buffer, kept: false }
     }
@@ -21,13 +22,13 @@ impl<'a> Refilled<'a> {
         self.buffer
     }
 
-    /// Leaves to the caller what the buffer holds.
+    /// Keeps the contents of the buffer.
     pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 }
 
-impl Drop for Refilled<'_> {
+impl Drop for WipeGuard<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.buffer.zeroize();
@@ -35,17 +36,17 @@ impl Drop for Refilled<'_> {
     }
 }
 
-/// Makes `buffer` `len` bytes long. What it holds then is of no meaning: some of it is what was there before.
+/// Makes `buffer` `len` bytes long. Its contents are unspecified: part of them may be what was there before.
 ///
-/// Memory that is fresh from the system is zero already, so it is asked for as such and not written twice; a buffer
-/// that is used again keeps its memory, and only what it grows by is cleared.
+/// New memory is requested zeroed, which the system does without writing to it. A buffer that is large enough keeps its
+/// memory, and only the part that it grows by is cleared.
 ///
 /// # Errors
-/// As [`in_memory`].
-pub(crate) fn fit(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
-    let len = in_memory(len)?;
+/// The same as [`check_len`].
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+    let len = check_len(len)?;
     if buffer.capacity() < len {
-        // The old memory goes before the new comes.
+        // Free the old memory before allocating the new.
         *buffer = Vec::new();
         *buffer = vec![0; len];
     } else {
@@ -54,27 +55,27 @@ pub(crate) fn fit(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// A length in a message as one in memory.
+/// Converts a length in a message to the length of a buffer.
 ///
 /// # Errors
-/// [`ErrorKind::LimitExceeded`] if no buffer can be so long: where addresses have 32 bits, messages can be longer.
-pub(crate) fn in_memory(len: u64) -> Result<usize> {
-    // The longest allocation that there can be.
+/// [`ErrorKind::LimitExceeded`] if no buffer can be so long. On 32-bit machines, messages can be.
+pub(crate) fn check_len(len: u64) -> Result<usize> {
+    // No allocation can be longer than `isize::MAX`.
     let addressable = usize::try_from(len).ok().filter(|len| isize::try_from(*len).is_ok());
     addressable.ok_or_else(|| {
-        let detail =
-            format!("{len} bytes are more than this machine can hold in memory: use a stream, or shorter frames");
+        let detail = format!("{len} bytes are more than this machine can address: use a stream, or shorter frames");
         Error::new(ErrorKind::LimitExceeded, detail)
     })
 }
 
-/// The number of bytes that a stream says it took or gave, which had `room` for so many.
+/// Checks the number of bytes that a caller's reader or writer returned for a buffer of `len` bytes.
 ///
 /// # Errors
-/// If it says more: which bytes those would be nobody knows.
-pub(crate) fn believed(count: usize, room: usize) -> io::Result<usize> {
-    let detail = "a stream broke its contract: it told of more bytes than there was room for";
-    if count > room { Err(io::Error::other(detail)) } else { Ok(count) }
+/// An error if the count is larger than the buffer, so that a faulty implementation cannot cause a panic or expose
+/// stale bytes.
+pub(crate) fn check_count(count: usize, len: usize) -> io::Result<usize> {
+    let detail = "the reader or writer returned a count larger than its buffer: its implementation must be corrected";
+    if count > len { Err(io::Error::other(detail)) } else { Ok(count) }
 }
 
 #[cfg(test)]
@@ -86,20 +87,20 @@ mod tests {
         let mut buffer = vec![7; 100];
         let at = buffer.as_ptr();
         for len in [100, 10, 90, 0, 100] {
-            fit(&mut buffer, len).unwrap();
+            resize(&mut buffer, len).unwrap();
             assert_eq!((buffer.len() as u64, buffer.as_ptr()), (len, at));
         }
-        fit(&mut buffer, 101).unwrap();
+        resize(&mut buffer, 101).unwrap();
         assert_eq!(buffer, [0; 101]);
     }
 
     #[test]
-    fn what_no_memory_can_hold_is_an_error_and_no_panic() {
+    fn a_length_that_cannot_be_allocated_is_an_error() {
         for len in [u64::MAX, isize::MAX as u64 + 1] {
             let mut buffer = vec![7; 10];
-            assert_eq!(fit(&mut buffer, len).unwrap_err().kind(), ErrorKind::LimitExceeded);
+            assert_eq!(resize(&mut buffer, len).unwrap_err().kind(), ErrorKind::LimitExceeded);
             assert_eq!(buffer, [7; 10]);
         }
-        assert_eq!(in_memory(isize::MAX as u64).unwrap(), isize::MAX as usize);
+        assert_eq!(check_len(isize::MAX as u64).unwrap(), isize::MAX as usize);
     }
 }

@@ -1,4 +1,4 @@
-//! The key of one message: derived from its data key and its id.
+//! The key of one message, derived from its data key and message id.
 //!
 //! Source: the ESDK specification, `framework/transitive-requirements.md`; RFC 5869.
 
@@ -9,18 +9,18 @@ use zeroize::Zeroizing;
 use crate::materials::DataKey;
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN, Kdf};
 
-/// The key that encrypts one message and, in suites that commit, the commitment to it.
+/// The key that encrypts one message and, in committing suites, the commitment to it.
 #[derive(Default)]
 pub(crate) struct MessageKey {
-    /// As long as the longest key of any suite.
+    /// Long enough for the key of any suite.
     bytes: Zeroizing<[u8; 32]>,
     len: usize,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
 }
 
 impl MessageKey {
-    /// Derives the key of the message with this id from `data_key`. In place: a key that is returned is moved, and what
-    /// is moved leaves a copy behind.
+    /// Derives the key of the message with this id from `data_key`. Works in place, because returning the key would
+    /// move it, and a move leaves a copy on the stack.
     pub(crate) fn derive(&mut self, data_key: &DataKey, suite: AlgorithmSuite, message_id: &[u8]) -> Result<()> {
         suite.check_data_key(data_key)?;
         let secret = data_key.expose_secret();

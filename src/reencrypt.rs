@@ -1,4 +1,4 @@
-//! Messages written anew: under other keys, in another suite.
+//! [`Client::reencrypt`]: encrypts a message again, under other keys or in another suite.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::pin::pin;
@@ -9,36 +9,39 @@ use crate::client::Client;
 use crate::expected_context::ExpectedContext;
 
 impl Client {
-    /// Opens a message and seals it anew with the keys and settings of `to`: for the rotation of keys, and for the
-    /// move to another suite or another KMS. Gives the sink back.
+    /// Decrypts a message and encrypts it again with the keys and settings of `to`. Returns the sink.
     ///
-    /// The new message has the encryption context of the old one, all pairs that its reader could verify, and nothing
-    /// else in common with it: a data key, an id and a signature of its own. Pairs that the old header lacks stay out
-    /// of the new one, as with [`RequiredContextCmm`](crate::cmm::RequiredContextCmm): they are authenticated, and whoever
-    /// opens the new message gives them as whoever opened the old one did. Plaintext is only in memory, some frames at
-    /// a time. The new message is completed only when the old one has verified to its last byte, its signature
-    /// included: after an error what `sink` holds never opens as a whole. Where the new message is read as a stream
-    /// while it is still being written, its frames can be seen **before the old signature is known**: take signed
-    /// messages out of that with [`unsigned_only`](crate::ClientBuilder::unsigned_only), or let nobody read the sink
-    /// before the end.
+    /// Use it to rotate keys, and to move messages to another suite or another KMS.
+    ///
+    /// The new message has the encryption context of the old one, including every pair that the reader verified, and
+    /// otherwise shares nothing with it: it has its own data key, message id and signature. Pairs that the old header
+    /// omits are omitted from the new one too, as with [`RequiredContextCmm`](crate::cmm::RequiredContextCmm): they are
+    /// authenticated, and readers of the new message must supply them as readers of the old one did.
+    ///
+    /// Plaintext is only ever in memory, a few frames at a time. The new message is completed only when the old one has
+    /// been verified to its last byte, including its signature: after an error, `sink` holds bytes that never decrypt
+    /// as a complete message. If the new message is read as a stream while it is still being written, its frames can be
+    /// seen **before the old signature is verified**. To prevent that, refuse signed messages with
+    /// [`unsigned_only`](crate::ClientBuilder::unsigned_only), or do not let anyone read the sink before this method
+    /// has returned.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
-    /// # let old = Client::new(RawAesKeyring::new("example", "old", &[0; 32])?);
-    /// # let new = Client::new(RawAesKeyring::new("example", "new", &[1; 32])?);
+    /// # let old = Client::new(RawAesKeyring::new("example", "old-test-key", &[0; 32])?);
+    /// # let new = Client::new(RawAesKeyring::new("example", "new-test-key", &[1; 32])?);
     /// let context = EncryptionContext::new([("tenant", "acme")])?;
-    /// let sealed = old.encrypt(b"hello", &context)?;
-    /// let moved = old.reencrypt(sealed.as_slice(), Vec::new(), ExpectedContext::any(), &new)?;
-    /// assert_eq!(new.decrypt(&moved, &context)?.plaintext, b"hello");
+    /// let message = old.encrypt(b"hello", &context)?;
+    /// let message = old.reencrypt(message.as_slice(), Vec::new(), ExpectedContext::any(), &new)?;
+    /// assert_eq!(new.decrypt(&message, &context)?.plaintext, b"hello");
     /// # Ok::<(), manila::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`decrypt`](Self::decrypt) of this client and [`encrypt`](Self::encrypt) of `to`;
+    /// The errors of [`decrypt`](Self::decrypt) on this client and of [`encrypt`](Self::encrypt) on `to`;
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the source or the sink fails;
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the materials manager of `to` would write pairs into the
-    /// header that the old one lacks.
+    /// header that the old header omits.
     pub fn reencrypt<W: Write>(
         &self,
         message: impl Read,
@@ -47,13 +50,14 @@ impl Client {
         to: &Client,
     ) -> Result<W> {
         to.check_local()?;
-        self.now(pin!(self.reencrypt_async(message, sink, expected.into(), to)))
+        self.poll_local(pin!(self.reencrypt_async(message, sink, expected.into(), to)))
     }
 
-    /// As [`reencrypt`](Self::reencrypt), for keys that come over a network. The streams are still such that block.
+    /// The async version of [`reencrypt`](Self::reencrypt), for keys that come over a network. The streams are still
+    /// blocking ones.
     ///
     /// # Errors
-    /// As [`reencrypt`](Self::reencrypt).
+    /// The same as [`reencrypt`](Self::reencrypt), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).
     pub async fn reencrypt_async<W: Write>(
         &self,
         message: impl Read,
@@ -66,9 +70,9 @@ impl Client {
         let decryptor = self.decryptor_async(header, expected.into()).await?;
         let (stored, context) = (decryptor.header().encryption_context(), decryptor.header().authenticated_context());
         let context = context.without_reserved();
-        let left_out = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
-        let left_out = left_out.map(str::to_owned).collect();
-        let mut writer = to.encryptor_for(&context, left_out, None).await?.writer(sink);
+        let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
+        let omitted = omitted.map(str::to_owned).collect();
+        let mut writer = to.encryptor_for(&context, omitted, None).await?.writer(sink);
         let mut reader = decryptor.reader(message);
         loop {
             let plaintext = reader.fill_buf()?;

@@ -1,24 +1,24 @@
-//! The frames of one message on several threads.
+//! Several threads for the frames of one message.
 //!
-//! Threads are scoped: they are started for a call, or for a batch of a stream, and end with it. A pool (`rayon`) was
-//! measured beside them: over a stream of 1 GiB on two cores, sealing in batches of 4 MiB went 1.7 times as fast as on
-//! one thread with either; in batches of 512 KiB the pool still had 1.6, and threads that are started anew lose (0.7).
-//! So batches are large here, and no pool is kept, nor what it would bring along: nothing runs, waits or holds memory
-//! behind the back of a program between its calls, and the number of threads is the caller's to say, call by call.
+//! Threads are scoped: they are started for one call, or for one batch of a stream, and end with it. A pool (`rayon`)
+//! was measured for comparison, over a stream of 1 GiB on two cores. With batches of 4 MiB, either encrypts 1.7 times
+//! as fast as one thread. With batches of 512 KiB the pool still reaches 1.6, and starting threads for each batch is a
+//! loss (0.7). So batches are large here and there is no pool, and none of its drawbacks: between calls nothing runs,
+//! waits or holds memory behind the program's back, and the caller chooses the number of threads for each call.
 
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Bytes that are worth a thread of their own: starting one costs as much as sealing a tenth of this.
-pub(crate) const WORTH_A_THREAD: usize = 1 << 20;
+/// The fewest bytes that justify a thread. Starting one takes as long as encrypting a tenth of this.
+pub(crate) const MIN_BYTES_PER_THREAD: usize = 1 << 20;
 
-/// Bytes that a thread takes up at a time: few enough that all end at about the same moment.
-const PIECE: usize = 256 << 10;
+/// Bytes in one job of a thread: few enough for all threads to finish at about the same time.
+const JOB_LEN: usize = 256 << 10;
 
-/// Does `jobs` on up to `threads` threads, the caller's among them, and returns when all are done.
+/// Does `jobs` on up to `threads` threads, including the caller's, and returns when all are done.
 ///
-/// They are taken up in order, each by whichever thread is free.
+/// Jobs start in order, each on the next free thread.
 pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
     let jobs = Mutex::new(jobs);
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -29,7 +29,7 @@ pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> 
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            // Where the system gives no thread, those that there are do all the work.
+            // If the system refuses a thread, the others do all the work.
             if thread::Builder::new().name("manila".to_owned()).spawn_scoped(scope, run).is_err() {
                 break;
             }
@@ -38,31 +38,31 @@ pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> 
     });
 }
 
-/// Goes through `steps` on one thread and does `then` with what each yields on another, in order, and returns when all is
-/// done. With one thread alone it does one after the other.
-pub(crate) fn followed<T: Send>(steps: impl Iterator<Item = T> + Send, then: impl FnMut(T) + Send) {
-    let (done, to_follow) = channel();
+/// A pipeline of two stages: runs the iterator `first` on one thread and calls `second` with each of its items on
+/// another, in order. Returns when all is done. If only one thread can be had, it runs the stages one after the other.
+pub(crate) fn pipeline<T: Send>(first: impl Iterator<Item = T> + Send, second: impl FnMut(T) + Send) {
+    let (sender, receiver) = channel();
     let jobs: [Box<dyn FnOnce() + Send + '_>; 2] = [
         Box::new(move || {
-            for step in steps {
-                // It goes on being received until this end is dropped.
-                let _ = done.send(step);
+            for item in first {
+                // This cannot fail: the receiver lives until the sender is dropped.
+                let _ = sender.send(item);
             }
         }),
-        Box::new(move || to_follow.into_iter().for_each(then)),
+        Box::new(move || receiver.into_iter().for_each(second)),
     ];
-    // In this order, so that one thread alone does not wait for itself.
+    // In this order, so that a single thread does not wait for itself.
     on_threads(2, jobs.into_iter(), |job| job());
 }
 
-/// How many threads so much work is worth, of those that are allowed.
-pub(crate) fn worthwhile(allowed: usize, bytes: usize) -> usize {
-    allowed.min(bytes / WORTH_A_THREAD).max(1)
+/// Returns the number of threads to use for this many bytes, of those that are allowed.
+pub(crate) fn threads_for(allowed: usize, bytes: usize) -> usize {
+    allowed.min(bytes / MIN_BYTES_PER_THREAD).max(1)
 }
 
-/// How many frames of `frame_len` bytes a thread takes up at a time.
-pub(crate) fn frames_at_a_time(frame_len: usize) -> usize {
-    (PIECE / frame_len.max(1)).max(1)
+/// Returns the number of frames of `frame_len` bytes in one job.
+pub(crate) fn frames_per_job(frame_len: usize) -> usize {
+    (JOB_LEN / frame_len.max(1)).max(1)
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_caller_and_another_thread_can_wait_for_each_other() {
-        // Which hashing and sealing do: jobs must really run side by side, or in order where there is one thread.
+        // Hashing and encrypting do: jobs must run concurrently, or in order if there is only one thread.
         for threads in [1, 2] {
             let (sender, receiver) = channel();
             let jobs: [Box<dyn FnOnce() + Send>; 2] = [
@@ -98,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn small_work_is_worth_no_thread() {
-        assert_eq!(worthwhile(8, 2 * WORTH_A_THREAD - 1), 1);
-        assert_eq!(worthwhile(8, 3 * WORTH_A_THREAD), 3);
-        assert_eq!(worthwhile(2, usize::MAX), 2);
-        assert_eq!(worthwhile(0, usize::MAX), 1);
+    fn small_messages_use_one_thread() {
+        assert_eq!(threads_for(8, 2 * MIN_BYTES_PER_THREAD - 1), 1);
+        assert_eq!(threads_for(8, 3 * MIN_BYTES_PER_THREAD), 3);
+        assert_eq!(threads_for(2, usize::MAX), 2);
+        assert_eq!(threads_for(0, usize::MAX), 1);
     }
 }

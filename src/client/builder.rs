@@ -1,34 +1,56 @@
-//! The settings of a client, held against each other.
+//! [`ClientBuilder`]: client settings and their validation.
 
 use manila_core::{Error, ErrorKind, Result};
 
 use crate::client::Client;
 use crate::cmm::{Cmm, DefaultCmm};
 use crate::keyring::Keyring;
-use crate::message::frame::{FINAL_OVERHEAD, frame_in_memory};
+use crate::message::frame::{FINAL_OVERHEAD, addressable_frame_len};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
 impl Client {
-    /// A client over a keyring, with settings of its own.
+    /// Starts building a client that uses a keyring, with settings other than the default ones.
+    ///
+    /// ```
+    /// use manila::keyring::RawAesKeyring;
+    /// use manila::{Client, EncryptionContext};
+    ///
+    /// let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// let client = Client::builder(keyring).frame_length(1024).build()?;
+    /// let message = client.encrypt(&[7; 3000], &EncryptionContext::empty())?;
+    /// # assert_eq!(client.decrypt(&message, &EncryptionContext::empty())?.plaintext, [7; 3000]);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn builder(keyring: impl Keyring + 'static) -> ClientBuilder {
         Self::builder_with_cmm(DefaultCmm::new(keyring))
     }
 
-    /// A client over a materials manager, with settings of its own.
+    /// Starts building a client that uses a materials manager, with settings other than the default ones.
+    ///
+    /// ```
+    /// use manila::Client;
+    /// use manila::cmm::RequiredContextCmm;
+    /// use manila::keyring::RawAesKeyring;
+    ///
+    /// let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// let cmm = RequiredContextCmm::new(keyring, ["tenant"])?;
+    /// let client = Client::builder_with_cmm(cmm).unsigned_only(true).build()?;
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn builder_with_cmm(cmm: impl Cmm + 'static) -> ClientBuilder {
         let client = Self::with_cmm(cmm);
         ClientBuilder { client }
     }
 }
 
-/// Settings for a [`Client`].
+/// Builds a [`Client`] with settings other than the default ones.
 ///
 /// ```
 /// use manila::{AlgorithmSuite, Client};
 /// use manila::keyring::RawAesKeyring;
 ///
-/// let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
+/// let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
 /// let client = Client::builder(keyring)
 ///     .suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey)
 ///     .frame_length(65_536)
@@ -36,86 +58,208 @@ impl Client {
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until built"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder {
-    /// Its settings are not yet known to go together.
+    /// A client whose settings have not been validated.
     client: Client,
 }
 
 impl ClientBuilder {
-    /// The suite to write. By default that of the commitment policy.
+    /// Sets the algorithm suite of the messages the client writes. Defaults to the one of the commitment policy:
+    /// [`CommitmentPolicy::default_suite`].
+    ///
+    /// ```
+    /// # use manila::{AlgorithmSuite, Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// let client = Client::builder(keyring).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build()?;
+    /// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    /// assert_eq!(message[1..3], [0x04, 0x78]);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn suite(mut self, suite: AlgorithmSuite) -> Self {
         self.client.settings.suite = Some(suite);
         self
     }
 
-    /// Which suites may be written and read. By default those with key commitment alone.
+    /// Sets which suites the client may write and read. By default only those with key commitment.
+    ///
+    /// ```
+    /// use manila::{Client, CommitmentPolicy, EncryptionContext, ErrorKind};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
+    ///
+    /// let old = Client::builder(keyring()?)
+    ///     .commitment_policy(CommitmentPolicy::ForbidEncryptAllowDecrypt)
+    ///     .build()?;
+    /// let message = old.encrypt(b"hello", &EncryptionContext::empty())?; // in a suite without key commitment
+    ///
+    /// let strict = Client::new(keyring()?);
+    /// let error = strict.decrypt(&message, &EncryptionContext::empty()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
+    ///
+    /// let moving = Client::builder(keyring()?)
+    ///     .commitment_policy(CommitmentPolicy::RequireEncryptAllowDecrypt)
+    ///     .build()?;
+    /// assert_eq!(moving.decrypt(&message, &EncryptionContext::empty())?.plaintext, b"hello");
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn commitment_policy(mut self, policy: CommitmentPolicy) -> Self {
         self.client.settings.commitment_policy = policy;
         self
     }
 
-    /// Plaintext bytes in a frame, 4096 by default. Larger frames make large messages faster and need as much more
-    /// memory in streams.
+    /// Sets the number of plaintext bytes in a frame, 4096 by default. Larger frames make large messages faster, and
+    /// make streams use correspondingly more memory.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// let client = Client::builder(keyring).frame_length(65_536).build()?;
+    /// let map = client.encryptor(&EncryptionContext::empty())?.frame_map(1_000_000)?;
+    /// assert_eq!(map.frames(), 16);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn frame_length(mut self, bytes: u32) -> Self {
         self.client.settings.frame_length = bytes;
         self
     }
 
-    /// The most encrypted data keys to write or read, 64 by default. Each can cost the reader a call to a KMS.
+    /// Sets the highest number of encrypted data keys in a message to write or read, 64 by default. Each can cost the
+    /// reader a call to a KMS.
+    ///
+    /// ```
+    /// use manila::keyring::{MultiKeyring, RawAesKeyring};
+    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    ///
+    /// let keyring = MultiKeyring::new(RawAesKeyring::new("example", "test-key-1", &[1; 32])?)
+    ///     .child(RawAesKeyring::new("example", "test-key-2", &[2; 32])?);
+    /// let client = Client::builder(keyring).max_encrypted_data_keys(1).build()?;
+    /// let error = client.encrypt(b"hello", &EncryptionContext::empty()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn max_encrypted_data_keys(mut self, count: u16) -> Self {
         self.client.settings.header_limits.max_encrypted_data_keys = count;
         self
     }
 
-    /// The longest header to write or read in bytes, 1 MiB by default.
+    /// Sets the length in bytes of the longest header to write or read, 1 MiB by default.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// let client = Client::builder(keyring).max_header_length(4096).build()?;
+    /// let context = EncryptionContext::new([("note", "x".repeat(5000))])?;
+    /// let error = client.encrypt(b"hello", &context).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn max_header_length(mut self, bytes: usize) -> Self {
         self.client.settings.header_limits.max_length = bytes;
         self
     }
 
-    /// The longest frame to read in bytes of plaintext, 64 MiB by default. A stream holds one frame in memory.
+    /// Sets the length of the longest frame to read, in bytes of plaintext; 64 MiB by default. A stream holds one frame
+    /// in memory.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
+    /// let writer = Client::builder(keyring()?).frame_length(1 << 20).build()?;
+    /// let message = writer.encrypt(b"hello", &EncryptionContext::empty())?;
+    ///
+    /// let small = Client::builder(keyring()?).max_frame_length(65_536).build()?;
+    /// let error = small.decrypt(&message, &EncryptionContext::empty()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn max_frame_length(mut self, bytes: u32) -> Self {
         self.client.settings.max_frame_length = bytes;
         self
     }
 
-    /// The longest non-framed body to read in bytes of plaintext, 64 MiB by default. A stream holds all of it in memory,
-    /// sealed and opened. Its length follows the header: of a whole message it is checked before any key is asked for,
-    /// of a stream when it has arrived.
+    /// Sets the length of the longest non-framed body to read, in bytes of plaintext; 64 MiB by default.
+    ///
+    /// A stream holds all of such a body in memory, both encrypted and decrypted. Its length follows the header: in a
+    /// complete message it is checked before any key is requested, in a stream when it has arrived.
     pub fn max_non_framed_length(mut self, bytes: u64) -> Self {
         self.client.settings.max_non_framed_length = bytes;
         self
     }
 
-    /// The most threads that work on one message, the caller's among them; 1 by default.
+    /// Sets the highest number of threads that work on one message, including the caller's; 1 by default.
     ///
-    /// Whole messages and batches of a stream are spread over them where there are some megabytes to work on. The bytes
-    /// are the same on any number of threads. Threads last for the call that they help, and none is started for small
-    /// messages. What they bring ends where memory is no faster: whole messages and writers gain most, readers least,
-    /// as all that a reader takes passes through one thread before it can be shared. In signed suites, where hashing
-    /// takes nearly all the time and cannot be split, one thread hashes while the others do the rest. A stream's memory
-    /// grows with the threads: about 4 MiB for each, or two frames for each if they are longer than 2 MiB, up to 512
-    /// MiB for all, or two frames if they are longer than 256 MiB. Where that bound leaves fewer frames than threads,
-    /// fewer threads work.
+    /// Complete messages and batches of a stream are divided among them when there are several megabytes to process.
+    /// The bytes are the same for any number of threads. Threads live only as long as the call they serve, and none is
+    /// started for a small message.
+    ///
+    /// The gain is limited by memory bandwidth. Complete messages and writers gain most. Readers gain least, because
+    /// all their input passes through one thread before it can be shared. In signed suites, where hashing takes nearly
+    /// all the time and cannot be divided, one thread hashes while the others do the rest.
+    ///
+    /// A stream's memory grows with the threads: about 4 MiB for each, or two frames for each if frames are longer than
+    /// 2 MiB, up to 512 MiB for all, or two frames if frames are longer than 256 MiB. If that bound leaves fewer frames
+    /// than threads, fewer threads work.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// # let plaintext = vec![7; 3 << 20];
+    /// let client = Client::builder(keyring).frame_length(65_536).threads(4).build()?;
+    /// let message = client.encrypt(&plaintext, &EncryptionContext::empty())?;
+    /// # assert_eq!(client.decrypt(&message, &EncryptionContext::empty())?.plaintext, plaintext);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn threads(mut self, threads: usize) -> Self {
         self.client.settings.threads = threads;
         self
     }
 
-    /// Refuses signed messages before any key is asked for, so that a stream releases nothing that a signature at
-    /// its end could still disown; what this client writes is then unsigned by default too. Off by default.
+    /// Sets whether to refuse signed messages before any key is requested. Off by default.
+    ///
+    /// A stream then never releases plaintext that a signature at its end could still invalidate. The messages this
+    /// client writes are unsigned by default too.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
+    /// let signed = Client::new(keyring()?).encrypt(b"hello", &EncryptionContext::empty())?;
+    ///
+    /// let client = Client::builder(keyring()?).unsigned_only(true).build()?;
+    /// let error = client.decrypt(&signed, &EncryptionContext::empty()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
+    ///
+    /// let unsigned = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    /// assert_eq!(client.decrypt(&unsigned, &EncryptionContext::empty())?.plaintext, b"hello");
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn unsigned_only(mut self, only: bool) -> Self {
         self.client.settings.unsigned_only = only;
         self
     }
 
-    /// The client.
+    /// Builds the client.
+    ///
+    /// ```
+    /// # use manila::{AlgorithmSuite, Client, ErrorKind};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// // The default policy does not allow a suite without key commitment.
+    /// let error = Client::builder(keyring).suite(AlgorithmSuite::Aes256GcmHkdfSha256).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyViolation`] if the policy does not allow the suite, [`ErrorKind::InvalidInput`] if the
-    /// frame length is 0, over what this client reads or over what the machine can address, if it would write signed
-    /// messages and not read them, or if no data key or no thread is allowed.
+    /// [`ErrorKind::PolicyViolation`] if the commitment policy does not allow the suite. [`ErrorKind::InvalidInput`] if
+    /// the frame length is 0, longer than this client reads, or longer than the machine can address; if the client
+    /// would write signed messages but not read them; or if no data key or no thread is allowed.
     pub fn build(self) -> Result<Client> {
         let mut settings = self.client.settings;
         let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
@@ -125,25 +269,23 @@ impl ClientBuilder {
         if settings.unsigned_only {
             let suite = settings.suite.get_or_insert(settings.commitment_policy.default_unsigned_suite());
             if suite.is_signed() {
-                return invalid("the client could not read its own messages: choose a suite that does not sign");
+                return invalid("unsigned_only is set, but the suite is signed: choose a suite that is not signed");
             }
         }
         if settings.frame_length == 0 {
-            return invalid("a frame length of 0 cannot hold anything: set frame_length to 1 or more");
+            return invalid("the frame length is 0: set frame_length to 1 or more");
         }
         if settings.frame_length > settings.max_frame_length {
-            return invalid("the client could not read its own frames: raise max_frame_length to frame_length");
+            return invalid("the client could not read its own frames: raise max_frame_length to frame_length or more");
         }
-        if frame_in_memory(settings.frame_length.into(), FINAL_OVERHEAD).is_none() {
-            return invalid(
-                "frames of that length are longer than this machine can hold in memory: lower frame_length",
-            );
+        if addressable_frame_len(settings.frame_length.into(), FINAL_OVERHEAD).is_none() {
+            return invalid("the frame length is more than this machine can address: lower frame_length");
         }
         if settings.header_limits.max_encrypted_data_keys == 0 {
-            return invalid("a message has at least one data key: set max_encrypted_data_keys to 1 or more");
+            return invalid("every message has at least one data key: set max_encrypted_data_keys to 1 or more");
         }
         if settings.threads == 0 {
-            return invalid("a message is worked on by one thread at least: set threads to 1 or more");
+            return invalid("the number of threads is 0: set threads to 1 or more");
         }
         Ok(Client { settings, ..self.client })
     }

@@ -1,4 +1,4 @@
-//! Frames, opened: one, a run of them, a run on several threads.
+//! Decryption of frames: one, several in a row, and several on more than one thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,38 +9,40 @@ use zeroize::Zeroize;
 use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
 use crate::message::header::{ContentType, MessageId};
 use crate::message::truncated;
-use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
+use crate::threads::{frames_per_job, on_threads, pipeline, threads_for};
 
-/// What opens frames. It keeps no state, so that threads share it.
-pub(crate) struct FrameOpener {
+/// Decrypts frames. It has no mutable state, so threads can share it.
+pub(crate) struct FrameDecryptor {
     pub(super) key: AeadKey,
     pub(super) message_id: MessageId,
     pub(super) shape: BodyShape,
 }
 
-/// Whole regular frames, and where their plaintext goes.
-struct Run<'a> {
-    /// Frames before it.
+/// Regular frames for one thread to decrypt, and the memory for their plaintext.
+struct Job<'a> {
+    /// The number of frames before this job.
     before: usize,
     body: &'a [u8],
     content: &'a mut [u8],
 }
 
-impl FrameOpener {
+impl FrameDecryptor {
     pub(crate) fn shape(&self) -> BodyShape {
         self.shape
     }
 
-    /// Opens the frame of `head` from `sealed`, content and tag, into `plaintext`, which is as long as the content.
+    /// Decrypts the frame of `head` from `sealed`, which is its content and tag, into `plaintext`, which must be as
+    /// long as the content.
     ///
-    /// The one way to open a frame, whichever way the message takes. After an error `plaintext` is zero.
+    /// Whole messages, streams, threads and reads at an offset all decrypt their frames here or in
+    /// [`decrypt_frame_in_place`](Self::decrypt_frame_in_place). After an error `plaintext` is zero.
     pub(crate) fn decrypt_frame(&self, head: &FrameHead, sealed: &[u8], plaintext: &mut [u8]) -> Result<()> {
         let (content, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or_else(truncated)?;
         let aad = head.aad(&self.message_id);
         self.key.open(head.iv, &aad, content, tag, plaintext).map_err(|Refused| not_authentic(head))
     }
 
-    /// As [`decrypt_frame`](Self::decrypt_frame), in the place of the content, whose length it returns.
+    /// Decrypts like [`decrypt_frame`](Self::decrypt_frame), in place, and returns the length of the content.
     pub(crate) fn decrypt_frame_in_place(&self, head: &FrameHead, sealed: &mut [u8]) -> Result<usize> {
         let (content, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or_else(truncated)?;
         let aad = head.aad(&self.message_id);
@@ -48,10 +50,10 @@ impl FrameOpener {
         Ok(content.len())
     }
 
-    /// Opens the regular frames at the front of `body`, of which the first is frame `first`, one behind the other into
-    /// `plaintext`, feeds them to the verification of signed suites, and returns how many: as many as there are, have
-    /// room, and authenticate.
-    pub(super) fn open_regular(
+    /// Decrypts the regular frames at the start of `body`, of which the first is frame `first`, into `plaintext`, adds
+    /// them to the signature verification of signed suites, and returns their number: as many as are complete, fit, and
+    /// authenticate.
+    pub(super) fn decrypt_regular(
         &self,
         threads: usize,
         verifier: Option<&mut Verifier>,
@@ -62,25 +64,26 @@ impl FrameOpener {
         if self.shape.content == ContentType::NonFramed {
             return 0;
         }
-        let threads = worthwhile(threads, body.len().min(plaintext.len()));
+        let threads = threads_for(threads, body.len().min(plaintext.len()));
         if threads > 1 {
             let room = plaintext.len() / self.shape.frame_length();
             let frames = self.count_regular(first, body).min(room);
             let body = body.get(..frames.saturating_mul(self.shape.frame_len())).unwrap_or_default();
             return match verifier {
-                Some(verifier) => self.verify_and_open(verifier, first, body, plaintext),
-                None => self.open_on(threads, first, body, plaintext),
+                Some(verifier) => self.verify_and_decrypt(verifier, first, body, plaintext),
+                None => self.decrypt_on(threads, first, body, plaintext),
             };
         }
         match verifier {
-            Some(verifier) => self.open(first, body, plaintext, |frame| verifier.update(frame)),
-            None => self.open(first, body, plaintext, |_| {}),
+            Some(verifier) => self.decrypt(first, body, plaintext, |frame| verifier.update(frame)),
+            None => self.decrypt(first, body, plaintext, |_| {}),
         }
     }
 
-    /// Opens regular frames one after the other. Each is shown before, so that whoever hashes it finds it far and opening
-    /// finds it in the cache; the last one shown may be one that does not open.
-    fn open(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut seen: impl FnMut(&[u8])) -> usize {
+    /// Decrypts regular frames one after the other, and calls `before` with each frame first: hashing then brings the
+    /// frame into the processor's cache, where decryption finds it. The last frame passed to `before` may be one that
+    /// does not authenticate.
+    fn decrypt(&self, first: u32, body: &[u8], plaintext: &mut [u8], mut before: impl FnMut(&[u8])) -> usize {
         let frames = body.chunks_exact(self.shape.frame_len());
         let contents = plaintext.chunks_exact_mut(self.shape.frame_length());
         let mut count = 0;
@@ -88,7 +91,7 @@ impl FrameOpener {
             let Some(head) = self.regular_head(sequence, frame) else {
                 break;
             };
-            seen(frame);
+            before(frame);
             let sealed = frame.get(head.len()..).unwrap_or_default();
             if self.decrypt_frame(&head, sealed, content).is_err() {
                 break;
@@ -98,57 +101,59 @@ impl FrameOpener {
         count
     }
 
-    /// As [`open`](Self::open) of whole regular frames, on several threads.
-    fn open_on(&self, threads: usize, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
-        let opened = AtomicUsize::new(usize::MAX);
-        on_threads(threads, self.runs(body, plaintext), |run| self.open_run(first, run, &opened));
-        self.up_to_the_first_fault(opened.into_inner(), body, plaintext)
+    /// Decrypts like [`decrypt`](Self::decrypt), on several threads. `body` must be complete regular frames.
+    fn decrypt_on(&self, threads: usize, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+        let decrypted = AtomicUsize::new(usize::MAX);
+        on_threads(threads, self.jobs(body, plaintext), |job| self.decrypt_job(first, job, &decrypted));
+        self.wipe_after_failure(decrypted.into_inner(), body, plaintext)
     }
 
-    /// As [`open`](Self::open) of whole regular frames, while another thread hashes them: it goes ahead, so that what is
-    /// opened is in the cache by then. More than two threads would be of no use: hashing takes some twenty times as long
-    /// as opening, and cannot be split. All are hashed, opened or not: with one that does not open the message is refused
-    /// anyway.
-    fn verify_and_open(&self, verifier: &mut Verifier, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
-        let opened = AtomicUsize::new(usize::MAX);
-        let hashed = self.runs(body, plaintext).inspect(|run| verifier.update(run.body));
-        followed(hashed, |run| self.open_run(first, run, &opened));
-        self.up_to_the_first_fault(opened.into_inner(), body, plaintext)
+    /// Decrypts like [`decrypt`](Self::decrypt), while another thread hashes the frames. `body` must be complete
+    /// regular frames.
+    ///
+    /// The hashing thread goes first, so that frames are in the processor's cache when they are decrypted. More than
+    /// two threads would not help: hashing takes about twenty times as long as decrypting, and cannot be divided. All
+    /// frames are hashed, even after one that does not authenticate: the message is refused then anyway.
+    fn verify_and_decrypt(&self, verifier: &mut Verifier, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+        let decrypted = AtomicUsize::new(usize::MAX);
+        let hashed = self.jobs(body, plaintext).inspect(|job| verifier.update(job.body));
+        pipeline(hashed, |job| self.decrypt_job(first, job, &decrypted));
+        self.wipe_after_failure(decrypted.into_inner(), body, plaintext)
     }
 
-    /// Cuts whole frames into runs.
-    fn runs<'a>(&self, body: &'a [u8], plaintext: &'a mut [u8]) -> impl Iterator<Item = Run<'a>> + use<'a> {
-        let step = frames_at_a_time(self.shape.frame_len());
+    /// Divides complete frames into jobs for threads.
+    fn jobs<'a>(&self, body: &'a [u8], plaintext: &'a mut [u8]) -> impl Iterator<Item = Job<'a>> + use<'a> {
+        let step = frames_per_job(self.shape.frame_len());
         let bodies = body.chunks(self.shape.frame_len().saturating_mul(step));
         let contents = plaintext.chunks_mut(self.shape.frame_length().saturating_mul(step));
-        let runs = (0..).step_by(step).zip(bodies.zip(contents));
-        runs.map(|(before, (body, content))| Run { before, body, content })
+        let jobs = (0..).step_by(step).zip(bodies.zip(contents));
+        jobs.map(|(before, (body, content))| Job { before, body, content })
     }
 
-    /// Opens a run of frames of which the first of all is frame `first`; `opened` becomes the number of frames before the
-    /// first that fails, if that is fewer.
-    fn open_run(&self, first: u32, run: Run<'_>, opened: &AtomicUsize) {
-        let Run { before, body, content } = run;
+    /// Decrypts the frames of a job; the first frame of the first job is frame `first`. Lowers `decrypted` to the
+    /// number of frames before the first failure, if there is one.
+    fn decrypt_job(&self, first: u32, job: Job<'_>, decrypted: &AtomicUsize) {
+        let Job { before, body, content } = job;
         let number = u32::try_from(before).ok().and_then(|before| first.checked_add(before));
-        let count = number.map_or(0, |number| self.open(number, body, content, |_| {}));
+        let count = number.map_or(0, |number| self.decrypt(number, body, content, |_| {}));
         if count < body.len() / self.shape.frame_len() {
-            opened.fetch_min(before.saturating_add(count), Ordering::Relaxed);
+            decrypted.fetch_min(before.saturating_add(count), Ordering::Relaxed);
         }
     }
 
-    /// The number of frames before the first that failed. Behind it other threads may have opened some: nobody is to see
-    /// them.
-    fn up_to_the_first_fault(&self, opened: usize, body: &[u8], plaintext: &mut [u8]) -> usize {
+    /// Wipes the plaintext from the first failed frame on, since other threads may have decrypted later frames, and
+    /// returns the number of frames before it.
+    fn wipe_after_failure(&self, decrypted: usize, body: &[u8], plaintext: &mut [u8]) -> usize {
         let all = body.len() / self.shape.frame_len();
-        if opened < all {
+        if decrypted < all {
             let frame_length = self.shape.frame_length();
-            let behind = opened.saturating_mul(frame_length)..all.saturating_mul(frame_length);
-            plaintext.get_mut(behind).unwrap_or_default().zeroize();
+            let rest = decrypted.saturating_mul(frame_length)..all.saturating_mul(frame_length);
+            plaintext.get_mut(rest).unwrap_or_default().zeroize();
         }
-        opened.min(all)
+        decrypted.min(all)
     }
 
-    /// How many regular frames follow one another at the front of `body`.
+    /// Returns the number of consecutive regular frames at the start of `body`.
     fn count_regular(&self, first: u32, body: &[u8]) -> usize {
         let frames = body.chunks_exact(self.shape.frame_len());
         (first..=u32::MAX)
@@ -164,16 +169,16 @@ impl FrameOpener {
         }
     }
 
-    /// The most plaintext that a body of `body_len` bytes can hold.
-    pub(super) fn most_plaintext(&self, body_len: usize) -> usize {
+    /// Returns the length of the longest plaintext that a body of `body_len` bytes can hold.
+    pub(super) fn max_plaintext_len(&self, body_len: usize) -> usize {
         body_len.saturating_sub((body_len / self.shape.frame_len()).saturating_mul(REGULAR_OVERHEAD))
     }
 }
 
 fn not_authentic(head: &FrameHead) -> Error {
     let detail = match head.kind {
-        FrameKind::NonFramed => "the body does not authenticate: the message was changed".to_owned(),
-        _ => format!("frame {} does not authenticate: the message was changed", head.sequence),
+        FrameKind::NonFramed => "the body does not authenticate: the message was modified".to_owned(),
+        _ => format!("frame {} does not authenticate: the message was modified", head.sequence),
     };
     Error::new(ErrorKind::AuthenticationFailed, detail)
 }
@@ -183,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_frames_are_opened_than_there_is_room_for() {
+    fn no_more_frames_are_decrypted_than_there_is_room_for() {
         const FRAME: usize = 65_536;
         const ROOM: usize = 40;
         let (key, message_id) = (AeadKey::new(&[7; 32]).unwrap(), MessageId::zeros(32));
@@ -194,12 +199,12 @@ mod tests {
             body.extend_from_slice(&key.seal_to_vec(head.iv, &head.aad(&message_id), &vec![7; FRAME]).unwrap());
         }
         let shape = BodyShape { content: ContentType::Framed(65_536), max_non_framed_length: 0 };
-        let opener = FrameOpener { key, message_id, shape };
+        let frames = FrameDecryptor { key, message_id, shape };
         for threads in [1, 2, 5] {
             let mut plaintext = vec![0; ROOM * FRAME + FRAME / 2];
-            assert_eq!(opener.open_regular(threads, None, 1, &body, &mut plaintext), ROOM);
+            assert_eq!(frames.decrypt_regular(threads, None, 1, &body, &mut plaintext), ROOM);
             assert!(plaintext[..ROOM * FRAME].iter().all(|byte| *byte == 7));
-            assert_eq!(opener.open_regular(threads, None, 2, &body, &mut plaintext), 0, "another frame belongs there");
+            assert_eq!(frames.decrypt_regular(threads, None, 2, &body, &mut plaintext), 0, "it is frame 1");
         }
     }
 }

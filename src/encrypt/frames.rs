@@ -1,4 +1,4 @@
-//! Frames, sealed: one, a run of them, a run on several threads.
+//! Encryption of frames: one, several in a row, and several on more than one thread.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,16 +7,16 @@ use manila_core::{Error, ErrorKind, Result};
 
 use crate::message::frame::{FrameHead, REGULAR_OVERHEAD};
 use crate::message::header::MessageId;
-use crate::threads::{followed, frames_at_a_time, on_threads, worthwhile};
+use crate::threads::{frames_per_job, on_threads, pipeline, threads_for};
 
-/// What seals frames. It keeps no state, so that threads share it.
-pub(super) struct FrameSealer {
+/// Encrypts frames. It has no mutable state, so threads can share it.
+pub(super) struct FrameEncryptor {
     pub(super) key: AeadKey,
     pub(super) message_id: MessageId,
     pub(super) frame_length: u32,
 }
 
-impl FrameSealer {
+impl FrameEncryptor {
     pub(super) fn frame_length(&self) -> usize {
         usize::try_from(self.frame_length).unwrap_or(usize::MAX)
     }
@@ -25,10 +25,10 @@ impl FrameSealer {
         self.frame_length().saturating_add(REGULAR_OVERHEAD)
     }
 
-    /// Seals frame `sequence` from `plaintext` into the front of `out`, and returns the frame's length.
+    /// Encrypts `plaintext` as frame `sequence` into the start of `out`, and returns the length of the frame.
     ///
-    /// The one way to seal a frame, whichever way the message takes. It keeps no state: the caller counts, and
-    /// never seals two plaintexts under one number.
+    /// Whole messages, streams and threads all encrypt their frames here. There is no counter: the caller must never
+    /// encrypt two plaintexts under one sequence number, which would reuse an IV.
     pub(super) fn encrypt_frame(&self, sequence: u32, last: bool, plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
         let content_len = u32::try_from(plaintext.len()).map_err(|_| no_room())?;
         let head = FrameHead::to_write(last, sequence, content_len);
@@ -40,9 +40,9 @@ impl FrameSealer {
         head.frame_len()
     }
 
-    /// Seals `plaintext`, whole frames of which none is the last, into the front of `out`, the first as frame `first`,
-    /// feeds them to the signature of signed suites, and returns the length of all.
-    pub(super) fn seal_regular(
+    /// Encrypts `plaintext` into the start of `out`, as regular frames of which the first is frame `first`, adds them
+    /// to the signature of signed suites, and returns their length.
+    pub(super) fn encrypt_regular(
         &self,
         threads: usize,
         signer: Option<&mut Signer>,
@@ -51,63 +51,64 @@ impl FrameSealer {
         out: &mut [u8],
     ) -> Result<usize> {
         let frames = plaintext.len() / self.frame_length().max(1);
-        // One number must be left for the final frame.
-        let behind = u32::try_from(frames).ok().and_then(|frames| first.checked_add(frames));
-        behind.ok_or_else(too_many_frames)?;
+        // One sequence number must remain for the final frame.
+        let next = u32::try_from(frames).ok().and_then(|frames| first.checked_add(frames));
+        next.ok_or_else(too_many_frames)?;
         let len = frames.saturating_mul(self.regular_len());
         let out = out.get_mut(..len).ok_or_else(no_room)?;
-        let threads = worthwhile(threads, plaintext.len());
+        let threads = threads_for(threads, plaintext.len());
         match signer {
-            Some(signer) if threads > 1 => self.seal_and_sign(signer, first, plaintext, out)?,
-            Some(signer) => self.seal(first, plaintext, out, |frame| signer.update(frame))?,
-            None if threads > 1 => self.seal_on(threads, first, plaintext, out)?,
-            None => self.seal(first, plaintext, out, |_| {})?,
+            Some(signer) if threads > 1 => self.encrypt_and_sign(signer, first, plaintext, out)?,
+            Some(signer) => self.encrypt(first, plaintext, out, |frame| signer.update(frame))?,
+            None if threads > 1 => self.encrypt_on(threads, first, plaintext, out)?,
+            None => self.encrypt(first, plaintext, out, |_| {})?,
         }
         Ok(len)
     }
 
-    /// Seals a run of frames, `plaintext` into `out`, both of whole frames, and shows each when it is sealed.
-    fn seal(&self, first: u32, plaintext: &[u8], out: &mut [u8], mut sealed: impl FnMut(&[u8])) -> Result<()> {
+    /// Encrypts consecutive frames from `plaintext` into `out`, both a whole number of frames, and calls `done` with
+    /// each.
+    fn encrypt(&self, first: u32, plaintext: &[u8], out: &mut [u8], mut done: impl FnMut(&[u8])) -> Result<()> {
         let contents = plaintext.chunks_exact(self.frame_length().max(1));
         let frames = out.chunks_exact_mut(self.regular_len());
         for (sequence, (content, frame)) in (first..=u32::MAX).zip(contents.zip(frames)) {
             self.encrypt_frame(sequence, false, content, frame)?;
-            sealed(frame);
+            done(frame);
         }
         Ok(())
     }
 
-    /// As [`seal`](Self::seal), on several threads.
-    fn seal_on(&self, threads: usize, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    /// Encrypts like [`encrypt`](Self::encrypt), on several threads.
+    fn encrypt_on(&self, threads: usize, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         let outcome = Mutex::new(Ok(()));
-        on_threads(threads, self.runs(first, plaintext, out), |(first, contents, frames)| {
-            if let Err(error) = self.seal(first, contents, frames, |_| {}) {
+        on_threads(threads, self.jobs(first, plaintext, out), |(first, contents, frames)| {
+            if let Err(error) = self.encrypt(first, contents, frames, |_| {}) {
                 *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
             }
         });
         outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`seal`](Self::seal), while what is sealed is hashed on another thread. More than two would be of no use:
-    /// hashing takes some twenty times as long as sealing, and cannot be split.
-    fn seal_and_sign(&self, signer: &mut Signer, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    /// Encrypts like [`encrypt`](Self::encrypt), while a second thread hashes the frames. More threads would not help:
+    /// hashing takes about twenty times as long as encrypting, and cannot be divided.
+    fn encrypt_and_sign(&self, signer: &mut Signer, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         let mut outcome = Ok(());
-        let sealed = self.runs(first, plaintext, out).map_while(|(first, contents, frames)| {
-            outcome = self.seal(first, contents, frames, |_| {});
+        let encrypted = self.jobs(first, plaintext, out).map_while(|(first, contents, frames)| {
+            outcome = self.encrypt(first, contents, frames, |_| {});
             outcome.is_ok().then_some(frames)
         });
-        followed(sealed, |frames| signer.update(frames));
+        pipeline(encrypted, |frames| signer.update(frames));
         outcome
     }
 
-    /// Cuts frames into runs, each with the number of its first.
-    fn runs<'a>(
+    /// Divides frames into jobs for threads, each with the sequence number of its first frame.
+    fn jobs<'a>(
         &self,
         first: u32,
         plaintext: &'a [u8],
         out: &'a mut [u8],
     ) -> impl Iterator<Item = (u32, &'a [u8], &'a mut [u8])> + use<'a> {
-        let step = frames_at_a_time(self.regular_len());
+        let step = frames_per_job(self.regular_len());
         let contents = plaintext.chunks(self.frame_length().max(1).saturating_mul(step));
         let frames = out.chunks_mut(self.regular_len().saturating_mul(step));
         (first..=u32::MAX)
@@ -118,11 +119,11 @@ impl FrameSealer {
 }
 
 pub(super) fn no_room() -> Error {
-    Error::new(ErrorKind::Internal, "no room for a frame")
+    Error::new(ErrorKind::Internal, "the buffer for encrypted frames is too short: this is a bug in manila")
 }
 
 pub(super) fn too_many_frames() -> Error {
-    let detail = "the plaintext takes more than the 4,294,967,295 frames of the format: take a larger frame length";
+    let detail = "the plaintext needs more than the 4,294,967,295 frames that the format allows: raise frame_length";
     Error::new(ErrorKind::LimitExceeded, detail)
 }
 
@@ -132,38 +133,41 @@ mod tests {
     use manila_core::internal::crypto::{Curve, SigningKey};
 
     #[test]
-    fn several_threads_seal_to_the_same_bytes_as_one() {
+    fn several_threads_encrypt_to_the_same_bytes_as_one() {
         let plaintext: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
-        // Many frames in a thread's share, one in each, and one that is longer than a share.
+        // Many frames in a job, one in each, and one that is longer than a job.
         for frame_length in [1000, 300_000, 1_500_000] {
             let key = AeadKey::new(&[7; 32]).unwrap();
-            let sealer = FrameSealer { key, message_id: MessageId::zeros(32), frame_length };
-            let len = plaintext.len() / sealer.frame_length() * sealer.regular_len();
+            let encryptor = FrameEncryptor { key, message_id: MessageId::zeros(32), frame_length };
+            let len = plaintext.len() / encryptor.frame_length() * encryptor.regular_len();
             let (mut one, mut many) = (vec![0; len], vec![0; len]);
             let mut alone = SigningKey::generate(Curve::P384).unwrap().into_signer();
-            sealer.seal(5, &plaintext, &mut one, |frame| alone.update(frame)).unwrap();
+            encryptor.encrypt(5, &plaintext, &mut one, |frame| alone.update(frame)).unwrap();
             for threads in [2, 3, 10] {
                 many.fill(0);
-                sealer.seal_on(threads, 5, &plaintext, &mut many).unwrap();
+                encryptor.encrypt_on(threads, 5, &plaintext, &mut many).unwrap();
                 assert!(many == one);
             }
             many.fill(0);
             let mut signer = SigningKey::generate(Curve::P384).unwrap().into_signer();
-            sealer.seal_and_sign(&mut signer, 5, &plaintext, &mut many).unwrap();
+            encryptor.encrypt_and_sign(&mut signer, 5, &plaintext, &mut many).unwrap();
             assert!(many == one);
-            assert_eq!(signer.digest(), alone.digest(), "what was hashed is what was sealed, in order");
+            assert_eq!(signer.digest(), alone.digest(), "the frames are hashed as they were encrypted, in order");
         }
     }
 
     #[test]
     fn the_last_number_is_left_for_the_final_frame() {
         let key = AeadKey::new(&[7; 32]).unwrap();
-        let sealer = FrameSealer { key, message_id: MessageId::zeros(32), frame_length: 10 };
+        let encryptor = FrameEncryptor { key, message_id: MessageId::zeros(32), frame_length: 10 };
         let mut out = [0; 100];
         for (first, frames) in [(u32::MAX - 1, 2), (u32::MAX, 1)] {
-            let error = sealer.seal_regular(1, None, first, &[0; 20][..10 * frames], &mut out).unwrap_err();
+            let error = encryptor.encrypt_regular(1, None, first, &[0; 20][..10 * frames], &mut out).unwrap_err();
             assert_eq!((error.kind(), out), (ErrorKind::LimitExceeded, [0; 100]));
         }
-        assert_eq!(sealer.seal_regular(1, None, u32::MAX - 1, &[0; 10], &mut out).unwrap(), 10 + REGULAR_OVERHEAD);
+        assert_eq!(
+            encryptor.encrypt_regular(1, None, u32::MAX - 1, &[0; 10], &mut out).unwrap(),
+            10 + REGULAR_OVERHEAD
+        );
     }
 }

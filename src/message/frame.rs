@@ -72,7 +72,7 @@ impl FrameHead {
     /// # Errors
     /// [`ErrorKind::LimitExceeded`] if this machine cannot address it.
     pub(crate) fn frame_len(&self) -> Result<usize> {
-        frame_in_memory(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
+        addressable_frame_len(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
     }
 
     /// The fields of a frame (a non-framed body is never written).
@@ -138,7 +138,7 @@ impl BodyShape {
                 return Err(Error::new(ErrorKind::LimitExceeded, detail));
             }
             // The final frame is the longest there can be.
-            frame_in_memory(length.into(), FINAL_OVERHEAD).ok_or_else(|| too_long(length.into()))?;
+            addressable_frame_len(length.into(), FINAL_OVERHEAD).ok_or_else(|| too_long(length.into()))?;
         }
         Ok(Self { content, max_non_framed_length })
     }
@@ -163,7 +163,7 @@ impl BodyShape {
     /// Length in bytes of a frame before the final one, or `None` where there is none such or it cannot be addressed.
     pub(crate) fn regular_len(&self) -> Option<usize> {
         match self.content {
-            ContentType::Framed(length) => frame_in_memory(length.into(), REGULAR_OVERHEAD),
+            ContentType::Framed(length) => addressable_frame_len(length.into(), REGULAR_OVERHEAD),
             ContentType::NonFramed => None,
         }
     }
@@ -206,7 +206,7 @@ impl BodyShape {
 
 /// Length in bytes of a frame of so much content, with what is around it; `None` where this machine cannot address twice
 /// as much, since streams let their buffers grow by doubling them.
-pub(crate) fn frame_in_memory(content_len: u64, around: usize) -> Option<usize> {
+pub(crate) fn addressable_frame_len(content_len: u64, around: usize) -> Option<usize> {
     let len = usize::try_from(content_len).ok()?.checked_add(around)?;
     (len <= isize::MAX.unsigned_abs() / 2).then_some(len)
 }
@@ -257,9 +257,9 @@ mod tests {
     fn a_frame_that_no_memory_can_hold_is_an_error() {
         // Where addresses have 32 bits, frames of the format can be such.
         let half = isize::MAX as u64 / 2;
-        assert_eq!(frame_in_memory(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
+        assert_eq!(addressable_frame_len(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
         for content_len in [half - 31, half * 2, u64::MAX] {
-            assert_eq!(frame_in_memory(content_len, REGULAR_OVERHEAD), None);
+            assert_eq!(addressable_frame_len(content_len, REGULAR_OVERHEAD), None);
             let head = FrameHead { kind: FrameKind::NonFramed, sequence: 1, iv: [0; IV_LEN], content_len };
             assert_eq!(head.frame_len().unwrap_err().kind(), ErrorKind::LimitExceeded);
         }

@@ -86,7 +86,7 @@ impl HeaderReader {
             while self.missing > 0 {
                 let start = self.wire.len().saturating_sub(self.missing);
                 let read = reader.read(self.wire.get_mut(start..).unwrap_or_default());
-                match read.and_then(|count| buffer::believed(count, self.missing)) {
+                match read.and_then(|count| buffer::check_count(count, self.missing)) {
                     Ok(0) => return Err(cut_short().into()),
                     Ok(count) => self.missing = self.missing.saturating_sub(count),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -51,7 +51,7 @@ pub(crate) enum Step {
 impl OpenStream {
     pub(crate) fn new(decryptor: Decryptor) -> Self {
         let threads = decryptor.threads();
-        let shape = decryptor.opener().shape();
+        let shape = decryptor.shape();
         let (batch_len, direct_len) = match shape.regular_len() {
             None => (BATCH, usize::MAX),
             Some(len) => {
@@ -131,7 +131,7 @@ impl OpenStream {
         if self.phase != Phase::Body || !self.plain.is_empty() || out.len() < self.direct_len {
             return 0;
         }
-        let frames = self.decryptor.open_regular(self.sequence, self.wire.bytes(), out);
+        let frames = self.decryptor.decrypt_regular(self.sequence, self.wire.bytes(), out);
         self.opened_regular(frames)
     }
 
@@ -139,7 +139,7 @@ impl OpenStream {
     fn open_frames(&mut self) -> Result<bool> {
         let frames = self.wire.len().min(self.batch_len.max(self.shape().frame_len())) / self.shape().frame_len();
         let out = self.plain.space_for(frames.saturating_mul(self.shape().frame_length()));
-        let frames = self.decryptor.open_regular(self.sequence, self.wire.bytes(), out);
+        let frames = self.decryptor.decrypt_regular(self.sequence, self.wire.bytes(), out);
         let len = self.opened_regular(frames);
         self.plain.filled(len);
         if len > 0 { Ok(true) } else { self.open_next_frame() }
@@ -154,7 +154,7 @@ impl OpenStream {
             return Ok(false);
         }
         let out = self.plain.space_for(frame_len);
-        let frame = self.decryptor.open_next(self.sequence, self.wire.bytes(), out)?;
+        let frame = self.decryptor.decrypt_next(self.sequence, self.wire.bytes(), out)?;
         self.plain.filled(frame.plaintext_len);
         self.wire.taken(frame.frame_len);
         self.sequence = self.sequence.saturating_add(1);
@@ -180,7 +180,7 @@ impl OpenStream {
     }
 
     fn shape(&self) -> BodyShape {
-        self.decryptor.opener().shape()
+        self.decryptor.shape()
     }
 
     fn check_footer(&mut self) -> Result<bool> {

@@ -96,7 +96,7 @@ impl SealPump {
     fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
         while !self.engine.ready().is_empty() {
             let ready = self.engine.ready();
-            match retry(|| sink.write(ready)).and_then(|count| buffer::believed(count, ready.len())) {
+            match retry(|| sink.write(ready)).and_then(|count| buffer::check_count(count, ready.len())) {
                 Ok(0) => {
                     let error = io::Error::new(io::ErrorKind::WriteZero, "the sink takes no more bytes");
                     return Err(self.failed.keep(error));
@@ -176,7 +176,7 @@ impl OpenPump {
 /// Reads what `source` has to give, once.
 fn read_once(source: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
     let count = retry(|| source.read(space))?;
-    buffer::believed(count, space.len())
+    buffer::check_count(count, space.len())
 }
 
 /// Repeats a call while it is interrupted.

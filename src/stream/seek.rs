@@ -9,7 +9,7 @@ use manila_core::{Error, ErrorKind, Result};
 
 use crate::buffer;
 use crate::decrypt::Decryptor;
-use crate::decrypt::frames::FrameOpener;
+use crate::decrypt::frames::FrameDecryptor;
 use crate::message::footer::{self, Footer, LENGTH_FIELD};
 use crate::message::frame::{FrameKind, NextFrame};
 use crate::message::frame_map::FrameMap;
@@ -72,7 +72,7 @@ impl Decryptor {
 /// Made by [`Decryptor::seekable`]. It can be shared between threads, all reading at once.
 pub struct SeekableMessage<R> {
     header: Header,
-    opener: FrameOpener,
+    opener: FrameDecryptor,
     map: FrameMap,
     /// Memory for frames that are read in part, kept for the next reader.
     spare: Mutex<Vec<Vec<u8>>>,
@@ -200,7 +200,7 @@ fn possible_footers(header: &Header, message: &impl ReadAt, len: u64) -> Result<
 }
 
 /// Verifies the frame that must be the last one.
-fn verify_end(opener: &FrameOpener, message: &impl ReadAt, map: &FrameMap) -> Result<()> {
+fn verify_end(opener: &FrameDecryptor, message: &impl ReadAt, map: &FrameMap) -> Result<()> {
     let mut sealed = Vec::new();
     fetch(message, map, map.frames()..=map.frames(), &mut sealed)?;
     open_part(opener, map, map.frames(), &mut sealed, 0, &mut [])
@@ -210,13 +210,13 @@ fn verify_end(opener: &FrameOpener, message: &impl ReadAt, map: &FrameMap) -> Re
 fn fetch(message: &impl ReadAt, map: &FrameMap, frames: RangeInclusive<u32>, sealed: &mut Vec<u8>) -> Result<()> {
     let start = map.frame_ciphertext(*frames.start()).map_or(0, |range| range.start);
     let end = map.frame_ciphertext(*frames.end()).map_or(start, |range| range.end);
-    buffer::fit(sealed, end.saturating_sub(start))?;
+    buffer::resize(sealed, end.saturating_sub(start))?;
     if read_fully_at(message, start, sealed)? < sealed.len() { Err(truncated()) } else { Ok(()) }
 }
 
 /// Opens frame `number`, and copies what `out` has room for of its content behind the first `skipped` bytes.
 fn open_part(
-    opener: &FrameOpener,
+    opener: &FrameDecryptor,
     map: &FrameMap,
     number: u32,
     frame: &mut [u8],
@@ -240,7 +240,7 @@ fn open_part(
 }
 
 fn length(range: &Range<u64>) -> Result<usize> {
-    buffer::in_memory(range.end.saturating_sub(range.start))
+    buffer::check_len(range.end.saturating_sub(range.start))
 }
 
 fn no_end() -> Error {
@@ -289,7 +289,7 @@ impl<R: ReadAt> MessageCursor<'_, R> {
         let Some(content) = map.frame_at(self.position).and_then(|number| map.frame_plaintext(number)) else {
             return Ok(());
         };
-        buffer::fit(&mut self.held, content.end.saturating_sub(content.start).max(BATCH as u64))?;
+        buffer::resize(&mut self.held, content.end.saturating_sub(content.start).max(BATCH as u64))?;
         match self.file.read_at(content.start, &mut self.held) {
             Ok(count) => self.held.truncate(count),
             Err(error) => {

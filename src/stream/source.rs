@@ -105,7 +105,7 @@ forward_read_at!(&T, Arc<T>, Box<T>);
 pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0_usize;
     while let Some(space @ [_, ..]) = buf.get_mut(filled..) {
-        match source.read_some_at(offset, space).and_then(|count| buffer::believed(count, space.len())) {
+        match source.read_some_at(offset, space).and_then(|count| buffer::check_count(count, space.len())) {
             Ok(0) => break,
             Ok(count) => {
                 filled = filled.saturating_add(count);
