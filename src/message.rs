@@ -1,4 +1,4 @@
-//! The bytes of a message, and nothing else: no keys, no streams.
+//! The message format: headers, bodies and footers as bytes. This module knows neither keys nor streams.
 //!
 //! ```text
 //! message   header, body, footer (in signed suites only)
@@ -18,7 +18,7 @@
 //!             IV                         12        tag                        16
 //!             tag                        16
 //!
-//! body      framed, content type 02              not framed, content type 01 (read, never written)
+//! body      framed, content type 02              non-framed, content type 01 (read, never written)
 //!             any number of regular frames         IV                         12
 //!               sequence number           4        length                      8
 //!               IV                       12        content                     n
@@ -47,12 +47,12 @@ pub(crate) mod summary;
 
 use manila_core::{Error, ErrorKind};
 
-/// The error of a message that ends too early.
+/// Returns the error for a message that ends too early.
 pub(crate) fn truncated() -> Error {
     Error::new(ErrorKind::Truncated, "the message ends before it is complete: part of it is missing")
 }
 
-/// The error of a message that goes on behind its end.
+/// Returns the error for a message that is followed by more bytes.
 pub(crate) fn trailing_bytes() -> Error {
-    Error::new(ErrorKind::TrailingBytes, "more bytes follow the end of the message")
+    Error::new(ErrorKind::TrailingBytes, "more bytes follow the end of the message: pass the bytes of one message only")
 }

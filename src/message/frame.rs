@@ -1,4 +1,4 @@
-//! The body: frames, or one non-framed piece, and what authenticates their place in the message.
+//! The body: frames or one non-framed block, and the AAD that binds each to its position in the message.
 //!
 //! Source: the ESDK specification, `data-format/message-body.md` and `message-body-aad.md`.
 
@@ -8,19 +8,19 @@ use manila_core::{Error, ErrorKind, Result};
 
 use crate::message::header::ContentType;
 
-/// Stands where a regular frame has its sequence number.
+/// The marker of a final frame, where a regular frame has its sequence number.
 const FINAL_FRAME: u32 = 0xffff_ffff;
-/// Bytes around the content of a regular frame: sequence number, IV, tag.
+/// Bytes of a regular frame besides its content: sequence number, IV, tag.
 pub(crate) const REGULAR_OVERHEAD: usize = 4 + IV_LEN + TAG_LEN;
-/// Bytes around the content of a final frame: marker, sequence number, IV, length, tag.
+/// Bytes of a final frame besides its content: marker, sequence number, IV, length, tag.
 pub(crate) const FINAL_OVERHEAD: usize = 4 + 4 + IV_LEN + 4 + TAG_LEN;
-/// The longest content of a non-framed body in bytes (NIST SP 800-38D, section 5.2.1.1).
-const MAX_UNFRAMED: u64 = (1 << 36) - 32;
+/// Length in bytes of the longest non-framed content (NIST SP 800-38D, section 5.2.1.1).
+const MAX_NON_FRAMED: u64 = (1 << 36) - 32;
 
-/// The longest AAD of a body in bytes: message id, label, sequence number, length.
+/// Length in bytes of the longest AAD of a body: message id, label, sequence number, length.
 const MAX_AAD: usize = 32 + FrameKind::NonFramed.label().len() + 4 + 8;
 
-/// What kind of piece of a body is sealed.
+/// The kinds of blocks that a body is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     Regular,
@@ -48,7 +48,7 @@ pub(crate) struct FrameHead {
 }
 
 impl FrameHead {
-    /// The head of a frame that is to be written: its IV is its sequence number.
+    /// Returns the head of a frame to write. Its IV is its sequence number.
     pub(crate) fn to_write(last: bool, sequence: u32, content_len: u32) -> Self {
         Self {
             kind: if last { FrameKind::Final } else { FrameKind::Regular },
@@ -58,7 +58,7 @@ impl FrameHead {
         }
     }
 
-    /// Length in bytes of the fields before the content.
+    /// Returns the length in bytes of the fields before the content.
     pub(crate) const fn len(&self) -> usize {
         match self.kind {
             FrameKind::Regular => REGULAR_OVERHEAD - TAG_LEN,
@@ -67,15 +67,15 @@ impl FrameHead {
         }
     }
 
-    /// Length in bytes of the whole frame.
+    /// Returns the length in bytes of the whole frame.
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] if this machine cannot address it.
+    /// [`ErrorKind::LimitExceeded`] if this machine cannot address so many bytes.
     pub(crate) fn frame_len(&self) -> Result<usize> {
         addressable_frame_len(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
     }
 
-    /// The fields of a frame (a non-framed body is never written).
+    /// Serializes the fields of a frame. Non-framed bodies are never written.
     pub(crate) fn to_bytes(self) -> ShortBytes<{ FINAL_OVERHEAD - TAG_LEN }> {
         let mut out = ShortBytes::new();
         if self.kind == FrameKind::Final {
@@ -90,7 +90,7 @@ impl FrameHead {
         out
     }
 
-    /// What authenticates the frame's kind, place and length.
+    /// Returns the AAD, which authenticates the kind, position and length of the frame.
     pub(crate) fn aad(&self, message_id: &[u8]) -> ShortBytes<MAX_AAD> {
         let mut aad = ShortBytes::new();
         aad.put(message_id);
@@ -101,7 +101,7 @@ impl FrameHead {
     }
 }
 
-/// The IV of frame `sequence`: the number, left-padded with zeros.
+/// Returns the IV of frame `sequence`: the number, left-padded with zeros.
 pub(crate) fn sequence_iv(sequence: u32) -> [u8; IV_LEN] {
     let mut iv = [0; IV_LEN];
     if let Some(end) = iv.last_chunk_mut() {
@@ -110,25 +110,25 @@ pub(crate) fn sequence_iv(sequence: u32) -> [u8; IV_LEN] {
     iv
 }
 
-/// The shape that a header gives to the body, and the most that a reader takes of a non-framed one.
+/// The layout of a body, as its header declares it, and the reader's limit for a non-framed body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyShape {
     pub(crate) content: ContentType,
     pub(crate) max_non_framed_length: u64,
 }
 
-/// What the front of the bytes tells of the next frame.
+/// The result of reading a frame's head from bytes that may be incomplete.
 pub(crate) enum NextFrame {
-    /// Not enough to tell: this many bytes in all are needed.
+    /// The head is incomplete: at least this many bytes are needed in total.
     Needs(usize),
     Head(FrameHead),
 }
 
 impl BodyShape {
-    /// The shape of a body that is to be opened.
+    /// Returns the layout of a body to decrypt.
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] if its frames are over the limit, or longer than this machine can address.
+    /// [`ErrorKind::LimitExceeded`] if its frames are over the limit or longer than this machine can address.
     pub(crate) fn within(content: ContentType, max_frame_length: u32, max_non_framed_length: u64) -> Result<Self> {
         if let ContentType::Framed(length) = content {
             if length > max_frame_length {
@@ -137,13 +137,13 @@ impl BodyShape {
                 );
                 return Err(Error::new(ErrorKind::LimitExceeded, detail));
             }
-            // The final frame is the longest there can be.
+            // No frame can be longer than a full final frame.
             addressable_frame_len(length.into(), FINAL_OVERHEAD).ok_or_else(|| too_long(length.into()))?;
         }
         Ok(Self { content, max_non_framed_length })
     }
 
-    /// The head of frame `sequence`, which must be the next one, from the front of `bytes`.
+    /// Reads the head of a frame from the start of `bytes`. It must be frame `sequence`.
     pub(crate) fn read_head(&self, sequence: u32, bytes: &[u8]) -> Result<NextFrame> {
         let mut cursor = Cursor::new(bytes);
         let (needs, head) = match self.content {
@@ -160,7 +160,8 @@ impl BodyShape {
         }
     }
 
-    /// Length in bytes of a frame before the final one, or `None` where there is none such or it cannot be addressed.
+    /// Returns the length in bytes of a regular frame, or `None` if the body is not framed or the machine cannot
+    /// address so many bytes.
     pub(crate) fn regular_len(&self) -> Option<usize> {
         match self.content {
             ContentType::Framed(length) => addressable_frame_len(length.into(), REGULAR_OVERHEAD),
@@ -168,27 +169,29 @@ impl BodyShape {
         }
     }
 
-    /// Length in bytes of a frame before the final one; more than can arrive where there is none such. Never 0.
+    /// Returns the length in bytes of a regular frame. If there are none, it is longer than any input. Never 0.
     pub(crate) fn frame_len(&self) -> usize {
         self.regular_len().unwrap_or(usize::MAX)
     }
 
-    /// Length in bytes of the plaintext of a frame before the final one. Never 0: no header has such frames.
+    /// Returns the number of plaintext bytes in a regular frame. Never 0, because headers with such frames are refused.
     pub(crate) fn frame_length(&self) -> usize {
         self.frame_len().saturating_sub(REGULAR_OVERHEAD).max(1)
     }
 
     fn check_head(&self, head: FrameHead, sequence: u32) -> Result<FrameHead> {
         if head.sequence != sequence {
-            let detail =
-                format!("frame {} stands where frame {sequence} belongs: frames were moved or lost", head.sequence);
+            let detail = format!(
+                "frame {} is in the position of frame {sequence}: frames of the message were moved, repeated or lost",
+                head.sequence
+            );
             return Err(Error::new(ErrorKind::Malformed, detail));
         }
         match self.content {
             ContentType::Framed(frame_length) if head.content_len > u64::from(frame_length) => {
-                Err(Error::new(ErrorKind::Malformed, "the final frame is longer than the frame length"))
+                Err(Error::new(ErrorKind::Malformed, "the final frame is longer than the frame length in the header"))
             }
-            ContentType::NonFramed if head.content_len > MAX_UNFRAMED => {
+            ContentType::NonFramed if head.content_len > MAX_NON_FRAMED => {
                 Err(Error::new(ErrorKind::Malformed, "the body is longer than the format allows"))
             }
             ContentType::NonFramed if head.content_len > self.max_non_framed_length => {
@@ -204,17 +207,16 @@ impl BodyShape {
     }
 }
 
-/// Length in bytes of a frame of so much content, with what is around it; `None` where this machine cannot address twice
-/// as much, since streams let their buffers grow by doubling them.
-pub(crate) fn addressable_frame_len(content_len: u64, around: usize) -> Option<usize> {
-    let len = usize::try_from(content_len).ok()?.checked_add(around)?;
+/// Returns the length in bytes of a frame with this content and overhead; `None` if this machine cannot address twice
+/// as much, because streams double their buffers to grow them.
+pub(crate) fn addressable_frame_len(content_len: u64, overhead: usize) -> Option<usize> {
+    let len = usize::try_from(content_len).ok()?.checked_add(overhead)?;
     (len <= isize::MAX.unsigned_abs() / 2).then_some(len)
 }
 
 fn too_long(content_len: u64) -> Error {
     let detail = format!(
-        "a frame or body of {content_len} bytes is longer than this machine can hold in memory: open the message where \
-         addresses have 64 bits"
+        "a frame or body of {content_len} bytes is longer than this machine can address: use a 64-bit machine"
     );
     Error::new(ErrorKind::LimitExceeded, detail)
 }
@@ -254,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_no_memory_can_hold_is_an_error() {
-        // Where addresses have 32 bits, frames of the format can be such.
+    fn a_frame_that_cannot_be_addressed_is_an_error() {
+        // On 32-bit machines, frames of the format can be so long.
         let half = isize::MAX as u64 / 2;
         assert_eq!(addressable_frame_len(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
         for content_len in [half - 31, half * 2, u64::MAX] {

@@ -1,4 +1,4 @@
-//! Where the frames of a message lie.
+//! [`FrameMap`]: the positions of frames in a message.
 //!
 //! Source: the ESDK specification, `data-format/message-body.md`.
 
@@ -6,19 +6,19 @@ use std::ops::Range;
 
 use crate::message::frame::{FINAL_OVERHEAD, REGULAR_OVERHEAD};
 
-/// Where the frames of a message lie: which bytes of its plaintext and which of the message each of them holds.
+/// The positions of a message's frames: for each frame, its range of bytes in the plaintext and in the message.
 ///
-/// For what has to know before it writes or fetches: the length for an upload, the byte range of a download. All
-/// lengths and offsets are in bytes, those in the message from its first byte.
+/// Use it to learn the length of an upload or the byte range of a download before writing or fetching anything. All
+/// lengths and offsets are in bytes; offsets in the message count from its first byte.
 ///
 /// ```
 /// # use manila::{Client, EncryptionContext};
 /// # use manila::keyring::RawAesKeyring;
-/// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
 /// let encryptor = client.encryptor(&EncryptionContext::empty())?;
 /// let map = encryptor.frame_map(10_000)?; // in frames of 4096, 4096 and 1808 bytes
 /// assert_eq!(map.ciphertext_len(), encryptor.ciphertext_len(10_000)?);
-/// // The bytes to fetch for the second thousand of the plaintext: the first frame.
+/// // To read the second thousand bytes of the plaintext, fetch the first frame.
 /// let range = map.ciphertext_of(1000..2000);
 /// assert_eq!(range, map.frame_ciphertext(1).unwrap());
 /// # Ok::<(), manila::Error>(())
@@ -27,17 +27,17 @@ use crate::message::frame::{FINAL_OVERHEAD, REGULAR_OVERHEAD};
 pub struct FrameMap {
     header_len: u64,
     frame_length: u32,
-    /// Frames before the final one.
+    /// The number of frames before the final one.
     regular: u32,
     final_len: u32,
     footer_len: u64,
 }
 
 impl FrameMap {
-    /// The map of a message that is to be written. The last frame is full, not empty, where the plaintext is a
-    /// multiple of the frame length.
+    /// Returns the map of a message to write. If the plaintext is a multiple of the frame length, the final frame is
+    /// full, not empty.
     ///
-    /// `None` where there would be more frames than the format has sequence numbers.
+    /// Returns `None` if the message would need more frames than the format has sequence numbers.
     pub(crate) fn to_write(header_len: u64, frame_length: u32, plaintext_len: u64, footer_len: u64) -> Option<Self> {
         let frame = u64::from(frame_length.max(1));
         let regular = plaintext_len.saturating_sub(1) / frame;
@@ -46,8 +46,8 @@ impl FrameMap {
         Self::new(header_len, frame_length, regular, final_len, footer_len)
     }
 
-    /// The map of a message of `len` bytes that is being read, as its length alone tells it: where the final frame
-    /// must be, if the message is whole. `None` where no message is so long.
+    /// Returns the map of a message to read, computed from its length of `len` bytes: the final frame is there if the
+    /// message is complete. Returns `None` if no message can have this length.
     pub(crate) fn of_len(header_len: u64, frame_length: u32, len: u64, footer_len: u64) -> Option<Self> {
         let body = len.checked_sub(header_len)?.checked_sub(footer_len)?;
         let rest = body.checked_sub(FINAL_OVERHEAD as u64)?;
@@ -64,31 +64,40 @@ impl FrameMap {
         Some(map)
     }
 
-    /// Length of the whole message.
+    /// Returns the length of the complete message.
     #[must_use]
     pub fn ciphertext_len(&self) -> u64 {
         self.final_start().saturating_add(self.final_frame_len()).saturating_add(self.footer_len)
     }
 
-    /// Length of the plaintext.
+    /// Returns the length of the plaintext.
     #[must_use]
     pub fn plaintext_len(&self) -> u64 {
         u64::from(self.regular).saturating_mul(u64::from(self.frame_length)).saturating_add(u64::from(self.final_len))
     }
 
-    /// Number of frames; that of the final one too, since they count from 1.
+    /// Returns the number of frames. It is also the number of the final frame, since frames are numbered from 1.
     #[must_use]
     pub fn frames(&self) -> u32 {
         self.regular.saturating_add(1)
     }
 
-    /// Plaintext bytes in every frame but the final one.
+    /// Returns the number of plaintext bytes in every frame except the final one.
     #[must_use]
     pub fn frame_length(&self) -> u32 {
         self.frame_length
     }
 
-    /// The number of the frame that holds the plaintext byte at `offset`; `None` behind the end.
+    /// Returns the number of the frame that holds the plaintext byte at `offset`, or `None` past the end.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// let map = client.encryptor(&EncryptionContext::empty())?.frame_map(10_000)?; // in frames of 4096 bytes
+    /// assert_eq!((map.frame_at(4095), map.frame_at(4096), map.frame_at(10_000)), (Some(1), Some(2), None));
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     #[must_use]
     pub fn frame_at(&self, offset: u64) -> Option<u32> {
         if offset >= self.plaintext_len() {
@@ -98,7 +107,7 @@ impl FrameMap {
         u32::try_from(before).ok().map(|before| before.min(self.regular).saturating_add(1))
     }
 
-    /// What of the plaintext frame `number` holds; `None` if there is no such frame.
+    /// Returns the range of the plaintext that frame `number` holds, or `None` if there is no such frame.
     #[must_use]
     pub fn frame_plaintext(&self, number: u32) -> Option<Range<u64>> {
         let before = self.before(number)?;
@@ -107,7 +116,8 @@ impl FrameMap {
         Some(start..start.saturating_add(u64::from(len)))
     }
 
-    /// Where in the message frame `number` stands, its head and tag included; `None` if there is no such frame.
+    /// Returns the range of the message that frame `number` takes, including its header fields and tag, or `None` if
+    /// there is no such frame.
     #[must_use]
     pub fn frame_ciphertext(&self, number: u32) -> Option<Range<u64>> {
         let before = self.before(number)?;
@@ -116,7 +126,19 @@ impl FrameMap {
         Some(start..start.saturating_add(len))
     }
 
-    /// Where in the message the frames stand that hold `plaintext`; empty where they are none.
+    /// Returns the range of the message that holds all frames of a range of the plaintext; empty if there are none.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// let map = client.encryptor(&EncryptionContext::empty())?.frame_map(10_000)?; // in frames of 4096 bytes
+    /// let range = map.ciphertext_of(4000..5000);
+    /// assert_eq!(range.start, map.frame_ciphertext(1).unwrap().start);
+    /// assert_eq!(range.end, map.frame_ciphertext(2).unwrap().end);
+    /// assert!(map.ciphertext_of(10_000..20_000).is_empty());
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     #[must_use]
     pub fn ciphertext_of(&self, plaintext: Range<u64>) -> Range<u64> {
         let end = plaintext.end.min(self.plaintext_len());
@@ -129,7 +151,7 @@ impl FrameMap {
         range().unwrap_or(self.header_len..self.header_len)
     }
 
-    /// Frames before frame `number`.
+    /// Returns the number of frames before frame `number`.
     fn before(&self, number: u32) -> Option<u64> {
         number.checked_sub(1).filter(|before| *before <= self.regular).map(u64::from)
     }
@@ -177,7 +199,7 @@ mod tests {
             for len in 0..300 {
                 let map = FrameMap::to_write(50, frame_length, len, 7).unwrap();
                 assert_eq!(FrameMap::of_len(50, frame_length, map.ciphertext_len(), 7), Some(map.clone()));
-                // The shape that others write: an empty frame behind full ones.
+                // Other implementations write an empty final frame after full ones.
                 let empty = FrameMap::new(50, frame_length, 3, 0, 7).unwrap();
                 assert_eq!(FrameMap::of_len(50, frame_length, empty.ciphertext_len(), 7), Some(empty));
                 let (mut plaintext, mut ciphertext) = (0, 50);
@@ -197,7 +219,7 @@ mod tests {
             }
         }
         assert_eq!(FrameMap::of_len(50, 10, 50 + 39, 0), None);
-        // A regular frame, and a final one of 11 bytes: no message of frames of 10 is so long.
+        // A regular frame, and a final one of 11 bytes, which is longer than the frame length of 10.
         assert_eq!(FrameMap::of_len(50, 10, 50 + 42 + 51, 0), None);
         assert!(FrameMap::of_len(50, 10, 50 + 42 + 50, 0).is_some());
     }

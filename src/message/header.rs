@@ -1,4 +1,4 @@
-//! The header: what a message says of itself before anything is decrypted.
+//! The header: types, limits and serialization.
 //!
 //! Source: the ESDK specification, `data-format/message-header.md`.
 
@@ -15,15 +15,30 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
 
 pub(super) const TYPE_CUSTOMER_DATA: u8 = 0x80;
-pub(super) const CONTENT_UNFRAMED: u8 = 1;
+pub(super) const CONTENT_NON_FRAMED: u8 = 1;
 pub(super) const CONTENT_FRAMED: u8 = 2;
 
-/// How much header a reader takes, so that a hostile one costs little.
+/// Limits for the header that a reader accepts, so that a hostile one costs little.
+///
+/// ```
+/// use manila::{ErrorKind, HeaderLimits, UnverifiedHeader};
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+///
+/// let mut limits = HeaderLimits::default();
+/// UnverifiedHeader::parse_within(&message, limits)?;
+/// limits.max_length = 100;
+/// let error = UnverifiedHeader::parse_within(&message, limits).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderLimits {
-    /// The most encrypted data keys; 64 by default, the format holds 65,535.
+    /// The highest number of encrypted data keys: 64 by default. The format allows 65,535.
     pub max_encrypted_data_keys: u16,
-    /// The most bytes, tag included; 1 MiB by default.
+    /// The length of the longest header in bytes, including its tag: 1 MiB by default.
     pub max_length: usize,
 }
 
@@ -54,28 +69,54 @@ impl HeaderLimits {
     }
 }
 
-/// Whether the body is cut into frames.
+/// The layout of a message's body: framed or non-framed.
+///
+/// ```
+/// use manila::{ContentType, UnverifiedHeader};
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+///
+/// assert_eq!(UnverifiedHeader::parse(&message)?.content_type(), ContentType::Framed(4096));
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentType {
-    /// In frames of this many plaintext bytes; the final one may be shorter. Never 0.
+    /// In frames of this many plaintext bytes each. The final frame may be shorter. Never 0.
     Framed(u32),
-    /// In one piece, as early versions of the SDKs wrote. Read, never written.
+    /// In one block, as early versions of the official SDKs wrote. Read, but never written.
     NonFramed,
 }
 
-/// The data key, encrypted under one wrapping key, as it stands in a message's header.
+/// A data key, encrypted under one wrapping key, as stored in a message's header.
+///
+/// ```
+/// use manila::UnverifiedHeader;
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+///
+/// for key in UnverifiedHeader::parse(&message)?.encrypted_data_keys() {
+///     println!("{} of {}", key.key_name(), key.provider_id); // test-key of example
+///     # assert_eq!((&*key.key_name(), &*key.provider_id), ("test-key", "example"));
+/// }
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EncryptedDataKey {
-    /// The kind of keyring that can open it: `aws-kms`, or the namespace of a raw keyring.
+    /// The kind of keyring that can decrypt it: `aws-kms`, or the namespace of a raw keyring.
     pub provider_id: String,
-    /// Which key of that kind: a key ARN, or the name of a raw key and what goes with it.
+    /// The identity of the wrapping key: a key ARN, or the name of a raw key followed by data of its keyring.
     pub provider_info: Vec<u8>,
-    /// The encrypted data key itself.
+    /// The encrypted data key.
     pub ciphertext: Vec<u8>,
 }
 
 impl EncryptedDataKey {
-    /// The name of the key for people: the provider information, without what raw AES keyrings put behind the name.
+    /// Returns the name of the wrapping key, for display: the provider information, without the data that raw AES
+    /// keyrings append to the name.
     #[must_use]
     pub fn key_name(&self) -> Cow<'_, str> {
         // Tag length in bits and IV length in bytes, then the IV.
@@ -85,61 +126,77 @@ impl EncryptedDataKey {
     }
 }
 
-/// The random id of a message: 16 bytes in version 1, 32 in version 2.
+/// A random message id: 16 bytes in version 1, 32 in version 2.
 pub(crate) type MessageId = ShortBytes<32>;
 
-/// The fields of a header, shared by [`UnverifiedHeader`] and [`Header`].
+/// The fields of a header. Both [`UnverifiedHeader`] and [`Header`] dereference to them.
+///
+/// ```
+/// use manila::{AlgorithmSuite, UnverifiedHeader};
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme")])?)?;
+///
+/// let header = UnverifiedHeader::parse(&message)?;
+/// assert_eq!((header.version(), header.message_id().len()), (2, 32));
+/// assert_eq!(header.suite(), AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
+/// assert_eq!(header.encryption_context().get("tenant"), Some("acme"));
+/// assert_eq!(header.encrypted_data_keys().len(), 1);
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderFields {
     pub(crate) suite: AlgorithmSuite,
     pub(crate) message_id: MessageId,
     pub(crate) encryption_context: EncryptionContext,
-    /// As it stands in the message: the order of the pairs is the writer's.
+    /// The encryption context as serialized in the message, in the order that the writer chose.
     pub(crate) context_bytes: Vec<u8>,
-    /// Shared with what is asked for keys, and by all messages under one data key.
+    /// Shared with decryption requests, and by all messages under one data key.
     pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
     pub(crate) content: ContentType,
     pub(crate) commitment: Option<[u8; COMMITMENT_LEN]>,
 }
 
 impl HeaderFields {
-    /// The version of the message format, 1 or 2.
+    /// Returns the version of the message format, 1 or 2.
     #[must_use]
     pub fn version(&self) -> u8 {
         self.suite.message_version()
     }
 
-    /// The algorithm suite.
+    /// Returns the algorithm suite.
     #[must_use]
     pub fn suite(&self) -> AlgorithmSuite {
         self.suite
     }
 
-    /// The random id of the message: 16 bytes in version 1, 32 in version 2.
+    /// Returns the random id of the message: 16 bytes in version 1, 32 in version 2.
     #[must_use]
     pub fn message_id(&self) -> &[u8] {
         &self.message_id
     }
 
-    /// The pairs stored in the header. In signed suites the format's own `aws-crypto-public-key` is among them.
+    /// Returns the encryption context stored in the header. In signed suites it includes the format's own pair, with
+    /// the key `aws-crypto-public-key`.
     #[must_use]
     pub fn encryption_context(&self) -> &EncryptionContext {
         &self.encryption_context
     }
 
-    /// The data key, encrypted once for each key that may open the message.
+    /// Returns the encrypted data keys: the same data key, once for each wrapping key that can decrypt the message.
     #[must_use]
     pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
         &self.encrypted_data_keys
     }
 
-    /// Whether the body is framed, and the frame length.
+    /// Returns the layout of the body, with the frame length.
     #[must_use]
     pub fn content_type(&self) -> ContentType {
         self.content
     }
 
-    /// The header body in the layout of its version: what the tag authenticates.
+    /// Serializes the header body, which the tag authenticates, in the layout of its version.
     pub(crate) fn body_to_bytes(&self) -> Result<Vec<u8>, DoesNotFit> {
         let keys = self.encrypted_data_keys.iter();
         let keys: usize =
@@ -160,7 +217,7 @@ impl HeaderFields {
         }
         let (content_type, frame_length) = match self.content {
             ContentType::Framed(length) => (CONTENT_FRAMED, length),
-            ContentType::NonFramed => (CONTENT_UNFRAMED, 0),
+            ContentType::NonFramed => (CONTENT_NON_FRAMED, 0),
         };
         out.push(content_type);
         if self.version() == 1 {
@@ -172,10 +229,10 @@ impl HeaderFields {
     }
 }
 
-/// More bytes than the fields of fixed length of any header take, its authentication included.
+/// More bytes than the fixed-length fields of any header take, including its authentication.
 const FIXED_LEN: usize = 128;
 
-/// [`IV_LEN`] as the one byte that a version 1 header spends on it.
+/// [`IV_LEN`] as the byte that a version 1 header holds.
 pub(super) const V1_IV_LEN: u8 = 12;
 
 impl fmt::Debug for HeaderFields {
@@ -190,7 +247,7 @@ impl fmt::Debug for HeaderFields {
     }
 }
 
-/// IV and tag behind the header body. Version 2 has no IV field: it is zero.
+/// The IV and tag after the header body. Version 2 has no IV field; the IV is zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeaderAuthentication {
     pub(crate) iv: [u8; IV_LEN],
@@ -210,45 +267,69 @@ impl HeaderAuthentication {
     }
 }
 
-/// A header as it stands in a message: well formed, but nobody has vouched for it yet.
+/// A header read from a message: well formed, but not authenticated.
 ///
-/// For inspection without keys, and the first half of reading a stream: hand it to
-/// [`Client::decryptor`](crate::Client::decryptor) for the rest. Anyone can write any header, so decide nothing
-/// that matters on these fields; those of [`Header`] are authenticated.
+/// Use it to inspect a message without keys, or pass it to [`Client::decryptor`](crate::Client::decryptor) to decrypt a
+/// stream. Anyone can write any header, so do not base security decisions on its fields; those of [`Header`] are
+/// authenticated.
+///
+/// ```
+/// use manila::UnverifiedHeader;
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+///
+/// let header = UnverifiedHeader::parse(&message)?;
+/// let (header_bytes, body) = message.split_at(header.len());
+/// assert_eq!(header.as_bytes(), header_bytes);
+/// assert_eq!(header.summarize_body(body)?.plaintext_len, 5);
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnverifiedHeader {
-    /// Shared, as a header is handed on several times: to whoever looks for its data key, and into [`Header`].
+    /// Shared, because decryption requests and [`Header`] hold the fields too.
     pub(super) fields: Arc<HeaderFields>,
     pub(super) authentication: HeaderAuthentication,
-    /// Header body and authentication as they were read.
+    /// The header body and authentication as they were read.
     pub(super) wire: Arc<[u8]>,
 }
 
 impl UnverifiedHeader {
-    /// Length of the header in bytes: where the body begins.
+    /// Returns the length of the header in bytes, which is the offset of the body.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
         self.wire.len()
     }
 
-    /// The header as it was read.
+    /// Returns the bytes of the header as they were read.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.wire
     }
 
-    /// The header written anew from its fields: the same bytes as [`as_bytes`](Self::as_bytes).
+    /// Serializes the header from its fields. The result equals [`as_bytes`](Self::as_bytes).
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, UnverifiedHeader};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    /// let header = UnverifiedHeader::parse(&message)?;
+    /// assert_eq!(header.to_bytes()?, header.as_bytes());
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] never happens for a header that was read.
+    /// [`ErrorKind::LimitExceeded`] if a field is too long, which cannot happen for a header that was read.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut out = self.fields.body_to_bytes().map_err(|_| header_does_not_fit())?;
         self.authentication.put(self.fields.suite, &mut out);
         Ok(out)
     }
 
-    /// The header body: the wire bytes without the authentication behind them.
+    /// Returns the header body: the bytes that were read, without the authentication after them.
     pub(crate) fn body_bytes(&self) -> &[u8] {
         let end = self.wire.len().saturating_sub(HeaderAuthentication::encoded_len(self.fields.suite));
         self.wire.get(..end).unwrap_or_default()
@@ -258,7 +339,7 @@ impl UnverifiedHeader {
         &self.authentication
     }
 
-    /// To be called when the tag has been verified, and only then.
+    /// Converts into a verified header. Call it only after the tag has been verified.
     pub(crate) fn into_verified(self, authenticated_context: EncryptionContext) -> Header {
         Header { fields: self.fields, authenticated_context }
     }
@@ -266,7 +347,7 @@ impl UnverifiedHeader {
 
 impl Hash for UnverifiedHeader {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // All else was read from it.
+        // Everything else was read from these bytes.
         self.wire.hash(state);
     }
 }
@@ -286,6 +367,16 @@ impl fmt::Debug for UnverifiedHeader {
 }
 
 /// A header whose tag has been verified under the message's key.
+///
+/// ```
+/// # use manila::{Client, EncryptionContext, ExpectedContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme")])?)?;
+/// let header = client.decrypt(&message, ExpectedContext::any())?.header;
+/// assert_eq!(header.encryption_context().get("tenant"), Some("acme"));
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     fields: Arc<HeaderFields>,
@@ -293,7 +384,23 @@ pub struct Header {
 }
 
 impl Header {
-    /// Every pair that the tag vouches for: those stored in the header and those that the reader gave besides.
+    /// Returns every pair that the tag authenticates: those stored in the header, and those that only the reader
+    /// supplied.
+    ///
+    /// ```
+    /// use manila::cmm::RequiredContextCmm;
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    ///
+    /// let client = Client::with_cmm(RequiredContextCmm::new(keyring, ["tenant"])?);
+    /// let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let message = client.encrypt(b"hello", &context)?; // does not store the pair
+    /// let header = client.decrypt(&message, &context)?.header;
+    /// assert_eq!(header.encryption_context().get("tenant"), None);
+    /// assert_eq!(header.authenticated_context().get("tenant"), Some("acme"));
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     #[must_use]
     pub fn authenticated_context(&self) -> &EncryptionContext {
         &self.authenticated_context
@@ -315,6 +422,6 @@ impl fmt::Debug for Header {
 }
 
 pub(crate) fn header_does_not_fit() -> Error {
-    let detail = "the header does not fit: at most 65,535 data keys, of at most 65,535 bytes a field";
+    let detail = "the header is too long for the format: use at most 65,535 data keys, of at most 65,535 bytes a field";
     Error::new(ErrorKind::LimitExceeded, detail)
 }

@@ -1,10 +1,9 @@
-//! Reading a header.
+//! Header parsing: from complete messages and from streams, within limits.
 //!
 //! Source: the ESDK specification, `data-format/message-header.md`.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-
 use std::sync::Arc;
 
 use manila_core::internal::codec::{Cursor, EndOfBytes};
@@ -13,25 +12,39 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use crate::buffer;
 use crate::message::header::{
-    CONTENT_FRAMED, CONTENT_UNFRAMED, ContentType, EncryptedDataKey, HeaderAuthentication, HeaderFields, HeaderLimits,
-    MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
+    CONTENT_FRAMED, CONTENT_NON_FRAMED, ContentType, EncryptedDataKey, HeaderAuthentication, HeaderFields,
+    HeaderLimits, MessageId, TYPE_CUSTOMER_DATA, UnverifiedHeader, V1_IV_LEN,
 };
 use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
 
 impl UnverifiedHeader {
-    /// The header at the start of `message`, under the default limits.
+    /// Parses the header at the start of `message`, within the default limits.
+    ///
+    /// ```
+    /// use manila::{ErrorKind, UnverifiedHeader};
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::new([("tenant", "acme")])?)?;
+    ///
+    /// let header = UnverifiedHeader::parse(&message)?;
+    /// assert_eq!(header.encryption_context().get("tenant"), Some("acme"));
+    /// assert_eq!(UnverifiedHeader::parse(&message[..50]).unwrap_err().kind(), ErrorKind::Truncated);
+    /// assert_eq!(UnverifiedHeader::parse(b"hello").unwrap_err().kind(), ErrorKind::Malformed);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if the bytes do not begin with a whole header,
-    /// [`ErrorKind::LimitExceeded`] if it is over a limit.
+    /// [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if the bytes do not start with a complete header,
+    /// [`ErrorKind::LimitExceeded`] if the header is over a limit.
     pub fn parse(message: &[u8]) -> Result<Self> {
         Self::parse_within(message, HeaderLimits::default())
     }
 
-    /// As [`parse`](Self::parse), under other limits.
+    /// Parses like [`parse`](Self::parse), within other limits.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// The same as [`parse`](Self::parse).
     pub fn parse_within(message: &[u8], limits: HeaderLimits) -> Result<Self> {
         let (mut parser, mut len) = (HeaderParser::new(limits), 0_usize);
         loop {
@@ -43,31 +56,49 @@ impl UnverifiedHeader {
         }
     }
 
-    /// Reads a header from the start of a stream, and not a byte more.
+    /// Reads a header from the start of a stream, and not one byte more.
     ///
-    /// Reads field by field: give it something buffered. Where the source answers `WouldBlock` what was read is lost with
-    /// that error; collect such a header in memory, and [`parse`](Self::parse) it until it is no longer truncated.
+    /// It reads field by field, so give it a buffered reader. If the source returns `WouldBlock`, everything read so
+    /// far is lost with that error: collect such a header in memory, and [`parse`](Self::parse) it until it is no
+    /// longer truncated.
+    ///
+    /// ```
+    /// use std::io::BufReader;
+    ///
+    /// use manila::UnverifiedHeader;
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    ///
+    /// let mut source = BufReader::new(message.as_slice()); // or of a `File`
+    /// let header = UnverifiedHeader::read(&mut source)?;
+    /// let summary = header.summarize_body(source)?;
+    /// assert_eq!((summary.frames, summary.plaintext_len), (1, 5));
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), and [`ErrorKind::Io`] if reading fails.
+    /// The same as [`parse`](Self::parse), and [`ErrorKind::Io`] if reading fails.
     pub fn read(reader: impl Read) -> Result<Self> {
         Self::read_within(reader, HeaderLimits::default())
     }
 
-    /// As [`read`](Self::read), under other limits.
+    /// Reads like [`read`](Self::read), within other limits.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// The same as [`read`](Self::read).
     pub fn read_within(mut reader: impl Read, limits: HeaderLimits) -> Result<Self> {
         Ok(HeaderReader::new(limits).read(&mut reader)?)
     }
 }
 
-/// Reads a header from a stream, and not a byte more.
+/// Reads a header from a stream, and not one byte more.
 pub(crate) struct HeaderReader {
     parser: HeaderParser,
-    /// What was read, and of its last field what is still to be.
+    /// The bytes read so far, and space for the rest of the current field.
     wire: Vec<u8>,
+    /// The number of bytes of the current field that are still to be read.
     missing: usize,
 }
 
@@ -76,7 +107,7 @@ impl HeaderReader {
         Self { parser: HeaderParser::new(limits), wire: Vec::with_capacity(USUAL_LEN), missing: 0 }
     }
 
-    /// Reads to the end of the header. If it would block it can be called again.
+    /// Reads to the end of the header. If it returns `WouldBlock`, it can be called again.
     pub(crate) fn read(&mut self, reader: &mut impl Read) -> io::Result<UnverifiedHeader> {
         loop {
             if self.missing == 0 {
@@ -102,8 +133,8 @@ impl HeaderReader {
     }
 }
 
-/// Takes a header field by field as the bytes arrive. Each field is asked for by its exact length, so memory
-/// grows with what arrived and never with what a count claims, and nothing is parsed twice.
+/// Parses a header field by field as its bytes arrive. It asks for each field with its exact length, so memory grows
+/// with the bytes that have arrived, never with a count that the header claims, and no byte is parsed twice.
 struct HeaderParser {
     limits: HeaderLimits,
     next: Field,
@@ -117,29 +148,29 @@ struct HeaderParser {
     provider_info: Vec<u8>,
 }
 
-/// Bytes that most headers fit into.
+/// A number of bytes that most headers fit into.
 const USUAL_LEN: usize = 512;
 
-/// What comes next, with its length where that is known only from what came before. A field is taken along with the
-/// length or count behind it.
+/// The next field, with its length if only earlier fields determine it. Each field is read together with the length or
+/// count that follows it.
 enum Field {
-    /// Version 1: version and type. Version 2: version and the suite's first byte.
+    /// In version 1, the version and type; in version 2, the version and the first byte of the suite.
     Start,
     Suite {
         version: u8,
         first: Option<u8>,
     },
-    /// And the length of the context.
+    /// With the length of the encryption context.
     MessageId(usize),
-    /// And the number of data keys.
+    /// With the number of encrypted data keys.
     Context(u16),
     ProviderIdLength,
-    /// And the length of the provider information.
+    /// With the length of the provider information.
     ProviderId(u16),
-    /// And the length of the ciphertext.
+    /// With the length of the ciphertext.
     ProviderInfo(u16),
     Ciphertext(u16),
-    /// All that follows the data keys, authentication included.
+    /// Everything after the encrypted data keys, including the authentication.
     Tail(usize),
 }
 
@@ -159,7 +190,7 @@ impl HeaderParser {
         }
     }
 
-    /// Length in bytes of the next field, which may be 0.
+    /// Returns the length of the next field in bytes, which may be 0.
     fn wanted(&self) -> usize {
         match self.next {
             Field::Start => 2,
@@ -174,8 +205,8 @@ impl HeaderParser {
         }
     }
 
-    /// Takes the next field, [`wanted`](Self::wanted) bytes of it, up to which the header is `len` bytes long. Returns what
-    /// the last one says.
+    /// Parses the next field, which must be [`wanted`](Self::wanted) bytes. The header is `len` bytes long up to the
+    /// end of this field. Returns the contents of the last field.
     fn push(&mut self, field: &[u8], len: usize) -> Result<Option<Tail>> {
         self.next = match self.next {
             Field::Start => start(field)?,
@@ -195,7 +226,7 @@ impl HeaderParser {
                 self.context_bytes = context.to_vec();
                 self.data_keys_left = data_keys;
                 if self.data_keys_left == 0 {
-                    return Err(malformed("the message has no encrypted data key"));
+                    return Err(malformed("the header has no encrypted data key"));
                 }
                 self.limits.check_data_keys(usize::from(self.data_keys_left))?;
                 Field::ProviderIdLength
@@ -203,7 +234,7 @@ impl HeaderParser {
             Field::ProviderIdLength => Field::ProviderId(before_number(field)?.1),
             Field::ProviderId(_) => {
                 let (id, info_len) = before_number(field)?;
-                let id = str::from_utf8(id).map_err(|_| malformed("a key provider id is not UTF-8"))?;
+                let id = str::from_utf8(id).map_err(|_| malformed("a key provider id is not valid UTF-8"))?;
                 id.clone_into(&mut self.provider_id);
                 Field::ProviderInfo(info_len)
             }
@@ -234,7 +265,7 @@ impl HeaderParser {
         self.suite.ok_or_else(|| malformed("the header has no algorithm suite"))
     }
 
-    /// The header, all of whose fields were taken.
+    /// Returns the header once all of its fields have been parsed.
     fn finish(&mut self, (content, commitment, authentication): Tail, wire: Arc<[u8]>) -> Result<UnverifiedHeader> {
         let suite = self.suite()?;
         Ok(UnverifiedHeader {
@@ -253,14 +284,14 @@ impl HeaderParser {
     }
 }
 
-/// A field, and the length or count behind it.
+/// Splits a field from the length or count that follows it.
 fn before_number(field: &[u8]) -> Result<(&[u8], u16)> {
-    let (field, number) = field.split_last_chunk().ok_or_else(|| malformed("a length is cut short"))?;
+    let (field, number) = field.split_last_chunk().ok_or_else(|| malformed("a length in the header is incomplete"))?;
     Ok((field, u16::from_be_bytes(*number)))
 }
 
 fn cut_short() -> Error {
-    Error::new(ErrorKind::Truncated, "the message ends inside its header")
+    Error::new(ErrorKind::Truncated, "the message ends within its header: part of it is missing")
 }
 
 fn malformed(detail: impl Into<Cow<'static, str>>) -> Error {
@@ -270,23 +301,23 @@ fn malformed(detail: impl Into<Cow<'static, str>>) -> Error {
 fn start(field: &[u8]) -> Result<Field> {
     match field {
         [1, TYPE_CUSTOMER_DATA] => Ok(Field::Suite { version: 1, first: None }),
-        [1, other] => Err(malformed(format!("0x{other:02x} is no message type of version 1"))),
+        [1, other] => Err(malformed(format!("0x{other:02x} is not a valid message type"))),
         [2, first] => Ok(Field::Suite { version: 2, first: Some(*first) }),
-        // What Base64 makes of 01 80, 02 04 and 02 05.
-        [b'A', b'Y' | b'g'] => Err(malformed("this is Base64 text of a message: decode it to bytes first")),
-        [version, ..] => Err(malformed(format!("not a message: {version} is no version of the format"))),
-        [] => Err(malformed("not a message")),
+        // The Base64 encodings of 01 80, 02 04 and 02 05.
+        [b'A', b'Y' | b'g'] => Err(malformed("the message is Base64 text: decode it to bytes first")),
+        [version, ..] => Err(malformed(format!("the bytes are not a message: {version} is not a valid version"))),
+        [] => Err(malformed("the bytes are not a message")),
     }
 }
 
 fn suite(version: u8, first: Option<u8>, field: &[u8]) -> Result<AlgorithmSuite> {
     let id = match (first, field) {
         (None, &[high, low]) | (Some(high), &[low]) => u16::from_be_bytes([high, low]),
-        _ => return Err(malformed("the algorithm suite is cut short")),
+        _ => return Err(malformed("the algorithm suite in the header is incomplete")),
     };
     let suite = AlgorithmSuite::from_id(id)?;
     if suite.message_version() != version {
-        return Err(malformed(format!("algorithm suite {suite} does not belong to version {version} of the format")));
+        return Err(malformed(format!("algorithm suite {suite} is not valid in version {version} of the format")));
     }
     Ok(suite)
 }
@@ -299,7 +330,7 @@ fn tail_len(suite: AlgorithmSuite) -> usize {
 type Tail = (ContentType, Option<[u8; COMMITMENT_LEN]>, HeaderAuthentication);
 
 fn read_tail(suite: AlgorithmSuite, tail: &[u8]) -> Result<Tail> {
-    let cut = |_: EndOfBytes| malformed("the header is cut short");
+    let cut = |_: EndOfBytes| malformed("the header is incomplete");
     let mut cursor = Cursor::new(tail);
     let content_type = cursor.u8().map_err(cut)?;
     if suite.message_version() == 1 {
@@ -308,15 +339,15 @@ fn read_tail(suite: AlgorithmSuite, tail: &[u8]) -> Result<Tail> {
         }
         let iv_len = cursor.u8().map_err(cut)?;
         if iv_len != V1_IV_LEN {
-            return Err(malformed(format!("the header tells of an IV of {iv_len} bytes: only 12 are possible")));
+            return Err(malformed(format!("the IV length in the header is {iv_len}, but must be 12")));
         }
     }
     let content = match (content_type, cursor.u32().map_err(cut)?) {
-        (CONTENT_FRAMED, 0) => return Err(malformed("framed content with a frame length of 0")),
+        (CONTENT_FRAMED, 0) => return Err(malformed("the header declares framed content with a frame length of 0")),
         (CONTENT_FRAMED, length) => ContentType::Framed(length),
-        (CONTENT_UNFRAMED, 0) => ContentType::NonFramed,
-        (CONTENT_UNFRAMED, _) => return Err(malformed("content that is not framed, with a frame length")),
-        (other, _) => return Err(malformed(format!("{other} is no content type"))),
+        (CONTENT_NON_FRAMED, 0) => ContentType::NonFramed,
+        (CONTENT_NON_FRAMED, _) => return Err(malformed("the header declares non-framed content with a frame length")),
+        (other, _) => return Err(malformed(format!("{other} is not a valid content type"))),
     };
     let commitment = if suite.is_committing() { Some(cursor.array().map_err(cut)?) } else { None };
     let iv = if suite.is_committing() { [0; IV_LEN] } else { cursor.array().map_err(cut)? };

@@ -1,4 +1,4 @@
-//! Counting what a body holds, without keys.
+//! [`BodySummary`]: the contents of a body, counted without keys.
 
 use std::io::{self, Read};
 
@@ -10,30 +10,60 @@ use crate::message::frame::{BodyShape, FrameKind, NextFrame};
 use crate::message::header::UnverifiedHeader;
 use crate::message::{trailing_bytes, truncated};
 
-/// What the bytes behind a header claim to hold. Nothing of it is verified.
+/// The contents of a message's body and footer, counted without keys. None of it is verified.
+///
+/// ```
+/// use manila::UnverifiedHeader;
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let message = client.encrypt(&[7; 5000], &EncryptionContext::empty())?; // in frames of 4096 bytes
+///
+/// let header = UnverifiedHeader::parse(&message)?;
+/// let summary = header.summarize_body(&message[header.len()..])?;
+/// assert_eq!((summary.frames, summary.plaintext_len), (2, 5000));
+/// let len = header.len() as u64 + summary.body_len + summary.footer_len;
+/// assert_eq!(len, message.len() as u64);
+/// # Ok::<(), manila::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodySummary {
-    /// Frames in the body; 0 if it is not framed.
+    /// Number of frames in the body; 0 if it is non-framed.
     pub frames: u32,
     /// Length of the plaintext in bytes.
     pub plaintext_len: u64,
     /// Length of the body in bytes.
     pub body_len: u64,
-    /// Length of the footer in bytes; 0 in suites that do not sign.
+    /// Length of the footer in bytes; 0 in unsigned suites.
     pub footer_len: u64,
 }
 
 impl UnverifiedHeader {
-    /// Reads the rest of the message, from the header's end to its own, and counts what it claims to hold.
+    /// Reads the rest of the message, from the end of the header to the end of the message, and counts its contents.
     ///
-    /// Needs no keys and verifies nothing; takes little memory whatever the message. Reads piece by piece: give
-    /// it something buffered.
+    /// It needs no keys, verifies nothing, and uses little memory whatever the length of the message. It reads field by
+    /// field, so give it a buffered reader.
+    ///
+    /// ```
+    /// use manila::{ErrorKind, UnverifiedHeader};
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    ///
+    /// let header = UnverifiedHeader::parse(&message)?;
+    /// let body = &message[header.len()..];
+    /// assert_eq!(header.summarize_body(body)?.plaintext_len, 5);
+    /// let error = header.summarize_body(&body[..20]).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Truncated);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), [`Truncated`](crate::ErrorKind::Truncated) or
-    /// [`TrailingBytes`](crate::ErrorKind::TrailingBytes) if no message of this
-    /// header can end so, and [`Io`](crate::ErrorKind::Io) if reading fails.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) or
+    /// [`ErrorKind::TrailingBytes`](crate::ErrorKind::TrailingBytes) if a message with this header cannot continue like
+    /// this, and [`ErrorKind::Io`](crate::ErrorKind::Io) if reading fails.
     pub fn summarize_body(&self, mut body: impl Read) -> Result<BodySummary> {
         let shape = BodyShape { content: self.content_type(), max_non_framed_length: u64::MAX };
         let mut summary = BodySummary::default();
@@ -86,7 +116,7 @@ fn skip_footer(body: &mut impl Read) -> Result<u64> {
     }
 }
 
-/// Reads on until `front` holds `needs` bytes, which are few.
+/// Reads until `front` holds `needs` bytes, which must be few.
 fn read_up_to(body: &mut impl Read, front: &mut Vec<u8>, needs: usize) -> Result<()> {
     let missing = needs.saturating_sub(front.len());
     if body.take(missing as u64).read_to_end(front)? < missing {

@@ -63,7 +63,7 @@ fn the_first_fault_is_the_one_that_is_told_on_any_number_of_threads() {
             for frame in frames {
                 forged[start + frame * (FRAME + 32) + 100] ^= 1;
             }
-            let expected = format!("frame {} does not authenticate: the message was changed", frames[0] + 1);
+            let expected = format!("frame {} does not authenticate: the message was modified", frames[0] + 1);
             for client in &clients {
                 let error = client.decrypt(&forged, any()).unwrap_err();
                 assert_eq!((error.kind(), error.to_string()), (ErrorKind::AuthenticationFailed, expected.clone()));
