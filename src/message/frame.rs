@@ -215,9 +215,8 @@ pub(crate) fn addressable_frame_len(content_len: u64, overhead: usize) -> Option
 }
 
 fn too_long(content_len: u64) -> Error {
-    let detail = format!(
-        "a frame or body of {content_len} bytes is longer than this machine can address: use a 64-bit machine"
-    );
+    let detail =
+        format!("a frame or body of {content_len} bytes is longer than this machine can address: use a 64-bit machine");
     Error::new(ErrorKind::LimitExceeded, detail)
 }
 

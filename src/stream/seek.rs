@@ -1,4 +1,4 @@
-//! Reading a sealed message at any offset.
+//! [`SeekableMessage`]: decrypts a message at any offset.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -19,62 +19,97 @@ use crate::stream::source::{ReadAt, read_fully_at};
 use crate::stream::{BATCH, frames_in_batch};
 
 impl Decryptor {
-    /// Opens the message at any offset: `message` is all of it, from the first byte of its header on.
+    /// Returns the message for reading at any offset. `message` is all of it, from the first byte of its header.
     ///
-    /// The final frame is verified first, and with it the length, which is read once: a message that is cut is
-    /// refused here, and one that shrinks later when its missing bytes are asked for. A frame is verified each time
-    /// it is read; those that nobody reads are not.
+    /// The final frame is verified first, and with it the length of the message, which is read only once. A truncated
+    /// message is refused here; if it is truncated later, reading the missing bytes fails. A frame is verified each
+    /// time it is read. Frames that are not read are not verified.
     ///
     /// ```
-    /// use manila::{Client, EncryptionContext, ExpectedContext, UnverifiedHeader};
+    /// use manila::{Client, EncryptionContext, ExpectedContext};
     /// use manila::keyring::RawAesKeyring;
     ///
-    /// # let keyring = RawAesKeyring::new("example", "key-1", &[0; 32])?;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// let client = Client::builder(keyring).unsigned_only(true).build()?;
-    /// # let message = client.encrypt(b"any place will do", &EncryptionContext::empty())?;
+    /// # let message = client.encrypt(b"any offset will do", &EncryptionContext::empty())?;
     /// let header = client.read_header(message.as_slice())?; // or `BufReader::new(&file)`
-    /// let sealed = client.decryptor(header, ExpectedContext::any())?.seekable(message)?; // or `file`
+    /// let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?; // or `file`
     /// let mut buf = [0; 5];
-    /// assert_eq!(sealed.read_at(4, &mut buf)?, 5);
-    /// assert_eq!(&buf, b"place");
+    /// assert_eq!(seekable.read_at(4, &mut buf)?, 5);
+    /// assert_eq!(&buf, b"offse");
     /// # Ok::<(), manila::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyViolation`] if the message is signed: what a signature vouches for can only be known once
-    /// all of it was read (but see [`seekable_ignoring_signature`](Self::seekable_ignoring_signature)).
-    /// [`ErrorKind::InvalidInput`] if it is not framed. [`ErrorKind::Truncated`], [`ErrorKind::Malformed`] or
-    /// [`ErrorKind::AuthenticationFailed`] if no message of this header ends where this one does, and
+    /// [`ErrorKind::PolicyViolation`] if the message is signed, because a signature can only be verified by reading all
+    /// of the message (but see [`seekable_ignoring_signature`](Self::seekable_ignoring_signature)).
+    /// [`ErrorKind::InvalidInput`] if it is non-framed. [`ErrorKind::Truncated`], [`ErrorKind::Malformed`] or
+    /// [`ErrorKind::AuthenticationFailed`] if the message does not end with its final frame and footer.
     /// [`ErrorKind::Io`] if reading fails.
     pub fn seekable<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
         if self.header().suite().is_signed() {
             let detail = "the message is signed, and its signature can only be verified by reading all of it: read it \
-                          from its start, or give up the signature with seekable_ignoring_signature";
+                          from its start, or ignore the signature with seekable_ignoring_signature";
             return Err(Error::new(ErrorKind::PolicyViolation, detail));
         }
         SeekableMessage::open(self, message)
     }
 
-    /// As [`seekable`](Self::seekable), of signed messages too, **whose signature is not looked at**.
+    /// Returns the message for reading at any offset, like [`seekable`](Self::seekable), but accepts signed messages
+    /// too, **without verifying their signature**.
     ///
-    /// A frame is still verified by its tag, under a key that everyone has who may read the message. What is given up
-    /// is what signing adds: that nobody who may only read the message can have written it.
+    /// Each frame is still verified with its tag, under a key that everyone who may read the message has. Without the
+    /// signature, nothing shows that a message was not written by someone who may only read.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let message = client.encrypt(b"signed", &EncryptionContext::empty())?;
+    /// let header = client.read_header(message.as_slice())?;
+    /// let decryptor = client.decryptor(header, ExpectedContext::any())?;
+    /// let seekable = decryptor.seekable_ignoring_signature(message)?;
+    /// assert_eq!(seekable.plaintext_len(), 6);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`seekable`](Self::seekable), but for signed messages.
+    /// The same as [`seekable`](Self::seekable), except for signed messages.
     pub fn seekable_ignoring_signature<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
         SeekableMessage::open(self, message)
     }
 }
 
-/// A sealed message that is read at any offset, opening only the frames that are asked for.
+/// A message whose plaintext can be read at any offset. Only the frames that hold the requested bytes are decrypted.
 ///
-/// Made by [`Decryptor::seekable`]. It can be shared between threads, all reading at once.
+/// Obtain one from [`Decryptor::seekable`]. It can be shared between threads, which can all read at once.
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::BufReader;
+///
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+/// # use manila::keyring::RawAesKeyring;
+///
+/// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("message");
+/// let client = Client::builder(keyring).unsigned_only(true).build()?;
+/// std::fs::write(&path, client.encrypt(&[7; 100_000], &EncryptionContext::empty())?)?;
+///
+/// let file = File::open(&path)?;
+/// let header = client.read_header(BufReader::new(&file))?;
+/// let message = client.decryptor(header, ExpectedContext::any())?.seekable(file)?;
+/// let mut buf = [0; 10];
+/// assert_eq!(message.read_at(50_000, &mut buf)?, 10); // decrypts one frame
+/// assert_eq!(buf, [7; 10]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SeekableMessage<R> {
     header: Header,
-    opener: FrameDecryptor,
+    frames: FrameDecryptor,
     map: FrameMap,
-    /// Memory for frames that are read in part, kept for the next reader.
+    /// Buffers for frames of which only a part is requested, kept for the next read.
     spare: Mutex<Vec<Vec<u8>>>,
     message: R,
 }
@@ -82,55 +117,70 @@ pub struct SeekableMessage<R> {
 impl<R: ReadAt> SeekableMessage<R> {
     fn open(decryptor: Decryptor, message: R) -> Result<Self> {
         let header_len = decryptor.header_len() as u64;
-        let (header, opener) = decryptor.into_parts();
+        let (header, frames) = decryptor.into_parts();
         let ContentType::Framed(frame_length) = header.content_type() else {
-            let detail = "the message is not framed, so that there is nothing to seek in: decrypt it as a whole";
+            let detail = "the message is non-framed and cannot be read at an offset: decrypt all of it";
             return Err(Error::new(ErrorKind::InvalidInput, detail));
         };
         let len = message.size()?;
-        let mut refused = None;
+        let mut last_error = None;
         for footer_len in possible_footers(&header, &message, len)? {
             let Some(map) = FrameMap::of_len(header_len, frame_length, len, footer_len) else {
                 continue;
             };
-            match verify_end(&opener, &message, &map) {
-                Ok(()) => return Ok(Self { header, opener, map, spare: Mutex::default(), message }),
+            match verify_end(&frames, &message, &map) {
+                Ok(()) => return Ok(Self { header, frames, map, spare: Mutex::default(), message }),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(error) => refused = Some(error),
+                Err(error) => last_error = Some(error),
             }
         }
-        Err(refused.unwrap_or_else(no_end))
+        Err(last_error.unwrap_or_else(no_end))
     }
 
-    /// The verified header.
+    /// Returns the verified header.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Length of the plaintext in bytes, verified.
+    /// Returns the length of the plaintext in bytes. It has been verified.
     pub fn plaintext_len(&self) -> u64 {
         self.map.plaintext_len()
     }
 
-    /// Where the frames lie.
+    /// Returns the positions of the frames.
     pub fn frame_map(&self) -> &FrameMap {
         &self.map
     }
 
-    /// What is read from.
+    /// Returns the source of the message.
     pub fn get_ref(&self) -> &R {
         &self.message
     }
 
-    /// Reads plaintext from `offset` on until `buf` is full or the plaintext ends, and returns how many bytes: fewer
-    /// than asked for only at the end, 0 behind it.
+    /// Reads plaintext starting at `offset` until `buf` is full or the plaintext ends, and returns the number of bytes.
+    /// It is less than requested only at the end, and 0 past the end.
     ///
-    /// The bytes of the frames that hold them are fetched in pieces of about 64 KiB, or of one frame if that is longer.
+    /// Frames are fetched in blocks of about 64 KiB, or one frame at a time if frames are longer.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// # let client = Client::builder(keyring).unsigned_only(true).build()?;
+    /// # let message = client.encrypt(b"hello, world", &EncryptionContext::empty())?;
+    /// # let header = client.read_header(message.as_slice())?;
+    /// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+    /// let mut buf = [0; 100];
+    /// let count = seekable.read_at(7, &mut buf)?;
+    /// assert_eq!(&buf[..count], b"world");
+    /// assert_eq!(seekable.read_at(1000, &mut buf)?, 0);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::AuthenticationFailed`], [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if one of the frames
-    /// was changed since it was written, and [`ErrorKind::Io`] if reading fails. What `buf` holds then is of no
-    /// meaning.
+    /// has been modified since it was written, and [`ErrorKind::Io`] if reading fails. The contents of `buf` are
+    /// unspecified then.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut spare = self.lock_spare().pop().unwrap_or_default();
         let mut filled = 0_usize;
@@ -146,32 +196,48 @@ impl<R: ReadAt> SeekableMessage<R> {
         read
     }
 
-    /// A reader that starts at the plaintext's first byte and can be moved about. Any number of them can be in use.
+    /// Returns a seekable reader, positioned at the first byte of the plaintext. Any number of readers can be in use.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
+    /// # use manila::keyring::RawAesKeyring;
+    ///
+    /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+    /// # let client = Client::builder(keyring).unsigned_only(true).build()?;
+    /// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+    /// # let header = client.read_header(message.as_slice())?;
+    /// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+    /// let mut plaintext = String::new();
+    /// seekable.cursor().read_to_string(&mut plaintext)?;
+    /// assert_eq!(plaintext, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cursor(&self) -> MessageCursor<'_, R> {
-        MessageCursor { file: self, position: 0, held: Vec::new(), start: 0 }
+        MessageCursor { message: self, position: 0, buffer: Vec::new(), start: 0 }
     }
 
-    /// Reads from the first few frames that hold what is asked for.
-    fn read_frames_at(&self, offset: u64, buf: &mut [u8], sealed: &mut Vec<u8>) -> Result<usize> {
+    /// Reads from the first batch of the frames that hold the requested bytes.
+    fn read_frames_at(&self, offset: u64, buf: &mut [u8], ciphertext: &mut Vec<u8>) -> Result<usize> {
         let end = offset.saturating_add(buf.len() as u64).min(self.plaintext_len());
         let (Some(first), true) = (self.map.frame_at(offset), offset < end) else {
             return Ok(0);
         };
-        let most = frames_in_batch(1, self.opener.shape().frame_len());
+        let most = frames_in_batch(1, self.frames.shape().frame_len());
         let last = first.saturating_add(u32::try_from(most).unwrap_or(u32::MAX).saturating_sub(1));
         let last = self.map.frame_at(end.saturating_sub(1)).map_or(first, |end| end.min(last));
-        fetch(&self.message, &self.map, first..=last, sealed)?;
-        let (mut rest, mut out, mut filled) = (sealed.as_mut_slice(), buf, 0_usize);
+        fetch(&self.message, &self.map, first..=last, ciphertext)?;
+        let (mut rest, mut out, mut filled) = (ciphertext.as_mut_slice(), buf, 0_usize);
         for number in first..=last {
             let frame_len = length(&self.map.frame_ciphertext(number).unwrap_or_default())?;
             let content = self.map.frame_plaintext(number).unwrap_or_default();
-            let (frame, behind) = rest.split_at_mut_checked(frame_len).ok_or_else(no_end)?;
+            let (frame, remaining) = rest.split_at_mut_checked(frame_len).ok_or_else(no_end)?;
             let wanted = offset.max(content.start)..end.min(content.end);
             let (space, free) = out.split_at_mut_checked(length(&wanted)?).ok_or_else(no_end)?;
             let skipped = length(&(content.start..wanted.start))?;
-            open_part(&self.opener, &self.map, number, frame, skipped, space)?;
+            decrypt_part(&self.frames, &self.map, number, frame, skipped, space)?;
             filled = filled.saturating_add(space.len());
-            (rest, out) = (behind, free);
+            (rest, out) = (remaining, free);
         }
         Ok(filled)
     }
@@ -181,8 +247,8 @@ impl<R: ReadAt> SeekableMessage<R> {
     }
 }
 
-/// Lengths in bytes that the footer may have. Signatures vary in length, and nothing before them tells it: of these the
-/// right one is that before which the final frame ends, and authenticates.
+/// Returns the lengths in bytes that the footer may have. Other implementations write signatures of varying length, and
+/// nothing before the footer states it. The right length is the one for which the final frame authenticates.
 fn possible_footers(header: &Header, message: &impl ReadAt, len: u64) -> Result<Vec<u64>> {
     let Some(curve) = header.suite().curve() else {
         return Ok(vec![0]);
@@ -199,24 +265,24 @@ fn possible_footers(header: &Header, message: &impl ReadAt, len: u64) -> Result<
     Ok(footers.map(|footer_len| footer_len as u64).collect())
 }
 
-/// Verifies the frame that must be the last one.
-fn verify_end(opener: &FrameDecryptor, message: &impl ReadAt, map: &FrameMap) -> Result<()> {
-    let mut sealed = Vec::new();
-    fetch(message, map, map.frames()..=map.frames(), &mut sealed)?;
-    open_part(opener, map, map.frames(), &mut sealed, 0, &mut [])
+/// Verifies the frame that must be the final one.
+fn verify_end(frames: &FrameDecryptor, message: &impl ReadAt, map: &FrameMap) -> Result<()> {
+    let mut ciphertext = Vec::new();
+    fetch(message, map, map.frames()..=map.frames(), &mut ciphertext)?;
+    decrypt_part(frames, map, map.frames(), &mut ciphertext, 0, &mut [])
 }
 
-/// Reads frames as they stand in the message.
-fn fetch(message: &impl ReadAt, map: &FrameMap, frames: RangeInclusive<u32>, sealed: &mut Vec<u8>) -> Result<()> {
+/// Reads encrypted frames from the source.
+fn fetch(message: &impl ReadAt, map: &FrameMap, frames: RangeInclusive<u32>, ciphertext: &mut Vec<u8>) -> Result<()> {
     let start = map.frame_ciphertext(*frames.start()).map_or(0, |range| range.start);
     let end = map.frame_ciphertext(*frames.end()).map_or(start, |range| range.end);
-    buffer::resize(sealed, end.saturating_sub(start))?;
-    if read_fully_at(message, start, sealed)? < sealed.len() { Err(truncated()) } else { Ok(()) }
+    buffer::resize(ciphertext, end.saturating_sub(start))?;
+    if read_fully_at(message, start, ciphertext)? < ciphertext.len() { Err(truncated()) } else { Ok(()) }
 }
 
-/// Opens frame `number`, and copies what `out` has room for of its content behind the first `skipped` bytes.
-fn open_part(
-    opener: &FrameDecryptor,
+/// Decrypts frame `number`, skips the first `skipped` bytes of its content, and fills `out` with the next ones.
+fn decrypt_part(
+    frames: &FrameDecryptor,
     map: &FrameMap,
     number: u32,
     frame: &mut [u8],
@@ -225,26 +291,27 @@ fn open_part(
 ) -> Result<()> {
     let kind = if number == map.frames() { FrameKind::Final } else { FrameKind::Regular };
     let len = length(&map.frame_plaintext(number).unwrap_or_default())?;
-    let head = match opener.shape().read_head(number, frame)? {
+    let head = match frames.shape().read_head(number, frame)? {
         NextFrame::Head(head) if head.kind == kind && head.content_len == len as u64 => head,
         _ => return Err(no_end()),
     };
     let sealed = frame.get_mut(head.len()..).unwrap_or_default();
     if skipped == 0 && out.len() == len {
-        return opener.decrypt_frame(&head, sealed, out);
+        return frames.decrypt_frame(&head, sealed, out);
     }
-    opener.decrypt_frame_in_place(&head, sealed)?;
+    frames.decrypt_frame_in_place(&head, sealed)?;
     let part = sealed.get(skipped..).and_then(|rest| rest.get(..out.len())).ok_or_else(no_end)?;
     out.copy_from_slice(part);
     Ok(())
 }
 
+/// Returns the length of a range as that of a buffer.
 fn length(range: &Range<u64>) -> Result<usize> {
     buffer::check_len(range.end.saturating_sub(range.start))
 }
 
 fn no_end() -> Error {
-    let detail = "the message does not end where one of its header can: part of it is missing, or more follows it";
+    let detail = "the length of the message does not fit its header: part of it is missing, or more bytes follow it";
     Error::new(ErrorKind::Truncated, detail)
 }
 
@@ -264,36 +331,55 @@ impl<R> fmt::Debug for SeekableMessage<R> {
     }
 }
 
-/// The plaintext of a [`SeekableMessage`] as a stream that can be moved about.
+/// Reads the plaintext of a [`SeekableMessage`] as a seekable stream.
 ///
-/// It holds the frames around its place, about 64 KiB of them or one if that is longer, so that small reads one after
-/// the other open each frame once.
+/// It buffers the frames at its position, about 64 KiB of them or one frame if that is longer, so that consecutive
+/// small reads decrypt each frame only once.
+///
+/// ```
+/// use std::io::{Read, Seek, SeekFrom};
+/// # use manila::{Client, EncryptionContext, ExpectedContext};
+/// # use manila::keyring::RawAesKeyring;
+///
+/// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
+/// # let client = Client::builder(keyring).unsigned_only(true).build()?;
+/// # let message = client.encrypt(b"hello, world", &EncryptionContext::empty())?;
+/// # let header = client.read_header(message.as_slice())?;
+/// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+/// let mut cursor = seekable.cursor();
+/// cursor.seek(SeekFrom::End(-5))?;
+/// let mut word = String::new();
+/// cursor.read_to_string(&mut word)?;
+/// assert_eq!(word, "world");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a cursor does nothing until read"]
 pub struct MessageCursor<'a, R> {
-    file: &'a SeekableMessage<R>,
+    message: &'a SeekableMessage<R>,
     position: u64,
-    /// Plaintext from `start` on.
-    held: Vec<u8>,
+    /// Plaintext that starts at offset `start`.
+    buffer: Vec<u8>,
     start: u64,
 }
 
 impl<R: ReadAt> MessageCursor<'_, R> {
-    /// What is held from the position on.
-    fn at_hand(&self) -> &[u8] {
+    /// Returns the buffered plaintext from the position on.
+    fn buffered(&self) -> &[u8] {
         let skipped = self.position.checked_sub(self.start).and_then(|skipped| usize::try_from(skipped).ok());
-        skipped.and_then(|skipped| self.held.get(skipped..)).unwrap_or_default()
+        skipped.and_then(|skipped| self.buffer.get(skipped..)).unwrap_or_default()
     }
 
-    fn hold(&mut self) -> Result<()> {
-        let map = self.file.frame_map();
+    /// Fills the buffer with the frames at the position.
+    fn fill(&mut self) -> Result<()> {
+        let map = self.message.frame_map();
         let Some(content) = map.frame_at(self.position).and_then(|number| map.frame_plaintext(number)) else {
             return Ok(());
         };
-        buffer::resize(&mut self.held, content.end.saturating_sub(content.start).max(BATCH as u64))?;
-        match self.file.read_at(content.start, &mut self.held) {
-            Ok(count) => self.held.truncate(count),
+        buffer::resize(&mut self.buffer, content.end.saturating_sub(content.start).max(BATCH as u64))?;
+        match self.message.read_at(content.start, &mut self.buffer) {
+            Ok(count) => self.buffer.truncate(count),
             Err(error) => {
-                self.held.clear();
+                self.buffer.clear();
                 return Err(error);
             }
         }
@@ -304,8 +390,8 @@ impl<R: ReadAt> MessageCursor<'_, R> {
 
 impl<R: ReadAt> Read for MessageCursor<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = if self.at_hand().is_empty() && buf.len() >= BATCH {
-            self.file.read_at(self.position, buf)?
+        let count = if self.buffered().is_empty() && buf.len() >= BATCH {
+            self.message.read_at(self.position, buf)?
         } else {
             self.fill_buf()?.read(buf)?
         };
@@ -316,27 +402,29 @@ impl<R: ReadAt> Read for MessageCursor<'_, R> {
 
 impl<R: ReadAt> BufRead for MessageCursor<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at_hand().is_empty() {
-            self.hold()?;
+        if self.buffered().is_empty() {
+            self.fill()?;
         }
-        Ok(self.at_hand())
+        Ok(self.buffered())
     }
 
     fn consume(&mut self, count: usize) {
-        self.position = self.position.saturating_add(count.min(self.at_hand().len()) as u64);
+        self.position = self.position.saturating_add(count.min(self.buffered().len()) as u64);
     }
 }
 
-/// Places behind the end can be sought; nothing is read there.
+/// Seeking past the end is allowed. Reads there return 0 bytes.
 impl<R: ReadAt> Seek for MessageCursor<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let place = match to {
-            SeekFrom::Start(place) => Some(place),
-            SeekFrom::End(by) => self.file.plaintext_len().checked_add_signed(by),
+        let position = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(by) => self.message.plaintext_len().checked_add_signed(by),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
         };
-        let nowhere = || io::Error::new(io::ErrorKind::InvalidInput, "the place is before the start, or too far");
-        self.position = place.ok_or_else(nowhere)?;
+        let invalid = || {
+            io::Error::new(io::ErrorKind::InvalidInput, "cannot seek to a position that is negative or over 2^64 - 1")
+        };
+        self.position = position.ok_or_else(invalid)?;
         Ok(self.position)
     }
 }

@@ -1,4 +1,4 @@
-//! Sources that can be read at any offset.
+//! [`ReadAt`]: positioned reads from slices, files and custom sources.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::buffer;
 
-/// Bytes that can be read at any offset, from many threads at once: a slice, a file, or another source, such as an
-/// object in a store that is fetched by ranges.
+/// A source that can be read at any offset: a slice, a file, or a custom source, such as an object in a store that is
+/// fetched by ranges. If it is `Sync`, several threads can read at once.
 ///
 /// ```
 /// use manila::ReadAt;
@@ -17,18 +17,44 @@ use crate::buffer;
 /// assert_eq!(&buf, b"offse");
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// A custom source implements two methods:
+///
+/// ```
+/// use std::io;
+///
+/// use manila::ReadAt;
+///
+/// /// A source of zeros.
+/// struct Zeros(u64);
+///
+/// impl ReadAt for Zeros {
+///     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+///         let count = self.0.saturating_sub(offset).min(buf.len() as u64) as usize;
+///         buf[..count].fill(0);
+///         Ok(count)
+///     }
+///
+///     fn size(&self) -> io::Result<u64> {
+///         Ok(self.0)
+///     }
+/// }
+///
+/// assert_eq!(Zeros(10).read_some_at(8, &mut [1; 5])?, 2);
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait ReadAt {
-    /// Reads bytes from `offset` on into the front of `buf`, and returns how many: possibly fewer than asked for, and
-    /// 0 only where `buf` is empty or nothing is left.
+    /// Reads bytes starting at `offset` into the start of `buf`, and returns their number. It may be less than
+    /// requested, and is 0 only if `buf` is empty or `offset` is at or past the end.
     ///
-    /// It is not called `read_at`, which a `File` has from `std::os::unix::fs::FileExt` with its arguments the other
-    /// way round: both traits can be in scope.
+    /// The name is not `read_at` because `std::os::unix::fs::FileExt` gives `File` a method of that name with its
+    /// arguments in the other order. This way both traits can be in scope.
     ///
     /// # Errors
     /// The error of the source.
     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Length in bytes of the whole source.
+    /// Returns the length of the whole source in bytes.
     ///
     /// # Errors
     /// The error of the source.
@@ -56,7 +82,7 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// Reads at the offset, wherever the file's cursor is; on Windows the cursor moves along.
+/// Reads at the offset, wherever the file's cursor is. On Windows, reading moves the cursor.
 #[cfg(any(unix, windows))]
 impl ReadAt for File {
     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -71,7 +97,7 @@ impl ReadAt for File {
     }
 }
 
-/// For sources with one cursor: reads take turns.
+/// Adapts a source that has a single cursor: only one read happens at a time.
 impl<T: Read + Seek> ReadAt for Mutex<T> {
     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +127,7 @@ macro_rules! forward_read_at {
 
 forward_read_at!(&T, Arc<T>, Box<T>);
 
-/// Reads until `buf` is full or nothing is left, and returns how much.
+/// Reads until `buf` is full or the source ends, and returns the number of bytes.
 pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0_usize;
     while let Some(space @ [_, ..]) = buf.get_mut(filled..) {

@@ -1,7 +1,7 @@
-//! Bytes on their way through.
+//! [`Window`]: a buffer between two streams.
 
-/// Bytes that are put in at the end and taken from the start. It grows only when it is full of bytes that are
-/// still to be taken, so its size follows what arrived.
+/// A buffer to which bytes are appended at the end and from which they are consumed at the start. It grows only when it
+/// is full of bytes that have not been consumed, so its size follows the bytes that have arrived.
 pub(super) struct Window {
     buffer: Vec<u8>,
     start: usize,
@@ -9,7 +9,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// An empty window of `len` bytes.
+    /// Creates an empty window with space for `len` bytes.
     pub(super) fn new(len: usize) -> Self {
         Self { buffer: vec![0; len], start: 0, end: 0 }
     }
@@ -26,25 +26,26 @@ impl Window {
         self.len() == 0
     }
 
-    /// Takes note that the first `count` bytes were taken.
-    pub(super) fn taken(&mut self, count: usize) {
+    /// Consumes the first `count` bytes.
+    pub(super) fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
     }
 
-    /// Takes note that `count` bytes were put into the space behind the end.
+    /// Records that `count` bytes were written to the space at the end.
     pub(super) fn filled(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.buffer.len());
     }
 
-    /// Length of the free space behind the end, as it is.
+    /// Returns the length of the free space at the end.
     pub(super) fn room(&self) -> usize {
         self.buffer.len().saturating_sub(self.end)
     }
 
-    /// Some free space, at least one byte. A full window doubles, up to `limit` bytes if it is shorter.
+    /// Returns free space of at least one byte. A full window grows: to `limit` bytes if it is shorter, and otherwise
+    /// to twice its length.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.room() == 0 {
             self.move_to_front();
@@ -56,7 +57,7 @@ impl Window {
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Doubles the window, up to `limit` bytes.
+    /// Doubles the length of the window, up to `limit` bytes.
     pub(super) fn grow(&mut self, limit: usize) {
         let len = self.buffer.len().saturating_mul(2).clamp(1, limit.max(1));
         if len > self.buffer.len() {
@@ -64,7 +65,7 @@ impl Window {
         }
     }
 
-    /// Free space of exactly `len` bytes.
+    /// Returns free space of exactly `len` bytes.
     pub(super) fn space_for(&mut self, len: usize) -> &mut [u8] {
         if self.room() < len {
             self.move_to_front();
@@ -97,7 +98,7 @@ mod tests {
     fn a_window_grows_only_when_full() {
         let mut window = Window::new(4);
         window.put(b"abcd");
-        window.taken(3);
+        window.consume(3);
         let room = window.space(100);
         assert_eq!(room.len(), 3);
         room.copy_from_slice(b"efg");

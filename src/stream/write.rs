@@ -1,4 +1,4 @@
-//! Sealing into a stream.
+//! [`EncryptWriter`]: writes a message to a stream.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,23 +6,23 @@ use std::io::{self, Read, Write};
 use manila_core::Result;
 
 use crate::encrypt::Encryptor;
-use crate::stream::pump::SealPump;
+use crate::stream::driver::EncryptDriver;
 
 impl Encryptor {
-    /// A writer that seals what is written to it, and writes the message to `sink`.
+    /// Returns a writer that encrypts everything written to it, and writes the message to `sink`.
     ///
-    /// The message is complete once [`EncryptWriter::finish`] has returned; a writer dropped before that leaves
-    /// bytes that never open.
+    /// The message is complete once [`EncryptWriter::finish`] has returned. If the writer is dropped before that, the
+    /// bytes in `sink` cannot be decrypted.
     ///
     /// ```
     /// use std::io::Write;
     /// # use manila::{Client, EncryptionContext, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
-    /// # let client = Client::new(RawAesKeyring::new("example", "key-1", &[0; 32])?);
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
     /// let mut writer = client.encryptor(&EncryptionContext::empty())?.writer(Vec::new());
     /// writer.write_all(b"piece by piece")?;
-    /// let sealed = writer.finish()?;
-    /// # assert_eq!(client.decrypt(&sealed, ExpectedContext::any())?.plaintext, b"piece by piece");
+    /// let message = writer.finish()?;
+    /// # assert_eq!(client.decrypt(&message, ExpectedContext::any())?.plaintext, b"piece by piece");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn writer<W>(self, sink: W) -> EncryptWriter<W> {
@@ -30,49 +30,91 @@ impl Encryptor {
     }
 }
 
-/// Seals what is written to it, in constant memory.
+/// Encrypts everything written to it into a message, in constant memory.
 ///
-/// Call [`finish`](Self::finish): without it the message lacks its final frame and never opens. Dropping the
-/// writer writes nothing. Sealed frames are collected and written in batches of about 64 KiB, or of one frame if
-/// that is longer, and of about 2 MiB for each thread where there are [several](crate::ClientBuilder::threads);
-/// [`flush`](Write::flush) passes on those that are whole.
+/// Call [`finish`](Self::finish): without it, the message lacks its final frame and cannot be decrypted. Dropping the
+/// writer writes nothing. Encrypted frames are collected and written in batches of about 64 KiB, or one frame if that
+/// is longer. With [several threads](crate::ClientBuilder::threads), batches are about 2 MiB for each thread.
+/// [`flush`](Write::flush) writes all frames that are complete.
 ///
-/// With the feature `tokio` it is an `AsyncWrite` too, over a sink that is one.
+/// With the feature `tokio` it implements `AsyncWrite` too, over a sink that implements it.
 ///
-/// After an error every later call fails the same way.
-#[must_use = "a message is not complete before `finish`"]
+/// After an error, every later call fails with the same error.
+///
+/// ```
+/// use std::io::Write;
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+///
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let context = EncryptionContext::empty();
+/// let mut writer = client.encryptor(&context)?.writer(Vec::new());
+/// for number in 1..=3 {
+///     writeln!(writer, "line {number}")?;
+/// }
+/// let message = writer.finish()?;
+/// assert_eq!(client.decrypt(&message, &context)?.plaintext, b"line 1\nline 2\nline 3\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a message is not complete before `finish` has returned"]
 pub struct EncryptWriter<W> {
-    pub(super) pump: SealPump,
+    pub(super) driver: EncryptDriver,
     pub(super) sink: W,
 }
 
 impl<W> EncryptWriter<W> {
     pub(crate) fn new(encryptor: Encryptor, sink: W) -> Self {
-        Self { pump: SealPump::new(encryptor), sink }
+        Self { driver: EncryptDriver::new(encryptor), sink }
     }
 }
 
 impl<W: Write> EncryptWriter<W> {
-    /// Seals all that `source` has to give, read straight to where it is sealed from, and returns its length in bytes.
+    /// Encrypts everything that `source` returns until its end, and returns the number of bytes.
     ///
-    /// As `std::io::copy`, without its small buffer. If it answers `WouldBlock`, what it has read so far is not lost,
-    /// and it can be called again for the rest.
+    /// It works like [`std::io::copy`], but reads directly into the encryption buffer. If it returns `WouldBlock`,
+    /// nothing that it has read is lost, and it can be called again for the rest.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let context = EncryptionContext::empty();
+    /// # let plaintext = vec![7; 100_000];
+    /// let mut writer = client.encryptor(&context)?.writer(Vec::new());
+    /// let count = writer.write_from(plaintext.as_slice())?; // or a file
+    /// assert_eq!(count, 100_000);
+    /// let message = writer.finish()?;
+    /// # assert_eq!(client.decrypt(&message, &context)?.plaintext, plaintext);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// Those of `source` and of the sink; both end the message.
+    /// The error of `source` or of the sink. After either, the message cannot be completed.
     pub fn write_from(&mut self, mut source: impl Read) -> io::Result<u64> {
         let mut len = 0_u64;
         loop {
-            match self.pump.write_from(&mut self.sink, &mut source)? {
+            match self.driver.write_from(&mut self.sink, &mut source)? {
                 0 => return Ok(len),
                 count => len = len.saturating_add(count as u64),
             }
         }
     }
 
-    /// Writes the final frame, and the signature of signed suites, flushes, and gives the sink back.
+    /// Completes the message with its final frame and, in signed suites, its signature, flushes the sink, and returns
+    /// it.
     ///
-    /// It takes the writer along: where the sink may answer `WouldBlock`, call [`try_finish`](Self::try_finish) first.
+    /// It consumes the writer. If the sink may return `WouldBlock`, call [`try_finish`](Self::try_finish) first.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let context = EncryptionContext::empty();
+    /// let writer = client.encryptor(&context)?.writer(Vec::new());
+    /// let message = writer.finish()?; // of an empty plaintext
+    /// assert_eq!(client.decrypt(&message, &context)?.plaintext, b"");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the sink fails, or the error of an earlier call.
@@ -81,28 +123,30 @@ impl<W: Write> EncryptWriter<W> {
         Ok(self.sink)
     }
 
-    /// As [`finish`](Self::finish), which is still to be called for the sink: for sinks that answer `WouldBlock`, after
-    /// which this can be called again. Nothing more can be written.
+    /// Completes the message like [`finish`](Self::finish), but keeps the sink, which `finish` then returns.
+    ///
+    /// Use it with sinks that may return `WouldBlock`, and call it again after that error. Nothing more can be written
+    /// once it has been called.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish).
+    /// The same as [`finish`](Self::finish).
     pub fn try_finish(&mut self) -> io::Result<()> {
-        self.pump.finish(&mut self.sink)
+        self.driver.finish(&mut self.sink)
     }
 }
 
 impl<W: Write> Write for EncryptWriter<W> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.pump.write(&mut self.sink, plaintext)
+        self.driver.write(&mut self.sink, plaintext)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.pump.flush(&mut self.sink)
+        self.driver.flush(&mut self.sink)
     }
 }
 
 impl<W> fmt::Debug for EncryptWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncryptWriter").field("failed", &self.pump.failed).finish_non_exhaustive()
+        f.debug_struct("EncryptWriter").field("failed", &self.driver.failed).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! What carries bytes between an engine and a stream, whichever skin it wears.
+//! Drivers: move bytes between an engine and a stream.
 //!
-//! Streams are those of `std::io` here; an asynchronous one stands behind a face that answers `WouldBlock` where it
-//! waits.
+//! They use the traits of `std::io`. Asynchronous streams are wrapped so that they return `WouldBlock` when they are
+//! pending.
 
 use std::io::{self, Read, Write};
 
@@ -11,10 +11,10 @@ use crate::buffer;
 use crate::decrypt::Decryptor;
 use crate::encrypt::Encryptor;
 use crate::message::header::Header;
-use crate::stream::open::{OpenStream, Step};
-use crate::stream::seal::SealStream;
+use crate::stream::decrypt_engine::{DecryptEngine, Step};
+use crate::stream::encrypt_engine::EncryptEngine;
 
-/// The first error, which every later call fails with.
+/// Keeps the first error, with which every later call fails.
 #[derive(Debug, Default)]
 pub(super) struct Latch(Option<Error>);
 
@@ -23,61 +23,62 @@ impl Latch {
         self.0.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn keep(&mut self, error: impl Into<Error>) -> io::Error {
+    fn latch(&mut self, error: impl Into<Error>) -> io::Error {
         let error = error.into();
         self.0 = Some(error.clone());
         error.into()
     }
 
-    /// An error of a stream. One that waits has not failed.
-    pub(super) fn of_stream(&mut self, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::WouldBlock { error } else { self.keep(error) }
+    /// Keeps an error of a stream, unless it is `WouldBlock`, which is not a failure.
+    pub(super) fn latch_io(&mut self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::WouldBlock { error } else { self.latch(error) }
     }
 }
 
-/// Seals into a sink.
-pub(super) struct SealPump {
-    engine: SealStream,
-    /// Whether the whole message has been passed on.
+/// Encrypts into a sink.
+pub(super) struct EncryptDriver {
+    engine: EncryptEngine,
+    /// True once the whole message has been written to the sink.
     complete: bool,
     pub(super) failed: Latch,
 }
 
-impl SealPump {
+impl EncryptDriver {
     pub(super) fn new(encryptor: Encryptor) -> Self {
-        Self { engine: SealStream::new(encryptor), complete: false, failed: Latch::default() }
+        Self { engine: EncryptEngine::new(encryptor), complete: false, failed: Latch::default() }
     }
 
-    /// Takes plaintext, some of it at least.
+    /// Encrypts plaintext, and returns how many bytes it consumed; at least one unless `plaintext` is empty.
     pub(super) fn write(&mut self, sink: &mut impl Write, plaintext: &[u8]) -> io::Result<usize> {
         self.failed.check()?;
         if !self.engine.has_room() {
             self.drain(sink)?;
         }
-        self.engine.take(plaintext).map_err(|error| self.failed.keep(error))
+        self.engine.write(plaintext).map_err(|error| self.failed.latch(error))
     }
 
-    /// Takes what `source` has to give, once, and returns how much; 0 at its end.
+    /// Reads from `source` once, and returns the number of bytes, which is 0 at its end.
     pub(super) fn write_from(&mut self, sink: &mut impl Write, source: &mut impl Read) -> io::Result<usize> {
         self.failed.check()?;
         self.drain(sink)?;
-        let count = read_once(source, self.engine.space()).map_err(|error| self.failed.of_stream(error))?;
-        self.engine.filled(count).map_err(|error| self.failed.keep(error))?;
+        let count = read_once(source, self.engine.space()).map_err(|error| self.failed.latch_io(error))?;
+        self.engine.filled(count).map_err(|error| self.failed.latch(error))?;
         Ok(count)
     }
 
-    /// Passes on what is whole.
+    /// Writes all frames that are complete to the sink, and flushes it.
     pub(super) fn flush(&mut self, sink: &mut impl Write) -> io::Result<()> {
         self.failed.check()?;
         self.drain(sink)?;
         if !self.engine.is_finished() {
-            self.engine.settle().map_err(|error| self.failed.keep(error))?;
+            self.engine.flush().map_err(|error| self.failed.latch(error))?;
             self.drain(sink)?;
         }
-        retry(|| sink.flush()).map_err(|error| self.failed.of_stream(error))
+        retry(|| sink.flush()).map_err(|error| self.failed.latch_io(error))
     }
 
-    /// Completes the message. If it would block it can be called again; once it has succeeded it does nothing more.
+    /// Completes the message. If it returns `WouldBlock`, it can be called again. Once it has succeeded, it does
+    /// nothing.
     pub(super) fn finish(&mut self, sink: &mut impl Write) -> io::Result<()> {
         self.failed.check()?;
         if self.complete {
@@ -85,87 +86,88 @@ impl SealPump {
         }
         self.drain(sink)?;
         if !self.engine.is_finished() {
-            self.engine.finish().map_err(|error| self.failed.keep(error))?;
+            self.engine.finish().map_err(|error| self.failed.latch(error))?;
         }
         self.flush(sink)?;
         self.complete = true;
         Ok(())
     }
 
-    /// Writes all that is ready.
+    /// Writes all bytes that are ready to the sink.
     fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
         while !self.engine.ready().is_empty() {
             let ready = self.engine.ready();
             match retry(|| sink.write(ready)).and_then(|count| buffer::check_count(count, ready.len())) {
                 Ok(0) => {
-                    let error = io::Error::new(io::ErrorKind::WriteZero, "the sink takes no more bytes");
-                    return Err(self.failed.keep(error));
+                    let error = io::Error::new(io::ErrorKind::WriteZero, "the sink accepts no more bytes");
+                    return Err(self.failed.latch(error));
                 }
-                Ok(count) => self.engine.sent(count),
-                Err(error) => return Err(self.failed.of_stream(error)),
+                Ok(count) => self.engine.consume(count),
+                Err(error) => return Err(self.failed.latch_io(error)),
             }
         }
         Ok(())
     }
 }
 
-/// Opens from a source.
-pub(super) struct OpenPump {
-    engine: OpenStream,
+/// Decrypts from a source.
+pub(super) struct DecryptDriver {
+    engine: DecryptEngine,
     pub(super) failed: Latch,
 }
 
-impl OpenPump {
+impl DecryptDriver {
     pub(super) fn new(decryptor: Decryptor) -> Self {
-        Self { engine: OpenStream::new(decryptor), failed: Latch::default() }
+        Self { engine: DecryptEngine::new(decryptor), failed: Latch::default() }
     }
 
     pub(super) fn header(&self) -> &Header {
         self.engine.header()
     }
 
-    /// Plaintext that may be released.
+    /// Returns the plaintext that may be released.
     pub(super) fn plaintext(&self) -> &[u8] {
         self.engine.plaintext()
     }
 
-    /// Takes note that the first `count` bytes of [`plaintext`](Self::plaintext) were taken.
-    pub(super) fn taken(&mut self, count: usize) {
-        self.engine.taken(count);
+    /// Consumes the first `count` bytes of [`plaintext`](Self::plaintext).
+    pub(super) fn consume(&mut self, count: usize) {
+        self.engine.consume(count);
     }
 
-    /// Reads plaintext; 0 bytes at the end of a message that is complete.
+    /// Reads plaintext. Returns 0 at the end of a complete message.
     pub(super) fn read(&mut self, body: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
         self.failed.check()?;
         if buf.is_empty() {
             return Ok(0);
         }
         loop {
-            let count = self.engine.open_into(buf);
+            let count = self.engine.decrypt_into(buf);
             if count > 0 {
                 return Ok(count);
             }
             if self.step(body)? {
                 let count = self.engine.plaintext().read(buf)?;
-                self.engine.taken(count);
+                self.engine.consume(count);
                 return Ok(count);
             }
         }
     }
 
-    /// Goes on until there is [`plaintext`](Self::plaintext); none at the end of a message that is complete.
+    /// Advances until there is [`plaintext`](Self::plaintext). There is none at the end of a complete message.
     pub(super) fn fill(&mut self, body: &mut impl Read) -> io::Result<()> {
         self.failed.check()?;
         while !self.step(body)? {}
         Ok(())
     }
 
-    /// Goes on as far as what is at hand allows, or reads. True: there is plaintext, or none will come any more.
+    /// Advances as far as the bytes that have arrived allow, or reads more. Returns true if there is plaintext, or if
+    /// no more will come.
     fn step(&mut self, body: &mut impl Read) -> io::Result<bool> {
-        match self.engine.advance().map_err(|error| self.failed.keep(error))? {
-            Step::Take | Step::Complete => Ok(true),
+        match self.engine.advance().map_err(|error| self.failed.latch(error))? {
+            Step::Consume | Step::Complete => Ok(true),
             Step::Read => {
-                let count = read_once(body, self.engine.space()).map_err(|error| self.failed.of_stream(error))?;
+                let count = read_once(body, self.engine.space()).map_err(|error| self.failed.latch_io(error))?;
                 self.engine.filled(count);
                 Ok(false)
             }
@@ -173,13 +175,13 @@ impl OpenPump {
     }
 }
 
-/// Reads what `source` has to give, once.
+/// Reads from `source` once.
 fn read_once(source: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
     let count = retry(|| source.read(space))?;
     buffer::check_count(count, space.len())
 }
 
-/// Repeats a call while it is interrupted.
+/// Calls again as long as the call is interrupted.
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
