@@ -1,6 +1,6 @@
-//! For tests, fuzzers and those who write keyrings of their own (feature `testing`).
+//! Tools for tests, fuzzers and authors of keyrings (feature `testing`).
 //!
-//! Nothing here belongs into a program: [`FixedKeyKeyring`] has no secret worth the name.
+//! Do not use any of it in production: the key of a [`FixedKeyKeyring`] protects nothing.
 
 mod ways;
 
@@ -39,7 +39,7 @@ pub(crate) fn note_header_tag() {
     HEADER_TAGS.set(HEADER_TAGS.get().saturating_add(1));
 }
 
-/// How often this thread has held the tag of a header against a data key.
+/// Returns how many times this thread has checked the tag of a header under a data key.
 #[must_use]
 pub fn header_tags_checked() -> u64 {
     HEADER_TAGS.get()
@@ -47,12 +47,26 @@ pub fn header_tags_checked() -> u64 {
 
 const PROVIDER: &str = "manila-testing";
 
-/// Has one data key for every message: what it seals anyone can open, and it opens what was sealed with that key
-/// whoever wrapped it.
+/// A keyring that uses the same data key for every message and does not wrap it.
+///
+/// Anyone who knows the data key can decrypt its messages. It decrypts every message that was encrypted under that data
+/// key, whichever keyring wrapped it.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::FixedKeyKeyring;
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+///
+/// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
+/// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+/// assert_eq!(client.decrypt(&message, ExpectedContext::any())?.plaintext, b"hello");
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 pub struct FixedKeyKeyring(DataKey);
 
 impl FixedKeyKeyring {
-    /// A keyring of a data key of 16, 24 or 32 bytes.
+    /// Creates a keyring with a data key of 16, 24 or 32 bytes.
     #[must_use]
     pub fn new(data_key: &[u8]) -> Self {
         Self(DataKey::new(data_key))
@@ -84,20 +98,49 @@ impl fmt::Debug for FixedKeyKeyring {
     }
 }
 
-/// The key of a message and, in suites that commit, its commitment: for known answers of other implementations.
+/// Returns the key of a message and, in committing suites, its commitment, to compare with known answers of other
+/// implementations.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::AlgorithmSuite;
+/// use manila::testing::derive_key;
+///
+/// let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+/// let (key, commitment) = derive_key(suite, &[7; 32], &[1; 32])?;
+/// assert_eq!((key.len(), commitment.is_some()), (32, true));
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`ErrorKind::NoUsableDataKey`] if the data key is not as long as the suite takes it.
+/// [`ErrorKind::NoUsableDataKey`] if the data key does not have the length that the suite requires.
 pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
     let mut derived = MessageKey::default();
     derived.derive(&DataKey::new(data_key), suite, message_id)?;
     Ok((derived.bytes().to_vec(), derived.commitment))
 }
 
-/// Verifies the signature of a message without its data key.
+/// Verifies the signature of a message without its data key. Unsigned messages pass.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::{FixedKeyKeyring, check_signature};
+/// use manila::{Client, EncryptionContext, ErrorKind};
+///
+/// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
+/// let mut message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+/// check_signature(&message)?;
+/// let last = message.len() - 1;
+/// message[last] ^= 1;
+/// assert_eq!(check_signature(&message).unwrap_err().kind(), ErrorKind::SignatureInvalid);
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// As [`UnverifiedHeader::parse`] and [`UnverifiedHeader::summarize_body`], and [`ErrorKind::SignatureInvalid`].
+/// The errors of [`UnverifiedHeader::parse`] and [`UnverifiedHeader::summarize_body`], and
+/// [`ErrorKind::SignatureInvalid`].
 pub fn check_signature(message: &[u8]) -> Result<()> {
     let header = UnverifiedHeader::parse(message)?;
     let body = message.get(header.len()..).unwrap_or_default();
@@ -107,28 +150,39 @@ pub fn check_signature(message: &[u8]) -> Result<()> {
     verifier.update(signed);
     verifier
         .finish(footer.get(LENGTH_FIELD..).unwrap_or_default())
-        .map_err(|_| Error::new(ErrorKind::SignatureInvalid, "the signature is wrong"))
+        .map_err(|_| Error::new(ErrorKind::SignatureInvalid, "the signature is not valid"))
 }
 
-/// The place where a data key is bound to the encryption context of its message.
+/// The part of a message that is bound to the encryption context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextBinding {
-    /// The encrypted data key itself opens with its own context alone, as [`Keyring`] asks of all keyrings that can do
-    /// it.
+    /// The encrypted data key: it can be decrypted only with its own context, as [`Keyring`] requires where possible.
     DataKey,
-    /// The message's tags alone: RSA takes no additional data, so that `RawRsaKeyring` has
-    /// nothing to bind the data key with.
+    /// Only the tags of the message. RSA takes no additional data, so `RawRsaKeyring` cannot bind the data key.
     MessageAlone,
 }
 
-/// Holds a keyring against the contract of [`Keyring`]: it makes data keys of every length, wraps those of others,
-/// opens its own, binds them to the context (unless told otherwise), keeps silent about those of others, and tells
-/// causes for broken ones.
+/// Checks that a keyring follows the contract of [`Keyring`].
+///
+/// A keyring must generate data keys of every length, wrap data keys of other keyrings, unwrap its own, bind them to
+/// the context as `binding` says, ignore those of other keyrings, and return a cause for each of its own that is
+/// damaged.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::keyring::RawAesKeyring;
+/// use manila::testing::{ContextBinding, check_keyring, ready};
+///
+/// let keyring = RawAesKeyring::new("example", "test-key", &[7; 32])?;
+/// ready(check_keyring(&keyring, ContextBinding::DataKey))?; // or `.await`
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`ErrorKind::Internal`] with the part of the contract that is broken.
+/// [`ErrorKind::Internal`] with the rule that the keyring breaks, or the error of the keyring.
 pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Result<()> {
-    // Serialised carelessly, this context looks like the one it is held against further down.
+    // Serialized without lengths, this context equals one that it is compared with further down.
     let context = EncryptionContext::new([("ab", "c")])?;
     let suites = [
         AlgorithmSuite::Aes128GcmHkdfSha256,
@@ -138,15 +192,15 @@ pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Re
     for suite in suites {
         let mut materials = EncryptionMaterials::new(suite, &context)?;
         materials.add(keyring.on_encrypt(&materials).await?)?;
-        require(materials.data_key().is_some(), "it made no data key")?;
-        require(!materials.encrypted_data_keys().is_empty(), "it wrapped no data key")?;
+        require(materials.data_key().is_some(), "the keyring generated no data key")?;
+        require(!materials.encrypted_data_keys().is_empty(), "the keyring wrapped no data key")?;
         check_unwrap(keyring, &materials, binding).await?;
 
         let other =
             EncryptionMaterials::new(suite, &context)?.with_data_key(DataKey::generate(suite.data_key_len())?)?;
         let wrapped = keyring.on_encrypt(&other).await?;
-        require(wrapped.data_key.is_none(), "it replaced a data key")?;
-        require(!wrapped.encrypted_data_keys.is_empty(), "it did not wrap a data key that was there")?;
+        require(wrapped.data_key.is_none(), "the keyring replaced a data key")?;
+        require(!wrapped.encrypted_data_keys.is_empty(), "the keyring did not wrap an existing data key")?;
         let mut other = other;
         other.add(wrapped)?;
         check_unwrap(keyring, &other, binding).await?;
@@ -154,16 +208,30 @@ pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Re
     Ok(())
 }
 
-/// The request that a reader who takes every suite makes of its materials manager for this message.
+/// Returns the request that a client which accepts every suite passes to its materials manager for this message.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::{FixedKeyKeyring, decryption_request};
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+///
+/// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
+/// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+/// let request = decryption_request(&message, ExpectedContext::any())?;
+/// assert_eq!(request.encrypted_data_keys().len(), 1);
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// As [`UnverifiedHeader::parse`], and [`ErrorKind::ContextMismatch`] if the header is not what the reader expects.
+/// The errors of [`UnverifiedHeader::parse`], and [`ErrorKind::ContextMismatch`] if the header is not as expected.
 pub fn decryption_request(message: &[u8], expected: impl Into<ExpectedContext>) -> Result<DecryptionRequest> {
     let policy = CommitmentPolicy::ForbidEncryptAllowDecrypt;
     DecryptionRequest::new(UnverifiedHeader::parse(message)?, expected.into(), policy)
 }
 
-/// A request for a message with these data keys and this context whose header the materials' data key opens.
+/// Returns a request for a message with these encrypted data keys and this context, whose header verifies under the
+/// data key of `materials`.
 fn request_for(
     materials: &EncryptionMaterials,
     keys: &[EncryptedDataKey],
@@ -183,7 +251,7 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
     let ask = |keys: &[EncryptedDataKey], context: &EncryptionContext| request_for(materials, keys, context);
     let opened = keyring.on_decrypt(&ask(keys, context)?).await?.data_key;
     let same = opened.as_ref().map(DataKey::expose_secret) == materials.data_key().map(DataKey::expose_secret);
-    require(same, "it does not open what it wrapped")?;
+    require(same, "the keyring does not unwrap a data key that it wrapped")?;
 
     let stranger = EncryptedDataKey {
         provider_id: "manila-testing-stranger".to_owned(),
@@ -192,14 +260,17 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
     };
     let among = [std::slice::from_ref(&stranger), keys].concat();
     let opened = keyring.on_decrypt(&ask(&among, context)?).await?;
-    require(opened.data_key.is_some(), "another's data key keeps it from its own")?;
+    require(opened.data_key.is_some(), "a data key of another keyring keeps this one from its own")?;
     let foreign = keyring.on_decrypt(&ask(&[stranger], context)?).await?;
-    require(foreign.data_key.is_none() && foreign.causes.is_empty(), "it tells of data keys that are not its own")?;
+    require(
+        foreign.data_key.is_none() && foreign.causes.is_empty(),
+        "the keyring returns a cause for a data key of another keyring",
+    )?;
 
     for similar in [("a", "bc"), ("ab", "d"), ("abc", "")] {
         let unbound = keyring.on_decrypt(&ask(keys, &EncryptionContext::new([similar])?)?).await?;
         let is_bound = unbound.data_key.is_none() || binding == ContextBinding::MessageAlone;
-        require(is_bound, "its data keys are not bound to the encryption context")?;
+        require(is_bound, "the keyring's data keys are not bound to the encryption context")?;
     }
     let mut broken = keys.to_vec();
     for key in &mut broken {
@@ -208,18 +279,35 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
         }
     }
     let refused = keyring.on_decrypt(&ask(&broken, context)?).await?;
-    require(refused.data_key.is_none() && !refused.causes.is_empty(), "it tells no cause for a broken data key")
+    require(
+        refused.data_key.is_none() && !refused.causes.is_empty(),
+        "the keyring returns no cause for a damaged data key",
+    )
 }
 
-/// A client that writes and reads `suite`, over a keyring.
+/// Returns a client that writes and reads `suite` with a keyring.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::{FixedKeyKeyring, client_for};
+/// use manila::{AlgorithmSuite, EncryptionContext, UnverifiedHeader};
+///
+/// for suite in AlgorithmSuite::ALL {
+///     let client = client_for(suite, FixedKeyKeyring::new(&vec![7; suite.data_key_len()]))?;
+///     let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+///     assert_eq!(UnverifiedHeader::parse(&message)?.suite(), suite);
+/// }
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// As [`ClientBuilder::build`](crate::ClientBuilder::build).
+/// The same as [`ClientBuilder::build`](crate::ClientBuilder::build).
 pub fn client_for(suite: AlgorithmSuite, keyring: impl Keyring + 'static) -> Result<Client> {
     Client::builder(keyring).suite(suite).commitment_policy(policy_for(suite)).build()
 }
 
-/// A commitment policy under which `suite` is written and read.
+/// Returns a commitment policy that allows writing and reading `suite`.
 #[must_use]
 pub fn policy_for(suite: AlgorithmSuite) -> CommitmentPolicy {
     match suite.is_committing() {

@@ -1,4 +1,4 @@
-//! All the ways in which a message can be opened, held against each other.
+//! Decrypts a message in every way that the crate offers, and compares the results.
 
 use std::io::{self, Read};
 
@@ -8,11 +8,24 @@ use crate::client::{Client, Decrypted};
 use crate::expected_context::ExpectedContext;
 use crate::message::header::{ContentType, UnverifiedHeader};
 
-/// Opens a message whole, in its own memory, as a stream that comes in pieces of 1, 7, 64 and 1000 bytes in turn, and in
-/// reads all over it.
+/// Decrypts a message as a whole, in place, as a stream in pieces of 1, 7, 64 and 1000 bytes in turn, and by reading at
+/// offsets.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::{FixedKeyKeyring, open_every_way};
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+///
+/// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
+/// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+/// let decrypted = open_every_way(&client, &message, &ExpectedContext::any())?;
+/// assert_eq!(decrypted.plaintext, b"hello");
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// That of all ways; [`ErrorKind::Internal`] if they come to different ends.
+/// The error that all ways return; [`ErrorKind::Internal`] if they return different results.
 pub fn open_every_way(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Decrypted> {
     let whole = client.decrypt(message, expected);
     in_place_agrees(client, message, expected, &whole)?;
@@ -41,7 +54,8 @@ fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, wh
     let streamed = open_streamed(client, Pieces { rest: message, turn: 0 }, expected);
     let agree = match (whole, &streamed) {
         (Ok(whole), Ok(streamed)) => whole.plaintext == *streamed,
-        // The length of a non-framed body is seen before the key is asked for in a whole message, after it in a stream.
+        // The length of a non-framed body is checked before the key is requested in a whole message, afterwards in a
+        // stream.
         (Err(whole), Err(_))
             if matches!(whole.kind(), ErrorKind::LimitExceeded | ErrorKind::Malformed) && is_non_framed(message) =>
         {
@@ -53,8 +67,9 @@ fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, wh
     require(agree, || format!("whole and stream disagree: {whole:?} and {streamed:?}"))
 }
 
-/// Without the signature, reading everywhere must succeed where the whole does, and fail where that fails for another
-/// reason than its signature; a message that does not end where it should has no length to seek in.
+/// Checks reads at offsets, which ignore the signature: they must succeed if decrypting the whole message does, and
+/// fail if that fails for another reason than the signature. A message of the wrong length cannot be read at offsets at
+/// all.
 fn seeking_agrees(
     client: &Client,
     message: &[u8],
@@ -72,19 +87,19 @@ fn seeking_agrees(
     require(agree, || format!("whole and seeking disagree: {whole:?} and {sought:?}"))
 }
 
-/// Reads a message from its end to its start, in pieces that have nothing to do with its frames.
+/// Reads a message from its end to its start, in pieces that are unrelated to its frames.
 fn open_by_seeking(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Vec<u8>> {
     const PIECE: u64 = 77;
     let header = client.read_header(message)?;
-    let sealed = client.decryptor(header, expected)?.seekable_ignoring_signature(message)?;
+    let seekable = client.decryptor(header, expected)?.seekable_ignoring_signature(message)?;
     let mut plaintext = Vec::new();
-    let mut end = sealed.plaintext_len();
+    let mut end = seekable.plaintext_len();
     while end > 0 {
-        // In large steps where there is much.
-        let start = end.saturating_sub(PIECE.max(sealed.plaintext_len() / 100));
+        // In larger steps if the message is long.
+        let start = end.saturating_sub(PIECE.max(seekable.plaintext_len() / 100));
         let mut piece = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        let count = sealed.read_at(start, &mut piece)?;
-        require(count == piece.len(), || format!("{count} bytes were read where {} are", piece.len()))?;
+        let count = seekable.read_at(start, &mut piece)?;
+        require(count == piece.len(), || format!("{count} bytes were read instead of {}", piece.len()))?;
         piece.append(&mut plaintext);
         (plaintext, end) = (piece, start);
     }
@@ -103,10 +118,22 @@ fn is_non_framed(message: &[u8]) -> bool {
     UnverifiedHeader::parse(message).is_ok_and(|header| header.content_type() == ContentType::NonFramed)
 }
 
-/// Opens a message from a stream.
+/// Decrypts a message from a stream.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use manila::testing::{FixedKeyKeyring, open_streamed};
+/// use manila::{Client, EncryptionContext, ExpectedContext};
+///
+/// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
+/// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
+/// assert_eq!(open_streamed(&client, message.as_slice(), &ExpectedContext::any())?, b"hello");
+/// # }
+/// # Ok::<(), manila::Error>(())
+/// ```
 ///
 /// # Errors
-/// As [`Client::decrypt`].
+/// The same as [`Client::decrypt`].
 pub fn open_streamed(client: &Client, mut message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
     let header = client.read_header(&mut message)?;
     let mut plaintext = Vec::new();
@@ -114,7 +141,7 @@ pub fn open_streamed(client: &Client, mut message: impl Read, expected: &Expecte
     Ok(plaintext)
 }
 
-/// A source that gives its bytes in pieces of odd lengths.
+/// A source that returns its bytes in pieces of varying length.
 struct Pieces<'a> {
     rest: &'a [u8],
     turn: usize,
