@@ -116,7 +116,7 @@ fn skip_footer(body: &mut impl Read) -> Result<u64> {
     }
 }
 
-/// Reads until `front` holds `needs` bytes, which must be few.
+/// Reads until `front` holds `needs` bytes, which is a small number.
 fn read_up_to(body: &mut impl Read, front: &mut Vec<u8>, needs: usize) -> Result<()> {
     let missing = needs.saturating_sub(front.len());
     if body.take(missing as u64).read_to_end(front)? < missing {
