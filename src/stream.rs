@@ -4,7 +4,7 @@
 //!
 //! - Each direction has one engine ([`encrypt_engine`], [`decrypt_engine`]), which consumes and produces bytes and does
 //!   no IO, and one driver ([`driver`]), which moves bytes between the engine and a stream. The public types ([`read`],
-//!   [`write`], and with tokio [`async_io`]) are thin wrappers around the drivers.
+//!   [`mod@write`], and with tokio [`async_io`]) are thin wrappers around the drivers.
 //! - A message is complete once its final frame, the footer of signed suites, and then the end of the input have been
 //!   seen. A stream that ends before that is truncated.
 //! - Plaintext is released only after its frame's tag has been verified; that of the final frame only after the whole

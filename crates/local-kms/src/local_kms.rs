@@ -81,6 +81,10 @@ use manila_core::Result;
 /// After a read or write of the file that failed, as on a full disk, a handle refuses everything until it is
 /// [opened again](Self::reopen), in place. What was acknowledged before is there. The same goes for a file that was moved,
 /// replaced or removed while it is open: the next write finds that out, and reads do within a second or sixteen of them.
+///
+/// [`AuditLog`]: crate::AuditLog
+/// [`LocalKmsBuilder::longest_pause`]: crate::LocalKmsBuilder::longest_pause
+/// [`RootKey`]: crate::RootKey
 #[derive(Clone)]
 pub struct LocalKms {
     pub(super) shared: Arc<Shared>,

@@ -112,7 +112,7 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Keeps the end of the audit log, if it can. Those who must know call [`LocalKms::checkpoint`] themselves.
+    /// Keeps the end of the audit log, if it can. Those who must know call [`crate::LocalKms::checkpoint`] themselves.
     fn drop(&mut self) {
         if self.is_open {
             self.close();

@@ -238,7 +238,7 @@ impl Hasher for Carried {
     }
 }
 
-/// The factory of [`CarriedHasher`]s.
+/// The factory of [`Carried`] hashers.
 pub(super) type CarriedHash = BuildHasherDefault<Carried>;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A model of the cache's concurrency: shuttle runs threads in many orders that it chooses, and finds those that block.
 //!
-//! `cargo test --manifest-path model/Cargo.toml caching::model` builds the crate so.
+//! `ci/model` builds the crate so.
 //!
 //! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and
 //! waking: threads change at each of them, and at each call to the inner manager. There are callers who go away,
