@@ -1,8 +1,8 @@
-//! What a cache of data keys brings and what it costs: messages per second with it and without it.
+//! The benefit and the cost of a data key cache: messages per second with it and without it.
 //!
-//! `cargo bench --bench cache`. Behind criterion's figures come the ratios that the cache is held to, from rounds in which
-//! all variants take turns, so that a machine that is busy for a while is busy for all of them alike.
-//! `cargo bench --bench cache -- bars` leaves criterion's part out, any other filter leaves the ratios out, and
+//! `cargo bench --bench cache`. Behind criterion's figures come the ratios that the cache is held to, from rounds in
+//! which all variants take turns, so that a machine that is busy for a while is busy for all of them alike. `cargo
+//! bench --bench cache -- bars` leaves criterion's part out, any other filter leaves the ratios out, and
 //! `PLOT=docs/cached.svg` before either draws the plot in the README. Messages are of suite 0x0478, in frames of 4096
 //! bytes.
 
@@ -44,7 +44,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 #[derive(Debug)]
 struct Distant(LocalKms);
 
-/// What a tenth of the rounds reach: what a program can do where others leave it the machine.
+/// The rate that a tenth of the rounds reach, which is what a program can do on an idle machine.
 fn best_tenth(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<_> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
@@ -74,7 +74,7 @@ impl Kms for Distant {
     }
 }
 
-/// Where data keys are from.
+/// A source of data keys.
 #[derive(Clone, Copy)]
 enum Source {
     Local,

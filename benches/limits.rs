@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench limits`. For each job the crate and a driver that calls AWS-LC for the very same pieces
 //! (`limits/bare.rs`) take turns in one process, memory is used again on both sides, and the data key is at hand. The
-//! table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each job has a bar that it
-//! is held to. A word behind `--` takes the jobs alone whose name has it; `PLOT=docs/limits.svg` before the command
+//! table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each job has a bar that
+//! it is held to. A word behind `--` takes the jobs alone whose name has it; `PLOT=docs/limits.svg` before the command
 //! draws the chart in the README. The last lines are the memory of processes that stream, which the program starts
 //! itself.
 
@@ -34,7 +34,7 @@ const ROUNDS: usize = 41;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// What was measured: how much of the primitives' speed is left, and how much must be.
+/// A measurement: the ratio to the primitives' speed, and the bar for it.
 pub struct Figure {
     pub job: String,
     pub bar: f64,

@@ -2,7 +2,7 @@
 
 use crate::svg::{document, line, rect, text};
 
-/// What was measured of one source of data keys, size and number of threads, in messages per second.
+/// The rates of one source of data keys, message size and number of threads, in messages per second.
 pub struct Figure {
     pub source: &'static str,
     pub size: &'static str,
@@ -55,7 +55,7 @@ pub fn svg(figures: &[Figure]) -> String {
     document(WIDTH, y + 30.0, title, &(body + &bars))
 }
 
-/// How far a rate reaches on the scale.
+/// The length of a rate on the scale.
 fn across(rate: f64) -> f64 {
     (rate / LEAST).log10().max(0.0) * PER_DECADE
 }

@@ -1,5 +1,5 @@
-//! The primitives that a message of suite 0x0478 or 0x0578 takes, and nothing else: the same derivation of keys, the same
-//! random bytes, as many pieces of the same lengths under AES-256-GCM, with AAD of the same length.
+//! The primitives that a message of suite 0x0478 or 0x0578 takes, and nothing else: the same derivation of keys, the
+//! same random bytes, as many pieces of the same lengths under AES-256-GCM, with AAD of the same length.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
@@ -7,8 +7,8 @@ use hkdf::Hkdf;
 use sha2::Sha512;
 
 const TAG_LEN: usize = 16;
-/// Sequence number and IV, which stand before the content of a frame: left as they are, so that all bytes lie where they
-/// do in a message.
+/// Sequence number and IV, which stand before the content of a frame: left as they are, so that all bytes lie where
+/// they do in a message.
 const HEAD_LEN: usize = 4 + 12;
 /// Bytes around the content of a frame.
 const AROUND: usize = HEAD_LEN + TAG_LEN;
@@ -144,7 +144,7 @@ pub fn seal_through(plaintext: &[u8], frame_length: usize, piece: &mut [u8]) {
     }
 }
 
-/// What signing a message cannot do without.
+/// The work that signing a message needs at least.
 pub fn hash(bytes: &[u8]) {
     std::hint::black_box(digest::digest(&digest::SHA384, bytes));
 }

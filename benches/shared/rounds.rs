@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a variant runs in one round: less than a scheduler's slice, so that most turns are undisturbed.
+/// The time that a variant runs in one round: less than a scheduler's slice, so that most turns are undisturbed.
 const TURN: Duration = Duration::from_millis(3);
 
-/// How long several threads are kept busy before they begin: kernels start a thread on the processor of its parent, and
-/// some, on virtual machines above all, move it to a free one only after a dozen milliseconds.
+/// The time for which several threads are kept busy before they begin: kernels start a thread on the processor of its
+/// parent, and some, on virtual machines above all, move it to a free one only after a dozen milliseconds.
 const SPREAD: Duration = Duration::from_millis(30);
 
 /// Work on a number of threads: it is told which thread it is on, and how often to do it.
@@ -50,7 +50,7 @@ pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// How long `threads` threads take that do the work `count` times each: from the first to start to the last to end.
+/// Measures `threads` threads that do the work `count` times each, from the first to start to the last to end.
 pub fn time(threads: usize, count: u64, work: &(dyn Fn(usize, u64) + Sync)) -> Duration {
     let ready = AtomicUsize::new(0);
     let spread = Instant::now() + if threads > 1 { SPREAD } else { Duration::ZERO };

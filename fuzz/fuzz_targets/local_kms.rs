@@ -1,5 +1,5 @@
-//! What the embedded KMS decodes: arbitrary bytes as store file, record, ciphertext and policy end in typed errors, and
-//! a damaged store never gives a wrong answer.
+//! Everything that the embedded KMS decodes: arbitrary bytes as store file, record, ciphertext and policy end in typed
+//! errors, and a damaged store never gives a wrong answer.
 
 #![no_main]
 

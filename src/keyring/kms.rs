@@ -85,7 +85,8 @@ impl<K: Kms> KmsKeyring<K> {
     ///
     /// /// Decrypts in Ireland what was encrypted in Ireland or Virginia.
     /// fn keyring(ireland: impl Kms) -> manila::Result<impl Keyring> {
-    ///     KmsKeyring::mrk_aware(ireland, "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab")
+    ///     let key = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";
+    ///     KmsKeyring::mrk_aware(ireland, key)
     /// }
     /// ```
     ///

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a line. That nobody listens any more is no reason to fail.
+/// Prints a line, and ignores that nobody may be reading any more.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

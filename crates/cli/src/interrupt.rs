@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How far the output has come, which decides what a signal does.
+/// The progress of the output, which decides what a signal does.
 pub enum Stage {
     /// Nothing has been written.
     Nothing,

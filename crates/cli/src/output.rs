@@ -11,7 +11,7 @@ use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::interrupt::{Stage, stage};
 
-/// Where the bytes are, until [`put_in_place`](Self::put_in_place).
+/// The place of the bytes until [`put_in_place`](Self::put_in_place).
 pub enum Output {
     /// In a temporary file beside the target.
     Beside { file: NamedTempFile, target: PathBuf, force: bool },

@@ -50,7 +50,8 @@ pub const AWS_PROVIDER_ID: &str = "aws-kms";
 ///         Box::pin(async move {
 ///             let opened = self.0.open(&request.encryption_context.to_bytes()?, ciphertext);
 ///             let refused = || KmsError::new("InvalidCiphertextException", "the device did not open the ciphertext");
-///             let plaintext = opened.ok_or_else(|| Error::other(ErrorKind::KeyRefused, "the device refused", refused()))?;
+///             let refused = || Error::other(ErrorKind::KeyRefused, "the device refused", refused());
+///             let plaintext = opened.ok_or_else(refused)?;
 ///             Ok(KmsPlaintext { plaintext, key_arn: ARN.to_owned() })
 ///         })
 ///     }

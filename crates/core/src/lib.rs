@@ -1,5 +1,5 @@
-//! What key management services for [`manila`](https://docs.rs/manila) share: errors, encryption contexts, secret bytes
-//! and the trait [`Kms`].
+//! The part of [`manila`](https://docs.rs/manila) that key management services share: errors, encryption contexts, secret
+//! bytes and the trait [`Kms`].
 //!
 //! You want `manila`, which has all of this under its own name. Depend on this crate to write a KMS backend without the
 //! message library.

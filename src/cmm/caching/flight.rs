@@ -91,7 +91,7 @@ pub(super) struct Call {
     pub(super) inner_type: &'static str,
 }
 
-/// What remains when a caller leaves, to be dropped after the lock is released: dropping runs foreign code.
+/// The remains of a caller who leaves, to be dropped after the lock is released: dropping runs foreign code.
 pub(super) struct Left {
     pub(super) is_last: bool,
     pub(super) call: Option<Call>,
@@ -120,7 +120,7 @@ pub(super) struct Completed {
     pub(super) header_used: bool,
 }
 
-/// What a caller does with the outcome.
+/// The next step of a caller after the outcome.
 pub(super) enum Turn {
     Answer(Answer),
     Failure(Error),

@@ -1,4 +1,4 @@
-//! What the tests of the cache and its model have in common.
+//! Helpers for the tests of the cache and its model.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -288,7 +288,7 @@ mod tests {
             };
             let name = "n".repeat(len);
             let asked = request(&name, 1);
-            assert_eq!(id(0, &asked), id(0, &request(&name, 2)), "the length is no part of it");
+            assert_eq!(id(0, &asked), id(0, &request(&name, 2)), "the length does not belong to it");
             let mut ids = std::collections::BTreeSet::from([id(0, &asked).0, id(1, &asked).0]);
             ids.insert(id(0, &request(&format!("{name}n"), 1)).0);
             for policy in [CommitmentPolicy::ForbidEncryptAllowDecrypt, CommitmentPolicy::RequireEncryptAllowDecrypt] {

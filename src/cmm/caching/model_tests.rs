@@ -60,7 +60,7 @@ struct Model {
     /// The calls that fail, by their numbers.
     fails: Range<u64>,
     fails_with: ErrorKind,
-    /// Whether a data key is held against the header of the message that is asked about.
+    /// Tries the data key on the header of the message.
     tries_headers: bool,
 }
 

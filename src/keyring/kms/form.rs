@@ -88,7 +88,7 @@ fn check_key_id(key_id: &str) -> Result<()> {
     if key_id.starts_with("arn:") {
         KeyArn::parse_any(key_id)?;
     } else if key_id.is_empty() || key_id.contains(':') {
-        let detail = format!("{} is no KMS key: give a key ARN, a key id or an alias", quoted(key_id));
+        let detail = format!("{} does not name a KMS key: give a key ARN, a key id or an alias", quoted(key_id));
         return Err(Error::new(ErrorKind::InvalidInput, detail));
     }
     Ok(())

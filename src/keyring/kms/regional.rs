@@ -33,7 +33,10 @@ type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 /// let ireland = kms.region("eu-west-1")?.create_key(CreateKey::default())?;
 /// let virginia = kms.region("us-east-1")?.create_key(CreateKey::default())?;
 ///
-/// // For AWS: |region| Ok(AwsKms::new(Client::from_conf(config.to_builder().region(Region::new(region.to_owned())).build())))
+/// // For AWS: |region| {
+/// //     let region = Region::new(region.to_owned());
+/// //     Ok(AwsKms::new(aws_sdk_kms::Client::from_conf(config.to_builder().region(region).build())))
+/// // }
 /// let clients = RegionalClients::new(move |region| kms.region(region));
 /// let keyring = MultiKeyring::kms(&clients, ireland.arn(), [virginia.arn()])?;
 /// let message = Client::new(keyring).encrypt(b"hello", &EncryptionContext::empty())?;
