@@ -6,9 +6,10 @@
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, io};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
 
 use manila_core::{Error, ErrorKind, Result};
 use redb::{BackendError, StorageBackend};
@@ -17,6 +18,9 @@ use redb::{BackendError, StorageBackend};
 /// contents has as well.
 pub(super) const LONGEST: u64 = 64 << 30;
 
+/// How long it takes to look again for other programs' reads.
+const PAUSE: Duration = Duration::from_micros(200);
+
 /// The storage of a database, and whether the database has panicked.
 #[derive(Clone)]
 pub(super) struct Backend(Arc<Inner>);
@@ -24,11 +28,17 @@ pub(super) struct Backend(Arc<Inner>);
 struct Inner {
     storage: Box<dyn StorageBackend>,
     is_cut_off: AtomicBool,
+    /// Until when the database waits for the reads of other programs.
+    patience: Mutex<Option<Instant>>,
 }
 
 impl Backend {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
-        Self(Arc::new(Inner { storage: Box::new(storage), is_cut_off: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            storage: Box::new(storage),
+            is_cut_off: AtomicBool::new(false),
+            patience: Mutex::default(),
+        }))
     }
 
     /// Does something with the database. If that panics the database is cut off, and this is an error, as is everything
@@ -42,6 +52,22 @@ impl Backend {
             self.cut_off();
             Err(failed())
         })
+    }
+
+    /// Does something with the database that other programs' reads stand in the way of, and waits so long for them to end.
+    pub(super) fn patiently<T>(&self, patience: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        *self.patience() = Instant::now().checked_add(patience);
+        let done = self.guard(work);
+        *self.patience() = None;
+        done
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_patient(&self) -> bool {
+        self.patience().is_some_and(|until| Instant::now() < until)
     }
 
     /// Lets the database reach its file no more, and gives up its locks, for other processes to go on.
@@ -132,6 +158,14 @@ impl StorageBackend for Backend {
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage()?.query_lock_range(start, end)
+        loop {
+            let is_locked = self.storage()?.query_lock_range(start, end)?;
+            if !is_locked || !self.is_patient() {
+                return Ok(is_locked);
+            }
+            // A read holds a lock. The database asks for those of others under the lock that every read begins under, so
+            // no new one comes meanwhile.
+            thread::sleep(PAUSE);
+        }
     }
 }

@@ -96,6 +96,10 @@ impl Snapshots {
         counts.waiting = counts.waiting.saturating_sub(1);
     }
 
+    pub(super) fn is_any_open(&self) -> bool {
+        self.lock().open > 0
+    }
+
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiting

@@ -3,7 +3,7 @@
 //! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows. So
 //! all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -25,15 +25,18 @@ const FORMER: &str = "former";
 const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
 /// Fills most of a page of 4096 bytes, alone.
 const FILLER_ROW: [u8; 3000] = [0; 3000];
-/// How often a purge tries to find the moment at which no other process is reading, and how long it waits in between.
-const ATTEMPTS: u32 = 50;
+/// How long a purge waits for the reads of other programs to end, while they begin no new ones: not long at first, since
+/// most reads are short and everybody waits with it. Only a read that takes longer than the last of these is in its way.
+const PATIENCE: [Duration; 4] = [SHORT, Duration::from_millis(80), Duration::from_millis(320), Duration::from_secs(1)];
+const SHORT: Duration = Duration::from_millis(20);
+/// For how long they go on in between.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
     /// Gives back the space of what was removed, and writes over what is left of it.
     pub(crate) fn purge(&self) -> Result<()> {
         let mark = self.write_anew()?;
-        self.overwrite(&mark, ATTEMPTS)
+        self.overwrite(&mark, &PATIENCE)
     }
 
     /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark stays
@@ -43,7 +46,7 @@ impl Store {
             return Ok(());
         }
         let mark = self.write_anew()?;
-        self.overwrite(&mark, 1)
+        self.overwrite(&mark, &[SHORT])
     }
 
     pub(super) fn is_unpurged(&self) -> Result<bool> {
@@ -72,13 +75,13 @@ impl Store {
 
     /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the moments
     /// of compaction.
-    pub(super) fn overwrite(&self, mark: &Mark, attempts: u32) -> Result<()> {
+    pub(super) fn overwrite(&self, mark: &Mark, patience: &[Duration]) -> Result<()> {
         // First before anything is cut off, so that the disk has none of it either; then what another process was reading
         // until the compaction.
         for _ in 0..2 {
             self.snapshots.wait();
             self.fill_free_pages()?;
-            self.compact(attempts)?;
+            self.compact(patience)?;
         }
         self.commit(|_, transaction| unmark(transaction, mark))
     }
@@ -99,25 +102,33 @@ impl Store {
         })
     }
 
-    fn compact(&self, attempts: u32) -> Result<()> {
-        for attempt in 1.. {
+    /// The store without anybody else of this handle in it, once they have ended.
+    fn alone(&self) -> RwLockWriteGuard<'_, State> {
+        loop {
             // Without the lock, so that nobody waits for a purge that waits.
             self.snapshots.wait();
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if !self.snapshots.is_any_open() {
+                return state;
+            }
+        }
+    }
+
+    fn compact(&self, patience: &[Duration]) -> Result<()> {
+        for (attempt, patience) in patience.iter().enumerate() {
+            if attempt > 0 {
+                thread::sleep(PAUSE);
+            }
+            let mut state = self.alone();
             let backend = state.database.backend().clone();
-            match backend.guard(|| Ok(state.database.writable()?.compact()))? {
-                Ok(_) => break,
-                Err(CompactionError::TransactionInProgress) if attempt < attempts => {}
-                Err(CompactionError::TransactionInProgress) => {
-                    let detail = "the key store cannot be purged while another process reads it: try again";
-                    return Err(Error::new(ErrorKind::Storage, detail));
-                }
+            match backend.patiently(*patience, || Ok(state.database.writable()?.compact()))? {
+                Ok(_) => return Ok(()),
+                Err(CompactionError::TransactionInProgress) => {}
                 Err(error) => return Err(storage_error(error)),
             }
-            drop(state);
-            thread::sleep(PAUSE);
         }
-        Ok(())
+        let detail = "the key store cannot be purged while another process reads it: try again";
+        Err(Error::new(ErrorKind::Storage, detail))
     }
 }
 

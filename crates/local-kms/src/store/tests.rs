@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use manila_core::SystemClock;
 use redb::{BackendError, ConcurrencyMode, ReadableTable, StorageBackend};
@@ -461,16 +462,42 @@ fn a_purge_that_began_before_a_change_of_the_root_key_does_not_end_the_one_that_
     let other = Store::open(path, root(OLD_ROOT)).unwrap();
     let mark = other.write_anew().unwrap();
     change_root_key(&store).unwrap();
-    other.overwrite(&mark, 1).unwrap();
+    other.overwrite(&mark, &[Duration::ZERO]).unwrap();
     assert!(store.is_unpurged().unwrap(), "who changed the root key may be cut off before they purge");
     store.purge().unwrap();
     assert!(!store.is_unpurged().unwrap());
     // Of two purges the later one ends both.
     let marks = [store.write_anew().unwrap(), store.write_anew().unwrap()];
     for (mark, is_left) in marks.iter().zip([true, false]) {
-        store.overwrite(mark, 1).unwrap();
+        store.overwrite(mark, &[Duration::ZERO]).unwrap();
         assert_eq!(store.is_unpurged().unwrap(), is_left);
     }
+}
+
+#[test]
+fn a_purge_waits_for_the_reads_of_another_program_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = &folder.path().join("keys.redb");
+    let (region, account) = ("local".to_owned(), "000000000000".to_owned());
+    let store = &Store::create(path, region, account, root(OLD_ROOT)).unwrap();
+    let other = &Store::open(path, root(OLD_ROOT)).unwrap();
+    let snapshot = other.snapshot().unwrap();
+    let mark = &store.write_anew().unwrap();
+    let refused = store.overwrite(mark, &[Duration::ZERO]).unwrap_err();
+    assert!(refused.to_string().contains("another process reads it"), "{refused}");
+    std::thread::scope(|scope| {
+        let purging = scope.spawn(|| store.overwrite(mark, &[Duration::from_secs(60)]));
+        while store.state.try_read().is_ok() {
+            assert!(!purging.is_finished(), "it does not wait");
+            std::thread::yield_now();
+        }
+        // A read that begins now does not keep it up.
+        let reading = scope.spawn(|| contents(other));
+        drop(snapshot);
+        purging.join().unwrap().unwrap();
+        assert!(reading.join().unwrap().unwrap().is_empty());
+    });
+    assert!(!store.is_unpurged().unwrap());
 }
 
 /// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how often

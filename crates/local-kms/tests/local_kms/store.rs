@@ -421,6 +421,27 @@ fn a_purge_waits_for_nobody() {
 }
 
 #[test]
+fn a_purge_gets_through_beside_others_that_read_without_a_pause() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    (0..100).for_each(|_| drop(kms.create_key(CreateKey::default()).unwrap()));
+    let readers = [folder.open().unwrap(), folder.open().unwrap(), folder.open().unwrap()];
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in &readers {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
+                    assert_eq!(reader.list_keys().unwrap().len(), 100);
+                }
+            });
+        }
+        let purged: Vec<_> = (0..5).map(|_| kms.purge()).collect();
+        is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+        purged.into_iter().for_each(|purged| assert_eq!(purged.unwrap(), 0));
+    });
+}
+
+#[test]
 fn a_store_of_another_format_is_refused_by_name() {
     let folder = Folder::new();
     drop(folder.create());
