@@ -48,12 +48,15 @@ impl LocalKms {
     /// no byte is left in it of a deleted key, of imported material that was deleted or has expired, or of what was
     /// sealed under an earlier root key. For the owner alone. Returns the number of keys that were removed now.
     ///
-    /// Everything else goes on meanwhile, but for two moments. A [`backup`](Self::backup) that this handle is making is
-    /// waited for. The medium below may keep copies of its own, as flash memory and snapshots do.
+    /// Everything else goes on meanwhile, but for two moments that grow with the store, and in which all its handles wait: a
+    /// tenth of a second each with 500 keys (2.5 MB), a quarter to half a second with 3000 (14 MB). A purge waits for a
+    /// [`backup`](Self::backup) that this handle is making. Where another handle or process is just reading, all wait for
+    /// the end of that too, for up to a second at a time. The medium below may keep copies of its own, as flash memory and
+    /// snapshots do.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if another process keeps reading the store for longer than a
-    /// second, as a backup does, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if one read of another handle or process takes longer than a
+    /// second, as a backup may, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn purge(&self) -> Result<usize> {
         self.maintain(Operation::Purge, Details::new(), |_| {
             let deleted = self.settle(&[])?;
@@ -68,7 +71,8 @@ impl LocalKms {
     ///
     /// Other handles of the store, in this process or others, then fail with
     /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they are given the new root key, by
-    /// [`reopen_with`](Self::reopen_with); clones of this handle go on. Copies of the file from before are still sealed
+    /// [`reopen_with`](Self::reopen_with); clones of this handle go on, after they have waited for everything to be sealed
+    /// anew (a fifth of a second with 3000 keys). Copies of the file from before are still sealed
     /// under the old key.
     ///
     /// A root key that others may have read has shown them all key material that was in the file: sealing it anew takes

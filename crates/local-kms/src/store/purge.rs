@@ -3,6 +3,7 @@
 //! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows. So
 //! all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
 
+use std::ops::RangeInclusive;
 use std::sync::{PoisonError, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,8 @@ const FORMER: &str = "former";
 const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
 /// Fills most of a page of 4096 bytes, alone.
 const FILLER_ROW: [u8; 3000] = [0; 3000];
+/// How many pages are filled between writes of others.
+const SLICE: u32 = 1024;
 /// How long a purge waits for the reads of other programs to end, while they begin no new ones: not long at first, since
 /// most reads are short and everybody waits with it. Only a read that takes longer than the last of these is in its way.
 const PATIENCE: [Duration; 4] = [SHORT, Duration::from_millis(80), Duration::from_millis(320), Duration::from_secs(1)];
@@ -89,16 +92,27 @@ impl Store {
     fn fill_free_pages(&self) -> Result<()> {
         // Pages are free once no commit before their removal can be read any more.
         (0..3).try_for_each(|_| self.commit(|_, _| Ok(())))?;
-        self.commit(fill)?;
-        self.commit(|_, emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error))
+        // What is in memory alone has no file that somebody could read later.
+        let Some(before) = self.with(State::len)? else { return Ok(()) };
+        // Rows that no other purge writes. Each takes a page, so there are more of them than pages, also where another purge
+        // that ends meanwhile takes some away.
+        let first = u64::from(u32::from_be_bytes(crypto::random_array()?)) << 32;
+        let mut rows = first..=first.saturating_add(before >> 10);
+        let mut is_full = Ok(false);
+        while let Ok(false) = is_full {
+            is_full = self.commit(|state, filling| fill(state, filling, before, &mut rows));
+        }
+        let emptied = self.commit(|_, emptying| emptying.delete_table(FILLER).map(drop).map_err(storage_error));
+        is_full.and(emptied)
     }
 
     /// A change of the file that is none of the store.
-    fn commit(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<()>) -> Result<()> {
+    fn commit<T>(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<T>) -> Result<T> {
         self.enter(|state| {
             let transaction = state.database.begin_write()?;
-            work(state, &transaction)?;
-            transaction.commit().map_err(storage_error)
+            let done = work(state, &transaction)?;
+            transaction.commit().map_err(storage_error)?;
+            Ok(done)
         })
     }
 
@@ -132,19 +146,21 @@ impl Store {
     }
 }
 
-/// A database asks for more room only when no free page is left: once the file has grown, all of them are written.
-fn fill(state: &State, filling: &WriteTransaction) -> Result<()> {
-    // What is in memory alone has no file that somebody could read later.
-    let Some(before) = state.len()? else { return Ok(()) };
+/// Fills free pages, as many as other writers can wait for. Returns whether none is left: a database asks for more room only
+/// then, so once the file has grown all of them are written.
+fn fill(state: &State, filling: &WriteTransaction, before: u64, rows: &mut RangeInclusive<u64>) -> Result<bool> {
     let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
-    // A row takes a page, so this is more than there are.
-    for row in 0..=before >> 11 {
+    for _ in 0..SLICE {
+        let Some(row) = rows.next() else {
+            let detail = "the file of the key store does not grow: open it anew, and purge it";
+            return Err(Error::new(ErrorKind::Storage, detail));
+        };
         filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;
         if state.len()?.is_some_and(|len| len > before) {
-            return Ok(());
+            return Ok(true);
         }
     }
-    Err(Error::new(ErrorKind::Storage, "the file of the key store does not grow: open it anew, and purge it"))
+    Ok(false)
 }
 
 /// Notes that old bytes are in the file, until a purge that begins later has ended. Every such note is another one.

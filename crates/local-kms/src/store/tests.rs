@@ -530,6 +530,8 @@ fn after_a_purge_nothing_is_left_of_what_was_removed() {
         assert_eq!(purged(count, |number| number % 7 > 4 || number == 1), 0, "{count} records, most left");
         assert_eq!(purged(count, |number| number % 20 == 0), 0, "{count} records, some large ones removed");
     }
+    // More pages than are filled at once.
+    assert_eq!(purged(2000, |number| number % 20 == 0), 0, "many large records");
 }
 
 #[test]
