@@ -75,7 +75,7 @@ use manila_core::Result;
 ///
 /// Calls work on the file before they return, `_async` ones too: reading takes some tens of microseconds, a write waits
 /// for the disk, and both wait for other processes that are just writing: one that is stopped in the middle stops the
-/// others. The file must lie where locks work, on no network file system, and a handle is not to be used on both sides of a
+/// others. Both wait for the moments of a [`purge`](Self::purge) too, which grow with the store. The file must lie where locks work, on no network file system, and a handle is not to be used on both sides of a
 /// `fork`. A program with an executor that cannot have that makes the calls on a thread for blocking work.
 ///
 /// After a read or write of the file that failed, as on a full disk, a handle refuses everything until it is
