@@ -28,10 +28,12 @@ use manila_core::Result;
 /// # What it protects against
 ///
 /// Without the root key the file tells account and regions, the number of keys, their ids, the names of aliases, how many
-/// aliases and grants each key has, which grants on a key are to the same principal, when deletions and expiries are due,
-/// how long each record is (which tells how often a key was rotated, or that it has a policy), the order in which records
-/// were written, when the last write was and how often the root key was changed; no secret, policy, tag or description,
-/// not which key an alias names, and no principal. A record that was changed, moved, removed or set
+/// keys have how many aliases, how many grants each key has, which grants on a key are to the same principal, when deletions
+/// and expiries are due, how often the log was rotated and the root key changed, when the last write was, and the length
+/// of each record up to the next power of two, 512 bytes at least (which tells that a key was rotated several times, or
+/// has a long policy); no secret, policy, tag or description, not which key an alias names, and no principal. Copies of
+/// the file from several times, or old pages in it that no [`purge`](Self::purge) has written over, tell which
+/// records were written together, and so which alias came with which key. A record that was changed, moved, removed or set
 /// back is refused, also one from another store. It cannot tell an older copy of the *whole* file from the current one,
 /// unless the file is set back while it is open, or its [`AuditLog`] proves a later state; and holders of both file and
 /// root key hold every key. Opening a file needs permission to write it, but for [`open_read_only`](Self::open_read_only).

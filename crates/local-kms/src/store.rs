@@ -82,6 +82,14 @@ impl Table {
         }
     }
 
+    /// The length that records are padded to at least. Those of some tables are all alike, and empty.
+    const fn shortest_record(self) -> usize {
+        match self {
+            Self::Keys | Self::Materials | Self::Aliases | Self::KeyAliases | Self::Grants | Self::Audit => 512,
+            Self::Grantees | Self::Deadlines => 0,
+        }
+    }
+
     const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(self.name())
     }

@@ -54,7 +54,7 @@ pub(crate) fn remove(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: 
 
 /// Removes all aliases of a key.
 pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
-    let prefix = key_prefix(location, key_id);
+    let prefix = key_prefix(tables, location, key_id)?;
     for (rest, alias) in tables.all::<String>(Table::KeyAliases, &prefix)? {
         tables.remove(Table::Aliases, &location.row(&alias))?;
         tables.remove(Table::KeyAliases, &format!("{prefix}{rest}"))?;
@@ -77,13 +77,15 @@ pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
 
 /// The row of an alias under its key. The file is to tell which aliases there are, and not whose.
 fn key_row(tables: &impl Tables, location: &Location<'_>, key_id: &str, alias: &str) -> Result<String> {
-    let prefix = key_prefix(location, key_id);
+    let prefix = key_prefix(tables, location, key_id)?;
     let hidden = tables.seal().hide(Table::KeyAliases, &format!("{prefix}{alias}"))?;
     Ok(format!("{prefix}{hidden}"))
 }
 
-fn key_prefix(location: &Location<'_>, key_id: &str) -> String {
-    format!("{}/", location.row(key_id))
+/// What the rows of a key's aliases begin with. The file does not tell which key that is, nor how many aliases one has.
+fn key_prefix(tables: &impl Tables, location: &Location<'_>, key_id: &str) -> Result<String> {
+    let hidden = tables.seal().hide(Table::KeyAliases, &location.row(key_id))?;
+    Ok(format!("{hidden}/"))
 }
 
 /// The aliases of a region, in the order of their names.

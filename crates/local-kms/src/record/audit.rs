@@ -93,7 +93,9 @@ impl HeadRecord {
 /// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
 pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
     let record = EndRecord { last: HeadRecord::new(&end.last), cut: end.cut.as_ref().map(HeadRecord::new) };
-    tables.put(Table::Audit, &format!("{END}{:020}", end.last.lines), &record)
+    // The file does not tell how many lines there were.
+    let hidden = tables.seal().hide(Table::Audit, &format!("{END}{}", end.last.lines))?;
+    tables.put(Table::Audit, &format!("{END}{hidden}"), &record)
 }
 
 /// What the store remembers of its logs, to verify one.
@@ -104,6 +106,7 @@ pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
         let cut = record.cut.as_ref().map(HeadRecord::head).transpose()?;
         ends.push(EndOfLog { last: record.last.head()?, cut });
     }
+    ends.sort_by_key(|end| end.last.lines);
     Ok(Memory { checkpoint, ends })
 }
 

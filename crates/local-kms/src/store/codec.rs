@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-/// The largest record that is believed, in bytes.
-const MAX_RECORD_LEN: usize = 1 << 20;
+/// The largest record that is believed, in bytes: a MiB, and what sealing adds.
+const MAX_RECORD_LEN: usize = (1 << 20) + (1 << 10);
 /// How deep a record may nest.
 const MAX_DEPTH: usize = 16;
 

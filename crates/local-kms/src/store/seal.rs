@@ -20,6 +20,9 @@ const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
 /// What the digests of [`Seal::hide`] are over, so that none is a tag of the manifest.
 const OF_HIDDEN: &[u8] = b"h";
 
+/// Ends a record, before the zeros that hide its length.
+const PADDING: u8 = 0x80;
+
 /// Length of a tag of the manifest.
 pub(super) const MAC_LEN: usize = 32;
 
@@ -77,7 +80,8 @@ impl Seal {
 
     /// Seals the record of `id` that `counter` stands for in the manifest.
     pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
-        let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &self.place(table, id, counter), record)?;
+        let (place, padded) = (self.place(table, id, counter), pad(record, table.shortest_record()));
+        let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &place, &padded)?;
         bounded(&sealed)?;
         Ok(sealed)
     }
@@ -86,7 +90,11 @@ impl Seal {
         #[cfg(feature = "testing")]
         self.opened.fetch_add(1, Ordering::Relaxed);
         let place = self.place(table, id, counter);
-        secret_box::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?).map_err(|Refused| damaged())
+        let opened = secret_box::open(self.root.as_slice(), RECORD_PURPOSE, &place, bounded(sealed)?);
+        let mut record = opened.map_err(|Refused| damaged())?;
+        let len = unpadded_len(&record).ok_or_else(damaged)?;
+        record.truncate(len);
+        Ok(record)
     }
 
     #[cfg(feature = "testing")]
@@ -114,8 +122,42 @@ impl Seal {
     }
 }
 
+/// A record behind which a mark and zeros stand, up to the next power of two: the lengths of sealed records tell no more.
+fn pad(record: &[u8], shortest: usize) -> Zeroizing<Vec<u8>> {
+    let len = record.len().saturating_add(1).next_power_of_two().max(shortest);
+    let mut padded = Zeroizing::new(Vec::with_capacity(len));
+    padded.extend_from_slice(record);
+    padded.push(PADDING);
+    padded.resize(len, 0);
+    padded
+}
+
+/// The length of a record without what [`pad`] put behind it.
+fn unpadded_len(padded: &[u8]) -> Option<usize> {
+    let last = padded.iter().rposition(|byte| *byte != 0)?;
+    (padded.get(last) == Some(&PADDING)).then_some(last)
+}
+
 fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0; 32]);
     crypto::hkdf(Hash::Sha512, store_id, root, &mut [(&[purpose], key.as_mut_slice())])?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_padded_record_is_read_again_and_its_length_is_one_of_few() {
+        for record in [&b""[..], b"\0", b"\x80", b"a\x80\0\0", &[0; 511], &[7; 512], &[0x80; 40_000]] {
+            let padded = pad(record, 512);
+            assert!(padded.len() >= 512 && padded.len().is_power_of_two(), "{}", record.len());
+            assert_eq!(unpadded_len(&padded), Some(record.len()));
+        }
+        assert_eq!(pad(b"x", 1).len(), 2);
+        for wrong in [&b""[..], b"\0\0", b"record"] {
+            assert_eq!(unpadded_len(wrong), None);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use manila_local_kms::{AuditLog, CreateKey, ErrorKind, Kms, KmsRequest, LocalKms
 
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
-const TABLES: [&str; 7] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines"];
+const TABLES: [&str; 8] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
 
 /// All rows of the store's records and of its manifest, with redb's own tools.
 #[derive(Clone, PartialEq)]
@@ -85,6 +85,40 @@ fn furnished() -> Folder {
     let grant = manila_local_kms::CreateGrant::to("arn:aws:iam::000000000000:role/app");
     kms.create_grant(key.key_id(), grant.operation(manila_local_kms::GrantOperation::Decrypt)).unwrap();
     folder
+}
+
+#[test]
+fn the_file_does_not_tell_which_key_an_alias_names_nor_how_long_names_and_logs_are() {
+    let folder = Folder::new();
+    let log = folder.0.path().join("audit.jsonl");
+    let root = RootKey::create_file(folder.root()).unwrap();
+    let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(folder.store(), root).unwrap();
+    let names = ["alias/a".to_owned(), "alias/payments".to_owned(), format!("alias/{}", "long".repeat(62))];
+    let keys = names.each_ref().map(|name| {
+        let key = kms.create_key(CreateKey::default().alias(name.as_str()).description(name.as_str())).unwrap();
+        let grant = manila_local_kms::CreateGrant::to(format!("arn:aws:iam::000000000000:user/{}", &name[6..].len()));
+        kms.create_grant(key.key_id(), grant.operation(manila_local_kms::GrantOperation::Decrypt)).unwrap();
+        key
+    });
+    kms.create_alias("alias/second", keys[0].key_id()).unwrap();
+    kms.rotate_audit_log(folder.0.path().join("old.jsonl")).unwrap();
+    drop(kms);
+    let rows = rows(&folder.store()).records;
+    let of = |table: &str| rows.iter().filter(|row| row.0 == table).collect::<Vec<_>>();
+    for (table, count) in
+        [("keys", 3), ("materials", 3), ("aliases", 4), ("key-aliases", 4), ("grants", 3), ("audit", 2)]
+    {
+        let found = of(table);
+        assert_eq!(found.len(), count, "{table}");
+        assert!(found.iter().all(|row| row.2.len() == found[0].2.len()), "{table}");
+    }
+    for (table, id, _) in &rows {
+        let tells = *table == "key-aliases" && keys.iter().any(|key| id.contains(key.key_id()));
+        assert!(!tells, "{table} {id}");
+        // The ends of logs stand under a digest, of which no part is the number of their lines.
+        assert!(*table != "audit" || id == "log" || id.len() == "end/".len() + 32, "{id}");
+    }
+    assert_eq!(folder.open().unwrap().list_aliases().unwrap().len(), 4);
 }
 
 #[test]
