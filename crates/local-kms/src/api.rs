@@ -5,7 +5,7 @@ mod audit_log;
 mod cipher;
 mod grant;
 mod import;
-mod lifecycle;
+pub(super) mod lifecycle;
 pub(super) mod maintenance;
 mod policy;
 mod replica;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::MutexGuard;
 use std::time::SystemTime;
 
-use crate::access::{self, Permission};
+use crate::access::{self, Decisions, Permission};
 use crate::audit::{Commits, Details, Event};
 use crate::clock::from_millis;
 use crate::deadlines;
@@ -22,7 +22,7 @@ use crate::operation::Operation;
 use crate::record::key::{Key, KeyMetadata};
 use crate::recorder::{Recorder, commits_of};
 use crate::store::{ReadTxn, Tables, WriteTxn};
-use manila_core::{EncryptionContext, ErrorKind, Result};
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use subject::Subject;
 pub(super) use subject::{
@@ -50,6 +50,8 @@ pub(super) struct Call<'a> {
     pub(super) late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
+    /// What the policies of keys say of the call.
+    decisions: Decisions,
     /// How many keys were removed on the way.
     pub(super) swept: usize,
     /// Whether the call's line was to be written.
@@ -129,16 +131,21 @@ impl LocalKms {
     ) -> Result<T> {
         let request = subject.describe(request);
         let mut call = Call::new(self, operation, subject.context(), &request);
-        let done = call.sweep().and_then(|()| {
+        let mut work = Some(work);
+        let mut attempt = |call: &mut Call<'_>| {
             self.shared.write_now(|tables, now| {
                 call.now = now;
                 call.will_commit(tables);
-                let found = subject.find(&mut call, tables)?;
-                let done = work(tables, found, &mut call)?;
+                let found = subject.find(call, tables)?;
+                let work =
+                    work.take().ok_or_else(|| Error::new(ErrorKind::Internal, "a call was begun again too late"))?;
+                let done = work(tables, found, call)?;
                 call.succeeds(&done)?;
                 Ok(done)
             })
-        });
+        };
+        let swept = call.sweep();
+        let done = swept.and_then(|()| call.decided(&mut attempt));
         call.conclude(done)
     }
 
@@ -225,6 +232,7 @@ impl<'a> Call<'a> {
             is_doubted: false,
             late: false,
             due: Vec::new(),
+            decisions: Decisions::default(),
             swept: 0,
             attempted: false,
             recorded: false,
@@ -237,11 +245,25 @@ impl<'a> Call<'a> {
         subject: &S,
         work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.kms.shared.store.read(|tables| {
-            self.look_at_the_time(tables)?;
-            let found = subject.find(self, tables)?;
-            work(tables, found, self)
+        self.decided(|call| {
+            call.due.clear();
+            call.kms.shared.store.read(|tables| {
+                call.look_at_the_time(tables)?;
+                let found = subject.find(call, tables)?;
+                work(tables, found, call)
+            })
         })
+    }
+
+    /// Makes an attempt in a transaction, and again where it was given up because a policy takes long to decide by: that
+    /// is done in between, while others can go on.
+    fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        loop {
+            let done = attempt(self);
+            if done.is_ok() || !self.decisions.catch_up(&self.kms.caller(), &self.kms.shared.policies)? {
+                return done;
+            }
+        }
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
@@ -353,13 +375,20 @@ impl<'a> Call<'a> {
     }
 
     fn permit(
-        &self,
+        &mut self,
         operation: Operation,
         context: Option<&EncryptionContext>,
         tables: &impl Tables,
         key: &Key,
     ) -> Result<Permission> {
-        access::permission(&self.kms.caller(), &self.kms.shared.policies, tables, key, operation, context)
+        let (caller, policies) = (self.kms.caller(), &self.kms.shared.policies);
+        access::permission(&caller, policies, &mut self.decisions, tables, key, operation, context)
+    }
+
+    /// Fails if the policy of a key denies what a grant permits.
+    fn check_not_denied(&mut self, key: &Key) -> Result<()> {
+        let (caller, policies) = (self.kms.caller(), &self.kms.shared.policies);
+        access::check_not_denied(&caller, policies, &mut self.decisions, key, self.operation)
     }
 
     /// The key that a name stands for, whoever may use it.
@@ -368,7 +397,14 @@ impl<'a> Call<'a> {
             let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
             return Err(refused("NotFoundException", message));
         }
-        self.existing(lookup::find(tables, &self.kms.location(), name)?, name)
+        self.named(operation, tables, name)
+    }
+
+    /// The key that a name stands for, be it an alias or not. Who may learn nothing of it is refused all the same.
+    fn named(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
+        access::check_account(&self.kms.caller(), operation)?;
+        let found = lookup::find(tables, &self.kms.location(), name).and_then(|key| self.existing(key, name));
+        found.map_err(|error| access::missing(&self.kms.caller(), operation, error))
     }
 
     fn existing(&self, key: Key, name: &str) -> Result<Key> {

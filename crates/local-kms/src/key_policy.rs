@@ -17,10 +17,20 @@
 //! - There are no IAM policies here that an account could hand its permissions on with. In `Allow` an account as a
 //!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on
 //!   AWS. To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
-//! - The path of a role is unknown in a session of it. `aws:PrincipalArn` of a session is the role's ARN without path.
+//! - The path of a role is unknown in a session of it. So `aws:PrincipalArn` of a session is the role's ARN without path,
+//!   and where a policy names a role with its path that is left out, for an account has no two roles of one name. In
+//!   patterns with wildcards (`role/service/*`) it is left out only on the safe side: such a pattern keeps the sessions of
+//!   every role from something whose names fit, and allows none of them anything. No `*` stands for the path of a session's
+//!   role.
 //! - A request whose encryption context has several keys that differ only in case can mean any of them to
 //!   `kms:EncryptionContext:KEY`, whose `KEY` AWS matches without regard to case. `Allow` then needs every one of the
-//!   values to satisfy the condition, `Deny` needs one.
+//!   values to satisfy the condition, `Deny` needs one. The same goes for a key that differs in the case of letters beyond
+//!   ASCII, which may be meant or not.
+//! - A pattern that has a `?` in a part of over 64 characters between two `*` is refused.
+//! - The same digits in another partition (`aws-cn`) are another account, and `kms:CallerAccount` is absent for it.
+//! - `CreateAlias`, `UpdateAlias`, `DeleteAlias` and `ReplicateKey` need a permission of the account on AWS, beside that of
+//!   the key. The owner alone has it here, whatever a policy says.
+//! - The owner's maintenance of the store (a change of the root key that rotates, deletions that are due) asks no policy.
 //! - AWS KMS refuses `ForAllValues:` with `kms:EncryptionContext:KEY`, for it is true of an absent key. Here it is taken
 //!   at its word.
 //! - Requests never come through another service: `kms:ViaService` is always absent.
@@ -29,6 +39,7 @@
 //! and "AWS KMS condition keys".
 
 mod action;
+mod asked;
 mod cache;
 mod condition;
 mod document;
@@ -39,7 +50,9 @@ mod principal;
 use crate::error::invalid;
 use manila_core::{EncryptionContext, Result};
 
-use condition::Condition;
+use asked::Asked;
+use condition::{Condition, memory_of};
+use pattern::Pattern;
 use principal::{Identity, Principal};
 
 pub(super) use cache::PolicyCache;
@@ -92,8 +105,8 @@ impl Policy {
         let Ok(caller) = Identity::parse(request.principal) else {
             return Decision::Denied;
         };
-        let action = request.action.to_ascii_lowercase();
-        let speaks = |effect| self.statements.iter().any(|s| s.effect == effect && s.covers(&caller, &action, request));
+        let asked = Asked::new(caller, request);
+        let speaks = |effect| self.statements.iter().any(|s| s.effect == effect && s.covers(&asked));
         if speaks(Effect::Deny) {
             Decision::Denied
         } else if speaks(Effect::Allow) {
@@ -101,6 +114,27 @@ impl Policy {
         } else {
             Decision::Silent
         }
+    }
+
+    /// How many steps a decision about a request with this encryption context may take, beside those in proportion to the
+    /// policy's length alone. Most policies and contexts are short; both long make millions.
+    pub(super) fn steps(&self, context: Option<&EncryptionContext>) -> usize {
+        let conditions = self.statements.iter().flat_map(|statement| &statement.conditions);
+        let values = conditions.map(Condition::context_values).fold(0, usize::saturating_add);
+        let pairs = context.into_iter().flatten();
+        let len = pairs.map(|(key, value)| key.len().saturating_add(value.len()).saturating_add(1));
+        if values == 0 { 0 } else { len.fold(0, usize::saturating_add).saturating_mul(values) }
+    }
+
+    /// The bytes that the policy takes in memory.
+    fn memory(&self) -> usize {
+        memory_of(&self.statements, |statement| {
+            let Statement { effect: _, principals, actions, resources, conditions } = statement;
+            memory_of(principals, Principal::memory)
+                .saturating_add(memory_of(actions, Pattern::memory))
+                .saturating_add(memory_of(resources, Pattern::memory))
+                .saturating_add(memory_of(conditions, Condition::memory))
+        })
     }
 }
 
@@ -115,20 +149,19 @@ enum Effect {
 struct Statement {
     effect: Effect,
     principals: Vec<Principal>,
-    /// Patterns, in lower case.
-    actions: Vec<String>,
-    /// Patterns.
-    resources: Vec<String>,
+    /// In lower case.
+    actions: Vec<Pattern>,
+    resources: Vec<Pattern>,
     conditions: Vec<Condition>,
 }
 
 impl Statement {
-    /// Whether the statement is about a request. `action` is the request's in lower case.
-    fn covers(&self, caller: &Identity, action: &str, request: &AccessRequest<'_>) -> bool {
-        self.principals.iter().any(|principal| principal.is(self.effect, caller))
-            && self.actions.iter().any(|wanted| pattern::matches(wanted, action))
-            && self.resources.iter().any(|wanted| pattern::matches(wanted, request.key_arn))
-            && self.conditions.iter().all(|condition| condition.holds(self.effect, caller, request))
+    /// Whether the statement is about a request.
+    fn covers(&self, asked: &Asked<'_>) -> bool {
+        self.principals.iter().any(|principal| principal.is(self.effect, &asked.caller))
+            && self.actions.iter().any(|wanted| wanted.matches(&asked.action))
+            && self.resources.iter().any(|wanted| wanted.matches(asked.key_arn))
+            && self.conditions.iter().all(|condition| condition.holds(self.effect, asked))
     }
 }
 

@@ -54,6 +54,7 @@ pub use manila_core::{
 };
 
 pub use api::alias::Alias;
+pub use api::lifecycle::KeyListEntry;
 pub use api::maintenance::RootKeyChange;
 pub use api::rotation::{KeyRotation, RotationStatus};
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
@@ -61,5 +62,5 @@ pub use builder::LocalKmsBuilder;
 pub use local_kms::LocalKms;
 pub use operation::KeyState;
 pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
-pub use record::key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec};
+pub use record::key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec, RotationType};
 pub use root_key::RootKey;

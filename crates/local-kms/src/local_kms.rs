@@ -43,7 +43,8 @@ use manila_core::Result;
 /// One store holds all regions: [`region`](Self::region) is a view of another one, for multi-Region keys and their
 /// replicas. [`as_principal`](Self::as_principal) is a view for another caller, whom key policies and grants bind; a
 /// handle that is no view is the owner of the account, its root principal. There are no IAM policies here: where AWS
-/// lets an account's policies decide, only the owner may. Principals of other accounts can be allowed what AWS allows
+/// lets an account's policies decide, only the owner may: calls that concern no one key, and the names of aliases and
+/// replicas in other regions, whatever a key's policy says. Principals of other accounts can be allowed what AWS allows
 /// across accounts: to use keys, `DescribeKey`, `GetKeyRotationStatus` and grants. Inside one process principals guard against mistakes and
 /// rehearse the policies of AWS. They are no security boundary.
 ///

@@ -27,6 +27,7 @@ struct Rules {
     name: Name,
     grants: Grants,
     accounts: Accounts,
+    permits: Permits,
     material: Material,
 }
 
@@ -56,6 +57,16 @@ enum Accounts {
     All,
 }
 
+/// Who permits the operation: the key, by its policy or a grant, or beside it the account too. On AWS that is an IAM
+/// policy on the alias, or one on making keys in the other region; no key's policy can give it. Here the owner alone has it.
+///
+/// Source: AWS KMS Developer Guide, "AWS KMS permissions", and "Control access to aliases" there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Permits {
+    Key,
+    KeyAndAccount,
+}
+
 /// Which key material the operation uses or tells of. A rotation that is due comes before the use of the newest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Material {
@@ -74,7 +85,7 @@ const DELETED: &[KeyState] = &[KeyState::PendingDeletion];
 const ALL: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport, KeyState::PendingDeletion];
 
 macro_rules! operations {
-    ($($operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $material:ident,)*) => {
+    ($($operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $permits:ident $material:ident,)*) => {
         /// What can be asked of the embedded KMS, under AWS's names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Operation { $($operation),* }
@@ -99,6 +110,7 @@ macro_rules! operations {
                         name: Name::$name,
                         grants: Grants::$grants,
                         accounts: Accounts::$accounts,
+                        permits: Permits::$permits,
                         material: Material::$material,
                     }),*
                 }
@@ -109,61 +121,61 @@ macro_rules! operations {
 
 // Every operation has its row, and every row every column: there is nothing that an operation is by default.
 operations! {
-    // operation                   states       name       grants     accounts material
-    Backup:                          NO_KEY       Id         Never      Own      Any,
-    CancelKeyDeletion:               DELETED      Id         Never      Own      Any,
-    ChangeRootKey:                   NO_KEY       Id         Never      Own      Any,
-    Checkpoint:                      NO_KEY       Id         Never      Own      Any,
-    CloseStore:                      NO_KEY       Id         Never      Own      Any,
-    ConfirmClock:                    NO_KEY       Id         Never      Own      Any,
-    CreateAlias:                     NOT_DELETED  Id         Never      Own      Any,
-    CreateGrant:                     ENABLED      Id         Grantable  All      Any,
-    CreateKey:                       NO_KEY       Id         Never      Own      Any,
-    Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Any,
-    DeleteAlias:                     ALL          IdOrAlias  Never      Own      Any,
-    DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Any,
-    DeleteKey:                       NO_KEY       Id         Never      Own      Any,
-    DescribeKey:                     ALL          IdOrAlias  Grantable  All      Any,
-    DisableKey:                      ON_OR_OFF    Id         Never      Own      Any,
-    DisableKeyRotation:              ON_OR_EMPTY  Id         Never      Own      Any,
-    EnableKey:                       ON_OR_OFF    Id         Never      Own      Any,
-    EnableKeyRotation:               ON_OR_EMPTY  Id         Never      Own      Any,
-    Encrypt:                         ENABLED      IdOrAlias  Grantable  All      Newest,
-    GenerateDataKey:                 ENABLED      IdOrAlias  Grantable  All      Newest,
-    GenerateDataKeyWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Newest,
-    GenerateMac:                     ENABLED      IdOrAlias  Grantable  All      Any,
-    GenerateRandom:                  NO_KEY       Id         Never      Own      Any,
-    GetKeyPolicy:                    ALL          Id         Never      Own      Any,
-    GetKeyRotationStatus:            ALL          Id         Never      All      Newest,
-    ImportKeyMaterial:               NOT_DELETED  Id         Never      Own      Any,
-    ListAliases:                     NO_KEY       Id         Never      Own      Any,
-    ListGrants:                      ALL          Id         Never      All      Any,
-    ListKeyRotations:                ALL          Id         Never      Own      Newest,
-    ListKeys:                        NO_KEY       Id         Never      Own      Any,
-    ListResourceTags:                ALL          Id         Never      Own      Any,
-    OpenStore:                       NO_KEY       Id         Never      Own      Any,
-    Purge:                           NO_KEY       Id         Never      Own      Any,
-    PutKeyPolicy:                    ALL          Id         Never      Own      Any,
-    ReEncrypt:                       NO_KEY       Id         Never      Own      Any,
-    ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Any,
-    ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Newest,
-    ReplaceLostAuditLog:             NO_KEY       Id         Never      Own      Any,
-    ReplicateKey:                    ENABLED      Id         Never      Own      Any,
-    Restore:                         NO_KEY       Id         Never      Own      Any,
-    RetireGrant:                     ALL          Id         Grantable  All      Any,
-    RevokeGrant:                     ALL          Id         Never      All      Any,
-    RotateAuditLog:                  NO_KEY       Id         Never      Own      Any,
-    RotateKey:                       NO_KEY       Id         Never      Own      Any,
-    RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Any,
-    ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Any,
-    SetTimeBack:                     NO_KEY       Id         Never      Own      Any,
-    TagResource:                     NOT_DELETED  Id         Never      Own      Any,
-    UntagResource:                   NOT_DELETED  Id         Never      Own      Any,
-    UpdateAlias:                     NOT_DELETED  Id         Never      Own      Any,
-    UpdateKeyDescription:            NOT_DELETED  Id         Never      Own      Any,
-    UpdatePrimaryRegion:             ENABLED      Id         Never      Own      Any,
-    VerifyAuditLog:                  NO_KEY       Id         Never      Own      Any,
-    VerifyMac:                       ENABLED      IdOrAlias  Grantable  All      Any,
+    // operation                   states       name       grants     accounts permits        material
+    Backup:                          NO_KEY       Id         Never      Own      Key            Any,
+    CancelKeyDeletion:               DELETED      Id         Never      Own      Key            Any,
+    ChangeRootKey:                   NO_KEY       Id         Never      Own      Key            Any,
+    Checkpoint:                      NO_KEY       Id         Never      Own      Key            Any,
+    CloseStore:                      NO_KEY       Id         Never      Own      Key            Any,
+    ConfirmClock:                    NO_KEY       Id         Never      Own      Key            Any,
+    CreateAlias:                     NOT_DELETED  Id         Never      Own      KeyAndAccount  Any,
+    CreateGrant:                     ENABLED      Id         Grantable  All      Key            Any,
+    CreateKey:                       NO_KEY       Id         Never      Own      Key            Any,
+    Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Any,
+    DeleteAlias:                     ALL          IdOrAlias  Never      Own      KeyAndAccount  Any,
+    DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Key            Any,
+    DeleteKey:                       NO_KEY       Id         Never      Own      Key            Any,
+    DescribeKey:                     ALL          IdOrAlias  Grantable  All      Key            Any,
+    DisableKey:                      ON_OR_OFF    Id         Never      Own      Key            Any,
+    DisableKeyRotation:              ON_OR_EMPTY  Id         Never      Own      Key            Any,
+    EnableKey:                       ON_OR_OFF    Id         Never      Own      Key            Any,
+    EnableKeyRotation:               ON_OR_EMPTY  Id         Never      Own      Key            Any,
+    Encrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Newest,
+    GenerateDataKey:                 ENABLED      IdOrAlias  Grantable  All      Key            Newest,
+    GenerateDataKeyWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Key            Newest,
+    GenerateMac:                     ENABLED      IdOrAlias  Grantable  All      Key            Any,
+    GenerateRandom:                  NO_KEY       Id         Never      Own      Key            Any,
+    GetKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
+    GetKeyRotationStatus:            ALL          Id         Never      All      Key            Newest,
+    ImportKeyMaterial:               NOT_DELETED  Id         Never      Own      Key            Any,
+    ListAliases:                     NO_KEY       Id         Never      Own      Key            Any,
+    ListGrants:                      ALL          Id         Never      All      Key            Any,
+    ListKeyRotations:                ALL          Id         Never      Own      Key            Newest,
+    ListKeys:                        NO_KEY       Id         Never      Own      Key            Any,
+    ListResourceTags:                ALL          Id         Never      Own      Key            Any,
+    OpenStore:                       NO_KEY       Id         Never      Own      Key            Any,
+    Purge:                           NO_KEY       Id         Never      Own      Key            Any,
+    PutKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
+    ReEncrypt:                       NO_KEY       Id         Never      Own      Key            Any,
+    ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Key            Any,
+    ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Key            Newest,
+    ReplaceLostAuditLog:             NO_KEY       Id         Never      Own      Key            Any,
+    ReplicateKey:                    ENABLED      Id         Never      Own      KeyAndAccount  Any,
+    Restore:                         NO_KEY       Id         Never      Own      Key            Any,
+    RetireGrant:                     ALL          Id         Grantable  All      Key            Any,
+    RevokeGrant:                     ALL          Id         Never      All      Key            Any,
+    RotateAuditLog:                  NO_KEY       Id         Never      Own      Key            Any,
+    RotateKey:                       NO_KEY       Id         Never      Own      Key            Any,
+    RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Key            Any,
+    ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Key            Any,
+    SetTimeBack:                     NO_KEY       Id         Never      Own      Key            Any,
+    TagResource:                     NOT_DELETED  Id         Never      Own      Key            Any,
+    UntagResource:                   NOT_DELETED  Id         Never      Own      Key            Any,
+    UpdateAlias:                     NOT_DELETED  Id         Never      Own      KeyAndAccount  Any,
+    UpdateKeyDescription:            NOT_DELETED  Id         Never      Own      Key            Any,
+    UpdatePrimaryRegion:             ENABLED      Id         Never      Own      Key            Any,
+    VerifyAuditLog:                  NO_KEY       Id         Never      Own      Key            Any,
+    VerifyMac:                       ENABLED      IdOrAlias  Grantable  All      Key            Any,
 }
 
 impl Operation {
@@ -194,6 +206,11 @@ impl Operation {
     /// Whether principals of other accounts than the key's can be allowed the operation.
     pub(super) fn crosses_accounts(self) -> bool {
         self.rules().accounts == Accounts::All
+    }
+
+    /// Whether the account must permit the operation beside the key.
+    pub(super) fn needs_account(self) -> bool {
+        self.rules().permits == Permits::KeyAndAccount
     }
 
     /// Whether the operation uses the newest key material, so that a rotation that is due comes first.

@@ -20,7 +20,7 @@ pub struct Alias {
 }
 
 impl LocalKms {
-    /// Creates an alias for a key; `target` is the key's id or ARN.
+    /// Creates an alias for a key; `target` is the key's id or ARN. For the owner alone, if the key's policy allows it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
@@ -47,7 +47,7 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// The caller needs `kms:UpdateAlias` on both keys.
+    /// For the owner alone, who needs `kms:UpdateAlias` on both keys.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending
@@ -64,7 +64,7 @@ impl LocalKms {
         })
     }
 
-    /// Deletes an alias.
+    /// Deletes an alias. For the owner alone, if the key's policy allows it.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.

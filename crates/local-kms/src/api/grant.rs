@@ -82,8 +82,8 @@ impl LocalKms {
         })
     }
 
-    /// Retires a grant. The retiring principal, the grantee if the grant allows it, and the owner may do so, whatever
-    /// the key policy says, as on AWS.
+    /// Retires a grant. The retiring principal, the grantee if the grant allows it, and the owner may do so, unless the
+    /// key's policy denies them `kms:RetireGrant`. No policy allows it to anybody else.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is not

@@ -55,7 +55,7 @@ impl LocalKms {
             forget(tables, &mut key)?;
             key.material.fingerprint = fingerprint.to_vec();
             let secret = material.to_vec();
-            key.material.materials.push(KeyMaterial { id: 1, created: call.now, on_demand: false, secret });
+            key.material.materials.push(KeyMaterial { id: 1, created: call.now, rotation: None, secret });
             if let Some(expiry) = expiry {
                 key.material.expiry = Some(Due::new(call.now, expiry));
                 Deadline::Expiry.set(tables, expiry, &key.id)?;

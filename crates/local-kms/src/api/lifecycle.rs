@@ -14,6 +14,7 @@ use crate::call::{OnKey, Owner};
 use crate::clock::{days_after, from_millis};
 use crate::deadlines::{self, Deadline};
 use crate::error::{check_len, invalid, refused};
+use crate::key_policy::Policy;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use crate::record::alias;
@@ -26,6 +27,16 @@ pub(super) const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
 const MAX_TAGS: usize = 50;
 const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 const MAX_TAG_VALUE_CHARS: usize = 256;
+
+/// A key in a list. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyListEntry {
+    /// The key's id.
+    pub key_id: String,
+    /// The key's ARN.
+    pub key_arn: String,
+}
 
 impl LocalKms {
     /// Creates a key in the region of this handle, with an alias if the request has one. For the owner alone.
@@ -45,6 +56,8 @@ impl LocalKms {
     /// locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
+        // Before anything is locked, for it takes its time.
+        let policy = request.policy.as_deref().map(Policy::parse);
         self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
             check_description(&request.description)?;
             check_tags(&request.tags)?;
@@ -54,11 +67,11 @@ impl LocalKms {
             }
             let id = new_id(request.multi_region)?;
             let arn = self.location().key_arn(&id);
-            if let Some(policy) = &request.policy {
-                access::check_policy(&self.caller(), policy, &arn, request.may_lock_out)?;
+            if let Some(policy) = policy {
+                access::check_lockout(&self.caller(), &policy?, &arn, request.may_lock_out)?;
             }
             let material = match request.origin {
-                KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, false)?],
+                KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, None)?],
                 KeyOrigin::External => Vec::new(),
             };
             let key = Key {
@@ -102,23 +115,21 @@ impl LocalKms {
         })
     }
 
-    /// All keys of the region, in the order of their ids. For the owner alone.
+    /// The ids and ARNs of all keys of the region, in the order of the ids. For the owner alone.
+    ///
+    /// What else is known of a key [`describe_key`](Self::describe_key) tells, if the key's policy allows that.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
-    pub fn list_keys(&self) -> Result<Vec<KeyMetadata>> {
+    pub fn list_keys(&self) -> Result<Vec<KeyListEntry>> {
         self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
             let location = self.location();
-            let prefix = location.row("");
             let mut keys = Vec::new();
-            for row in tables.ids(Table::Keys, &prefix)? {
-                let id = row.strip_prefix(&prefix).unwrap_or_default();
-                let Some(mut key) = Key::load(tables, &location, id)?.filter(|key| !key.is_deleted(call.now)) else {
-                    continue;
-                };
-                deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
-                keys.push(key.metadata(call.now));
+            for (key_id, record) in tables.all::<KeyRecord>(Table::Keys, &location.row(""))? {
+                if !record.is_deleted(call.now) {
+                    keys.push(KeyListEntry { key_arn: location.key_arn(&key_id), key_id });
+                }
             }
             Ok(keys)
         })

@@ -9,7 +9,7 @@ use crate::local_kms::LocalKms;
 use crate::location::Location;
 use crate::operation::Operation;
 use crate::record::audit::{line_keys, remember_key};
-use crate::record::key::MaterialRecord;
+use crate::record::key::{MaterialRecord, RotationType};
 use crate::record::{alias, grant};
 use crate::recorder::commits_of;
 use crate::root_key::RootKey;
@@ -103,6 +103,10 @@ impl LocalKms {
     /// [`change_root_key`](Self::change_root_key), and in the same transaction gives new material to every key that can be
     /// rotated, whatever its state: whoever had the old root key and the file cannot open what is encrypted afterwards.
     ///
+    /// This is the owner's maintenance of the store, so no key's policy is asked: one that denies everyone
+    /// `kms:RotateKeyOnDemand` does not keep the key's material from being replaced. These rotations do not count
+    /// against the limit of rotations on demand.
+    ///
     /// What was encrypted before they can open still: encrypt it again, with `manila::Client::reencrypt`
     /// for instance. Keys that do not rotate (imported material, HMAC) are named in the answer: replace them.
     ///
@@ -155,7 +159,7 @@ impl LocalKms {
                 change.not_rotated.push(arn);
                 continue;
             }
-            material.renew(now, true)?;
+            material.renew(now, RotationType::RootKeyChange)?;
             tables.put(Table::Materials, &id, &material)?;
             call.recorder.write_own(Operation::RotateKey, &arn, now, commits_of(tables))?;
             change.rotated.push(arn);

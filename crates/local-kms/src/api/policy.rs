@@ -1,9 +1,9 @@
 //! Getting and replacing key policies.
 
-use crate::access::check_policy;
+use crate::access::check_lockout;
 use crate::audit::Details;
 use crate::call::OnKey;
-use crate::key_policy::owner;
+use crate::key_policy::{Policy, owner};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use manila_core::Result;
@@ -74,8 +74,10 @@ impl LocalKms {
 
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
+        // Before anything is locked, for it takes its time.
+        let policy = Policy::parse(json);
         self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
-            check_policy(&self.caller(), json, &key.arn, may_lock_out)?;
+            check_lockout(&self.caller(), &policy?, &key.arn, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
             Ok(())
         })

@@ -27,6 +27,8 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
+    /// For the owner alone, if the key's policy allows it: a replica is a new key of the account.
+    ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
     /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a multi-Region primary

@@ -9,7 +9,7 @@ use crate::deadlines;
 use crate::error::invalid;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
-use crate::record::key::{Key, KeyOrigin, KeySpec};
+use crate::record::key::{Key, KeyMaterial, KeyOrigin, KeySpec, RotationType};
 use crate::store::damaged;
 use manila_core::Result;
 
@@ -37,8 +37,8 @@ pub struct RotationStatus {
 pub struct KeyRotation {
     /// The time from which the new material encrypted.
     pub date: SystemTime,
-    /// Whether it was requested; otherwise it was automatic.
-    pub on_demand: bool,
+    /// Why the key was rotated.
+    pub rotation_type: RotationType,
 }
 
 impl LocalKms {
@@ -106,9 +106,10 @@ impl LocalKms {
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times; rotations by a
+    /// change of the root key do not count.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
-        let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, true);
+        let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, RotationType::OnDemand);
         self.change_rotation(Operation::RotateKeyOnDemand, key_id, Details::new(), check_on_demand, add)
     }
 
@@ -152,12 +153,11 @@ impl LocalKms {
     /// As [`key_rotation_status`](Self::key_rotation_status).
     pub fn list_key_rotations(&self, key_id: &str) -> Result<Vec<KeyRotation>> {
         self.read(Operation::ListKeyRotations, &OnKey::new(key_id), Details::new(), |_, key, _| {
-            let materials = &key.material.materials;
-            let rotations = materials
-                .iter()
-                .skip(1)
-                .map(|material| KeyRotation { date: from_millis(material.created), on_demand: material.on_demand });
-            Ok(rotations.collect())
+            let rotation = |material: &KeyMaterial| {
+                let date = from_millis(material.created);
+                material.rotation.map(|rotation_type| KeyRotation { date, rotation_type })
+            };
+            Ok(key.material.materials.iter().filter_map(rotation).collect())
         })
     }
 }
@@ -189,7 +189,7 @@ fn check_primary(key: &Key) -> Result<()> {
 }
 
 fn check_on_demand(key: &Key) -> Result<()> {
-    let so_far = key.material.materials.iter().filter(|material| material.on_demand).count();
+    let so_far = key.material.materials.iter().filter(|it| it.rotation == Some(RotationType::OnDemand)).count();
     if so_far < MAX_ON_DEMAND {
         return Ok(());
     }

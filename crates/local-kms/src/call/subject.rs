@@ -1,9 +1,9 @@
 //! The subjects of calls: the owner, a key, an alias, or two keys at once.
 
-use crate::access::Permission;
+use crate::access::{self, Permission};
 use crate::audit::Details;
 use crate::call::Call;
-use crate::error::{invalid, refused};
+use crate::error::invalid;
 use crate::key_policy::means;
 use crate::location::Location;
 use crate::lookup;
@@ -97,8 +97,8 @@ impl Subject for PassingOn<'_> {
     }
 }
 
-/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. Policies
-/// have no say in it, as on AWS.
+/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. A policy cannot
+/// allow it to anybody else, but can deny it, as on AWS.
 pub(crate) struct Retiring<'a> {
     pub(crate) key: &'a str,
     pub(crate) grant: &'a str,
@@ -125,10 +125,11 @@ impl Subject for Retiring<'_> {
             // Whether a grant is there is not told to those who may not ask.
             Err(_) => false,
         };
-        if may {
-            return Ok(key);
+        if !may {
+            return Err(access::nothing_allows(&call.kms.caller(), call.operation));
         }
-        Err(refused("AccessDeniedException", "neither the grant nor the account lets the caller retire it"))
+        call.check_not_denied(&key)?;
+        Ok(key)
     }
 }
 
@@ -163,7 +164,7 @@ impl Subject for Retargeting<'_> {
 
     fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Key)> {
         check_alias(self.alias)?;
-        let old = call.existing(lookup::find(tables, &call.kms.location(), self.alias)?, self.alias)?;
+        let old = call.named(call.operation, tables, self.alias)?;
         call.source_arn = Some(old.arn.clone());
         call.permit(call.operation, None, tables, &old)?;
         let (new, _) = call.permitted(call.operation, None, tables, self.target)?;

@@ -2,7 +2,7 @@
 
 use manila_core::internal::quoted;
 
-use super::pattern;
+use super::pattern::{Pattern, has_wildcard};
 
 /// The prefix of every action, in lower case.
 const SERVICE: &str = "kms";
@@ -70,10 +70,10 @@ const ACTIONS: [&str; 56] = [
 /// Reads an action, `kms:` and a name with or without wildcards, or `*`; answers with its pattern in lower case.
 ///
 /// What matches no action is taken for a mistake.
-pub(super) fn parse(action: &str) -> Result<String, String> {
+pub(super) fn parse(action: &str) -> Result<Pattern, String> {
     let lower = action.to_ascii_lowercase();
     if lower == "*" {
-        return Ok(lower);
+        return Pattern::parse(lower);
     }
     let (service, name) = lower.split_once(':').ok_or_else(|| {
         format!("the action {} has no service before its name: write kms: and the name", quoted(action))
@@ -81,19 +81,19 @@ pub(super) fn parse(action: &str) -> Result<String, String> {
     if service != SERVICE {
         return Err(format!("the action {} is none of kms: a key's policy is about nothing else", quoted(action)));
     }
-    if !exists(name) {
+    if !exists(name)? {
         return Err(format!("the action {} does not exist in AWS KMS", quoted(action)));
     }
-    Ok(lower)
+    Pattern::parse(lower)
 }
 
 /// Whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies are long.
-fn exists(name: &str) -> bool {
-    if pattern::has_wildcard(name) {
-        ACTIONS.iter().any(|known| pattern::matches(name, &known.to_ascii_lowercase()))
-    } else {
-        ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
+fn exists(name: &str) -> Result<bool, String> {
+    if !has_wildcard(name) {
+        return Ok(ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)));
     }
+    let pattern = Pattern::parse(name)?;
+    Ok(ACTIONS.iter().any(|known| pattern.matches(&known.to_ascii_lowercase())))
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
         ];
         for (action, expected) in table {
             let wanted = parse(action).unwrap();
-            let meant = |name: &&&str| pattern::matches(&wanted, &format!("kms:{name}").to_ascii_lowercase());
+            let meant = |name: &&&str| wanted.matches(&format!("kms:{name}").to_ascii_lowercase());
             let meant: Vec<_> = ACTIONS.iter().filter(meant).copied().collect();
             assert_eq!(meant, expected, "{action}");
         }

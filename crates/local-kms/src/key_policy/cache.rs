@@ -7,8 +7,9 @@ use manila_core::Result;
 
 use super::Policy;
 
-/// The most bytes of JSON whose policies are kept. Parsed, a policy takes about four times as much memory.
-const MAX_BYTES: usize = 2 << 20;
+/// The most memory that policies are kept in, in bytes. Parsed, a policy takes four times as much as its text, or twenty
+/// times, as it happens to be written: so what it takes is counted.
+const MAX_BYTES: usize = 8 << 20;
 
 /// The parsed policies of the keys that were used last.
 ///
@@ -19,7 +20,7 @@ pub(crate) struct PolicyCache(Mutex<Kept>);
 
 struct Kept {
     by_key: LruCache<String, Parsed>,
-    /// Of all the texts.
+    /// What all of it takes.
     bytes: usize,
     /// How often a policy had to be parsed.
     #[cfg(any(test, feature = "testing"))]
@@ -30,6 +31,8 @@ struct Kept {
 struct Parsed {
     json: Arc<str>,
     policy: Arc<Policy>,
+    /// What both take in memory.
+    bytes: usize,
 }
 
 impl Default for PolicyCache {
@@ -44,13 +47,20 @@ impl Default for PolicyCache {
 }
 
 impl PolicyCache {
+    /// The policy of a key, whose JSON this is, if it is kept.
+    pub(crate) fn kept(&self, key_arn: &str, json: &str) -> Option<Arc<Policy>> {
+        let kept = self.lock().by_key.get(key_arn).cloned();
+        kept.filter(|kept| *kept.json == *json).map(|kept| kept.policy)
+    }
+
     /// The policy of a key, whose JSON this is.
     pub(crate) fn parse(&self, key_arn: &str, json: &str) -> Result<Arc<Policy>> {
-        let kept = self.lock().by_key.get(key_arn).cloned();
-        if let Some(kept) = kept.filter(|kept| *kept.json == *json) {
-            return Ok(kept.policy);
+        if let Some(kept) = self.kept(key_arn, json) {
+            return Ok(kept);
         }
-        let parsed = Parsed { json: json.into(), policy: Arc::new(Policy::parse(json)?) };
+        let policy = Policy::parse(json)?;
+        let bytes = policy.memory().saturating_add(json.len());
+        let parsed = Parsed { json: json.into(), policy: Arc::new(policy), bytes };
         let policy = Arc::clone(&parsed.policy);
         self.lock().keep(key_arn, parsed);
         Ok(policy)
@@ -73,14 +83,14 @@ impl Kept {
         {
             self.parsed = self.parsed.saturating_add(1);
         }
-        self.bytes = self.bytes.saturating_add(parsed.json.len());
+        self.bytes = self.bytes.saturating_add(parsed.bytes);
         if let Some(old) = self.by_key.put(key_arn.to_owned(), parsed) {
-            self.bytes = self.bytes.saturating_sub(old.json.len());
+            self.bytes = self.bytes.saturating_sub(old.bytes);
         }
         while self.bytes > MAX_BYTES
             && let Some((_, old)) = self.by_key.pop_lru()
         {
-            self.bytes = self.bytes.saturating_sub(old.json.len());
+            self.bytes = self.bytes.saturating_sub(old.bytes);
         }
     }
 }
@@ -115,15 +125,31 @@ mod tests {
     fn the_policies_of_the_keys_used_last_are_kept_within_bounds() {
         let cache = PolicyCache::default();
         let json = policy("kms:Encrypt", 32 << 10);
-        let fit = MAX_BYTES / json.len();
+        let each = json.len() + Policy::parse(&json).unwrap().memory();
+        let fit = MAX_BYTES / each;
         for n in 0..2 * fit {
             cache.parse("used", &json).unwrap();
             cache.parse(&n.to_string(), &json).unwrap();
             let kept = cache.lock();
-            assert_eq!(kept.bytes, kept.by_key.len() * json.len());
+            assert_eq!(kept.bytes, kept.by_key.len() * each);
             assert!(kept.bytes <= MAX_BYTES);
         }
         let kept = cache.lock();
         assert_eq!((kept.by_key.len(), kept.parsed), (fit, 1 + 2 * fit as u64));
+    }
+
+    #[test]
+    fn what_a_policy_takes_is_counted_and_not_its_text_alone() {
+        let list = vec![r#""*""#; 8_000].join(",");
+        let json = policy("kms:Encrypt", 0).replace(r#""arn:aws:iam::111122223333:root""#, &format!("[{list}]"));
+        let parsed = Policy::parse(&json).unwrap();
+        assert!(parsed.memory() >= parsed.statements[0].principals.len() * size_of::<super::super::Principal>());
+        let cache = PolicyCache::default();
+        for n in 0..64 {
+            cache.parse(&n.to_string(), &json).unwrap();
+        }
+        let kept = cache.lock();
+        assert!(kept.by_key.len() * parsed.memory() <= MAX_BYTES, "{} are kept", kept.by_key.len());
+        assert!(kept.by_key.len() > 5, "{} are kept", kept.by_key.len());
     }
 }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use manila_core::internal::quoted;
 
+use super::Effect;
+use super::asked::{Asked, fold};
 use super::json::Json;
-use super::pattern::has_variable;
-use super::principal::Identity;
-use super::{AccessRequest, Effect, pattern};
+use super::pattern::{Pattern, has_variable, has_wildcard};
 
 const CONTEXT_PREFIX: &str = "kms:EncryptionContext:";
 
@@ -16,7 +16,7 @@ const CONTEXT_PREFIX: &str = "kms:EncryptionContext:";
 pub(super) struct Condition {
     operator: Operator,
     key: Key,
-    values: Vec<String>,
+    values: Values,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +46,25 @@ enum Comparison {
     Bool,
 }
 
+/// The values of the policy, as they are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Values {
+    /// In order.
+    Texts(Vec<String>),
+    Patterns(Vec<Pattern>),
+    Booleans(Vec<String>),
+}
+
 /// What a condition looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
-    /// The value of the encryption context's key of this name, in [folded](fold) letters.
-    EncryptionContext(String),
+    /// The value of the encryption context's key of this name.
+    EncryptionContext {
+        /// In lower case, as far as the letters are of ASCII.
+        name: String,
+        /// In [folded](fold) letters.
+        folded: String,
+    },
     /// The keys of the encryption context.
     EncryptionContextKeys,
     /// Absent: no service passes on requests here.
@@ -74,52 +88,80 @@ impl Condition {
             ));
         }
         let refuse = |why| format!("in {operator_name}, a value of {} is not good: {why}", quoted(key_name));
-        let values = values.iter().map(|value| operator.read_value(value).map_err(refuse));
-        Ok(Self { operator, key, values: values.collect::<Result<_, _>>()? })
+        let values = operator.read_values(values).map_err(refuse)?;
+        Ok(Self { operator, key, values })
     }
 
     /// Whether the condition is true of a request.
     ///
-    /// Where several values could be meant as the one of a single-valued key, in `Allow` it must be true of each, in
-    /// `Deny` of one.
-    pub(super) fn holds(&self, effect: Effect, caller: &Identity, request: &AccessRequest<'_>) -> bool {
-        let values = self.key.values(caller, request);
-        if self.key.is_multivalued() || values.len() < 2 {
-            return self.holds_of(&values);
-        }
-        let mut readings = values.iter().map(|value| self.holds_of(std::slice::from_ref(value)));
-        match effect {
-            Effect::Allow => readings.all(|holds| holds),
-            Effect::Deny => readings.any(|holds| holds),
+    /// Where a request can be read in several ways, in `Allow` it must be true of each, in `Deny` of one.
+    pub(super) fn holds(&self, effect: Effect, asked: &Asked<'_>) -> bool {
+        match &self.key {
+            Key::EncryptionContext { name, folded } => {
+                let pairs = asked.pairs(folded);
+                // Beyond ASCII it is not known which letters AWS takes for equal: the key may be meant, or be absent.
+                let is_meant = pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+                let absent = (!is_meant).then_some(None);
+                let mut readings = pairs.iter().map(|(_, value)| Some(*value)).chain(absent);
+                let holds = |reading: Option<&str>| self.holds_of(reading.as_slice(), |value| self.values.fit(value));
+                match effect {
+                    Effect::Allow => readings.all(holds),
+                    Effect::Deny => readings.any(holds),
+                }
+            }
+            Key::EncryptionContextKeys => self.holds_of(asked.keys(), |value| self.values.fit(value)),
+            Key::ViaService => self.holds_of(&[], |value| self.values.fit(value)),
+            Key::CallerAccount => self.holds_of(asked.caller.account().as_slice(), |value| self.values.fit(value)),
+            Key::PrincipalArn if asked.caller.is_session() => {
+                let loosely = (effect == Effect::Deny) != self.is_negated();
+                self.holds_of(&[asked.principal_arn()], |arn| self.values.fit_role(arn, loosely))
+            }
+            Key::PrincipalArn => self.holds_of(&[asked.principal_arn()], |value| self.values.fit(value)),
         }
     }
 
     /// Whether the condition is true of these values of its key. An absent key has none.
-    fn holds_of(&self, values: &[Cow<'_, str>]) -> bool {
+    fn holds_of(&self, values: &[&str], fit: impl Fn(&str) -> bool) -> bool {
         // To AWS the empty text is null: as good as absent where presence or a set is asked for.
         let is_null = !self.key.is_multivalued() && values.iter().all(|value| value.is_empty());
         let set = if is_null { &[] } else { values };
         match self.operator {
-            Operator::Null => {
-                let absent = if set.is_empty() { "true" } else { "false" };
-                self.values.iter().any(|wanted| wanted == absent)
-            }
-            Operator::Compare { quantifier, comparison, negated } => {
-                let fits = |value: &Cow<'_, str>| {
-                    self.values.iter().any(|wanted| comparison.matches(wanted, value)) != negated
-                };
+            Operator::Null => fit(if set.is_empty() { "true" } else { "false" }),
+            Operator::Compare { quantifier, negated, .. } => {
+                let mut found = |value: &&str| fit(value) != negated;
                 match quantifier {
-                    Quantifier::Single => values.first().map_or(negated, fits),
-                    Quantifier::ForAllValues => set.iter().all(fits),
-                    Quantifier::ForAnyValue => set.iter().any(fits),
+                    Quantifier::Single => values.first().map_or(negated, found),
+                    Quantifier::ForAllValues => set.iter().all(found),
+                    Quantifier::ForAnyValue => set.iter().any(&mut found),
                 }
             }
         }
     }
 
+    fn is_negated(&self) -> bool {
+        matches!(self.operator, Operator::Compare { negated: true, .. })
+    }
+
     /// Whether one of `others` is about the same key.
     pub(super) fn repeats(&self, others: &[Self]) -> bool {
         others.iter().any(|other| other.key == self.key)
+    }
+
+    /// How many texts an encryption context is compared with.
+    pub(super) fn context_values(&self) -> usize {
+        match self.key {
+            Key::EncryptionContext { .. } | Key::EncryptionContextKeys => self.values.len().saturating_add(1),
+            Key::ViaService | Key::CallerAccount | Key::PrincipalArn => 0,
+        }
+    }
+
+    /// The bytes that the condition takes in memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        let key = match &self.key {
+            Key::EncryptionContext { name, folded } => name.capacity().saturating_add(folded.capacity()),
+            _ => 0,
+        };
+        key.saturating_add(self.values.memory())
     }
 }
 
@@ -145,6 +187,21 @@ impl Operator {
         Ok(Self::Compare { quantifier, comparison, negated })
     }
 
+    fn read_values(self, values: &[Json]) -> Result<Values, String> {
+        let texts = values.iter().map(|value| self.read_value(value));
+        let mut texts = texts.collect::<Result<Vec<_>, _>>()?;
+        Ok(match self {
+            Self::Null | Self::Compare { comparison: Comparison::Bool, .. } => Values::Booleans(texts),
+            Self::Compare { comparison: Comparison::Like, .. } => {
+                Values::Patterns(texts.into_iter().map(Pattern::parse).collect::<Result<_, _>>()?)
+            }
+            Self::Compare { comparison: Comparison::Equals, .. } => {
+                texts.sort_unstable();
+                Values::Texts(texts)
+            }
+        })
+    }
+
     fn read_value(self, value: &Json) -> Result<String, String> {
         let of_booleans = matches!(self, Self::Null | Self::Compare { comparison: Comparison::Bool, .. });
         match value {
@@ -161,14 +218,58 @@ impl Operator {
     }
 }
 
-impl Comparison {
-    fn matches(self, wanted: &str, value: &str) -> bool {
+impl Values {
+    /// Whether one of them fits what a request has.
+    fn fit(&self, value: &str) -> bool {
         match self {
-            Self::Equals => value == wanted,
-            Self::Like => pattern::matches(wanted, value),
-            Self::Bool => value.eq_ignore_ascii_case(wanted),
+            Self::Texts(texts) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
+            Self::Patterns(patterns) => patterns.iter().any(|pattern| pattern.matches(value)),
+            Self::Booleans(booleans) => booleans.iter().any(|boolean| value.eq_ignore_ascii_case(boolean)),
         }
     }
+
+    /// Whether one of them fits the ARN of the role that a caller is a session of.
+    ///
+    /// The path of that role is not known, and an account has no two roles of one name: so where the policy names a role
+    /// with its path, that is left out. In a pattern it is left out only where it is safe to fit too much.
+    fn fit_role(&self, arn: &str, loosely: bool) -> bool {
+        match self {
+            Self::Texts(texts) => texts.iter().any(|text| without_path(text) == arn),
+            Self::Patterns(patterns) => patterns.iter().any(|pattern| {
+                let text = pattern.as_str();
+                let may = || loosely || !has_wildcard(text);
+                pattern.matches(arn)
+                    || may() && Pattern::parse(without_path(text)).map_or(loosely, |pattern| pattern.matches(arn))
+            }),
+            Self::Booleans(_) => self.fit(arn),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) | Self::Booleans(texts) => texts.len(),
+            Self::Patterns(patterns) => patterns.len(),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Texts(texts) | Self::Booleans(texts) => memory_of(texts, String::capacity),
+            Self::Patterns(patterns) => memory_of(patterns, Pattern::memory),
+        }
+    }
+}
+
+/// The bytes that a list takes in memory, with what each of its items takes beside itself.
+pub(super) fn memory_of<T>(list: &Vec<T>, beside: impl Fn(&T) -> usize) -> usize {
+    let items = list.capacity().saturating_mul(size_of::<T>());
+    list.iter().map(beside).fold(items, usize::saturating_add)
+}
+
+/// The ARN of a role without the role's path.
+fn without_path(arn: &str) -> Cow<'_, str> {
+    let role = arn.split_once("role/").and_then(|(account, role)| Some((account, role.rsplit_once('/')?.1)));
+    role.map_or(Cow::Borrowed(arn), |(account, name)| Cow::Owned(format!("{account}role/{name}")))
 }
 
 impl Key {
@@ -181,7 +282,7 @@ impl Key {
         if prefix.eq_ignore_ascii_case(CONTEXT_PREFIX) {
             let key = name.get(CONTEXT_PREFIX.len()..).unwrap_or_default();
             let missing = || format!("the condition key {} names no key of the encryption context", quoted(name));
-            return if key.is_empty() { Err(missing()) } else { Ok(Self::EncryptionContext(fold(key))) };
+            return if key.is_empty() { Err(missing()) } else { Ok(Self::of_context(key)) };
         }
         match name.to_ascii_lowercase().as_str() {
             "kms:encryptioncontextkeys" => Ok(Self::EncryptionContextKeys),
@@ -192,34 +293,20 @@ impl Key {
         }
     }
 
+    fn of_context(key: &str) -> Self {
+        Self::EncryptionContext { name: key.to_ascii_lowercase(), folded: fold(key) }
+    }
+
     fn is_multivalued(&self) -> bool {
         matches!(self, Self::EncryptionContextKeys)
     }
-
-    /// What a request has for the key: none if it is absent, and for a single-valued key several only if the
-    /// encryption context has several keys that differ in nothing but case.
-    fn values<'a>(&self, caller: &'a Identity, request: &AccessRequest<'a>) -> Vec<Cow<'a, str>> {
-        let pairs = request.encryption_context.into_iter().flatten();
-        match self {
-            Self::EncryptionContext(wanted) => {
-                pairs.filter(|(key, _)| fold(key) == *wanted).map(|(_, value)| value.into()).collect()
-            }
-            Self::EncryptionContextKeys => pairs.map(|(key, _)| key.into()).collect(),
-            Self::ViaService => Vec::new(),
-            Self::CallerAccount => vec![caller.account.as_str().into()],
-            Self::PrincipalArn => vec![caller.principal_arn().into()],
-        }
-    }
-}
-
-/// `text` without regard to case.
-fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_policy::AccessRequest;
+    use crate::key_policy::principal::Identity;
     use manila_core::EncryptionContext;
 
     const T: bool = true;
@@ -242,7 +329,7 @@ mod tests {
             key_arn: "arn:aws:kms:eu-west-1:111122223333:key/1",
             encryption_context: context,
         };
-        condition.holds(effect, &Identity::parse(principal).unwrap(), &request)
+        condition.holds(effect, &Asked::new(Identity::parse(principal).unwrap(), &request))
     }
 
     /// An operator, the policy's values, and what comes of each of some contexts.
@@ -366,12 +453,64 @@ mod tests {
         }
     }
 
+    /// Whether AWS disregards the case of such letters is not known: the key of the context may be meant, or be another.
     #[test]
-    fn the_case_of_a_context_key_does_not_count_beyond_ascii_either() {
-        let condition = parse("StringEquals", "kms:EncryptionContext:\u{c4}pfel aws", &["1"]);
-        for (key, expected) in [("\u{c4}pfel aws", T), ("\u{e4}PFEL AWS", T), ("apfel aws", F), ("\u{e4}pfel", F)] {
-            let context = context(&[(key, "1")]);
-            assert_eq!(holds_for(&condition, Effect::Allow, USER, Some(&context)), expected, "{key}");
+    #[rustfmt::skip]
+    fn letters_beyond_ascii_are_read_on_the_safe_side() {
+        let rows = [
+            // The condition's key, the context's, and whether it may be meant and is: Allow, Deny; Allow, Deny if negated.
+            ("\u{c4}pfel AWS", "\u{c4}PFEL aws", [T, T], [F, F]),
+            ("\u{c4}pfel aws", "\u{e4}PFEL AWS", [F, T], [F, T]),
+            ("k",              "\u{212a}",       [F, T], [F, T]),
+            ("\u{3c3}",        "\u{3c2}",        [F, T], [F, T]),
+            ("\u{3c3}",        "\u{3a3}",        [F, T], [F, T]),
+            ("\u{c4}pfel",     "apfel",          [F, F], [T, T]),
+        ];
+        for (wanted, found, positive, negated) in rows {
+            let context = context(&[(found, "1")]);
+            for (operator, expected) in [("StringEquals", positive), ("StringNotEquals", negated)] {
+                let condition = parse(operator, &format!("kms:EncryptionContext:{wanted}"), &["1"]);
+                let of = |effect| holds_for(&condition, effect, USER, Some(&context));
+                assert_eq!([of(Effect::Allow), of(Effect::Deny)], expected, "{operator} {wanted} {found}");
+            }
+        }
+    }
+
+    /// The path of a role is not known in a session of it.
+    #[test]
+    #[rustfmt::skip]
+    fn a_role_with_a_path_is_its_sessions_role() {
+        const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/app/i-1";
+        let rows = [
+            //                                                        positive: Allow, Deny; negated: Allow, Deny
+            ("arn:aws:iam::111122223333:role/app",                    [T, T], [F, F]),
+            ("arn:aws:iam::111122223333:role/service/app",            [T, T], [F, F]),
+            ("arn:aws:iam::111122223333:role/service/other",          [F, F], [T, T]),
+            ("arn:aws:iam::444455556666:role/service/app",            [F, F], [T, T]),
+        ];
+        let patterns = [
+            ("arn:aws:iam::111122223333:role/service/*",              [F, T], [F, T]),
+            ("arn:aws:iam::*:role/aws-reserved/*/ap?",                [F, T], [F, T]),
+            ("arn:aws:iam::*:role/service/other-*",                   [F, F], [T, T]),
+            ("arn:aws:iam::*:role/*",                                 [T, T], [F, F]),
+        ];
+        let equals = rows.iter().map(|row| (["StringEquals", "StringNotEquals"], row));
+        let like = rows.iter().chain(&patterns).map(|row| (["StringLike", "StringNotLike"], row));
+        for (operators, (value, positive, negated)) in equals.chain(like) {
+            for (operator, expected) in operators.into_iter().zip([positive, negated]) {
+                let condition = parse(operator, "aws:PrincipalArn", &[value]);
+                let of = |effect| holds_for(&condition, effect, SESSION, None);
+                assert_eq!([of(Effect::Allow), of(Effect::Deny)], *expected, "{operator} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_of_another_partition_is_another_account() {
+        let condition = parse("StringEquals", "kms:CallerAccount", &["111122223333"]);
+        for effect in [Effect::Allow, Effect::Deny] {
+            assert!(holds_for(&condition, effect, USER, None));
+            assert!(!holds_for(&condition, effect, "arn:aws-cn:iam::111122223333:user/alice", None));
         }
     }
 
@@ -490,8 +629,8 @@ mod tests {
         let parse = |operator: &str, value| Condition::parse(operator, "kms:EncryptionContext:a", &[value]);
         let text = |text: &str| Json::Text(text.to_owned());
         for operator in ["Bool", "Null", "ForAnyValue:Bool"] {
-            assert_eq!(parse(operator, Json::Bool(true)).unwrap().values, ["true"]);
-            assert_eq!(parse(operator, text("false")).unwrap().values, ["false"]);
+            assert_eq!(parse(operator, Json::Bool(true)).unwrap().values, Values::Booleans(vec!["true".to_owned()]));
+            assert_eq!(parse(operator, text("false")).unwrap().values, Values::Booleans(vec!["false".to_owned()]));
             for wrong in ["TRUE", "1", "", "yes"] {
                 assert!(parse(operator, text(wrong)).unwrap_err().contains(&format!("{wrong:?} is neither")));
             }

@@ -6,7 +6,7 @@ use manila_core::internal::quoted;
 
 use super::condition::Condition;
 use super::json::Json;
-use super::pattern::has_variable;
+use super::pattern::{Pattern, has_variable};
 use super::principal::Principal;
 use super::{Effect, Statement, action};
 
@@ -66,7 +66,7 @@ fn principals(json: &Json) -> Result<Vec<Principal>, String> {
 }
 
 /// Reads `*` or the ARN of a key with or without wildcards. AWS has none in the ARN's service.
-fn resource(text: &str) -> Result<String, String> {
+fn resource(text: &str) -> Result<Pattern, String> {
     if has_variable(text) {
         return Err(format!(
             "the Resource {} has a policy variable (${{...}}), which is not implemented",
@@ -75,8 +75,8 @@ fn resource(text: &str) -> Result<String, String> {
     }
     let parts: Vec<_> = text.split(':').collect();
     match *parts.as_slice() {
-        ["*"] => Ok(text.to_owned()),
-        ["arn", _, "kms", _, _, name] if !name.starts_with("alias/") => Ok(text.to_owned()),
+        ["*"] => Pattern::parse(text),
+        ["arn", _, "kms", _, _, name] if !name.starts_with("alias/") => Pattern::parse(text),
         _ => Err(format!("the Resource {} is neither \"*\" nor the ARN of a KMS key", quoted(text))),
     }
 }
@@ -190,8 +190,9 @@ mod tests {
             assert_eq!((first.effect, second.effect), (Effect::Allow, Effect::Deny));
             assert_eq!((first.principals.len(), second.principals.len()), (1, 2));
             assert_eq!((first.conditions.len(), second.conditions.len()), (3, 0));
-            assert_eq!(second.actions, ["kms:encrypt", "kms:re*"]);
-            assert_eq!(second.resources, ["arn:aws:kms:*:111122223333:key/?*", "*"]);
+            let patterns = |texts: [&str; 2]| texts.map(|text| Pattern::parse(text).unwrap());
+            assert_eq!(second.actions, patterns(["kms:encrypt", "kms:re*"]));
+            assert_eq!(second.resources, patterns(["arn:aws:kms:*:111122223333:key/?*", "*"]));
         }
         let alone = format!(r#"{{"Statement": {}}}"#, object_of(&STATEMENT));
         assert_eq!(read(&alone).unwrap().len(), 1);

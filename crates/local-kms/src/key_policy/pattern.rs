@@ -1,33 +1,101 @@
 //! Wildcards: `*` stands for any characters, also none, `?` for exactly one.
 
-/// Whether all of `text` matches `pattern`.
+use std::collections::BTreeMap;
+
+use manila_core::internal::quoted;
+
+/// The longest part of a pattern that has a `?` and stands between two `*`, in characters: it is searched for with a bit
+/// for each.
+const MAX_FLOATING_LEN: usize = 64;
+
+/// A text with wildcards.
 ///
-/// Only the last `*` is ever tried again, so this takes at most as many steps as the product of both lengths.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    // What follows the last `*`, and the text that it has not swallowed yet.
-    let mut retry = None;
-    loop {
-        let (mut pattern_rest, mut text_rest) = (pattern.clone(), text.clone());
-        match (pattern_rest.next(), text_rest.next()) {
-            (Some('*'), _) => {
-                retry = Some((pattern_rest.clone(), text.clone()));
-                pattern = pattern_rest;
+/// Matching takes time in proportion to the lengths of pattern and text, whatever they are: no part of the text is looked
+/// at twice for one part of the pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(String);
+
+impl Pattern {
+    /// Takes a pattern, unless it is one of those that would take long: an error says why.
+    pub(super) fn parse(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        let floating =
+            text.split_once('*').and_then(|(_, rest)| rest.rsplit_once('*')).map_or("", |(middle, _)| middle);
+        let is_long = |part: &str| part.contains('?') && part.chars().count() > MAX_FLOATING_LEN;
+        if floating.split('*').any(is_long) {
+            return Err(format!(
+                "{} has a ? in a part of over {MAX_FLOATING_LEN} characters between two *, which is not implemented",
+                quoted(&text)
+            ));
+        }
+        Ok(Self(text))
+    }
+
+    /// Whether all of `text` matches the pattern.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return without_start(text, &self.0).is_some_and(str::is_empty);
+        };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some(mut left) = without_start(text, first).and_then(|text| without_end(text, last)) else {
+            return false;
+        };
+        // The first place that fits is the best one: it leaves the most to the parts that follow.
+        middle.split('*').all(|part| match behind_first(left, part) {
+            Some(behind) => {
+                left = behind;
+                true
             }
-            (None, None) => return true,
-            (Some(_), None) => return false,
-            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
-                (pattern, text) = (pattern_rest, text_rest);
-            }
-            (_, Some(_)) => {
-                let Some((after, swallowed)) = &mut retry else {
-                    return false;
-                };
-                swallowed.next();
-                (pattern, text) = (after.clone(), swallowed.clone());
-            }
+            None => false,
+        })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The bytes that the pattern takes in memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+fn is(wanted: char, found: char) -> bool {
+    wanted == '?' || wanted == found
+}
+
+/// What follows `part` at the beginning of a text.
+fn without_start<'a>(text: &'a str, part: &str) -> Option<&'a str> {
+    let mut text = text.chars();
+    part.chars().all(|wanted| text.next().is_some_and(|found| is(wanted, found))).then(|| text.as_str())
+}
+
+/// What precedes `part` at the end of a text.
+fn without_end<'a>(text: &'a str, part: &str) -> Option<&'a str> {
+    let mut text = text.chars();
+    part.chars().rev().all(|wanted| text.next_back().is_some_and(|found| is(wanted, found))).then(|| text.as_str())
+}
+
+/// What follows the first place in a text that `part` fits.
+fn behind_first<'a>(text: &'a str, part: &str) -> Option<&'a str> {
+    if !part.contains('?') {
+        return text.split_once(part).map(|(_, behind)| behind);
+    }
+    // A bit for each character of the part: those that it can have come to, and those that a character fits.
+    let (mut all, mut fitting) = (0_u64, BTreeMap::<char, u64>::new());
+    let mut last = 0_u64;
+    for (number, wanted) in part.chars().enumerate() {
+        last = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number))?;
+        *if wanted == '?' { &mut all } else { fitting.entry(wanted).or_default() } |= last;
+    }
+    let (mut text, mut reached) = (text.chars(), 0_u64);
+    while let Some(found) = text.next() {
+        reached = ((reached << 1) | 1) & (all | fitting.get(&found).copied().unwrap_or(0));
+        if reached & last != 0 {
+            return Some(text.as_str());
         }
     }
+    None
 }
 
 /// Whether there is a wildcard in `text`.
@@ -43,6 +111,10 @@ pub(super) fn has_variable(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches(text)
+    }
 
     #[test]
     fn wildcards_stand_for_whole_characters() {
@@ -113,9 +185,28 @@ mod tests {
         }
     }
 
+    /// Each of these takes hours if a part of the pattern is tried at every place of the text.
     #[test]
-    fn a_pattern_full_of_stars_does_not_blow_up() {
-        let pattern = format!("{}b", "*a".repeat(1000));
-        assert!(!matches(&pattern, &"a".repeat(10_000)));
+    fn no_pattern_takes_long() {
+        let text = "a".repeat(1 << 20);
+        let half = "a".repeat(1 << 19);
+        let floating = format!("*{}?b*", "a".repeat(62)).repeat(1 << 13);
+        for pattern in [format!("*{half}b*"), format!("*{half}b"), format!("{}b", "*a".repeat(1 << 18)), floating] {
+            assert!(!matches(&pattern, &text));
+        }
+        assert!(matches(&format!("*{half}*a"), &text));
+    }
+
+    #[test]
+    fn a_long_part_with_a_wildcard_between_two_is_refused() {
+        let of = |len: usize| "a".repeat(len);
+        for long in [format!("*{}?*", of(64)), format!("x*y*?{}*z", of(64))] {
+            assert!(Pattern::parse(long).unwrap_err().contains("over 64 characters"));
+        }
+        for good in [format!("*{}?*", of(63)), format!("?{}*{}?", of(99), of(99)), format!("*{}*", of(99))] {
+            assert!(Pattern::parse(good).is_ok());
+        }
+        let longest = format!("*{}?*", of(63));
+        assert!(matches(&longest, &format!("b{}c", of(63))) && !matches(&longest, &of(63)));
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn index_names_of(caller: &str) -> Result<Vec<String>> {
 
 /// Whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
 pub(crate) fn is_of_account(principal: &str, account: &str) -> bool {
-    Identity::parse(principal).is_ok_and(|identity| identity.partition == PARTITION && identity.account == account)
+    Identity::parse(principal).is_ok_and(|identity| identity.account() == Some(account))
 }
 
 /// The principal that owns an account, and its keys.
@@ -86,8 +86,23 @@ impl Principal {
     pub(super) fn is(&self, effect: Effect, caller: &Identity) -> bool {
         match (self, effect) {
             (Self::Anyone, _) => true,
-            (Self::One(Identity { account, kind: Kind::Root, .. }), Effect::Deny) => *account == caller.account,
+            (Self::One(identity), Effect::Deny) if identity.kind == Kind::Root => identity.shares_account(caller),
             (Self::One(identity), _) => identity.means(caller),
+        }
+    }
+
+    /// The bytes that the principal takes in memory beside itself.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Anyone => 0,
+            Self::One(Identity { partition, account, kind }) => {
+                let kind = match kind {
+                    Kind::Root => 0,
+                    Kind::User(name) | Kind::Role(name) => name.capacity(),
+                    Kind::Session { role, name } => role.capacity().saturating_add(name.capacity()),
+                };
+                partition.capacity().saturating_add(account.capacity()).saturating_add(kind)
+            }
         }
     }
 }
@@ -96,7 +111,7 @@ impl Principal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     partition: String,
-    pub(super) account: String,
+    account: String,
     kind: Kind,
 }
 
@@ -148,7 +163,22 @@ impl Identity {
         let (Kind::Role(path), Kind::Session { role, .. }) = (&self.kind, &caller.kind) else {
             return false;
         };
-        (&self.partition, &self.account) == (&caller.partition, &caller.account) && last_part(path) == role
+        self.shares_account(caller) && last_part(path) == role
+    }
+
+    /// Whether both are of one account. The same digits in another partition are another account.
+    fn shares_account(&self, other: &Self) -> bool {
+        (&self.partition, &self.account) == (&other.partition, &other.account)
+    }
+
+    /// The value of `kms:CallerAccount`. An account of another partition has none: its digits can be those of one here.
+    pub(super) fn account(&self) -> Option<&str> {
+        (self.partition == PARTITION).then_some(&self.account)
+    }
+
+    /// Whether this is a session of a role, whose path is not known.
+    pub(super) fn is_session(&self) -> bool {
+        matches!(self.kind, Kind::Session { .. })
     }
 
     fn index_name(&self) -> String {
@@ -246,13 +276,14 @@ mod tests {
         ];
         // The callers whom each means in `Allow` and in `Deny`, by their places above.
         let everyone: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
-        let of_the_account: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13];
+        let of_the_account: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 12, 13];
         let same = |principal, meant| (principal, meant, meant);
-        let table: [(&str, &[usize], &[usize]); 11] = [
+        let table: [(&str, &[usize], &[usize]); 12] = [
             same("*", everyone),
             (ROOT, &[0], of_the_account),
             ("111122223333", &[0], of_the_account),
             ("444455556666", &[10], &[8, 10]),
+            ("arn:aws-cn:iam::111122223333:root", &[11], &[9, 11]),
             same(USER, &[1]),
             same("arn:aws:iam::111122223333:user/team/alice", &[2]),
             same(ROLE, &[3, 5, 6]),

@@ -87,6 +87,18 @@ impl KeyOrigin {
     }
 }
 
+/// The reason for a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RotationType {
+    /// It was due.
+    Automatic,
+    /// It was requested.
+    OnDemand,
+    /// The root key was changed, by [`LocalKms::change_root_key_and_rotate`](crate::LocalKms::change_root_key_and_rotate).
+    RootKeyChange,
+}
+
 /// The properties of a new key.
 ///
 /// ```
@@ -318,15 +330,16 @@ pub(crate) struct KeyMaterial {
     pub(crate) id: u32,
     #[zeroize(skip)]
     pub(crate) created: u64,
+    /// Why it was made; none for the first of a key.
     #[zeroize(skip)]
-    pub(crate) on_demand: bool,
+    pub(crate) rotation: Option<RotationType>,
     #[serde(with = "serde_bytes")]
     pub(crate) secret: Vec<u8>,
 }
 
 impl KeyMaterial {
-    pub(crate) fn generate(id: u32, spec: KeySpec, created: u64, on_demand: bool) -> Result<Self> {
-        let mut material = Self { id, created, on_demand, secret: vec![0; spec.material_len()] };
+    pub(crate) fn generate(id: u32, spec: KeySpec, created: u64, rotation: Option<RotationType>) -> Result<Self> {
+        let mut material = Self { id, created, rotation, secret: vec![0; spec.material_len()] };
         crypto::random(&mut material.secret)?;
         Ok(material)
     }
@@ -344,14 +357,19 @@ impl KeyRecord {
         let (description, tags) = (String::new(), BTreeMap::new());
         Self { description, tags, created, enabled: true, deletion: None, policy: None }
     }
+
+    /// Whether the key's deadline has passed.
+    pub(crate) fn is_deleted(&self, now: u64) -> bool {
+        self.deletion.is_some_and(|deletion| deletion.is_past(now))
+    }
 }
 
 impl MaterialRecord {
     /// Adds new material, which encrypts from now on.
-    pub(crate) fn renew(&mut self, time: u64, on_demand: bool) -> Result<()> {
+    pub(crate) fn renew(&mut self, time: u64, rotation: RotationType) -> Result<()> {
         let newest = self.materials.last().map_or(0, |newest| newest.id);
         let id = newest.checked_add(1).ok_or_else(damaged)?;
-        self.materials.push(KeyMaterial::generate(id, self.spec, time, on_demand)?);
+        self.materials.push(KeyMaterial::generate(id, self.spec, time, Some(rotation))?);
         Ok(())
     }
 
@@ -399,7 +417,7 @@ impl Key {
 
     /// Returns whether the deletion deadline has passed: such a key no longer exists for callers.
     pub(crate) fn is_deleted(&self, now: u64) -> bool {
-        self.record.deletion.is_some_and(|deletion| deletion.is_past(now))
+        self.record.is_deleted(now)
     }
 
     pub(crate) fn state(&self, now: u64) -> KeyState {
@@ -445,7 +463,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key_material() {
-        let material = KeyMaterial::generate(1, KeySpec::Hmac512, 0, false).unwrap();
+        let material = KeyMaterial::generate(1, KeySpec::Hmac512, 0, None).unwrap();
         let secret = format!("{:?}", material.secret);
         assert!(!format!("{material:?}").contains(secret.trim_matches(['[', ']'])));
         assert_eq!(material.secret.len(), 64);

@@ -7,7 +7,8 @@ use manila_core::KmsCiphertext;
 use manila_core::testing::ready;
 use manila_local_kms::testing::policies_parsed;
 use manila_local_kms::{
-    CreateGrant, CreateKey, Error, ErrorKind, GrantOperation, KeySpec, Kms, KmsRequest, LocalKms, RootKey,
+    CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms, KmsRequest, LocalKms,
+    RootKey,
 };
 
 use crate::{both, code, context, decrypt, encrypt};
@@ -321,16 +322,23 @@ fn what_is_not_there_is_not_found_by_a_stranger_either() {
     }
 }
 
+/// What AWS asks the account's permission for beside the key's: on an alias, or for a new key in another region.
+const OF_THE_ACCOUNT_TOO: [&str; 4] = ["CreateAlias", "DeleteAlias", "ReplicateKey", "UpdateAlias"];
+
 #[test]
 fn a_policy_lets_a_principal_do_what_it_allows_and_no_more() {
     for method in methods() {
         let everything = [allow(OWNER, &["*"]), allow(ALICE, &["*"])];
         let alice = |scene: &Scene| scene.owner.as_principal(ALICE).unwrap();
-        // All that policies can say does not open what is for the owner alone.
-        if method.actions.is_empty() {
+        // All that policies can say does not open what is for the owner alone, and a key's denial keeps it from the owner.
+        if method.actions.is_empty() || OF_THE_ACCOUNT_TOO.contains(&method.operation) {
             let scene = Scene::in_memory();
             scene.set_policy(&policy(&everything));
             assert_refused(&(method.call)(&alice(&scene), &scene).unwrap_err(), method.name);
+            for action in method.actions {
+                scene.set_policy(&policy(&[deny(OWNER, &[action]), everything[0].clone()]));
+                assert_refused(&(method.call)(&scene.owner, &scene).unwrap_err(), method.name);
+            }
             continue;
         }
         let scene = Scene::in_memory();
@@ -525,6 +533,67 @@ fn another_account_is_allowed_what_aws_allows_across_accounts_and_no_more() {
 }
 
 #[test]
+fn another_account_does_not_learn_which_keys_there_are() {
+    let scene = Scene::in_memory();
+    scene.owner.put_key_policy(&scene.other, &policy(&[allow(OWNER, &["*"]), deny(STRANGER, &["*"])])).unwrap();
+    let none = scene.key.replace(|c: char| c.is_ascii_hexdigit(), "0");
+    let refusals = |kms: &LocalKms, key: &str| {
+        let grant = CreateGrant::to(BOB).operation(GrantOperation::Decrypt);
+        let refused = [
+            done(encrypt(kms, key, b"x")),
+            done(kms.describe_key(key)),
+            done(kms.key_rotation_status(key)),
+            done(kms.create_grant(key, grant)),
+            kms.retire_grant(key, &scene.grant),
+            kms.disable_key(key),
+            kms.delete_alias("alias/a"),
+            kms.delete_alias("alias/none"),
+        ];
+        refused.map(|refused| {
+            let error = refused.unwrap_err();
+            assert_refused(&error, key);
+            error.to_string()
+        })
+    };
+    for principal in [STRANGER, "arn:aws:iam::111122223333:root", "arn:aws-cn:iam::000000000000:user/alice"] {
+        let stranger = scene.owner.as_principal(principal).unwrap();
+        let of_none = refusals(&stranger, &none);
+        assert_eq!(of_none[6], of_none[7]);
+        for key in [&scene.key, &scene.other, &scene.pending] {
+            assert_eq!(refusals(&stranger, key), of_none, "{principal} {key}");
+        }
+        let by_alias = ["alias/a", "alias/none"].map(|name| encrypt(&stranger, name, b"x").unwrap_err().to_string());
+        assert!(by_alias.iter().all(|refusal| *refusal == of_none[0]));
+    }
+}
+
+/// Such a policy is decided by while the call holds no transaction: the call gives up the one it has, and begins again.
+#[test]
+fn a_policy_that_takes_long_to_decide_by_says_the_same() {
+    for (kms, _, _) in both() {
+        let frozen: Vec<_> = (0..1_000).map(|n| format!("\"*frozen {n}*\"")).collect();
+        let frozen = format!(r#"{{"StringLike": {{"kms:EncryptionContext:stage": [{}]}}}}"#, frozen.join(","));
+        let json = policy(&[allow("*", &["*"]), statement("Deny", "*", &["Encrypt", "ReEncrypt*"], &frozen)]);
+        let key = kms.create_key(CreateKey::default().policy(&json)).unwrap();
+        let other = kms.create_key(CreateKey::default().policy(json)).unwrap();
+        let long = "x".repeat(10_000);
+        let (fine, bad) = (context(&[("stage", &long)]), format!("{long} frozen 999 {long}"));
+        let bad = context(&[("stage", &bad)]);
+        for principal in [OWNER, ALICE, STRANGER] {
+            let kms = kms.as_principal(principal).unwrap();
+            let ciphertext = ready(kms.encrypt(KmsRequest::new(key.arn(), &fine), b"x")).unwrap().ciphertext;
+            assert_refused(&ready(kms.encrypt(KmsRequest::new(key.arn(), &bad), b"x")).unwrap_err(), principal);
+            let from = || KmsRequest::new(key.arn(), &fine);
+            kms.re_encrypt(&ciphertext, from(), KmsRequest::new(other.arn(), &fine)).unwrap();
+            let error = kms.re_encrypt(&ciphertext, from(), KmsRequest::new(other.arn(), &bad)).unwrap_err();
+            assert_refused(&error, principal);
+            let grant = CreateGrant::to(BOB).operation(GrantOperation::Decrypt);
+            kms.create_grant(key.arn(), grant.constraint(GrantConstraint::Subset(bad.clone()))).unwrap();
+        }
+    }
+}
+
+#[test]
 fn conditions_look_at_the_context_and_the_caller_of_a_call() {
     for (kms, _, _) in both() {
         let key = kms.create_key(CreateKey::default()).unwrap();
@@ -549,6 +618,7 @@ fn conditions_look_at_the_context_and_the_caller_of_a_call() {
         assert!(!may(ALICE, &[("tenant", "acme"), ("other", "1")]));
         assert!(!may(ALICE, &[]));
         assert!(!may("arn:aws:iam::111122223333:user/alice", &[("tenant", "acme")]));
+        assert!(!may("arn:aws-cn:iam::000000000000:user/alice", &[("tenant", "acme")]));
         assert!(may(OWNER, &[]) && !may(OWNER, &[("stage", "frozen")]));
     }
 }

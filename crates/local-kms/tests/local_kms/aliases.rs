@@ -3,7 +3,7 @@
 use manila_local_kms::testing::records_read;
 use manila_local_kms::{Alias, CreateKey, ErrorKind, KeySpec, LocalKms, RootKey};
 
-use crate::lifecycle::rows;
+use crate::lifecycle::{alias_rows, rows};
 use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 
 fn aliases(kms: &LocalKms) -> Vec<(String, String)> {
@@ -232,6 +232,7 @@ fn the_aliases_of_a_key_are_found_after_each_change_of_them_and_of_the_root_key(
     clock.advance_days(7);
     assert_eq!(aliases(&kms), [pair("alias/2", kept.arn())]);
     assert!(rows(&folder, gone.key_id()).is_empty(), "no record of it is left");
+    assert_eq!(alias_rows(&folder), 1, "nor of its aliases");
     // Not even one that only the next key of this name would meet.
     for name in ["alias/0", "alias/1", "alias/3", "alias/4", "alias/5"] {
         kms.create_alias(name, kept.arn()).unwrap();

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use manila_core::testing::ready;
-use manila_local_kms::{Clock, EncryptionContext, Error, Kms, KmsRequest, LocalKms, RootKey};
+use manila_local_kms::{Clock, EncryptionContext, Error, KeyMetadata, Kms, KmsRequest, LocalKms, RootKey};
 
 pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
@@ -49,6 +49,11 @@ pub(crate) fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Ve
     let context = context(&[("a", "b")]);
     let answer = ready(kms.decrypt(KmsRequest::new(key, &context), ciphertext))?;
     Ok(answer.plaintext.expose_secret().to_vec())
+}
+
+/// What is known of all keys of a region, in the order of their ids.
+pub(crate) fn described(kms: &LocalKms) -> Vec<KeyMetadata> {
+    kms.list_keys().unwrap().iter().map(|key| kms.describe_key(&key.key_arn).unwrap()).collect()
 }
 
 pub(crate) struct Folder(pub tempfile::TempDir);

@@ -9,7 +9,7 @@ use manila_core::testing::ready;
 use manila_local_kms::{AuditLog, CreateGrant, CreateKey, GrantOperation, Kms, KmsRequest, LocalKms, RootKey};
 
 use crate::child::{Process, Random, orders, say};
-use crate::{Folder, context, decrypt, encrypt};
+use crate::{Folder, context, decrypt, described, encrypt};
 
 const PROCESSES: u64 = 4;
 const TURNS: usize = 5;
@@ -139,7 +139,7 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
     assert_eq!(grants, sorted("grant"));
     let rotations = all("rotations").iter().map(|count| count.parse::<usize>().unwrap()).sum::<usize>();
     assert_eq!(kms.list_key_rotations(shared).unwrap().len(), rotations);
-    let keys = kms.list_keys().unwrap();
+    let keys = described(&kms);
     let own: BTreeSet<_> =
         keys.iter().filter(|key| !key.description().is_empty()).map(manila_local_kms::KeyMetadata::key_id).collect();
     let expected = sorted("key");
@@ -309,8 +309,7 @@ impl Worker {
                 encrypt(&self.kms, id, b"x").unwrap();
             }
             _ => {
-                let keys: BTreeSet<_> =
-                    self.kms.list_keys().unwrap().iter().map(|key| key.key_id().to_owned()).collect();
+                let keys: BTreeSet<_> = self.kms.list_keys().unwrap().into_iter().map(|key| key.key_id).collect();
                 assert!(self.keys.keys().all(|key| keys.contains(key)), "{keys:?}");
             }
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use manila_core::testing::ready;
-use manila_local_kms::{Clock, CreateKey, ErrorKind, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey};
+use manila_local_kms::{
+    Clock, CreateKey, ErrorKind, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey, RotationType,
+};
 
 use crate::lifecycle::{Asked, open_at};
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
@@ -126,8 +128,11 @@ fn rotations_are_listed_and_several_that_were_missed_are_one() {
         assert_eq!(newest(&kms, key.arn()), 3);
         assert_eq!(newest(&kms, key.arn()), 3);
         let listed = kms.list_key_rotations(key.arn()).unwrap();
-        let listed: Vec<_> = listed.iter().map(|rotation| (rotation.date, rotation.on_demand)).collect();
-        assert_eq!(listed, [(created + days(45), true), (created + days(315), false)]);
+        let listed: Vec<_> = listed.iter().map(|rotation| (rotation.date, rotation.rotation_type)).collect();
+        assert_eq!(
+            listed,
+            [(created + days(45), RotationType::OnDemand), (created + days(315), RotationType::Automatic)]
+        );
         assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(360)));
     }
 }
@@ -151,6 +156,23 @@ fn a_late_rotation_is_dated_to_when_it_took_place_and_the_schedule_goes_on() {
     }
 }
 
+/// The owner's maintenance of the store asks no policy either.
+#[test]
+fn a_change_of_the_root_key_rotates_under_any_policy_and_uses_up_no_rotation_on_demand() {
+    let kms = LocalKms::in_memory().unwrap();
+    let owner = r#"{"Effect":"Allow","Principal":{"AWS":"000000000000"},"Action":"kms:*","Resource":"*"}"#;
+    let deny = r#"{"Effect":"Deny","Principal":"*","Action":"kms:RotateKeyOnDemand","Resource":"*"}"#;
+    let denied = CreateKey::default().policy(format!(r#"{{"Statement":[{owner},{deny}]}}"#));
+    let [key, denied] = [CreateKey::default(), denied].map(|request| kms.create_key(request).unwrap());
+    let change = kms.change_root_key_and_rotate(RootKey::from_bytes(&[7; 32])).unwrap();
+    assert!([&key, &denied].into_iter().all(|key| change.rotated.iter().any(|arn| arn == key.arn())));
+    assert_eq!(code(&kms.rotate_key_on_demand(denied.arn()).unwrap_err()), "AccessDeniedException");
+    (0..25).for_each(|_| kms.rotate_key_on_demand(key.arn()).unwrap());
+    assert_eq!(code(&kms.rotate_key_on_demand(key.arn()).unwrap_err()), "LimitExceededException");
+    let types: Vec<_> = kms.list_key_rotations(key.arn()).unwrap().iter().map(|one| one.rotation_type).collect();
+    assert_eq!((types[0], types.len()), (RotationType::RootKeyChange, 26));
+}
+
 #[test]
 fn on_demand_leaves_the_schedule_and_works_25_times() {
     for (kms, clock, _folder) in both() {
@@ -169,7 +191,8 @@ fn on_demand_leaves_the_schedule_and_works_25_times() {
         }
         // Automatic rotations do not count, and go on.
         let listed = kms.list_key_rotations(key.arn()).unwrap();
-        assert_eq!((listed.len(), listed.iter().filter(|rotation| rotation.on_demand).count()), (26, 25));
+        let on_demand = listed.iter().filter(|rotation| rotation.rotation_type == RotationType::OnDemand);
+        assert_eq!((listed.len(), on_demand.count()), (26, 25));
         assert!(listed.is_sorted_by_key(|rotation| rotation.date), "oldest first: {listed:?}");
         clock.advance_days(90);
         assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 27);

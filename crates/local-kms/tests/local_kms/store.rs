@@ -8,7 +8,7 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use manila_core::testing::ready;
 use manila_local_kms::{AuditLog, CreateKey, ErrorKind, Kms, KmsRequest, LocalKms, RootKey};
 
-use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
+use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 
 const TABLES: [&str; 8] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
 
@@ -348,7 +348,7 @@ fn a_backup_is_the_store_at_one_moment() {
     let root = || RootKey::open_file(folder.root()).unwrap();
     let (copy, dropped) = LocalKms::restore(&backup, &restored, root()).unwrap();
     assert_eq!(dropped, 0);
-    assert_eq!(copy.list_keys().unwrap(), [key]);
+    assert_eq!(described(&copy), [key]);
     assert_eq!(decrypt(&copy, "alias/a", &ciphertext).unwrap(), b"kept");
     assert_eq!(LocalKms::restore(&backup, &restored, root()).unwrap_err().kind(), ErrorKind::Io);
     assert_eq!(
@@ -370,7 +370,7 @@ fn restoring_drops_keys_past_their_deadline_and_says_how_many() {
     let restored = folder.0.path().join("restored");
     let (copy, dropped) = LocalKms::builder().clock(clock).restore(&backup, &restored, root).unwrap();
     assert_eq!(dropped, 2);
-    let left: Vec<_> = copy.list_keys().unwrap().iter().map(|key| key.key_id().to_owned()).collect();
+    let left: Vec<_> = copy.list_keys().unwrap().into_iter().map(|key| key.key_id).collect();
     assert_eq!(left, [keys[2].key_id()]);
     drop(copy);
     assert_eq!(rows(&restored).records.len(), 2, "one key and its material");

@@ -171,7 +171,7 @@ impl State {
     /// What is in a store, and the ids of its keys.
     fn of(kms: &LocalKms, root: u8) -> (Self, BTreeMap<u64, String>) {
         let (mut keys, mut ids) = (BTreeMap::new(), BTreeMap::new());
-        for key in kms.list_keys().unwrap() {
+        for key in crate::described(kms) {
             if key.state() == KeyState::PendingDeletion {
                 continue;
             }
