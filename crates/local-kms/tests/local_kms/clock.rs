@@ -319,10 +319,10 @@ fn what_was_to_come_before_the_clock_ran_ahead_comes_at_its_time() {
 
 #[test]
 fn the_time_is_not_set_back_behind_the_making_of_the_store() {
-    // The first year is that of a clock which begins in 1970, the second of one that begins when its system was built.
+    // A clock that begins in 1970, and one that begins when its system was built.
     for before in [50 * YEAR, 2 * YEAR] {
         let clock = TestClock::new();
-        clock.advance_days(YEAR);
+        clock.advance_days(3 * YEAR);
         let (kms, folder) = in_file(&clock);
         let doomed = kms.create_key(CreateKey::default()).unwrap();
         kms.schedule_key_deletion_in(doomed.arn(), 30).unwrap();
