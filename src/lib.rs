@@ -107,8 +107,9 @@ pub use manila_core::{Clock, EncryptionContext, EncryptionContextIter, Error, Er
 #[cfg(feature = "local-kms")]
 pub use manila_local_kms as local_kms;
 
+pub use client::Client;
 pub use client::builder::ClientBuilder;
-pub use client::{Client, Decrypted};
+pub use client::decryption::Decrypted;
 pub use decrypt::Decryptor;
 pub use encrypt::Encryptor;
 pub use expected_context::ExpectedContext;

@@ -4,7 +4,8 @@ use std::io::{self, Read};
 
 use manila_core::{Error, ErrorKind, Result};
 
-use crate::client::{Client, Decrypted};
+use crate::client::Client;
+use crate::client::decryption::Decrypted;
 use crate::expected_context::ExpectedContext;
 use crate::message::header::{ContentType, UnverifiedHeader};
 
