@@ -58,7 +58,7 @@ pub(crate) fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
 /// Converts a length in a message to the length of a buffer.
 ///
 /// # Errors
-/// [`ErrorKind::LimitExceeded`] if no buffer can be so long. On 32-bit machines, messages can be.
+/// [`ErrorKind::LimitExceeded`] if no buffer can be that long. On 32-bit machines, messages can be.
 pub(crate) fn check_len(len: u64) -> Result<usize> {
     // No allocation can be longer than `isize::MAX`.
     let addressable = usize::try_from(len).ok().filter(|len| isize::try_from(*len).is_ok());

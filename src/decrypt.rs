@@ -39,7 +39,7 @@ impl PendingDecryption {
         settings.commitment_policy.check_decrypt(header.suite())?;
         if settings.unsigned_only && header.suite().is_signed() {
             let detail = format!(
-                "suite {} signs its messages, and unsigned_only is set: decrypt with a client without it",
+                "suite {} is signed, but unsigned_only is set: use a client that accepts signed messages",
                 header.suite()
             );
             return Err(Error::new(ErrorKind::PolicyViolation, detail));

@@ -53,14 +53,12 @@ const PROVIDER: &str = "manila-testing";
 /// key, whichever keyring wrapped it.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::FixedKeyKeyring;
 /// use manila::{Client, EncryptionContext, ExpectedContext};
 ///
 /// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
 /// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
 /// assert_eq!(client.decrypt(&message, ExpectedContext::any())?.plaintext, b"hello");
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 pub struct FixedKeyKeyring(DataKey);
@@ -102,14 +100,12 @@ impl fmt::Debug for FixedKeyKeyring {
 /// implementations.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::AlgorithmSuite;
 /// use manila::testing::derive_key;
 ///
 /// let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
 /// let (key, commitment) = derive_key(suite, &[7; 32], &[1; 32])?;
 /// assert_eq!((key.len(), commitment.is_some()), (32, true));
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
@@ -124,7 +120,6 @@ pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> 
 /// Verifies the signature of a message without its data key. Unsigned messages pass.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::{FixedKeyKeyring, check_signature};
 /// use manila::{Client, EncryptionContext, ErrorKind};
 ///
@@ -134,7 +129,6 @@ pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> 
 /// let last = message.len() - 1;
 /// message[last] ^= 1;
 /// assert_eq!(check_signature(&message).unwrap_err().kind(), ErrorKind::SignatureInvalid);
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
@@ -169,13 +163,11 @@ pub enum ContextBinding {
 /// damaged.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::keyring::RawAesKeyring;
 /// use manila::testing::{ContextBinding, check_keyring, ready};
 ///
 /// let keyring = RawAesKeyring::new("example", "test-key", &[7; 32])?;
 /// ready(check_keyring(&keyring, ContextBinding::DataKey))?; // or `.await`
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
@@ -211,7 +203,6 @@ pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Re
 /// Returns the request that a client which accepts every suite passes to its materials manager for this message.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::{FixedKeyKeyring, decryption_request};
 /// use manila::{Client, EncryptionContext, ExpectedContext};
 ///
@@ -219,7 +210,6 @@ pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Re
 /// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
 /// let request = decryption_request(&message, ExpectedContext::any())?;
 /// assert_eq!(request.encrypted_data_keys().len(), 1);
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
@@ -260,7 +250,7 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
     };
     let among = [std::slice::from_ref(&stranger), keys].concat();
     let opened = keyring.on_decrypt(&ask(&among, context)?).await?;
-    require(opened.data_key.is_some(), "a data key of another keyring keeps this one from its own")?;
+    require(opened.data_key.is_some(), "a data key of another keyring prevents this one from unwrapping its own")?;
     let foreign = keyring.on_decrypt(&ask(&[stranger], context)?).await?;
     require(
         foreign.data_key.is_none() && foreign.causes.is_empty(),
@@ -288,7 +278,6 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
 /// Returns a client that writes and reads `suite` with a keyring.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::{FixedKeyKeyring, client_for};
 /// use manila::{AlgorithmSuite, EncryptionContext, UnverifiedHeader};
 ///
@@ -297,7 +286,6 @@ async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, bi
 ///     let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
 ///     assert_eq!(UnverifiedHeader::parse(&message)?.suite(), suite);
 /// }
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///

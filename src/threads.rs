@@ -39,7 +39,8 @@ pub(crate) fn on_threads<T: Send>(threads: usize, jobs: impl Iterator<Item = T> 
 }
 
 /// A pipeline of two stages: runs the iterator `first` on one thread and calls `second` with each of its items on
-/// another, in order. Returns when all is done. If only one thread can be had, it runs the stages one after the other.
+/// another, in order. Returns when all is done. If only one thread is available, it runs the stages one after the
+/// other.
 pub(crate) fn pipeline<T: Send>(first: impl Iterator<Item = T> + Send, second: impl FnMut(T) + Send) {
     let (sender, receiver) = channel();
     let jobs: [Box<dyn FnOnce() + Send + '_>; 2] = [

@@ -126,7 +126,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the highest number of encrypted data keys in a message to write or read, 64 by default. Each can cost the
+    /// Sets the maximum number of encrypted data keys in a message to write or read, 64 by default. Each can cost the
     /// reader a call to a KMS.
     ///
     /// ```
@@ -145,7 +145,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the length in bytes of the longest header to write or read, 1 MiB by default.
+    /// Sets the maximum length in bytes of a header to write or read, 1 MiB by default.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind};
@@ -162,7 +162,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the length of the longest frame to read, in bytes of plaintext; 64 MiB by default. A stream holds one frame
+    /// Sets the maximum length of a frame to read, in bytes of plaintext; 64 MiB by default. A stream holds one frame
     /// in memory.
     ///
     /// ```
@@ -182,7 +182,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the length of the longest non-framed body to read, in bytes of plaintext; 64 MiB by default.
+    /// Sets the maximum length of a non-framed body to read, in bytes of plaintext; 64 MiB by default.
     ///
     /// A stream holds all of such a body in memory, both encrypted and decrypted. Its length follows the header: in a
     /// complete message it is checked before any key is requested, in a stream when it has arrived.
@@ -191,7 +191,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the highest number of threads that work on one message, including the caller's; 1 by default.
+    /// Sets the maximum number of threads that work on one message, including the caller's; 1 by default.
     ///
     /// Complete messages and batches of a stream are divided among them when there are several megabytes to process.
     /// The bytes are the same for any number of threads. Threads live only as long as the call they serve, and none is

@@ -70,7 +70,7 @@ impl FrameHead {
     /// Returns the length in bytes of the whole frame.
     ///
     /// # Errors
-    /// [`ErrorKind::LimitExceeded`] if this machine cannot address so many bytes.
+    /// [`ErrorKind::LimitExceeded`] if this machine cannot address that many bytes.
     pub(crate) fn frame_len(&self) -> Result<usize> {
         addressable_frame_len(self.content_len, self.len() + TAG_LEN).ok_or_else(|| too_long(self.content_len))
     }
@@ -161,7 +161,7 @@ impl BodyShape {
     }
 
     /// Returns the length in bytes of a regular frame, or `None` if the body is not framed or the machine cannot
-    /// address so many bytes.
+    /// address that many bytes.
     pub(crate) fn regular_len(&self) -> Option<usize> {
         match self.content {
             ContentType::Framed(length) => addressable_frame_len(length.into(), REGULAR_OVERHEAD),
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_cannot_be_addressed_is_an_error() {
-        // On 32-bit machines, frames of the format can be so long.
+        // On 32-bit machines, frames can be that long.
         let half = isize::MAX as u64 / 2;
         assert_eq!(addressable_frame_len(half - 32, REGULAR_OVERHEAD), Some(isize::MAX as usize / 2));
         for content_len in [half - 31, half * 2, u64::MAX] {

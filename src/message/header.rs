@@ -18,7 +18,7 @@ pub(super) const TYPE_CUSTOMER_DATA: u8 = 0x80;
 pub(super) const CONTENT_NON_FRAMED: u8 = 1;
 pub(super) const CONTENT_FRAMED: u8 = 2;
 
-/// Limits for the header that a reader accepts, so that a hostile one costs little.
+/// Limits for the header that a reader accepts, so that a malicious one costs little to refuse.
 ///
 /// ```
 /// use manila::{ErrorKind, HeaderLimits, UnverifiedHeader};
@@ -36,9 +36,9 @@ pub(super) const CONTENT_FRAMED: u8 = 2;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderLimits {
-    /// The highest number of encrypted data keys: 64 by default. The format allows 65,535.
+    /// The maximum number of encrypted data keys: 64 by default. The format allows 65,535.
     pub max_encrypted_data_keys: u16,
-    /// The length of the longest header in bytes, including its tag: 1 MiB by default.
+    /// The maximum length of the header in bytes, including its tag: 1 MiB by default.
     pub max_length: usize,
 }
 

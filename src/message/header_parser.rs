@@ -148,7 +148,7 @@ struct HeaderParser {
     provider_info: Vec<u8>,
 }
 
-/// A number of bytes that most headers fit into.
+/// Length in bytes that most headers do not exceed.
 const USUAL_LEN: usize = 512;
 
 /// The next field, with its length if only earlier fields determine it. Each field is read together with the length or

@@ -75,7 +75,7 @@ fn into_poll<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 }
 
 /// `poll_shutdown` completes the message and shuts down the sink; [`finish_async`](EncryptWriter::finish_async)
-/// completes it and returns the sink. One of them must be awaited to its end, or the message cannot be decrypted.
+/// completes it and returns the sink. One of them must be awaited to its end, or decrypting the message fails.
 impl<W: AsyncWrite + Unpin> AsyncWrite for EncryptWriter<W> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
         let Self { driver, sink } = &mut *self;
@@ -99,7 +99,7 @@ impl<W: AsyncWrite + Unpin> EncryptWriter<W> {
     /// Completes the message and returns the sink, like [`finish`](Self::finish), for an asynchronous sink. The sink is
     /// flushed, but not shut down.
     ///
-    /// The future must be awaited to its end. If it is dropped before, the message cannot be decrypted.
+    /// The future must be awaited to its end. If it is dropped before, decrypting the message fails.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext};

@@ -11,8 +11,8 @@ use crate::stream::driver::EncryptDriver;
 impl Encryptor {
     /// Returns a writer that encrypts everything written to it, and writes the message to `sink`.
     ///
-    /// The message is complete once [`EncryptWriter::finish`] has returned. If the writer is dropped before that, the
-    /// bytes in `sink` cannot be decrypted.
+    /// The message is complete once [`EncryptWriter::finish`] has returned. If the writer is dropped before that,
+    /// decrypting the bytes in `sink` fails.
     ///
     /// ```
     /// use std::io::Write;
@@ -32,7 +32,7 @@ impl Encryptor {
 
 /// Encrypts everything written to it into a message, in constant memory.
 ///
-/// Call [`finish`](Self::finish): without it, the message lacks its final frame and cannot be decrypted. Dropping the
+/// Call [`finish`](Self::finish): without it, the message lacks its final frame, and decrypting it fails. Dropping the
 /// writer writes nothing. Encrypted frames are collected and written in batches of about 64 KiB, or one frame if that
 /// is longer. With [several threads](crate::ClientBuilder::threads), batches are about 2 MiB for each thread.
 /// [`flush`](Write::flush) writes all frames that are complete.

@@ -13,7 +13,6 @@ use crate::message::header::{ContentType, UnverifiedHeader};
 /// offsets.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::{FixedKeyKeyring, open_every_way};
 /// use manila::{Client, EncryptionContext, ExpectedContext};
 ///
@@ -21,7 +20,6 @@ use crate::message::header::{ContentType, UnverifiedHeader};
 /// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
 /// let decrypted = open_every_way(&client, &message, &ExpectedContext::any())?;
 /// assert_eq!(decrypted.plaintext, b"hello");
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
@@ -122,14 +120,12 @@ fn is_non_framed(message: &[u8]) -> bool {
 /// Decrypts a message from a stream.
 ///
 /// ```
-/// # #[cfg(feature = "testing")] {
 /// use manila::testing::{FixedKeyKeyring, open_streamed};
 /// use manila::{Client, EncryptionContext, ExpectedContext};
 ///
 /// let client = Client::new(FixedKeyKeyring::new(&[7; 32]));
 /// let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
 /// assert_eq!(open_streamed(&client, message.as_slice(), &ExpectedContext::any())?, b"hello");
-/// # }
 /// # Ok::<(), manila::Error>(())
 /// ```
 ///
