@@ -1,4 +1,4 @@
-//! The client: a materials manager and settings, under which messages are encrypted and decrypted.
+//! [`Client`]: encrypts and decrypts messages with the keys of a materials manager.
 
 pub(crate) mod builder;
 pub(crate) mod decryption;

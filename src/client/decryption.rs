@@ -1,4 +1,4 @@
-//! Decryption: whole messages, and the beginning of streams and of reads at any offset.
+//! Decryption of whole messages, and the start of decrypting streams and reading at any offset.
 
 use std::fmt;
 use std::future::Future;

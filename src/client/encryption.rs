@@ -1,4 +1,4 @@
-//! Encryption: whole messages, and the beginning of streams.
+//! Encryption of whole messages, and the start of encrypting streams.
 
 use std::collections::BTreeSet;
 use std::future::Future;
