@@ -67,13 +67,13 @@ fn is(wanted: char, found: char) -> bool {
 /// What follows `part` at the beginning of a text.
 fn without_start<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
-    part.chars().all(|wanted| text.next().is_some_and(|found| is(wanted, found))).then(|| text.as_str())
+    part.chars().all(|wanted| text.next().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
 /// What precedes `part` at the end of a text.
 fn without_end<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
-    part.chars().rev().all(|wanted| text.next_back().is_some_and(|found| is(wanted, found))).then(|| text.as_str())
+    part.chars().rev().all(|wanted| text.next_back().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
 /// What follows the first place in a text that `part` fits.
