@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_padded_record_is_read_again_and_its_length_is_one_of_few() {
-        for record in [&b""[..], b"\0", b"\x80", b"a\x80\0\0", &[0; 511], &[7; 512], &[0x80; 40_000]] {
+        for record in [&b""[..], b"\0", b"\x80", b"a\x80\0\0", &[0; 511], &[7; 512], &[0x80; 4_000].repeat(10)] {
             let padded = pad(record, 512);
             assert!(padded.len() >= 512 && padded.len().is_power_of_two(), "{}", record.len());
             assert_eq!(unpadded_len(&padded), Some(record.len()));
