@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1000 messages: 4 calls to the KMS, 1996 answers from the cache
-//! as another tenant: the message's encryption context has another value than expected for the key "tenant"
+//! as another tenant: ...encryption context... "tenant"
 //! with the key disabled: true
 //! ```
 

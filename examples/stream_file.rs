@@ -3,7 +3,7 @@
 //! ```text
 //! 3000000 bytes in, 3001674 bytes out
 //! decrypted: the same 3000000 bytes
-//! cut by one byte: the message ends before it is complete...
+//! cut by one byte: the message ends...
 //! ```
 
 use std::fs::{self, File};

@@ -173,7 +173,7 @@ fn seven_kinds_of_damage_leave_no_output() {
         ("a flipped bit in the last tag", flipped(sealed.len() - 1), "authenticate"),
         ("a cut file", sealed[..sealed.len() - 1].to_vec(), "ends before"),
         ("more bytes behind it", [&sealed[..], b"x"].concat(), "more bytes"),
-        ("swapped frames", swapped.concat(), "stands where"),
+        ("swapped frames", swapped.concat(), "moved, repeated or lost"),
         ("no message at all", b"hello, this is a text".to_vec(), "not a message"),
     ];
     for (damage, bytes, says) in damages {
