@@ -35,8 +35,9 @@ impl LocalKms {
     /// A backup keeps what it holds, also of keys that are deleted later: see [`restore`](Self::restore).
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the
-    /// owner asks.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store is damaged (the whole copy is verified),
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
         let request = Details::new().path("path", path.as_ref());
         self.maintain(Operation::Backup, request, |call| {
@@ -56,7 +57,7 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if one read of another handle or process takes longer than a
-    /// second, as a backup may, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// second, as a backup may, or if the store is damaged, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
     pub fn purge(&self) -> Result<usize> {
         self.maintain(Operation::Purge, Details::new(), |_| {
             let deleted = self.settle(&[])?;

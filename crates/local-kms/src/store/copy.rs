@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use manila_core::Result;
 use redb::{ConcurrencyMode, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
+use crate::root_key::RootKey;
 use crate::store::backend::Backend;
 use crate::store::codec::storage_error;
 use crate::store::database::{Kind, Opened, builder};
@@ -16,6 +17,8 @@ use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Store, Table};
 pub(super) struct Snapshot<'a> {
     pub(super) transaction: ReadTransaction,
     backend: Backend,
+    /// The root key that it is sealed under.
+    root: RootKey,
     // Dropped after the transaction: who waits then finds it ended.
     _open: Open<'a>,
 }
@@ -38,9 +41,10 @@ struct Counts {
 struct Open<'a>(&'a Snapshots);
 
 impl Store {
-    /// Writes a copy of the store as it is now to a new file. `first` comes before the file gets its name.
+    /// Writes a copy of the store as it is now to a new file, and verifies all of it. `first` comes before the file gets its name.
     pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
         let snapshot = self.snapshot()?;
+        let root = snapshot.root.clone();
         in_new_file(path, |storage| {
             let copy = Opened::over(Backend::new(storage), |backend| {
                 builder(ConcurrencyMode::MultiWriter).create_with_backend(backend).map(Kind::Writable)
@@ -51,6 +55,8 @@ impl Store {
                 snapshot.copy_rows(&to)?;
                 to.commit().map_err(storage_error)
             })?;
+            // So that a store that is damaged is not found to be when its backup is needed.
+            drop(Self::of_database(copy, root)?);
             first()
         })
         .map(drop)
@@ -62,7 +68,8 @@ impl Store {
         let open = self.snapshots.begin();
         self.enter(|state| {
             let transaction = self.begin_read(state)?.transaction;
-            Ok(Snapshot { transaction, backend: state.database.backend().clone(), _open: open })
+            let (backend, root) = (state.database.backend().clone(), state.seal.root_key());
+            Ok(Snapshot { transaction, backend, root, _open: open })
         })
     }
 }
@@ -70,7 +77,7 @@ impl Store {
 impl Snapshot<'_> {
     /// Copies everything, and ends the snapshot.
     fn copy_rows(self, to: &WriteTransaction) -> Result<()> {
-        let Self { transaction, backend, _open } = self;
+        let Self { transaction, backend, _open, .. } = self;
         backend.guard(move || {
             copy_header(&transaction, to)?;
             copy_table(&transaction, to, MANIFEST_TABLE)?;

@@ -5,8 +5,13 @@
 //! root with all buckets' numbers, its own commit and the times. So no record can be swapped, moved, removed or set
 //! back without the root being set back, and that with every other record: a tree of counters, two levels deep, of
 //! which a reader checks the one path that leads to its record.
+//!
+//! Beside each number stands a tag of the id and the one that follows it in the table, so that a list is known to be whole
+//! from the entries of what it lists. Without the root key nobody can tell from the tags which entry is of which record.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, btree_map};
+use std::rc::Rc;
 
 use crate::store::Table;
 use crate::store::codec::damaged;
@@ -20,13 +25,17 @@ const BUCKETS: u16 = 512;
 pub(super) const ROOT: u16 = BUCKETS;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
-const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN;
+const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
 const ROOT_LEN: usize = COUNTER_LEN * (6 + BUCKETS as usize);
+
+/// What precedes the first id of each table, and is no record's.
+const HEAD: &str = "";
 
 /// What tags are over, so that none stands for another.
 const OF_ROOT: &[u8] = b"r";
 const OF_BUCKET: &[u8] = b"b";
 const OF_ID: &[u8] = b"i";
+const OF_LINK: &[u8] = b"l";
 
 /// Reads a row of the manifest.
 pub(super) type Rows<'a> = dyn Fn(u16) -> Result<Option<Vec<u8>>> + 'a;
@@ -45,11 +54,21 @@ pub(super) struct Manifest {
     pub(super) rewinds: u64,
     /// For each bucket the number of the commit that changed it last; zero if it is empty.
     counters: Vec<u64>,
+    /// The buckets that were verified so far.
+    verified: RefCell<BTreeMap<u16, Rc<Bucket>>>,
 }
 
 impl Manifest {
     pub(super) fn new() -> Self {
-        Self { commit: 0, time: 0, begun: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
+        Self {
+            commit: 0,
+            time: 0,
+            begun: 0,
+            removed: 0,
+            rewinds: 0,
+            counters: vec![0; usize::from(BUCKETS)],
+            verified: RefCell::default(),
+        }
     }
 
     pub(super) fn load(seal: &Seal, rows: &Rows<'_>) -> Result<Self> {
@@ -71,7 +90,8 @@ impl Manifest {
         let begun = numbers.next().ok_or_else(damaged)?;
         let removed = numbers.next().ok_or_else(damaged)?;
         let rewinds = numbers.next().ok_or_else(damaged)?;
-        Ok(Self { commit, time, begun, removed, rewinds, counters: numbers.collect() })
+        let counters = numbers.collect();
+        Ok(Self { commit, time, begun, removed, rewinds, counters, verified: RefCell::default() })
     }
 
     fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
@@ -88,22 +108,67 @@ impl Manifest {
     /// The number of the commit that wrote a record, if there is one.
     pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
         let digest = digest(seal, table, id)?;
-        Ok(self.bucket(seal, rows, bucket_of(&digest))?.get(&digest))
+        Ok(self.entry(seal, rows, &digest)?.map(|entry| entry.counter))
     }
 
-    fn bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Bucket> {
-        let counter = self.counters.get(usize::from(number)).ok_or_else(damaged)?;
-        match (rows(number)?, counter) {
-            (None, 0) => Ok(Bucket::default()),
-            (Some(row), counter) if *counter > 0 => Bucket::load(seal, number, *counter, &row),
-            _ => Err(damaged()),
+    fn entry(&self, seal: &Seal, rows: &Rows<'_>, digest: &Digest) -> Result<Option<Entry>> {
+        Ok(self.bucket(seal, rows, bucket_of(digest))?.0.get(digest).copied())
+    }
+
+    fn bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Rc<Bucket>> {
+        if let Some(bucket) = self.verified.borrow().get(&number) {
+            return Ok(bucket.clone());
         }
+        let counter = self.counters.get(usize::from(number)).ok_or_else(damaged)?;
+        let bucket = Rc::new(match (rows(number)?, counter) {
+            (None, 0) => Bucket::default(),
+            (Some(row), counter) if *counter > 0 => Bucket::load(seal, number, *counter, &row)?,
+            _ => return Err(damaged()),
+        });
+        self.verified.borrow_mut().insert(number, bucket.clone());
+        Ok(bucket)
     }
 
     /// The number of records, every bucket verified.
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
-        (0..BUCKETS).map(|number| self.bucket(seal, rows, number).map(|bucket| bucket.0.len())).sum()
+        (0..BUCKETS).map(|number| self.bucket(seal, rows, number).map(|bucket| bucket.records())).sum()
     }
+
+    /// Fails unless a part of a table is whole.
+    pub(super) fn check_whole(&self, seal: &Seal, rows: &Rows<'_>, table: Table, found: &Found) -> Result<()> {
+        check_whole(seal, table, found, |digest| self.entry(seal, rows, digest))
+    }
+}
+
+/// Ids that were found in a table one after another, between two others or its ends.
+pub(super) struct Found {
+    pub(super) before: Option<String>,
+    pub(super) ids: Vec<String>,
+    /// Whether there may be more, for which nobody looked.
+    pub(super) is_cut: bool,
+    pub(super) after: Option<String>,
+}
+
+fn check_whole(
+    seal: &Seal,
+    table: Table,
+    found: &Found,
+    entry: impl Fn(&Digest) -> Result<Option<Entry>>,
+) -> Result<()> {
+    let mut last = found.before.as_deref().unwrap_or(HEAD);
+    let end = if found.is_cut { None } else { Some(found.after.as_deref()) };
+    for next in found.ids.iter().map(|id| Some(id.as_str())).chain(end) {
+        let is_linked = match entry(&digest(seal, table, last)?)? {
+            Some(entry) => entry.link == link(seal, table, last, next)?,
+            // The head of an empty table has no entry.
+            None => last == HEAD && next.is_none(),
+        };
+        if !is_linked {
+            return Err(damaged());
+        }
+        last = next.unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// A manifest with the changes of the commit that is being made.
@@ -178,33 +243,73 @@ impl Edit {
 
     /// As [`Manifest::counter`], changes included.
     pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
-        let digest = digest(seal, table, id)?;
-        match self.changed.get(&bucket_of(&digest)) {
-            Some(bucket) => Ok(bucket.get(&digest)),
-            None => self.manifest.counter(seal, rows, table, id),
+        Ok(self.entry(seal, rows, &digest(seal, table, id)?)?.map(|entry| entry.counter))
+    }
+
+    fn entry(&self, seal: &Seal, rows: &Rows<'_>, digest: &Digest) -> Result<Option<Entry>> {
+        match self.changed.get(&bucket_of(digest)) {
+            Some(bucket) => Ok(bucket.0.get(digest).copied()),
+            None => self.manifest.entry(seal, rows, digest),
         }
     }
 
-    /// The number of records before this commit, every bucket verified.
+    /// As [`Manifest::check_whole`], changes included.
+    pub(super) fn check_whole(&self, seal: &Seal, rows: &Rows<'_>, table: Table, found: &Found) -> Result<()> {
+        check_whole(seal, table, found, |digest| self.entry(seal, rows, digest))
+    }
+
+    /// The number of records before this commit, as [`Manifest::count`] has it.
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
         self.manifest.count(seal, rows)
     }
 
-    /// Notes that this commit writes the record, or removes it.
-    pub(super) fn note(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str, kept: bool) -> Result<()> {
+    /// Notes that this commit writes a record that there is.
+    pub(super) fn replace(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<()> {
         let digest = digest(seal, table, id)?;
-        let number = bucket_of(&digest);
-        let mut bucket = match self.changed.remove(&number) {
-            Some(bucket) => bucket,
-            None => self.manifest.bucket(seal, rows, number)?,
-        };
-        if kept {
-            bucket.0.insert(digest, self.manifest.commit);
-        } else {
-            bucket.0.remove(&digest);
-        }
-        self.changed.insert(number, bucket);
+        let counter = self.manifest.commit;
+        self.bucket(seal, rows, &digest)?.0.get_mut(&digest).ok_or_else(damaged)?.counter = counter;
         Ok(())
+    }
+
+    /// Notes that this commit adds a record between two others.
+    pub(super) fn insert(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, between: Between<'_>) -> Result<()> {
+        let Between { before, id, after } = between;
+        let (previous, digest) = (digest(seal, table, before.unwrap_or(HEAD))?, digest(seal, table, id)?);
+        let end = Entry { counter: 0, link: link(seal, table, HEAD, None)? };
+        let entries = &mut self.bucket(seal, rows, &previous)?.0;
+        if before.is_none() {
+            entries.entry(previous).or_insert(end);
+        }
+        relink(seal, table, entries.get_mut(&previous), before.unwrap_or(HEAD), after, Some(id))?;
+        let added = Entry { counter: self.manifest.commit, link: link(seal, table, id, after)? };
+        self.bucket(seal, rows, &digest)?.0.insert(digest, added);
+        Ok(())
+    }
+
+    /// Notes that this commit removes a record from between two others.
+    pub(super) fn remove(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, between: Between<'_>) -> Result<()> {
+        let Between { before, id, after } = between;
+        let (previous, digest) = (digest(seal, table, before.unwrap_or(HEAD))?, digest(seal, table, id)?);
+        let expected = link(seal, table, id, after)?;
+        let removed = self.bucket(seal, rows, &digest)?.0.remove(&digest);
+        removed.filter(|removed| removed.link == expected).ok_or_else(damaged)?;
+        let entries = &mut self.bucket(seal, rows, &previous)?.0;
+        relink(seal, table, entries.get_mut(&previous), before.unwrap_or(HEAD), Some(id), after)?;
+        if before.is_none() && after.is_none() {
+            entries.remove(&previous);
+        }
+        Ok(())
+    }
+
+    /// The bucket of a digest, to change it.
+    fn bucket(&mut self, seal: &Seal, rows: &Rows<'_>, digest: &Digest) -> Result<&mut Bucket> {
+        let number = bucket_of(digest);
+        Ok(match self.changed.entry(number) {
+            btree_map::Entry::Occupied(changed) => changed.into_mut(),
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(Rc::unwrap_or_clone(self.manifest.bucket(seal, rows, number)?))
+            }
+        })
     }
 
     /// The rows to write; those without bytes are to be removed.
@@ -228,9 +333,26 @@ pub(super) fn root_key_changed() -> Error {
 
 type Digest = [u8; DIGEST_LEN];
 
-/// The records whose digests begin alike, each with the number of the commit that wrote it.
-#[derive(Default)]
-struct Bucket(BTreeMap<Digest, u64>);
+/// An id, and the ids that precede and follow it in its table.
+#[derive(Clone, Copy)]
+pub(super) struct Between<'a> {
+    pub(super) before: Option<&'a str>,
+    pub(super) id: &'a str,
+    pub(super) after: Option<&'a str>,
+}
+
+/// What the manifest has of a record.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The number of the commit that wrote it; zero for the head of a table.
+    counter: u64,
+    /// The tag of its id and the id that follows in the table.
+    link: Digest,
+}
+
+/// The records whose digests begin alike.
+#[derive(Clone, Default)]
+struct Bucket(BTreeMap<Digest, Entry>);
 
 impl Bucket {
     fn load(seal: &Seal, number: u16, counter: u64, row: &[u8]) -> Result<Self> {
@@ -240,14 +362,18 @@ impl Bucket {
         }
         let (entries, []) = body.as_chunks::<ENTRY_LEN>() else { return Err(damaged()) };
         let entry = |entry: &[u8; ENTRY_LEN]| {
-            let (digest, counter) = entry.split_first_chunk()?;
-            Some((*digest, u64::from_be_bytes(counter.try_into().ok()?)))
+            let (digest, rest) = entry.split_first_chunk()?;
+            let (counter, link) = rest.split_first_chunk()?;
+            Some((*digest, Entry { counter: u64::from_be_bytes(*counter), link: link.try_into().ok()? }))
         };
         entries.iter().map(entry).collect::<Option<_>>().map(Self).ok_or_else(damaged)
     }
 
     fn to_row(&self, seal: &Seal, number: u16, counter: u64) -> Result<Vec<u8>> {
-        let entries = self.0.iter().map(|(digest, counter)| [digest.as_slice(), &counter.to_be_bytes()].concat());
+        let bytes = |(digest, entry): (&Digest, &Entry)| {
+            [digest.as_slice(), &entry.counter.to_be_bytes(), &entry.link].concat()
+        };
+        let entries = self.0.iter().map(bytes);
         let mut row = entries.collect::<Vec<_>>().concat();
         let mac = Self::mac(seal, number, counter, &row)?;
         row.extend_from_slice(&mac);
@@ -258,8 +384,8 @@ impl Bucket {
         seal.mac(&[OF_BUCKET, seal.store_id(), &number.to_be_bytes(), &counter.to_be_bytes(), body])
     }
 
-    fn get(&self, digest: &Digest) -> Option<u64> {
-        self.0.get(digest).copied()
+    fn records(&self) -> usize {
+        self.0.values().filter(|entry| entry.counter > 0).count()
     }
 }
 
@@ -267,6 +393,30 @@ impl Bucket {
 fn digest(seal: &Seal, table: Table, id: &str) -> Result<Digest> {
     let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()])?;
     mac.first_chunk().copied().ok_or_else(damaged)
+}
+
+/// Keyed, and of both ids: it is not to be seen which entries follow one another.
+fn link(seal: &Seal, table: Table, id: &str, next: Option<&str>) -> Result<Digest> {
+    let len = (id.len() as u64).to_be_bytes();
+    let has_next = [u8::from(next.is_some())];
+    let parts =
+        [OF_LINK, table.name().as_bytes(), &[0], &len, id.as_bytes(), &has_next, next.unwrap_or_default().as_bytes()];
+    seal.mac(&parts)?.first_chunk().copied().ok_or_else(damaged)
+}
+
+/// Links an entry to another id than the one that it was linked to.
+fn relink(
+    seal: &Seal,
+    table: Table,
+    entry: Option<&mut Entry>,
+    id: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> Result<()> {
+    let expected = link(seal, table, id, from)?;
+    let entry = entry.filter(|entry| entry.link == expected).ok_or_else(damaged)?;
+    entry.link = link(seal, table, id, to)?;
+    Ok(())
 }
 
 fn bucket_of(digest: &Digest) -> u16 {

@@ -13,6 +13,7 @@ use manila_core::{Error, ErrorKind, Result};
 use redb::{CompactionError, Key, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::store::codec::storage_error;
+use crate::store::tables::verify;
 use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 
 /// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
@@ -38,6 +39,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 impl Store {
     /// Gives back the space of what was removed, and writes over what is left of it.
     pub(crate) fn purge(&self) -> Result<()> {
+        // What is missing would be purged for good.
+        self.read(verify)?;
         let mark = self.write_anew()?;
         self.overwrite(&mark, &PATIENCE)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::root_key::RootKey;
 use crate::store::codec::{damaged, storage_error};
 use crate::store::header::Header;
-use crate::store::manifest::root_key_changed;
+use crate::store::manifest::{Between, root_key_changed};
 use crate::store::open::read_header;
 use crate::store::purge::{mark_unpurged, rewrite};
 use crate::store::seal::Seal;
@@ -35,11 +35,13 @@ impl Store {
             let mut edit = old.edit.emptied();
             let mut found = 0_usize;
             for table in Table::ALL {
+                let mut last: Option<String> = None;
                 rewrite(&old.transaction, table.definition(), |id, row| {
                     let id = id_of(id)?;
                     let counter = old.counter(table, id)?.ok_or_else(damaged)?;
                     let record = old.seal.open_bytes(table, id, counter, row)?;
-                    edit.note(&seal, &|_| Ok(None), table, id, true)?;
+                    edit.insert(&seal, &|_| Ok(None), table, Between { before: last.as_deref(), id, after: None })?;
+                    last = Some(id.to_owned());
                     found = found.saturating_add(1);
                     seal.seal_bytes(table, id, edit.commit(), &record)
                 })?;

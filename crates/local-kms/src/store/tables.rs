@@ -1,5 +1,7 @@
 //! Records as a transaction reads and writes them.
 
+use std::ops::Bound;
+
 use manila_core::Result;
 use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
 use serde::Serialize;
@@ -8,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::store::codec::{bounded, damaged, from_cbor, storage_error, to_cbor};
 use crate::store::header::Header;
-use crate::store::manifest::{Edit, Manifest};
+use crate::store::manifest::{Between, Edit, Found, Manifest};
 use crate::store::seal::Seal;
 use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Table};
 
@@ -20,7 +22,7 @@ pub(crate) trait Tables {
     /// The number of the commit that wrote the record of `id`, as the manifest has it.
     fn counter(&self, table: Table, id: &str) -> Result<Option<u64>>;
 
-    /// The ids of a table that begin with `prefix`, in order; at most `most` of them.
+    /// The ids of a table that begin with `prefix`, in order; at most `most` of them. None is missing, as the manifest has it.
     fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>>;
 
     /// The latest time that any commit saw, in milliseconds since 1970.
@@ -97,10 +99,14 @@ impl Tables for ReadTxn<'_> {
     }
 
     fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
-        match self.transaction.open_table(table.definition()) {
-            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            opened => ids_of(&opened.map_err(storage_error)?, prefix, most),
-        }
+        let found = match self.transaction.open_table(table.definition()) {
+            Err(TableError::TableDoesNotExist(_)) => {
+                Found { before: None, ids: Vec::new(), is_cut: false, after: None }
+            }
+            opened => find(&opened.map_err(storage_error)?, prefix, most)?,
+        };
+        self.manifest.check_whole(self.seal, &|row| self.manifest_row(row), table, &found)?;
+        Ok(found.ids)
     }
 
     fn time(&self) -> u64 {
@@ -145,7 +151,9 @@ impl Tables for WriteTxn<'_> {
     }
 
     fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>> {
-        ids_of(&self.transaction.open_table(table.definition()).map_err(storage_error)?, prefix, most)
+        let found = find(&self.transaction.open_table(table.definition()).map_err(storage_error)?, prefix, most)?;
+        self.edit.check_whole(self.seal, &|row| self.manifest_row(row), table, &found)?;
+        Ok(found.ids)
     }
 
     fn time(&self) -> u64 {
@@ -182,13 +190,13 @@ impl WriteTxn<'_> {
     /// Stores a record, over an older one of the same id.
     pub(crate) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
         let sealed = self.seal.seal_bytes(table, id, self.edit.commit(), &to_cbor(record)?)?;
-        self.note(table, id, true)?;
+        self.note_kept(table, id)?;
         self.put_row(table, id, &sealed)
     }
 
     /// Removes a record, if there is one.
     pub(crate) fn remove(&mut self, table: Table, id: &str) -> Result<()> {
-        self.note(table, id, false)?;
+        self.note_removed(table, id)?;
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
         opened.remove(id.as_bytes()).map_err(storage_error)?;
         Ok(())
@@ -209,9 +217,25 @@ impl WriteTxn<'_> {
         self.edit.rewind(time);
     }
 
-    fn note(&mut self, table: Table, id: &str, kept: bool) -> Result<()> {
+    fn note_kept(&mut self, table: Table, id: &str) -> Result<()> {
+        let is_new = self.counter(table, id)?.is_none();
         let Self { transaction, seal, edit } = self;
-        edit.note(seal, &|row| manifest_row_in(transaction, row), table, id, kept)
+        let rows = |row| manifest_row_in(transaction, row);
+        if !is_new {
+            return edit.replace(seal, &rows, table, id);
+        }
+        let (before, after) = neighbours(transaction, table, id)?;
+        edit.insert(seal, &rows, table, Between { before: before.as_deref(), id, after: after.as_deref() })
+    }
+
+    fn note_removed(&mut self, table: Table, id: &str) -> Result<()> {
+        if self.counter(table, id)?.is_none() {
+            return Ok(());
+        }
+        let Self { transaction, seal, edit } = self;
+        let (before, after) = neighbours(transaction, table, id)?;
+        let between = Between { before: before.as_deref(), id, after: after.as_deref() };
+        edit.remove(seal, &|row| manifest_row_in(transaction, row), table, between)
     }
 
     /// The number of records before this transaction, as the manifest has it.
@@ -256,16 +280,43 @@ pub(super) fn manifest_row_in(transaction: &WriteTransaction, row: u16) -> Resul
     manifest_row(&transaction.open_table(MANIFEST_TABLE).map_err(storage_error)?, row)
 }
 
-fn ids_of(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, most: usize) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
-    for row in table.range(prefix.as_bytes()..).map_err(storage_error)?.take(most) {
-        let (id, _) = row.map_err(storage_error)?;
-        if !id.value().starts_with(prefix.as_bytes()) {
+fn find(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, most: usize) -> Result<Found> {
+    let prefix = prefix.as_bytes();
+    let before = match prefix {
+        [] => None,
+        _ => table.range(..prefix).map_err(storage_error)?.next_back().transpose().map_err(storage_error)?,
+    };
+    let before = before.map(|(id, _)| owned(id.value())).transpose()?;
+    let mut found = Found { before, ids: Vec::new(), is_cut: false, after: None };
+    for row in table.range(prefix..).map_err(storage_error)? {
+        if found.ids.len() == most {
+            found.is_cut = true;
             break;
         }
-        ids.push(id_of(id.value())?.to_owned());
+        let (id, _) = row.map_err(storage_error)?;
+        let id = owned(id.value())?;
+        if !id.as_bytes().starts_with(prefix) {
+            found.after = Some(id);
+            break;
+        }
+        found.ids.push(id);
     }
-    Ok(ids)
+    Ok(found)
+}
+
+/// The ids that precede and follow an id in its table.
+fn neighbours(transaction: &WriteTransaction, table: Table, id: &str) -> Result<(Option<String>, Option<String>)> {
+    let table = transaction.open_table(table.definition()).map_err(storage_error)?;
+    let id = id.as_bytes();
+    let before = table.range::<&[u8]>(..id).map_err(storage_error)?.next_back().transpose().map_err(storage_error)?;
+    let following = (Bound::Excluded(id), Bound::Unbounded);
+    let after = table.range::<&[u8]>(following).map_err(storage_error)?.next().transpose().map_err(storage_error)?;
+    let before = before.map(|(id, _)| owned(id.value())).transpose()?;
+    Ok((before, after.map(|(id, _)| owned(id.value())).transpose()?))
+}
+
+fn owned(id: &[u8]) -> Result<String> {
+    id_of(id).map(str::to_owned)
 }
 
 /// The id that a record is stored under.

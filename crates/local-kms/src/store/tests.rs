@@ -659,3 +659,76 @@ fn a_panic_in_the_database_is_an_error_of_the_handle_until_it_is_reopened_and_st
     drop(store);
     assert_eq!(contents(&another).unwrap(), contents(&Store::open(&path, root(OLD_ROOT)).unwrap()).unwrap());
 }
+
+#[test]
+fn a_list_is_whole_or_an_error_whatever_was_put_and_removed_before() {
+    let store = Store::in_memory("local".to_owned(), "000000000000".to_owned()).unwrap();
+    let ids = |store: &Store, prefix: &str, most: usize| {
+        let read = store.read(|tables| tables.first_ids(Table::Grants, prefix, most));
+        // A transaction that writes finds the same.
+        let written = store.write(|tables| tables.first_ids(Table::Grants, prefix, most));
+        assert_eq!(read.is_ok(), written.is_ok());
+        assert!(read.is_err() || read.as_ref().unwrap() == written.as_ref().unwrap());
+        read
+    };
+    let mut model = std::collections::BTreeSet::new();
+    let mut number = 1_u32;
+    for round in 0..40 {
+        let changed = store.write(|tables| {
+            for _ in 0..=round % 4 {
+                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let id = format!("{}/{}", number >> 8 & 3, number >> 16 & 7);
+                // Two of three are put, so that some are put anew and some removed that are not there.
+                if (number >> 24).is_multiple_of(4) {
+                    tables.remove(Table::Grants, &id)?;
+                    model.remove(&id);
+                } else {
+                    tables.put(Table::Grants, &id, &"a record")?;
+                    model.insert(id);
+                }
+            }
+            Ok(())
+        });
+        changed.unwrap();
+        store.read(verify).unwrap();
+        for prefix in ["", "0/", "1/", "2/3", "3/", "4/"] {
+            let expected: Vec<_> = model.iter().filter(|id| id.starts_with(prefix)).cloned().collect();
+            assert_eq!(ids(&store, prefix, usize::MAX).unwrap(), expected);
+            let first: Vec<_> = expected.into_iter().take(2).collect();
+            assert_eq!(ids(&store, prefix, 2).unwrap(), first);
+        }
+    }
+    let set_raw = |id: &str, row: Option<&[u8]>| {
+        let state = store.state.read().unwrap();
+        let transaction = state.database.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(Table::Grants.definition()).unwrap();
+            match row {
+                Some(row) => drop(table.insert(id.as_bytes(), row).unwrap()),
+                None => drop(table.remove(id.as_bytes()).unwrap()),
+            }
+        }
+        transaction.commit().unwrap();
+    };
+    assert!(model.len() > 10);
+    for id in &model {
+        let row = store.read(|tables| tables.row(Table::Grants, id)).unwrap().unwrap();
+        set_raw(id, None);
+        let (group, _) = id.split_once('/').unwrap();
+        for prefix in ["", &format!("{group}/"), id] {
+            assert_eq!(ids(&store, prefix, usize::MAX).unwrap_err().kind(), ErrorKind::Storage, "{id} of {prefix}");
+        }
+        // Nor is a place in the table given to another record beside it, which would make it good.
+        for beside in [format!("{id}-"), format!("{group}/")] {
+            if store.write(|tables| tables.put(Table::Grants, &beside, &"a record")).is_ok() {
+                store.write(|tables| tables.remove(Table::Grants, &beside)).unwrap();
+            }
+            assert!(ids(&store, "", usize::MAX).is_err());
+        }
+        set_raw(id, Some(&row));
+        store.read(verify).unwrap();
+    }
+    set_raw("9/more", Some(&[0; 40]));
+    assert!(ids(&store, "9/", usize::MAX).is_err() && ids(&store, "", usize::MAX).is_err());
+    assert!(ids(&store, "0/", usize::MAX).is_ok());
+}

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use manila_local_kms::{CreateKey, ErrorKind, LocalKms, RootKey};
+use manila_local_kms::{CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
 use redb::TableDefinition;
 
 use crate::{Folder, decrypt, encrypt};
@@ -173,4 +173,67 @@ fn nobody_waits_at_a_pipe_in_the_place_of_a_store() {
     ] {
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage);
     }
+}
+
+/// All rows of a table, as they lie in the file of an open store.
+fn take_rows(store: &Path, table: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mode = redb::ConcurrencyMode::MultiWriter;
+    let database = redb::Builder::new().set_concurrency_mode(mode).open(store).unwrap();
+    let writing = database.begin_write().unwrap();
+    let rows = {
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+        let rows = table.extract_if(|_, _| true).unwrap();
+        rows.map(|row| row.map(|(id, row)| (id.value().to_vec(), row.value().to_vec())).unwrap()).collect()
+    };
+    writing.commit().unwrap();
+    rows
+}
+
+fn put_rows(store: &Path, table: &str, rows: &[(Vec<u8>, Vec<u8>)]) {
+    let mode = redb::ConcurrencyMode::MultiWriter;
+    let database = redb::Builder::new().set_concurrency_mode(mode).open(store).unwrap();
+    let writing = database.begin_write().unwrap();
+    {
+        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+        for (id, row) in rows {
+            table.insert(id.as_slice(), row.as_slice()).unwrap();
+        }
+    }
+    writing.commit().unwrap();
+}
+
+#[test]
+fn an_open_handle_lists_no_less_than_there_is_and_backs_up_and_purges_nothing_that_is_damaged() {
+    let (folder, clock) = (Folder::new(), crate::TestClock::new());
+    let kms = LocalKms::builder().clock(clock.clone()).create(folder.store(), root()).unwrap();
+    let key = kms.create_key(CreateKey::default().alias("alias/one")).unwrap();
+    let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
+    kms.create_grant(key.arn(), grant).unwrap();
+    for _ in 0..2 {
+        let doomed = kms.create_key(CreateKey::default()).unwrap();
+        kms.schedule_key_deletion_in(doomed.arn(), 7).unwrap();
+    }
+    let lists = |kms: &LocalKms, table: &str| match table {
+        "keys" => kms.list_keys().map(|keys| keys.len()),
+        "aliases" => kms.list_aliases().map(|aliases| aliases.len()),
+        "grants" => kms.list_grants(key.arn()).map(|grants| grants.len()),
+        _ => kms.purge(),
+    };
+    for (table, count) in [("keys", 3), ("aliases", 1), ("grants", 1), ("deadlines", 0)] {
+        let rows = take_rows(&folder.store(), table);
+        // The last one alone, and all of them.
+        for kept in [rows.len() - 1, 0] {
+            put_rows(&folder.store(), table, &rows[..kept]);
+            let backup = folder.0.path().join("backup");
+            for failed in [lists(&kms, table).map(drop), kms.backup(&backup), kms.purge().map(drop)] {
+                assert_eq!(failed.expect_err(table).kind(), ErrorKind::Storage, "{table}");
+            }
+            assert!(!backup.exists());
+            take_rows(&folder.store(), table);
+        }
+        put_rows(&folder.store(), table, &rows);
+        assert_eq!(lists(&kms, table).unwrap(), count, "{table}");
+    }
+    clock.advance_days(7);
+    assert_eq!(kms.purge().unwrap(), 2);
 }
