@@ -15,6 +15,7 @@ mod reopen;
 mod root_key_change;
 mod seal;
 mod tables;
+mod temporary;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use redb::{
     backends::{FileBackend, InMemoryBackend},
 };
 
-use crate::root_key::{RootKey, io_error, new_private_file, put_in_place};
+use crate::root_key::{RootKey, io_error, put_in_place};
 use crate::store::backend::{Backend, check_len};
 use crate::store::codec::{bounded, damaged, storage_error};
 use crate::store::database::{Kind, Opened, builder};
@@ -18,6 +18,7 @@ use crate::store::header::Header;
 use crate::store::identity::Identity;
 use crate::store::manifest::{Edit, Manifest};
 use crate::store::tables::{put_header, put_manifest, verify};
+use crate::store::temporary::new_temporary;
 use crate::store::{HEADER, HEADER_TABLE, State, Store};
 
 impl Store {
@@ -137,7 +138,7 @@ pub(super) fn in_new_file(path: &Path, work: impl FnOnce(FileBackend) -> Result<
     if path.try_exists().map_err(failed)? {
         return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
     }
-    let file = new_private_file(path).map_err(failed)?;
+    let file = new_temporary(path).map_err(failed)?;
     work(FileBackend::new(file.reopen().map_err(failed)?).map_err(storage_error)?)?;
     let identity = Identity::of(path, file.as_file())?;
     put_in_place(file, path).map_err(failed)?;
