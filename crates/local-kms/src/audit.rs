@@ -3,33 +3,46 @@
 //! An event goes to `tracing`, always, and to a file of JSON lines, if one is configured. A line names the line before
 //! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` and `json` what stands in it,
 //! `chain` how lines follow each other, `tail` the end of a file, `file` appends, `rotate` begins new files, `verify`
-//! checks, `os` has files and locks.
+//! checks, `os` has files and locks. `word` is what the store says to the log, `ends` what the log says to the store, and
+//! `undone` how lines show that what they tell of was not done.
 
 mod chain;
 mod details;
+mod ends;
 mod file;
 mod json;
 mod line;
 mod os;
 mod rotate;
 mod tail;
+mod undone;
 mod verify;
+mod word;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::operation::Operation;
 use manila_core::{EncryptionContext, Error, Result};
 use zeroize::Zeroizing;
 
 pub(super) use details::Details;
+pub(super) use ends::Followed;
 pub(super) use file::{Log, Opening, Written};
 pub(super) use line::Commits;
+pub(super) use os::is_same_path;
+pub(super) use rotate::{Rotated, Rotation};
 pub(super) use verify::{Memory, Verified, verify};
+pub(super) use word::Word;
 
 /// Length of a line's MAC in bytes, HMAC-SHA-256.
 const MAC_LEN: usize = 32;
+
+/// The outcome of a call that succeeded, and of one that was refused because the store was set back.
+pub(super) const OK: &str = "ok";
+const SET_BACK: &str = "StoreSetBack";
 
 /// The place of an embedded KMS's audit log, and how it is kept.
 ///
@@ -158,6 +171,9 @@ pub enum AuditFaultKind {
     OutOfSequence,
     /// It is not a line of an audit log at all.
     Malformed,
+    /// It tells of a change that was not made: a crash or a failure of the disk came between the line and its effect. That
+    /// call was never answered with success.
+    NotDone,
     /// The log was cut off here: the store knows of later lines, or of another one in this place.
     CutShort,
     /// The store was set back: the log proves a later commit than this line found, or, at the last line, than the store
@@ -172,6 +188,7 @@ impl fmt::Display for AuditFaultKind {
             Self::Changed => "changed, or not written by this KMS",
             Self::OutOfSequence => "does not follow the line before it: lines were removed, moved or repeated",
             Self::Malformed => "not a line of an audit log",
+            Self::NotDone => "tells of a change that was not made: the program ended or failed before it was",
             Self::CutShort => "the log was cut off here",
             Self::StoreSetBack => "the store was set back to an earlier state than the log proves",
         })
@@ -189,7 +206,7 @@ impl fmt::Display for AuditFault {
 pub(super) struct Event<'a> {
     pub(super) time: SystemTime,
     pub(super) principal: Cow<'a, str>,
-    pub(super) operation: &'a str,
+    pub(super) operation: Cow<'a, str>,
     /// Of the key, if there is one.
     pub(super) key_arn: Option<String>,
     /// Of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes the alias from.
@@ -202,6 +219,37 @@ pub(super) struct Event<'a> {
     pub(super) response: Details<'static>,
     /// `ok`, or AWS's name of the error.
     pub(super) outcome: String,
+}
+
+impl Event<'_> {
+    /// Whether it tells of something that was done, and that is not done in a store that was set back. Verifying the log
+    /// shows that it was, and a handle may end at any time.
+    fn relies_on_store(&self) -> bool {
+        let is_exempt = [Operation::VerifyAuditLog, Operation::CloseStore].map(Operation::name);
+        self.outcome == OK && !self.commits.restored && !is_exempt.contains(&self.operation.as_ref())
+    }
+
+    /// The same, refused because the store was set back.
+    fn as_set_back(&self) -> Self {
+        let commits = Commits { made: None, ..self.commits };
+        Self { commits, response: Details::new(), outcome: SET_BACK.to_owned(), ..self.clone() }
+    }
+
+    /// The same without what was asked for, to be kept.
+    fn in_short(&self) -> Event<'static> {
+        Event {
+            time: self.time,
+            principal: self.principal.clone().into_owned().into(),
+            operation: self.operation.clone().into_owned().into(),
+            key_arn: self.key_arn.clone(),
+            source_arn: self.source_arn.clone(),
+            encryption_context: None,
+            request: None,
+            commits: self.commits,
+            response: Details::new(),
+            outcome: self.outcome.clone(),
+        }
+    }
 }
 
 /// The key of the lines' MACs, one for each root key that the store has had.
@@ -228,6 +276,8 @@ pub(super) struct Head {
 /// The end of a log that was rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EndOfLog {
+    /// The number of lines before that log: an end counts for the file that begins there, and for no other.
+    pub(super) start: u64,
     pub(super) last: Head,
     /// An earlier line that the store remembers and the log did not have any more.
     pub(super) cut: Option<Head>,
@@ -238,6 +288,8 @@ pub(super) struct EndOfLog {
 pub(super) struct Checkpoint {
     pub(super) head: Head,
     pub(super) len: u64,
+    /// The line that its file goes on from, if it goes on from another one.
+    pub(super) begins: Option<Head>,
 }
 
 /// An event whose line was written, or was not, and what `tracing` is to hear of it.
@@ -260,6 +312,7 @@ impl<'a> Told<'a> {
         match written {
             Ok(Written::Whole) => (Self { event, missing: None }, Ok(())),
             Ok(Written::Missing(error)) => (Self { event, missing: Some(Missing::GoesOn(error)) }, Ok(())),
+            Ok(Written::SetBack(error)) => (Self { event: event.as_set_back(), missing: None }, Err(error)),
             Err(error) => (Self { event, missing: Some(Missing::Refused(error.to_string())) }, Err(error)),
         }
     }
@@ -292,7 +345,7 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
         target: "manila::audit",
         time = json::rfc3339(event.time),
         principal = event.principal.as_ref(),
-        operation = event.operation,
+        operation = event.operation.as_ref(),
         key = event.key_arn,
         source = event.source_arn,
         context = event.encryption_context.and_then(|context| json::context_json(context, context_keys_only)),
@@ -329,7 +382,7 @@ mod tests {
         Event {
             time: UNIX_EPOCH + Duration::from_millis(1_795_322_201_123),
             principal: "arn:aws:iam::000000000000:root".into(),
-            operation,
+            operation: operation.into(),
             key_arn: Some("arn:aws:kms:local:000000000000:key/1".to_owned()),
             source_arn: None,
             encryption_context: Some(context),

@@ -1,18 +1,21 @@
 //! How an embedded KMS is made and opened.
 
+use std::cell::Cell;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::{AuditLog, Log};
+use crate::audit::{AuditLog, Details, Log};
 use crate::clock::{LONGEST_PAUSE, StoreClock};
-use crate::error::{code_of, invalid};
+use crate::error::{code_of, invalid, is_store};
 use crate::local_kms::LocalKms;
 use crate::location::check_region;
+use crate::operation::Operation;
 use crate::root_key::RootKey;
 use crate::session::OpeningMode;
 use crate::shared::Shared;
-use crate::store::Store;
+use crate::store::{Store, absolute};
 use manila_core::internal::quoted;
 use manila_core::{Clock, Result, SystemClock};
 
@@ -145,10 +148,15 @@ impl LocalKmsBuilder {
         // Asked before anything is made: what is past its deadline is left out.
         let clock = StoreClock::new(self.clock.clone(), self.longest_pause);
         let check = |store: &Store| store.read(|tables| clock.trust(tables).map(drop));
-        let kms =
-            self.over(OpeningMode::Restore, || Store::restore(backup.as_ref(), path.as_ref(), &root_key, check))?;
-        let dropped = kms.settle_restored()?;
-        Ok((kms, dropped))
+        let path = absolute(path.as_ref())?;
+        let is_made = Cell::new(false);
+        let make = || Store::restore(backup.as_ref(), &path, &root_key, check).inspect(|_| is_made.set(true));
+        let restored = self.over(OpeningMode::Restore, make).and_then(|kms| Ok((kms.settle_restored()?, kms)));
+        if restored.is_err() && is_made.get() {
+            // The handle is closed. What did not become the store is not to lie about for one.
+            let _ = fs::remove_file(&path);
+        }
+        restored.map(|(dropped, kms)| (kms, dropped))
     }
 
     fn check(&self) -> Result<()> {
@@ -167,6 +175,9 @@ impl LocalKmsBuilder {
             // The key of the log's lines comes from the root key, so what cannot be opened can have no line.
             tracing::warn!(target: "manila::audit", operation = "OpenStore", outcome = code_of(error), "not opened");
         })?;
+        if let Some(log) = log.as_ref().filter(|log| store.is_at(log.path())) {
+            return Err(is_store(log.path()));
+        }
         let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
         shared.opened(mode)?;
         shared.is_open = true;
@@ -223,8 +234,7 @@ impl LocalKms {
     /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory. The handle is as it was
     /// then.
     pub fn reopen(&self) -> Result<()> {
-        self.shared.store.reopen(None)?;
-        self.shared.load_line_keys()
+        self.reopen_as(None)
     }
 
     /// [`reopen`](Self::reopen) with another root key, after another handle or process has
@@ -233,8 +243,18 @@ impl LocalKms {
     /// # Errors
     /// As there, and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of the store.
     pub fn reopen_with(&self, root_key: RootKey) -> Result<()> {
-        self.shared.store.reopen(Some(root_key))?;
-        self.shared.load_line_keys()
+        self.reopen_as(Some(root_key))
+    }
+
+    fn reopen_as(&self, root_key: Option<RootKey>) -> Result<()> {
+        let request = Details::new().text("mode", OpeningMode::Reopen.name());
+        self.maintain(Operation::OpenStore, request, |call| {
+            self.shared.store.reopen(root_key)?;
+            self.shared.load_line_keys()?;
+            // Its line is that of an opening. A log that was set aside takes it later, and the handle goes on waiting for that.
+            call.is_recorded();
+            self.shared.opened(OpeningMode::Reopen)
+        })
     }
 
     /// Settings for a KMS: region, account, audit log, clock.

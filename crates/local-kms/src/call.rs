@@ -12,7 +12,7 @@ use std::sync::MutexGuard;
 use std::time::SystemTime;
 
 use crate::access::{self, Decisions, Permission};
-use crate::audit::{Commits, Details, Event};
+use crate::audit::{Commits, Details, Event, OK};
 use crate::clock::from_millis;
 use crate::deadlines;
 use crate::error::{code_of, refused};
@@ -30,7 +30,7 @@ pub(super) use subject::{
 };
 
 /// A call that is under way.
-#[expect(clippy::struct_excessive_bools, reason = "four findings that do not depend on each other")]
+#[expect(clippy::struct_excessive_bools, reason = "five findings that do not depend on each other")]
 pub(super) struct Call<'a> {
     kms: &'a LocalKms,
     operation: Operation,
@@ -58,6 +58,8 @@ pub(super) struct Call<'a> {
     attempted: bool,
     /// Whether the log has the call's line.
     recorded: bool,
+    /// Whether that says that the call was refused because the store was set back.
+    is_set_back: bool,
     pub(super) recorder: Recorder<'a>,
 }
 
@@ -140,7 +142,7 @@ impl LocalKms {
                 let work =
                     work.take().ok_or_else(|| Error::new(ErrorKind::Internal, "a call was begun again too late"))?;
                 let done = work(tables, found, call)?;
-                call.succeeds(&done)?;
+                call.succeeds_in(tables, &done)?;
                 Ok(done)
             })
         };
@@ -173,6 +175,8 @@ impl LocalKms {
     ) -> Result<T> {
         let request = Owner.describe(request);
         let mut call = Call::new(self, operation, None, &request);
+        // A store that cannot be read is no reason to have no line.
+        call.commits.found = self.shared.commit_number().ok();
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
     }
@@ -202,10 +206,17 @@ impl LocalKms {
         let done = self.shared.write_now(|tables, now| {
             let swept = deadlines::sweep(self.account(), tables, now)?;
             key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
-            let commits = commits_of(tables);
-            swept.iter().try_for_each(|key_arn| recorder.write_own(Operation::DeleteKey, key_arn, now, commits))?;
+            for key_arn in &swept {
+                recorder.write_own(tables, Operation::DeleteKey, key_arn, now)?;
+            }
+            if !recorder.did_something() {
+                self.shared.check_not_set_back(tables)?;
+            }
             Ok(swept.len())
         });
+        if let Err(error) = &done {
+            recorder.take_back(&code_of(error));
+        }
         // A subscriber that is told may call the KMS, and find something overdue.
         drop(settling);
         recorder.tell();
@@ -236,6 +247,7 @@ impl<'a> Call<'a> {
             swept: 0,
             attempted: false,
             recorded: false,
+            is_set_back: false,
             recorder: Recorder::new(&kms.shared),
         }
     }
@@ -289,12 +301,18 @@ impl<'a> Call<'a> {
         self.commits = commits_of(tables);
     }
 
-    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen.
+    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen. No transaction is
+    /// open.
     pub(super) fn succeeds(&mut self, answer: &impl Answer) -> Result<()> {
-        if self.key_arn.is_none() {
-            self.key_arn = answer.key_arn().map(str::to_owned);
-        }
-        self.record("ok".to_owned(), answer.details())?;
+        self.record(None, OK.to_owned(), answer)?;
+        self.recorded = true;
+        Ok(())
+    }
+
+    /// The same in the transaction that does it.
+    pub(super) fn succeeds_in(&mut self, tables: &WriteTxn<'_>, answer: &impl Answer) -> Result<()> {
+        self.will_commit(tables);
+        self.record(Some(tables), OK.to_owned(), answer)?;
         self.recorded = true;
         Ok(())
     }
@@ -302,32 +320,52 @@ impl<'a> Call<'a> {
     /// Writes the line, unless the log has it, and tells `tracing`. If what was to succeed did not, as when the disk is
     /// full, it gets another.
     fn conclude<T>(mut self, done: Result<T>) -> Result<T> {
+        let is_refused = self.is_set_back;
+        if let Err(error) = &done {
+            self.recorder.take_back(&code_of(error));
+        }
         let recorded = match &done {
             Ok(_) if self.recorded => Ok(()),
             Ok(_) => self.succeeds(&()),
+            // Its line says so.
+            Err(_) if is_refused => Ok(()),
             // A log that did not take the call's line does not take another.
             Err(error) if error.kind() == ErrorKind::AuditFailed && self.attempted && !self.recorded => Ok(()),
             Err(error) => {
-                self.commits.made = None;
-                self.record(code_of(error), Details::new())
+                self.commits.failed = self.commits.made.take().filter(|_| self.recorded);
+                self.record(None, code_of(error), &())
             }
         };
         self.recorder.tell();
         match done {
-            Err(error) if error.kind() == ErrorKind::AuditFailed => Err(error),
+            // A store that was set back or fails is told, whatever becomes of the line.
+            Err(error) if matches!(error.kind(), ErrorKind::AuditFailed | ErrorKind::Storage) => Err(error),
             done => recorded.and(done),
         }
     }
 
-    fn record(&mut self, outcome: String, response: Details<'static>) -> Result<()> {
+    fn record(&mut self, tables: Option<&WriteTxn<'_>>, outcome: String, answer: &impl Answer) -> Result<()> {
         self.attempted = true;
-        let event = self.event(outcome, response);
-        self.recorder.write(event)
+        if self.key_arn.is_none() {
+            self.key_arn = answer.key_arn().map(str::to_owned);
+        }
+        let event = self.event(outcome, answer.details());
+        let written = match tables {
+            Some(tables) => self.recorder.write_in(tables, event),
+            None => self.recorder.write(event),
+        };
+        self.is_set_back = self.recorder.is_set_back;
+        written
+    }
+
+    /// Says that the call's line is in the log already.
+    pub(super) fn is_recorded(&mut self) {
+        self.recorded = true;
     }
 
     /// Lets `write` put the line of a call that is about to succeed where it belongs: into a new log.
-    pub(super) fn succeeds_in<T>(&mut self, write: impl FnOnce(&Event<'_>) -> Result<T>) -> Result<T> {
-        let event = self.event("ok".to_owned(), Details::new());
+    pub(super) fn succeeds_by<T>(&mut self, write: impl FnOnce(&Event<'_>) -> Result<T>) -> Result<T> {
+        let event = self.event(OK.to_owned(), Details::new());
         let written = write(&event)?;
         self.recorder.wrote(event);
         self.recorded = true;
@@ -338,7 +376,7 @@ impl<'a> Call<'a> {
         Event {
             time: from_millis(self.now),
             principal: self.kms.principal().into(),
-            operation: self.operation.name(),
+            operation: self.operation.name().into(),
             key_arn: self.key_arn.clone(),
             source_arn: self.source_arn.clone(),
             encryption_context: self.context,

@@ -9,7 +9,7 @@ use crate::operation::Operation;
 use crate::record::alias;
 use crate::record::grant;
 use crate::record::key::{Key, KeyRecord, MaterialRecord, RotationType};
-use crate::recorder::{Recorder, commits_of};
+use crate::recorder::Recorder;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 use manila_core::Result;
 
@@ -177,7 +177,7 @@ pub(super) fn rotate(
     tables.put(Table::Materials, key_id, &material)?;
     let primary = material.regions.first().ok_or_else(damaged)?;
     let location = Location { region: primary, account };
-    recorder.write_own(Operation::RotateKey, &location.key_arn(key_id), now, commits_of(tables))
+    recorder.write_own(tables, Operation::RotateKey, &location.key_arn(key_id), now)
 }
 
 #[cfg(test)]
@@ -187,8 +187,10 @@ mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use super::*;
+    use crate::audit::AuditLog;
     use crate::local_kms::LocalKms;
     use crate::record::key::{CreateKey, KeyMetadata};
+    use crate::root_key::RootKey;
     use manila_core::Clock;
     use manila_core::EncryptionContext;
     use manila_core::ErrorKind;
@@ -239,6 +241,33 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
         }
         assert!(kms.describe_key(key.arn()).is_ok(), "what needs no new material goes on");
+    }
+
+    #[test]
+    fn each_line_of_a_transaction_that_came_to_nothing_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let kms = LocalKms::builder().audit(AuditLog::file(&log)).in_memory().unwrap();
+        let mut keys = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap().key_id().to_owned());
+        keys.sort();
+        // There is no number for more material of the second one.
+        let exhaust = |tables: &mut WriteTxn<'_>| {
+            let mut material: MaterialRecord = tables.get(Table::Materials, &keys[1])?.ok_or_else(damaged)?;
+            material.materials[0].id = u32::MAX;
+            tables.put(Table::Materials, &keys[1], &material)
+        };
+        kms.shared.store.write(exhaust).unwrap();
+        kms.change_root_key_and_rotate(RootKey::from_bytes(&[7; 32])).unwrap_err();
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().skip(3).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [done, taken_back, change] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((&done["operation"], &done["outcome"]), (&"RotateKey".into(), &"ok".into()));
+        assert_eq!((&taken_back["operation"], &taken_back["outcome"]), (&"RotateKey".into(), &"Storage".into()));
+        assert_eq!((&taken_back["failed"], &taken_back["key"]), (&done["commit"], &done["key"]));
+        assert_eq!((&change["operation"], &change["outcome"]), (&"ChangeRootKey".into(), &"Storage".into()));
+        kms.update_key_description(&keys[0], "x").unwrap();
+        assert!(kms.verify_audit_log(&log).unwrap().is_intact());
     }
 
     #[test]

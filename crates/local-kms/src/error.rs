@@ -1,6 +1,7 @@
 //! Refusals, under the names that AWS gives them.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use manila_core::{Error, ErrorKind, KmsError, Result};
 
@@ -17,6 +18,12 @@ pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Error {
 fn answer(kind: ErrorKind, code: &str, message: String) -> Error {
     let error = KmsError::new(code, message);
     Error::other(kind, format!("the embedded KMS refused: {error}"), error)
+}
+
+/// The file of the store was named as an audit log.
+pub(super) fn is_store(path: &Path) -> Error {
+    let message = format!("{path:?} is the file of the key store: name another file for the audit log");
+    invalid("ValidationException", message)
 }
 
 /// Fails unless `len` is allowed; `what` names what has that length, and in what unit.

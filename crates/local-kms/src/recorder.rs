@@ -1,6 +1,6 @@
 //! The lines of a call, and what `tracing` hears of them.
 
-use crate::audit::{Commits, Details, Event, Told};
+use crate::audit::{Commits, Details, Event, OK, Told, Written};
 use crate::clock::from_millis;
 use crate::operation::Operation;
 use crate::shared::Shared;
@@ -15,15 +15,56 @@ const ITSELF: &str = "manila";
 pub(super) struct Recorder<'a> {
     shared: &'a Shared,
     told: Vec<Told<'a>>,
+    /// What the KMS does by itself in the transaction that is open: its lines are written, and its commit is to come.
+    own: Vec<Own>,
+    /// Whether the last line says that the store was set back.
+    pub(super) is_set_back: bool,
+}
+
+/// What the KMS did to a key by itself.
+struct Own {
+    operation: Operation,
+    key_arn: String,
+    now: u64,
+    commits: Commits,
+}
+
+impl Own {
+    fn event<'a>(&self, commits: Commits, outcome: &str) -> Event<'a> {
+        Event {
+            time: from_millis(self.now),
+            principal: ITSELF.into(),
+            operation: self.operation.name().into(),
+            key_arn: Some(self.key_arn.clone()),
+            source_arn: None,
+            encryption_context: None,
+            request: None,
+            commits,
+            response: Details::new(),
+            outcome: outcome.to_owned(),
+        }
+    }
 }
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        Self { shared, told: Vec::new() }
+        Self { shared, told: Vec::new(), own: Vec::new(), is_set_back: false }
     }
 
+    /// Writes a line. No transaction is open.
     pub(super) fn write(&mut self, event: Event<'a>) -> Result<()> {
         let written = self.shared.write_line(&event);
+        self.keep(event, written)
+    }
+
+    /// Writes a line in the transaction that does what it tells.
+    pub(super) fn write_in(&mut self, tables: &WriteTxn<'_>, event: Event<'a>) -> Result<()> {
+        let written = self.shared.write_line_in(tables, &event);
+        self.keep(event, written)
+    }
+
+    fn keep(&mut self, event: Event<'a>, written: Result<Written>) -> Result<()> {
+        self.is_set_back = matches!(written, Ok(Written::SetBack(_)));
         let (told, result) = Told::new(event, written);
         self.told.push(told);
         result
@@ -34,20 +75,33 @@ impl<'a> Recorder<'a> {
         self.told.push(Told::of(event, None));
     }
 
-    /// Writes the line of what the KMS does to a key by itself.
-    pub(super) fn write_own(&mut self, operation: Operation, key_arn: &str, now: u64, commits: Commits) -> Result<()> {
-        self.write(Event {
-            time: from_millis(now),
-            principal: ITSELF.into(),
-            operation: operation.name(),
-            key_arn: Some(key_arn.to_owned()),
-            source_arn: None,
-            encryption_context: None,
-            request: None,
-            commits,
-            response: Details::new(),
-            outcome: "ok".to_owned(),
-        })
+    /// Writes the line of what the KMS does to a key by itself, in a transaction.
+    pub(super) fn write_own(
+        &mut self,
+        tables: &WriteTxn<'_>,
+        operation: Operation,
+        key_arn: &str,
+        now: u64,
+    ) -> Result<()> {
+        let own = Own { operation, key_arn: key_arn.to_owned(), now, commits: commits_of(tables) };
+        self.write_in(tables, own.event(own.commits, OK))?;
+        self.own.push(own);
+        Ok(())
+    }
+
+    /// Whether the KMS did something by itself that has a line.
+    pub(super) fn did_something(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Writes, for each line of what the KMS did by itself, one that takes it back: the transaction came to nothing. A log
+    /// that cannot take them now takes them before any other line.
+    pub(super) fn take_back(&mut self, outcome: &str) {
+        for own in std::mem::take(&mut self.own) {
+            let commits = Commits { made: None, failed: own.commits.made, ..own.commits };
+            // It is written later then.
+            let _ = self.write(own.event(commits, outcome));
+        }
     }
 
     /// Tells `tracing`. Nothing may be locked here.
@@ -59,5 +113,6 @@ impl<'a> Recorder<'a> {
 
 /// The commits that the line of a write tells of.
 pub(super) fn commits_of(tables: &WriteTxn<'_>) -> Commits {
-    Commits { found: Some(tables.commit_number()), restored: false, made: Some(tables.next_commit_number()) }
+    let (found, made) = (Some(tables.commit_number()), Some(tables.next_commit_number()));
+    Commits { found, made, ..Commits::default() }
 }

@@ -152,6 +152,12 @@ pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
 }
 
+/// A temporary file of this name, for its owner alone.
+pub(super) fn new_private_file_named(path: &Path) -> io::Result<NamedTempFile> {
+    let name = path.file_name().unwrap_or_default();
+    tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(folder_of(path))
+}
+
 /// Gives a written file its name durably, unless the name exists.
 pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
     disk::sync(file.as_file())?;

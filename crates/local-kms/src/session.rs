@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::audit::{Commits, Details, Event, Log, Opening, Told};
+use crate::audit::{Commits, Details, Event, OK, Opening, Told};
 use crate::clock::from_millis;
 use crate::operation::Operation;
 use crate::record::audit::memory;
 use crate::shared::Shared;
 use crate::store::Tables;
-use manila_core::{Error, ErrorKind, Result};
+use manila_core::{ErrorKind, Result};
 
 /// How a handle came to its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +18,18 @@ pub(super) enum OpeningMode {
     Open,
     ReadOnly,
     Restore,
+    Reopen,
 }
 
 impl OpeningMode {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::InMemory => "in memory",
             Self::Create => "create",
             Self::Open => "open",
             Self::ReadOnly => "read only",
             Self::Restore => "restore",
+            Self::Reopen => "reopen",
         }
     }
 }
@@ -39,7 +41,8 @@ impl Shared {
     /// then: the handle is of use for rotating the log.
     pub(super) fn opened(&self, mode: OpeningMode) -> Result<()> {
         let (found, memory) = self.store.read(|tables| Ok((tables.commit_number(), memory(tables)?)))?;
-        let commits = Commits { found: Some(found), restored: mode == OpeningMode::Restore, made: None };
+        let restored = mode == OpeningMode::Restore;
+        let commits = Commits { found: Some(found), restored, ..Commits::default() };
         let event = self.own_event(Operation::OpenStore, Details::new().text("mode", mode.name()), commits);
         let Some(log) = &self.log else {
             Told::of(event, None).tell(false);
@@ -47,37 +50,28 @@ impl Shared {
         };
         let expects_lines = memory.checkpoint.is_some() || !memory.ends.is_empty();
         let opening = Opening { event: event.clone(), expects_lines };
-        let proven = log.open_with(opening, || self.line_keys(), &self.store_id);
-        Told::of(event, proven.as_ref().err()).tell(self.keeps_context_keys_only());
-        match proven {
-            Ok(proven) if mode != OpeningMode::Restore => self.check_not_set_back(log, proven)?,
-            Err(error) if error.kind() != ErrorKind::AuditFailed => return Err(error),
-            _ => {}
+        let written = log.open_with(opening, || self.line_keys(), &self.store_id, &|| self.look());
+        match written {
+            Err(error) => {
+                Told::of(event, Some(&error)).tell(self.keeps_context_keys_only());
+                if error.kind() != ErrorKind::AuditFailed {
+                    return Err(error);
+                }
+            }
+            written => {
+                let (told, done) = Told::new(event, written);
+                told.tell(self.keeps_context_keys_only());
+                if !log.is_best_effort() {
+                    done?;
+                }
+            }
         }
-        // From the first line on the store knows that there is a log, so that another one never begins unnoticed.
-        if !expects_lines {
+        // From the first line on the store knows that there is a log, so that another one never begins unnoticed. A backup
+        // may know of an earlier one, and what an interrupted rotation left is removed while nobody rotates.
+        if !expects_lines || restored || log.has_left_over() {
             let _ = self.checkpoint();
         }
         Ok(())
-    }
-
-    fn check_not_set_back(&self, log: &Log, proven: u64) -> Result<()> {
-        let found = self.commit_number()?;
-        if found >= proven {
-            return Ok(());
-        }
-        let commits = Commits { found: Some(found), ..Commits::default() };
-        let mut event = self.own_event(Operation::OpenStore, Details::new(), commits);
-        "StoreSetBack".clone_into(&mut event.outcome);
-        let written = log.append(&event, || self.line_keys(), &self.store_id);
-        let (told, _) = Told::new(event, written);
-        told.tell(self.keeps_context_keys_only());
-        if log.is_best_effort() {
-            return Ok(());
-        }
-        let detail = "the key store was set back to an earlier state than its audit log proves: if that is meant, make it \
-                      the store of a new file with LocalKms::restore, which the log notes";
-        Err(Error::new(ErrorKind::Storage, detail))
     }
 
     /// Writes the line of the end of a handle, and keeps the end of the log, if that can be.
@@ -93,14 +87,14 @@ impl Shared {
         Event {
             time: from_millis(self.clock.shown()),
             principal: self.owner.clone().into(),
-            operation: operation.name(),
+            operation: operation.name().into(),
             key_arn: None,
             source_arn: None,
             encryption_context: None,
             request: Some(Cow::Owned(request)),
             commits,
             response: Details::new(),
-            outcome: "ok".to_owned(),
+            outcome: OK.to_owned(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What all views and clones of a handle have in common: the store, the clock, the audit log.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::audit::{Event, LineKey, Log, Written};
+use crate::audit::{Event, Followed, LineKey, Log, Word, Written};
 use crate::clock::StoreClock;
 use crate::key_policy::{self, PolicyCache};
-use crate::record::audit::{AuditRecord, line_keys, put_end};
+use crate::record::audit::{AuditRecord, line_keys, put_end, word};
 use crate::settling::Settling;
 use crate::store::{Store, Tables, WriteTxn};
 use manila_core::Result;
@@ -58,12 +59,37 @@ impl Shared {
         Ok(done)
     }
 
-    /// Writes the line of an event, if a log is kept.
+    /// Writes the line of an event, if a log is kept. No transaction is open.
     pub(super) fn write_line(&self, event: &Event<'_>) -> Result<Written> {
+        self.write_line_by(event, &|| self.look())
+    }
+
+    /// The same in the transaction that does what the event tells.
+    pub(super) fn write_line_in(&self, tables: &WriteTxn<'_>, event: &Event<'_>) -> Result<Written> {
+        self.write_line_by(event, &|| word(tables, tables.former_epoch(), true))
+    }
+
+    fn write_line_by(&self, event: &Event<'_>, look: &dyn Fn() -> Result<Word>) -> Result<Written> {
         match &self.log {
-            Some(log) => log.append(event, || self.line_keys(), &self.store_id),
+            Some(log) => log.append(event, || self.line_keys(), &self.store_id, look),
             None => Ok(Written::Whole),
         }
+    }
+
+    /// What the store says to its log now. Nothing may be locked here.
+    pub(super) fn look(&self) -> Result<Word> {
+        let word = self.store.read(|tables| word(tables, tables.seal().epoch(), false))?;
+        // Another thread of this handle has just changed the root key.
+        if self.line_keys().iter().all(|key| key.epoch < word.epoch) {
+            self.load_line_keys()?;
+        }
+        Ok(word)
+    }
+
+    /// Fails if the log proves that the store was set back, before a commit that has no line.
+    pub(super) fn check_not_set_back(&self, tables: &WriteTxn<'_>) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        log.check_not_set_back(&self.line_keys(), &self.store_id, word(tables, tables.former_epoch(), true)?)
     }
 
     pub(super) fn keeps_context_keys_only(&self) -> bool {
@@ -96,17 +122,24 @@ impl Shared {
         if self.log.is_none() {
             return Ok(());
         }
-        self.store.write(|tables| self.keep_end(tables))
+        let followed = self.follow_log(None);
+        self.store.write(|tables| self.keep_end(tables, &followed))
     }
 
-    pub(super) fn keep_end(&self, tables: &mut WriteTxn<'_>) -> Result<()> {
+    /// Follows the log from the line that the store remembers, before a transaction in which its end is kept.
+    pub(super) fn follow_log(&self, other: Option<&Path>) -> Followed {
+        let Some(log) = &self.log else { return Followed::default() };
+        let before = self.store.read(|tables| AuditRecord::load(tables)?.checkpoint()).unwrap_or_default();
+        log.follow(&self.line_keys(), &self.store_id, before.as_ref(), other)
+    }
+
+    pub(super) fn keep_end(&self, tables: &mut WriteTxn<'_>, followed: &Followed) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let mut record = AuditRecord::load(tables)?;
-        let (end, missed) = log.end(&self.line_keys(), &self.store_id, record.checkpoint()?.as_ref())?;
-        if let Some(missed) = missed {
-            put_end(tables, &missed)?;
-        }
-        record.set_checkpoint(end);
+        let (before, word) = (record.checkpoint()?, word(tables, tables.former_epoch(), true)?);
+        let kept = log.end(&self.line_keys(), &self.store_id, before.as_ref(), word, followed)?;
+        kept.missed.iter().try_for_each(|end| put_end(tables, end))?;
+        record.set_checkpoint(kept.checkpoint);
         record.put(tables)
     }
 }

@@ -19,6 +19,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -35,6 +36,7 @@ use open::open_database;
 use tables::{manifest_row_in, manifest_row_of};
 
 pub(super) use codec::{damaged, from_cbor};
+pub(super) use open::absolute;
 pub(super) use seal::Seal;
 pub(super) use tables::{ReadTxn, Tables, WriteTxn};
 
@@ -169,6 +171,11 @@ impl Store {
         self.with(|state| work(&state.seal))
     }
 
+    /// Whether a path leads to the file of the store.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.with(|state| state.file.as_ref().is_some_and(|file| file.is_at(path)))
+    }
+
     fn with<T>(&self, work: impl FnOnce(&State) -> T) -> T {
         work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -210,7 +217,8 @@ impl Store {
         state.file.as_ref().map_or(Ok(()), Identity::check)?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
         self.check(latest, &manifest)?;
-        Ok(WriteTxn { transaction, seal: &state.seal, edit: Edit::new(manifest)? })
+        let former_epoch = state.seal.epoch();
+        Ok(WriteTxn { transaction, seal: &state.seal, edit: Edit::new(manifest)?, former_epoch })
     }
 
     fn check(&self, latest: u64, manifest: &Manifest) -> Result<()> {

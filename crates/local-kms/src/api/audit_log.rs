@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::{self, AuditFault, AuditFaultKind, AuditReport, Details, Memory, Verified};
-use crate::error::invalid;
+use crate::audit::{
+    self, AuditFault, AuditFaultKind, AuditReport, Details, Memory, Rotated, Rotation, Verified, is_same_path,
+};
+use crate::error::{invalid, is_store};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
-use crate::record::audit::{AuditRecord, memory, put_end};
+use crate::record::audit::{AuditRecord, memory, put_end, word};
 use crate::shared::Shared;
 use manila_core::{Error, ErrorKind, Result};
 
@@ -55,9 +57,10 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if no audit log is kept, [`ErrorKind::KeyRefused`] if another than the owner asks,
-    /// [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or moved, [`ErrorKind::AuditFailed`] if
-    /// the old log is not found or cannot be read, [`ErrorKind::Storage`] if the store cannot be written.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, or if `old` is the store, [`ErrorKind::KeyRefused`] if another than
+    /// the owner asks, [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or moved, [`ErrorKind::AuditFailed`] if
+    /// the old log is not found or cannot be read, [`ErrorKind::Storage`] if the store cannot be written, or if the old log
+    /// proves that it was set back.
     pub fn rotate_audit_log(&self, old: impl AsRef<Path>) -> Result<()> {
         self.rotate(Operation::RotateAuditLog, Some(old.as_ref()))
     }
@@ -77,14 +80,26 @@ impl LocalKms {
         let request = Details::new().maybe(old, |details, old| details.path("path", old));
         self.maintain(operation, request, |call| {
             let log = self.shared.log.as_ref().ok_or_else(no_log)?;
+            if let Some(old) = old {
+                self.check_not_store(old)?;
+            }
+            // What takes long where much was written is done before anything is locked.
+            let followed = self.shared.follow_log(old);
             self.shared.store.write(|tables| {
                 call.will_commit(tables);
                 let mut record = AuditRecord::load(tables)?;
                 let (keys, before) = (self.shared.line_keys(), record.checkpoint()?);
-                let rotated =
-                    call.succeeds_in(|event| log.rotate(old, event, &keys, &self.shared.store_id, before.as_ref()))?;
-                put_end(tables, &rotated.end)?;
-                record.set_checkpoint(rotated.checkpoint);
+                let rotation = Rotation {
+                    to: old,
+                    before: before.as_ref(),
+                    keys: &keys,
+                    store_id: &self.shared.store_id,
+                    word: word(tables, tables.former_epoch(), true)?,
+                    followed: &followed,
+                };
+                let Rotated { ends, checkpoint } = call.succeeds_by(|event| log.rotate(event, &rotation))?;
+                ends.iter().try_for_each(|end| put_end(tables, end))?;
+                record.set_checkpoint(checkpoint);
                 record.put(tables)
             })
         })
@@ -97,7 +112,8 @@ impl LocalKms {
     /// store was set back behind what the log proves.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::KeyRefused`] if another than the owner asks.
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::InvalidInput`] if it is the store,
+    /// [`ErrorKind::KeyRefused`] if another than the owner asks.
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
         let paths = [path.as_ref().to_owned()];
         let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
@@ -111,16 +127,26 @@ impl LocalKms {
     /// The first may be any of them, if older ones are kept elsewhere.
     ///
     /// # Errors
-    /// As [`verify_audit_log`](Self::verify_audit_log).
+    /// As [`verify_audit_log`](Self::verify_audit_log); [`ErrorKind::InvalidInput`] also if there is no path.
     pub fn verify_audit_logs<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Vec<AuditReport>> {
         let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
         self.verify(&paths, true)
+    }
+
+    /// Fails if a path is that of the store: its file is locked in another way, and whoever waited for that would wait for
+    /// itself.
+    fn check_not_store(&self, path: &Path) -> Result<()> {
+        if self.shared.store.is_at(path) { Err(is_store(path)) } else { Ok(()) }
     }
 
     fn verify(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
         let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
         let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
         self.maintain(Operation::VerifyAuditLog, request, |_| {
+            if paths.is_empty() {
+                return Err(invalid("ValidationException", "there is no audit log to verify: name one at least"));
+            }
+            paths.iter().try_for_each(|path| self.check_not_store(path))?;
             // What the store knows is read first, so that nothing of it is held while a long log is read.
             let memory = self.shared.store.read(|tables| memory(tables))?;
             self.shared.verify_chain(paths, ends_in_current, &memory)
@@ -128,23 +154,23 @@ impl LocalKms {
     }
 }
 
-/// The last part of the same path is compared as written, the folders as they are.
-fn is_same_path(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-    real(one).is_some_and(|one| Some(one) == real(other))
-}
-
 impl Shared {
     fn verify_chain(&self, paths: &[PathBuf], ends_in_current: bool, memory: &Memory) -> Result<Vec<AuditReport>> {
         let keys = self.line_keys();
-        let mut reports = Vec::new();
+        let mut reports: Vec<AuditReport> = Vec::new();
         let mut before = None;
         for (index, path) in paths.iter().enumerate() {
-            let is_current = ends_in_current && index.saturating_add(1) == paths.len();
-            let Verified { mut report, end, is_current, lines } =
-                audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), is_current)?;
+            let is_last = index.saturating_add(1) == paths.len();
+            let must_be_current = ends_in_current && is_last;
+            let Verified { mut report, end, is_current, lines, of_file_before } =
+                audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), must_be_current)?;
+            if let Some(previous) = reports.last_mut() {
+                let AuditReport { faults, .. } = previous;
+                faults.extend(of_file_before);
+                faults.sort_by_key(|fault| fault.line);
+            }
             // Only now: whatever a line proves was committed before the line was written.
-            if is_current && self.commit_number()? < end.proven.commit {
+            if is_last && is_current && self.commit_number()? < end.proven.commit {
                 report.faults.push(AuditFault { line: lines, kind: AuditFaultKind::StoreSetBack });
             }
             before = Some(end);

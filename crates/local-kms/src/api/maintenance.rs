@@ -11,7 +11,6 @@ use crate::operation::Operation;
 use crate::record::audit::{line_keys, remember_key};
 use crate::record::key::{MaterialRecord, RotationType};
 use crate::record::{alias, grant};
-use crate::recorder::commits_of;
 use crate::root_key::RootKey;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 use manila_core::Result;
@@ -124,16 +123,16 @@ impl LocalKms {
     ) -> Result<RootKeyChange> {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
             let mut keys = Vec::new();
+            let followed = self.shared.follow_log(None);
             let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
                 grant::index_anew(tables)?;
                 let change = work(tables, call)?;
-                call.will_commit(tables);
-                call.succeeds(&())?;
+                call.succeeds_in(tables, &())?;
                 // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
                 // the root key does not wait for a log that is kept at best effort.
-                let _ = self.shared.keep_end(tables);
+                let _ = self.shared.keep_end(tables, &followed);
                 keys = line_keys(tables)?;
                 Ok(change)
             })?;
@@ -162,7 +161,7 @@ impl LocalKms {
             }
             material.renew(now, RotationType::RootKeyChange)?;
             tables.put(Table::Materials, &id, &material)?;
-            call.recorder.write_own(Operation::RotateKey, &arn, now, commits_of(tables))?;
+            call.recorder.write_own(tables, Operation::RotateKey, &arn, now)?;
             change.rotated.push(arn);
         }
         Ok(change)

@@ -31,8 +31,7 @@ impl LocalKms {
                     let present = self.shared.clock.present(tables);
                     call.now = present.time;
                     tables.observe_time(present.time);
-                    call.will_commit(tables);
-                    call.succeeds(&())?;
+                    call.succeeds_in(tables, &())?;
                     Ok(present)
                 })
                 .map(|confirmed| self.shared.clock.believe(&confirmed))
@@ -67,8 +66,7 @@ impl LocalKms {
                 order_materials(tables, now)?;
                 tables.rewind(now);
                 call.now = now;
-                call.will_commit(tables);
-                call.succeeds(&())
+                call.succeeds_in(tables, &())
             })
         })
     }

@@ -1,7 +1,7 @@
 //! How lines follow each other.
 
-use crate::audit::AuditFaultKind;
-use crate::audit::line::{Commits, Line, Macs, Position};
+use crate::audit::line::{Line, Macs, Position};
+use crate::audit::{AuditFaultKind, Commits};
 use manila_core::Result;
 
 /// Follows a log, line by line, past whatever is wrong with it.
@@ -16,6 +16,23 @@ pub(super) struct Chain<'a> {
     /// The number of lines of earlier logs, as the last line told that begins one.
     after: u64,
     proven: Proven,
+    commits: Commits,
+    /// Whether the last line that moved the chain on begins a file.
+    begins: bool,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Findings {
+    pub(super) fault: Option<AuditFaultKind>,
+    /// Whether the line shows that the store was set back, whatever else is wrong with it.
+    pub(super) is_set_back: bool,
+}
+
+impl From<AuditFaultKind> for Findings {
+    fn from(kind: AuditFaultKind) -> Self {
+        Self { fault: Some(kind), is_set_back: false }
+    }
 }
 
 impl<'a> Chain<'a> {
@@ -23,7 +40,16 @@ impl<'a> Chain<'a> {
     /// follow.
     pub(super) fn after(position: Position, macs: &'a Macs<'a>) -> Self {
         let after = position.head.lines;
-        Self { macs, last: Some(position), spoilt: 0, strict: false, after, proven: Proven::default() }
+        Self {
+            macs,
+            last: Some(position),
+            spoilt: 0,
+            strict: false,
+            after,
+            proven: Proven::default(),
+            commits: Commits::default(),
+            begins: false,
+        }
     }
 
     /// From a line that was the last one. Others have gone on from there, whatever else they found in the file.
@@ -45,6 +71,16 @@ impl<'a> Chain<'a> {
         self.after
     }
 
+    /// The commits that the last line tells of that moved the chain on.
+    pub(super) fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// Whether that line begins a file.
+    pub(super) fn begins_file(&self) -> bool {
+        self.begins
+    }
+
     /// The latest commit that the lines so far prove.
     pub(super) fn proven(&self) -> Proven {
         self.proven
@@ -59,19 +95,19 @@ impl<'a> Chain<'a> {
     ///
     /// Only genuine lines with higher numbers move the chain on. So one bad line, or one that is repeated, does not
     /// make those after it bad.
-    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Option<AuditFaultKind>> {
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Findings> {
         let line = match Line::parse(bytes) {
             Ok(line) => line,
             // A torn line never had a number: the KMS gave it to the next one.
-            Err(AuditFaultKind::Torn) => return Ok(Some(AuditFaultKind::Torn)),
-            Err(kind) => return Ok(Some(self.spoil(kind))),
+            Err(AuditFaultKind::Torn) => return Ok(AuditFaultKind::Torn.into()),
+            Err(kind) => return Ok(self.spoil(kind).into()),
         };
-        let Some(position) = self.macs.genuine(&line)? else { return Ok(Some(self.spoil(AuditFaultKind::Changed))) };
+        let Some(position) = self.macs.genuine(&line)? else { return Ok(self.spoil(AuditFaultKind::Changed).into()) };
         let fault = match &self.last {
             None => None,
-            Some(last) if line.seq <= last.head.lines => return Ok(Some(AuditFaultKind::OutOfSequence)),
+            Some(last) if line.seq <= last.head.lines => return Ok(AuditFaultKind::OutOfSequence.into()),
             // No handle writes under an older root key after a newer one: someone has that key.
-            Some(last) if line.epoch < last.epoch => return Ok(Some(self.spoil(AuditFaultKind::Changed))),
+            Some(last) if line.epoch < last.epoch => return Ok(self.spoil(AuditFaultKind::Changed).into()),
             Some(last) if line.follows(&last.head) => None,
             // A file that goes on from another begins with a line that says so.
             Some(last) if last.head.lines == 0 && line.after.is_some() => None,
@@ -82,8 +118,8 @@ impl<'a> Chain<'a> {
         self.spoilt = 0;
         self.after = line.after.unwrap_or(self.after);
         self.last = Some(position);
-        let set_back = self.proven.is_set_back(&line.commits);
-        Ok(fault.or(set_back.then_some(AuditFaultKind::StoreSetBack)))
+        (self.commits, self.begins) = (line.commits, line.after.is_some());
+        Ok(Findings { fault, is_set_back: self.proven.is_set_back(&line) })
     }
 
     fn spoil(&mut self, kind: AuditFaultKind) -> AuditFaultKind {
@@ -100,18 +136,19 @@ impl<'a> Chain<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proven {
     pub(crate) commit: u64,
+    /// Whether the last write found an earlier one: that is said once, and not of each write.
+    was_set_back: bool,
 }
 
 impl Proven {
-    fn is_set_back(&mut self, commits: &Commits) -> bool {
-        let Some(found) = commits.found else { return false };
-        // The owner restored a backup, and the log says so.
-        if commits.restored {
-            self.commit = found;
+    fn is_set_back(&mut self, line: &Line<'_>) -> bool {
+        if line.commits.restored {
+            *self = Self { commit: line.proven, was_set_back: false };
             return false;
         }
-        let set_back = commits.made.is_some() && found < self.commit;
-        self.commit = if set_back { found } else { self.commit.max(found) };
-        set_back
+        self.commit = self.commit.max(line.proven);
+        let (Some(found), Some(_)) = (line.commits.found, line.commits.made) else { return false };
+        let before = std::mem::replace(&mut self.was_set_back, found < self.commit);
+        self.was_set_back && !before
     }
 }

@@ -3,22 +3,26 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::audit::line::{self, Macs};
+use crate::audit::line::{self, Macs, Slot};
 use crate::audit::os::{self, Access, Locked};
-use crate::audit::tail::{self, End, Tail};
-use crate::audit::{AuditLog, Checkpoint, EndOfLog, Event, LineKey};
+use crate::audit::tail::{self, End, Halt, Outcome, Tail};
+use crate::audit::word::{Asked, Word};
+use crate::audit::{AuditLog, Event, Head, LineKey};
 use crate::disk;
 use crate::root_key::io_error;
-use manila_core::{Error, Result};
+use manila_core::{Error, ErrorKind, Result};
 
-/// How often in one call a log may turn out to have been rotated.
+/// How often in one call a log may turn out to have been rotated, and the store may have to be asked.
 const MAX_ROTATIONS: usize = 16;
+const MAX_QUESTIONS: usize = 64;
 
 /// A log that is open for appending.
 pub(crate) struct Log {
@@ -34,8 +38,12 @@ pub(super) struct State {
     pub(super) file: Arc<File>,
     /// The file as this handle last saw it; `None` before its first line.
     pub(super) known: Option<End>,
+    /// A line that the store remembered, and from which the log was followed to what is known of it.
+    pub(super) followed_from: Option<Head>,
     /// The line of the opening, while it is not in the log. Nothing else is written before it.
     pub(super) opening: Option<Opening>,
+    /// Lines that take others back, and could not be written. They come before any other.
+    owed: VecDeque<Event<'static>>,
 }
 
 /// The opening of a handle, for its line.
@@ -50,6 +58,21 @@ pub(crate) enum Written {
     Whole,
     /// It is not, and the log is kept at best effort.
     Missing(Error),
+    /// It is, and says that the call was refused: the log proves that the store was set back.
+    SetBack(Error),
+}
+
+/// What was written for an event.
+pub(super) enum Logged {
+    Whole(End),
+    SetBack,
+}
+
+impl State {
+    /// Takes another file up.
+    pub(super) fn go_on_in(&mut self, file: Arc<File>, known: Option<End>) {
+        (self.file, self.known, self.followed_from) = (file, known, None);
+    }
 }
 
 impl Log {
@@ -63,9 +86,10 @@ impl Log {
         let file = Arc::new(os::open_or_make(&path).map_err(failed)?);
         sync_folder_of(&path);
         options.path = path;
+        let state = State { file, known: None, followed_from: None, opening: None, owed: VecDeque::new() };
         Ok(Self {
             options,
-            state: Mutex::new(State { file, known: None, opening: None }),
+            state: Mutex::new(state),
             #[cfg(test)]
             hooks: tests::Hooks::default(),
         })
@@ -83,8 +107,8 @@ impl Log {
         &self.options.path
     }
 
-    /// Writes the line of an opening, and returns the latest commit of the store that the log proves. A log that cannot
-    /// take the line now, as when it has been moved, takes it before any other.
+    /// Writes the line of an opening. A log that cannot take the line now, as when it has been moved, takes it before any
+    /// other.
     ///
     /// # Errors
     /// As [`append`](Self::append), at best effort too.
@@ -93,100 +117,125 @@ impl Log {
         opening: Opening,
         keys: impl Fn() -> K,
         store_id: &[u8],
-    ) -> Result<u64> {
-        let mut state = self.lock();
-        state.opening = Some(opening);
-        let keys = keys();
-        let macs = Macs::new(&keys, store_id)?;
-        self.at_end(&mut state, &macs, |state, end| {
-            let proven = end.proven_commit;
-            self.write_opening(state, end, &macs).map(|_| proven)
-        })
+        look: &dyn Fn() -> Result<Word>,
+    ) -> Result<Written> {
+        self.lock().opening = Some(opening);
+        let is_set_back = self.ask_in_doubt(look, |asked| {
+            let mut state = self.lock();
+            let keys = keys();
+            let macs = Macs::new(&keys, store_id)?;
+            self.at_end(&mut state, &macs, asked, |state, end| {
+                self.write_opening(state, end, &macs, asked).map(|(_, is_set_back)| is_set_back)
+            })
+        })?;
+        Ok(if is_set_back { Written::SetBack(set_back()) } else { Written::Whole })
     }
 
-    /// Writes the line of an event.
+    /// Writes the line of an event. `look` asks the store, where the line depends on what it says.
     ///
     /// The line follows the last genuine one, wherever that is: torn and tampered lines behind it stay where they are,
-    /// for `verify` to name.
+    /// for `verify` to name. If the event is one that succeeds, and the log proves a later commit than the store has, the
+    /// line says that it was refused.
     ///
     /// # Errors
-    /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the last
-    /// line is of a later root key than `keys`; none if the log is kept at best effort.
+    /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the store has a
+    /// later root key than `keys`; none if the log is kept at best effort. A line that takes another one back is written
+    /// before the next one then.
     pub(crate) fn append<K: Deref<Target = [LineKey]>>(
         &self,
         event: &Event<'_>,
         keys: impl Fn() -> K,
         store_id: &[u8],
+        look: &dyn Fn() -> Result<Word>,
     ) -> Result<Written> {
-        match self.write(event, keys, store_id) {
-            Ok(()) => Ok(Written::Whole),
+        let written = self.ask_in_doubt(look, |asked| {
+            let mut state = self.lock();
+            // Only now, so that of two threads the one with an older key does not come second.
+            let keys = keys();
+            let macs = Macs::new(&keys, store_id)?;
+            self.write_event(&mut state, event, &macs, asked)
+        });
+        if written.is_err() && event.commits.failed.is_some() {
+            self.lock().owed.push_back(event.in_short());
+        }
+        match written {
+            Ok(Logged::Whole(_)) => Ok(Written::Whole),
+            Ok(Logged::SetBack) => Ok(Written::SetBack(set_back())),
             Err(error) if self.options.best_effort => Ok(Written::Missing(error)),
             Err(error) => Err(error),
         }
     }
 
-    fn write<K: Deref<Target = [LineKey]>>(
+    /// Tries, and where that depends on the store asks it, when nothing is locked, and tries again.
+    fn ask_in_doubt<T>(
         &self,
-        event: &Event<'_>,
-        keys: impl Fn() -> K,
-        store_id: &[u8],
-    ) -> Result<()> {
-        let mut state = self.lock();
-        // Only now, so that of two threads the one with an older key does not come second.
-        let keys = keys();
-        let macs = Macs::new(&keys, store_id)?;
-        self.write_event(&mut state, event, &macs).map(drop)
-    }
-
-    pub(super) fn write_event(&self, state: &mut State, event: &Event<'_>, macs: &Macs<'_>) -> Result<End> {
-        self.at_end(state, macs, |state, end| {
-            let end = self.write_opening(state, end, macs)?;
-            let end = self.write_line(&state.file, event, &end, macs)?;
-            state.known = Some(end.clone());
-            Ok(end)
-        })
-    }
-
-    /// The end of the log as of now, on the disk: what the store remembers must not be ahead of the file after a power
-    /// failure. The second result is the end of the log before, if the store has missed a rotation: it was interrupted, or
-    /// the store is a backup from before.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append), at best effort too; `ErrorKind::AuditFailed` if there are no lines, or if the line of
-    /// the checkpoint `before` is no longer there: to forget that one would hide that the log was cut off.
-    pub(crate) fn end(
-        &self,
-        keys: &[LineKey],
-        store_id: &[u8],
-        before: Option<&Checkpoint>,
-    ) -> Result<(Checkpoint, Option<EndOfLog>)> {
-        let mut state = self.lock();
-        let macs = Macs::new(keys, store_id)?;
-        self.at_end(&mut state, &macs, |state, end| {
-            disk::sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
-            let tail = Tail { file: &state.file, path: &self.options.path, macs: &macs };
-            if end.last.head.lines == 0 {
-                return Err(self.refusal("has no lines, so there is no end to remember"));
+        look: &dyn Fn() -> Result<Word>,
+        attempt: impl Fn(Option<&Asked>) -> Outcome<T>,
+    ) -> Result<T> {
+        let mut asked = None;
+        for _ in 0..MAX_QUESTIONS {
+            match attempt(asked.as_ref()) {
+                Ok(done) => return Ok(done),
+                Err(Halt::Failed(error)) => return Err(error),
+                Err(Halt::Doubt) => {}
             }
-            let missed = before.map_or(Ok(None), |before| self.missed_rotation(&tail, before, &end))?;
-            let checkpoint = Checkpoint { head: end.last.head.clone(), len: end.len };
-            state.known = Some(end);
-            Ok((checkpoint, missed))
+            // The length first: what is written later is not what the store is asked about.
+            let file = self.lock().file.clone();
+            let len = file.metadata().map_err(|error| self.failed("cannot be read", error))?.len();
+            asked = Some(Asked::new(look()?, file, len));
+        }
+        Err(self.refusal("changes faster than it can be read: call again"))
+    }
+
+    /// Writes lines that are due, and that of the event.
+    pub(super) fn write_event(
+        &self,
+        state: &mut State,
+        event: &Event<'_>,
+        macs: &Macs<'_>,
+        asked: Option<&Asked>,
+    ) -> Outcome<Logged> {
+        self.at_end(state, macs, asked, |state, end| {
+            let (mut end, _) = self.write_opening(state, end, macs, asked)?;
+            while let Some(owed) = state.owed.front() {
+                end = self.write_line(&state.file, owed, &end, macs)?;
+                state.owed.pop_front();
+                state.known = Some(end.clone());
+            }
+            let is_refused = self.is_set_back(event, &end, &state.file, asked)? && !self.options.best_effort;
+            let event = if is_refused { Cow::Owned(event.as_set_back()) } else { Cow::Borrowed(event) };
+            let end = self.write_line(&state.file, &event, &end, macs)?;
+            state.known = Some(end.clone());
+            Ok(if is_refused { Logged::SetBack } else { Logged::Whole(end) })
         })
     }
 
-    /// The end of the log before, if the checkpoint is in that one. Fails if it is in neither.
-    fn missed_rotation(&self, tail: &Tail<'_>, before: &Checkpoint, end: &End) -> Result<Option<EndOfLog>> {
-        if tail.goes_on(before, end)? {
-            return Ok(None);
+    /// Whether an event succeeds in a store that is behind what the log proves. A call that reads may only have come late
+    /// with its line: the store tells.
+    fn is_set_back(&self, event: &Event<'_>, end: &End, file: &Arc<File>, asked: Option<&Asked>) -> Outcome<bool> {
+        let found = event.commits.found.filter(|_| event.relies_on_store());
+        if found.is_none_or(|found| found >= end.proven) {
+            return Ok(false);
         }
-        match tail.beginning()?.filter(|last| last.lines >= before.head.lines) {
-            Some(last) => Ok(Some(EndOfLog { last, cut: Some(before.head.clone()) })),
-            None => Err(self.refusal(
-                "does not go on from the last line that the store remembers, so that line is not forgotten: verify the \
-                 log, then begin a new one with LocalKms::rotate_audit_log",
-            )),
+        match asked {
+            Some(asked) if asked.word.commit >= end.proven => Ok(false),
+            Some(asked) if asked.covers(file) >= end.len => Ok(true),
+            _ => Err(Halt::Doubt),
         }
+    }
+
+    /// Fails if the log proves a later commit than the store has, unless the log is kept at best effort.
+    pub(crate) fn check_not_set_back(&self, keys: &[LineKey], store_id: &[u8], word: Word) -> Result<()> {
+        if self.options.best_effort {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        let (macs, asked) = (Macs::new(keys, store_id)?, Asked::held(word));
+        self.certain(self.at_end(&mut state, &macs, Some(&asked), |state, end| {
+            let is_set_back = asked.word.commit < end.proven;
+            state.known = Some(end);
+            if is_set_back { Err(set_back().into()) } else { Ok(()) }
+        }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -194,69 +243,95 @@ impl Log {
     }
 
     /// Works at the end of the file that is the log now, while nobody else does.
-    fn at_end<T>(
+    pub(super) fn at_end<T>(
         &self,
         state: &mut State,
         macs: &Macs<'_>,
-        work: impl FnOnce(&mut State, End) -> Result<T>,
-    ) -> Result<T> {
+        asked: Option<&Asked>,
+        work: impl FnOnce(&mut State, End) -> Outcome<T>,
+    ) -> Outcome<T> {
+        if asked.is_some_and(|asked| macs.newest().is_ok_and(|key| asked.word.epoch > key.epoch)) {
+            return Err(self.root_key_changed().into());
+        }
         for _ in 0..MAX_ROTATIONS {
             let file = state.file.clone();
             let lock = Locked::new(&file, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
             if os::is_at(&self.options.path, &file).map_err(|error| self.failed("cannot be read", error))? {
-                let end = self.look(state, macs)?;
+                let end = self.look(state, macs, asked)?;
                 #[cfg(test)]
                 self.hooks.between();
                 return work(state, end);
             }
             // Rotation moves the file while it holds this lock, so nobody writes to the old file behind its end.
             drop(lock);
-            (state.file, state.known) = (Arc::new(self.successor(state, macs)?), None);
+            let next = Arc::new(self.successor(state, macs, asked)?);
+            state.go_on_in(next, None);
         }
-        Err(self.moved("was moved"))
+        Err(self.moved("was moved").into())
     }
 
-    /// The file at the log's path, if it goes on from the one that this handle has open.
-    fn successor(&self, state: &State, macs: &Macs<'_>) -> Result<File> {
+    /// The file at the log's path, if it goes on from the one that this handle has open, or if it is the log by the
+    /// store's word: where a log was lost, its successor goes on from an earlier line than others may have seen.
+    fn successor(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<File> {
         let opened = os::open_existing(&self.options.path).map_err(|error| self.failed("cannot be opened", error))?;
         let file = opened.ok_or_else(|| self.moved("was moved or deleted"))?;
         let seen = state.known.as_ref().map_or(0, |known| known.last.head.lines);
-        let beginning = Tail { file: &file, path: &self.options.path, macs }.beginning()?;
-        // Of a rotation that this handle saw nothing of there may have been several.
-        if beginning.is_some_and(|before| before.lines >= seen) {
-            return Ok(file);
+        let tail = Tail { file: &file, path: &self.options.path, macs, asked: asked.map_or(0, |_| u64::MAX) };
+        match (tail.beginning()?, asked) {
+            // Of a rotation that this handle saw nothing of there may have been several.
+            (Some(beginning), _) if beginning.last.lines >= seen => Ok(file),
+            // One that was opened while the log was away has seen none of it.
+            _ if state.opening.is_some() => Ok(file),
+            (Some(_), None) => Err(Halt::Doubt),
+            (Some(beginning), Some(asked)) if asked.word.begins.as_ref() == Some(&beginning.last) => Ok(file),
+            _ => Err(self.moved("was moved or deleted, and another file is in its place").into()),
         }
-        Err(self.moved("was moved or deleted, and another file is in its place"))
+    }
+
+    pub(super) fn tail<'a>(&'a self, file: &'a Arc<File>, macs: &'a Macs<'a>, asked: Option<&Asked>) -> Tail<'a> {
+        Tail { file, path: &self.options.path, macs, asked: asked.map_or(0, |asked| asked.covers(file)) }
     }
 
     /// Looks at what the file is now. If nobody else wrote, nothing is read.
-    fn look(&self, state: &State, macs: &Macs<'_>) -> Result<End> {
-        let tail = Tail { file: &state.file, path: &self.options.path, macs };
+    fn look(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<End> {
+        let tail = self.tail(&state.file, macs, asked);
         let len = tail.len()?;
         match &state.known {
             Some(known) if len == known.len => Ok(known.clone()),
-            Some(known) if len < known.len => Err(self.moved("was cut short")),
-            Some(known) => tail.catch_up(known, len)?.ok_or_else(|| self.moved("was replaced")),
+            Some(known) if len < known.len => Err(self.moved("was cut short").into()),
+            Some(known) => tail.catch_up(known, len)?.ok_or_else(|| self.moved("was replaced").into()),
             None => {
                 let end = tail.find()?;
                 if end.last.head.lines == 0 && state.opening.as_ref().is_some_and(|opening| opening.expects_lines) {
-                    return Err(self.moved("is empty, and the store knows of earlier lines: it was moved or deleted"));
+                    let what = "is empty, and the store knows of earlier lines: it was moved or deleted";
+                    return Err(self.moved(what).into());
                 }
                 Ok(end)
             }
         }
     }
 
-    /// Writes the line of the opening, if it is not in the log yet.
-    fn write_opening(&self, state: &mut State, end: End, macs: &Macs<'_>) -> Result<End> {
-        let Some(opening) = &state.opening else { return Ok(end) };
-        let end = self.write_line(&state.file, &opening.event, &end, macs)?;
+    /// Writes the line of the opening, if it is not in the log yet. The second result is whether that says that the store
+    /// was set back.
+    fn write_opening(
+        &self,
+        state: &mut State,
+        end: End,
+        macs: &Macs<'_>,
+        asked: Option<&Asked>,
+    ) -> Outcome<(End, bool)> {
+        let Some(opening) = &state.opening else { return Ok((end, false)) };
+        let is_set_back = self.is_set_back(&opening.event, &end, &state.file, asked)?;
+        let event = if is_set_back { Cow::Owned(opening.event.as_set_back()) } else { Cow::Borrowed(&opening.event) };
+        let end = self.write_line(&state.file, &event, &end, macs)?;
         (state.opening, state.known) = (None, Some(end.clone()));
-        Ok(end)
+        Ok((end, is_set_back))
     }
 
     fn write_line(&self, file: &File, event: &Event<'_>, end: &End, macs: &Macs<'_>) -> Result<End> {
-        let (mut line, last) = line::write(event, self.options.context_keys_only, false, &end.last, macs)?;
+        let at = end.len.saturating_add(u64::from(!end.ends_in_newline));
+        let slot = Slot { last: &end.last, at, proven: end.proven, begins: None };
+        let (mut line, last) = line::write(event, self.options.context_keys_only, &slot, macs)?;
         if !end.ends_in_newline {
             line.insert(0, b'\n');
         }
@@ -271,8 +346,16 @@ impl Log {
             let _ = file.set_len(end.len);
             return Err(self.failed("cannot be written", error));
         }
-        let proven_commit = end.proven_commit.max(event.commits.found.unwrap_or_default());
-        Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proven_commit })
+        let proven = event.commits.proven_after(end.proven);
+        Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proven })
+    }
+
+    /// The result of work in a write transaction, where the store need not be asked.
+    pub(super) fn certain<T>(&self, outcome: Outcome<T>) -> Result<T> {
+        outcome.map_err(|halt| match halt {
+            Halt::Failed(error) => error,
+            Halt::Doubt => self.refusal("cannot be followed: call again"),
+        })
     }
 
     pub(super) fn failed(&self, what: &str, error: io::Error) -> Error {
@@ -283,10 +366,23 @@ impl Log {
         tail::refusal(&self.options.path, what)
     }
 
+    fn root_key_changed(&self) -> Error {
+        let path = &self.options.path;
+        let detail =
+            format!("the store of the audit log {path:?} has another root key now: call reopen_with and give it");
+        Error::new(ErrorKind::RootKeyChanged, detail)
+    }
+
     fn moved(&self, what: &str) -> Error {
         let advice = "see what happened to it, then put it back, or begin a new log with LocalKms::rotate_audit_log";
         self.refusal(&format!("{what} while it was in use: {advice}"))
     }
+}
+
+pub(super) fn set_back() -> Error {
+    let detail = "the key store was set back to an earlier state than its audit log proves: if that is meant, make it the \
+                  store of a new file with LocalKms::restore, which the log notes";
+    Error::new(ErrorKind::Storage, detail)
 }
 
 pub(super) fn sync_folder_of(path: &Path) {

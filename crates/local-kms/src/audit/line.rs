@@ -19,29 +19,40 @@ pub(super) const MAX_LEN: usize = 1 << 20;
 
 const START: &[u8] = b"{\"seq\":";
 const EPOCH: &[u8] = b",\"epoch\":";
+const AT: &[u8] = b",\"at\":";
 const AFTER: &[u8] = b",\"after\":";
+const SINCE: &[u8] = b",\"since\":";
 const STORE: &[u8] = b",\"store\":";
 const RESTORED: &[u8] = b",\"restored\":";
+const PROVEN: &[u8] = b",\"proven\":";
 const COMMIT: &[u8] = b",\"commit\":";
+const FAILED: &[u8] = b",\"failed\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const MAC: &[u8] = b",\"mac\":\"";
 const HEX_LEN: usize = 2 * MAC_LEN;
 
-const ANCHOR_PURPOSE: &[u8] = b"manila local-kms audit log 1";
+const ANCHOR_PURPOSE: &[u8] = b"manila local-kms audit log 2";
 
 /// The fields of a line but its MAC, in their order.
 #[derive(Serialize)]
 struct Fields<'a> {
     seq: u64,
     epoch: u64,
+    at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     restored: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     commit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<u64>,
     time: String,
     principal: &'a str,
     operation: &'a str,
@@ -68,10 +79,23 @@ pub(crate) struct Commits {
     pub(crate) restored: bool,
     /// The one that the call makes.
     pub(crate) made: Option<u64>,
+    /// The one that the call was to make, and a line says that it made, and that failed.
+    pub(crate) failed: Option<u64>,
+}
+
+impl Commits {
+    /// The latest commit that is proven once a line tells of these commits, where `before` was.
+    pub(super) fn proven_after(&self, before: u64) -> u64 {
+        match self.found {
+            // The owner restored a backup, and the log says so.
+            Some(found) if self.restored => found,
+            found => before.max(found.unwrap_or_default()),
+        }
+    }
 }
 
 /// Where a log has come to: its last line, and which root key that was written under.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) head: Head,
     pub(super) epoch: u64,
@@ -113,35 +137,55 @@ impl<'a> Macs<'a> {
     }
 }
 
-/// The line of an event, with its newline, and the place that the log has come to with it. `begins` says that the line is
-/// the first of a file that goes on from another one.
+/// Where a line is to stand.
+pub(super) struct Slot<'a> {
+    /// The line before.
+    pub(super) last: &'a Position,
+    /// Where the line begins in its file, in bytes.
+    pub(super) at: u64,
+    /// The latest commit of the store that the lines so far prove.
+    pub(super) proven: u64,
+    /// In the first line of a file that goes on from another one: the number of lines before that one.
+    pub(super) begins: Option<u64>,
+}
+
+/// The line of an event, with its newline, and the place that the log has come to with it.
+///
+/// Each line tells the latest commit that is proven with it, under its MAC: the last line of a log tells all that the log
+/// proves. It also tells where it begins, so that a line which was repeated behind the end is known without the others.
 pub(super) fn write(
     event: &Event<'_>,
     keys_only: bool,
-    begins: bool,
-    last: &Position,
+    slot: &Slot<'_>,
     macs: &Macs<'_>,
 ) -> Result<(Vec<u8>, Position)> {
     let failed = |detail: &'static str| Error::new(ErrorKind::AuditFailed, detail);
     let key = macs.newest()?;
-    let seq = last.head.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
+    let before = &slot.last.head;
+    let seq = before.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
+    let Commits { found, restored, made, failed: undone } = event.commits;
+    let proven = event.commits.proven_after(slot.proven);
     let fields = Fields {
         seq,
         epoch: key.epoch,
-        after: begins.then_some(last.head.lines),
-        store: event.commits.found.filter(|_| !event.commits.restored),
-        restored: event.commits.found.filter(|_| event.commits.restored),
-        commit: event.commits.made,
+        at: slot.at,
+        after: slot.begins.map(|_| before.lines),
+        since: slot.begins,
+        store: found.filter(|_| !restored),
+        restored: found.filter(|_| restored),
+        proven: Some(proven).filter(|proven| *proven != found.unwrap_or_default()),
+        commit: made,
+        failed: undone,
         time: rfc3339(event.time),
         principal: &event.principal,
-        operation: event.operation,
+        operation: &event.operation,
         key: event.key_arn.as_deref(),
         source: event.source_arn.as_deref(),
         context: event.encryption_context.map(|context| ContextJson { context, keys_only }),
         request: event.request.as_deref().and_then(|request| shown(request, keys_only)),
         response: shown(&event.response, keys_only),
         outcome: &event.outcome,
-        prev: hex(&last.head.mac),
+        prev: hex(&before.mac),
     };
     let mut line = Vec::new();
     let written = fields.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Plain));
@@ -160,9 +204,15 @@ pub(super) fn write(
 pub(super) struct Line<'a> {
     pub(super) seq: u64,
     pub(super) epoch: u64,
+    /// Where the line was written in its file, in bytes.
+    pub(super) at: u64,
     /// The number of lines in the logs before, if this line begins a file.
     pub(super) after: Option<u64>,
+    /// Likewise, the number of lines before the log that this one goes on from.
+    pub(super) since: Option<u64>,
     pub(super) commits: Commits,
+    /// The latest commit that is proven with this line.
+    pub(super) proven: u64,
     pub(super) prev: &'a [u8],
     authenticated: &'a [u8],
     mac: &'a [u8],
@@ -177,10 +227,12 @@ impl<'a> Line<'a> {
             return Err(AuditFaultKind::Malformed);
         }
         match (parse_start(bytes), parse_end(bytes)) {
-            (Some(Numbers { seq, epoch, after, commits }), Some((authenticated, prev, mac))) => {
-                Ok(Self { seq, epoch, after, commits, prev, authenticated, mac })
+            (Some(Numbers { seq, epoch, at, after, since, commits, proven }), Some((authenticated, prev, mac))) => {
+                Ok(Self { seq, epoch, at, after, since, commits, proven, prev, authenticated, mac })
             }
             (None, Some(_)) => Err(AuditFaultKind::Changed),
+            // A crash leaves a part of a line, and a part is not nothing.
+            _ if bytes.is_empty() => Err(AuditFaultKind::Malformed),
             (_, None) if bytes.starts_with(START) || START.starts_with(bytes) => Err(AuditFaultKind::Torn),
             (_, None) => Err(AuditFaultKind::Malformed),
         }
@@ -210,19 +262,27 @@ impl<'a> Line<'a> {
 struct Numbers {
     seq: u64,
     epoch: u64,
+    at: u64,
     after: Option<u64>,
+    since: Option<u64>,
     commits: Commits,
+    proven: u64,
 }
 
 fn parse_start(bytes: &[u8]) -> Option<Numbers> {
     let (seq, rest) = split_number(bytes.strip_prefix(START)?)?;
     let (epoch, rest) = split_number(rest.strip_prefix(EPOCH)?)?;
+    let (at, rest) = split_number(rest.strip_prefix(AT)?)?;
     let (after, rest) = split_member(rest, AFTER)?;
+    let (since, rest) = split_member(rest, SINCE)?;
     let (store, rest) = split_member(rest, STORE)?;
     let (restored, rest) = split_member(rest, RESTORED)?;
-    let (made, _) = split_member(rest, COMMIT)?;
-    let commits = Commits { found: store.or(restored), restored: restored.is_some(), made };
-    Some(Numbers { seq, epoch, after, commits })
+    let (proven, rest) = split_member(rest, PROVEN)?;
+    let (made, rest) = split_member(rest, COMMIT)?;
+    let (failed, _) = split_member(rest, FAILED)?;
+    let commits = Commits { found: store.or(restored), restored: restored.is_some(), made, failed };
+    let proven = proven.or(commits.found).unwrap_or_default();
+    Some(Numbers { seq, epoch, at, after, since, commits, proven })
 }
 
 /// The number of a member that may be left out.
@@ -252,24 +312,28 @@ pub(super) struct Lines<R> {
     line: Vec<u8>,
     /// How many lines were read.
     pub(super) number: u64,
+    /// Where the next line begins, from where reading began, in bytes.
+    pub(super) next: u64,
 }
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), number: 0 }
+        Self { reader, line: Vec::new(), number: 0, next: 0 }
     }
 
     /// The next line without its newline. Of one that is too long, as much as shows that it is.
     pub(super) fn read(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let mut bounded = self.reader.by_ref().take(MAX_LEN as u64 + 1);
-        if bounded.read_until(b'\n', &mut self.line)? == 0 {
+        let mut len = bounded.read_until(b'\n', &mut self.line)?;
+        if len == 0 {
             return Ok(None);
         }
         self.number = self.number.saturating_add(1);
         if self.line.pop_if(|byte| *byte == b'\n').is_none() && self.line.len() > MAX_LEN {
-            self.reader.skip_until(b'\n')?;
+            len = len.saturating_add(self.reader.skip_until(b'\n')?);
         }
+        self.next = self.next.saturating_add(len as u64);
         Ok(Some(&self.line))
     }
 }
@@ -289,18 +353,19 @@ mod tests {
     fn first(event: &Event<'_>, keys_only: bool) -> Result<Vec<u8>> {
         let keys = keys([1]);
         let macs = Macs::new(&keys, STORE).unwrap();
-        write(event, keys_only, false, &macs.start(), &macs).map(|(line, _)| line)
+        write(event, keys_only, &Slot { last: &macs.start(), at: 0, proven: 0, begins: None }, &macs)
+            .map(|(line, _)| line)
     }
 
     #[test]
     fn a_line_is_what_another_implementation_makes_of_it() {
         // Both MACs were computed with Python's hmac module.
         let expected = concat!(
-            r#"{"seq":1,"epoch":1,"time":"2026-11-22T04:36:41.123Z","principal":"arn:aws:iam::000000000000:root","#,
+            r#"{"seq":1,"epoch":1,"at":0,"time":"2026-11-22T04:36:41.123Z","principal":"arn:aws:iam::000000000000:root","#,
             r#""operation":"GenerateDataKey","key":"arn:aws:kms:local:000000000000:key/1","#,
             r#""context":{"tenant":"acme"},"outcome":"ok","#,
-            r#""prev":"dae1ab45742298077f92ecadc1f3395129cfa987c39edf6b62131236381166cc","#,
-            r#""mac":"f855ca437f8fdeaafa027cd8b5d21e804b84c664c099f136fa270de1e2cad6a5"}"#,
+            r#""prev":"8843deeaa88613b65593579fea894f31012a28142fcb4514418e606114c9f11c","#,
+            r#""mac":"a8b524416c0f7ad84142b2b972462b57c25cd561573e3f764f4e141e715b23e7"}"#,
             "\n"
         );
         let line = first(&event("GenerateDataKey", &tenant()), false).unwrap();
@@ -322,7 +387,7 @@ mod tests {
             assert_eq!(field, hostile);
         }
         assert_eq!(value["context"]["\u{1f511}"], "");
-        assert_eq!(value.as_object().unwrap().len(), 10);
+        assert_eq!(value.as_object().unwrap().len(), 11);
     }
 
     #[test]
@@ -355,10 +420,11 @@ mod tests {
         let line = line.trim_ascii_end();
         let kind = |bytes: &[u8]| Line::parse(bytes).err();
         assert_eq!(kind(line), None);
-        for cut in 0..line.len() {
+        for cut in 1..line.len() {
             assert_eq!(kind(&line[..cut]), Some(AuditFaultKind::Torn), "{cut}");
         }
         assert_eq!(kind(&line[1..]), Some(AuditFaultKind::Changed));
+        assert_eq!(kind(b""), Some(AuditFaultKind::Malformed));
         assert_eq!(kind(b"hello"), Some(AuditFaultKind::Malformed));
         assert_eq!(kind(format!("{{\"seq\":{}", "1".repeat(MAX_LEN)).as_bytes()), Some(AuditFaultKind::Malformed));
     }

@@ -18,31 +18,53 @@ pub(super) fn open_existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Opens a file to read it.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    check_is_file(path)?;
+    File::open(path).and_then(regular)
+}
+
+/// Fails if there is something else than a file. Opening a pipe would wait for somebody at its other end, so this is
+/// asked first.
+fn check_is_file(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(not_a_file()),
+        _ => Ok(()),
+    }
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::other("it is not a file")
+}
+
 fn open(path: &Path, create: bool) -> io::Result<File> {
+    check_is_file(path)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(create);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+    options.open(path).and_then(regular)
 }
 
 pub(super) fn is_empty(file: &File) -> io::Result<bool> {
     file.metadata().map(|metadata| metadata.len() == 0)
 }
 
-/// Whether two files, opened by different paths, are one under two names. One that has a single name was opened by
-/// two spellings of it.
+/// Whether two open files are one.
 #[cfg(unix)]
-pub(super) fn are_two_names(one: &File, other: &File) -> io::Result<bool> {
+pub(super) fn are_one(one: &File, other: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let (one, other) = (one.metadata()?, other.metadata()?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()) && one.nlink() > 1)
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// Elsewhere two names of one file are not told from two files.
+/// Elsewhere one file under two names is not told from two files.
 #[cfg(not(unix))]
-pub(super) fn are_two_names(_: &File, _: &File) -> io::Result<bool> {
+pub(super) fn are_one(_: &File, _: &File) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -58,6 +80,12 @@ pub(super) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
 #[cfg(not(unix))]
 pub(super) fn is_at(path: &Path, _: &File) -> io::Result<bool> {
     Ok(fs::exists(path).unwrap_or(false))
+}
+
+/// Whether two paths lead to the same name in the same folder, whatever links they go through.
+pub(crate) fn is_same_path(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// What a lock is for.

@@ -6,25 +6,50 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::audit::file::{Log, State, sync_folder_of};
-use crate::audit::line::{self, Macs, Position};
-use crate::audit::os::{self, Access, Locked};
-use crate::audit::tail::Tail;
-use crate::audit::{Checkpoint, EndOfLog, Event, Head, LineKey};
+use tempfile::NamedTempFile;
+
+use crate::audit::ends::{Followed, ends_between};
+use crate::audit::file::{Log, Logged, State, set_back, sync_folder_of};
+use crate::audit::line::{self, Macs, Position, Slot};
+use crate::audit::os::{self, Access, Locked, is_same_path};
+use crate::audit::tail::{Beginning, End, Tail};
+use crate::audit::word::{Asked, Word};
+use crate::audit::{Checkpoint, Commits, EndOfLog, Event, Head, LineKey};
 use crate::disk;
-use crate::root_key::{io_error, new_private_file};
+use crate::root_key::{io_error, new_private_file_named};
 use manila_core::{Error, Result};
 
 /// What a rotation made, for the store to remember.
 #[derive(Debug)]
 pub(crate) struct Rotated {
-    /// The end of the old file.
-    pub(crate) end: EndOfLog,
+    /// The ends of the old file and of those before it that the store has missed.
+    pub(crate) ends: Vec<EndOfLog>,
     /// The end of the new one.
     pub(crate) checkpoint: Checkpoint,
+}
+
+/// What a rotation goes by.
+pub(crate) struct Rotation<'a> {
+    /// Where the old log goes, or is; none if it is lost.
+    pub(crate) to: Option<&'a Path>,
+    /// What the store remembers.
+    pub(crate) before: Option<&'a Checkpoint>,
+    pub(crate) keys: &'a [LineKey],
+    pub(crate) store_id: &'a [u8],
+    pub(crate) word: Word,
+    pub(crate) followed: &'a Followed,
+}
+
+/// What the parts of a rotation need.
+struct Work<'a, 'e> {
+    macs: &'a Macs<'a>,
+    event: &'a Event<'e>,
+    before: Option<&'a Checkpoint>,
+    asked: Asked,
+    followed: &'a Followed,
 }
 
 /// The old log, as a rotation finds it.
@@ -38,6 +63,16 @@ enum Old {
     Lost,
 }
 
+/// The end of the old log.
+struct OldEnd {
+    /// Where it ends, for the new file to go on from: the last of these.
+    last: Head,
+    /// The number of lines before it.
+    start: u64,
+    proven: u64,
+    ends: Vec<EndOfLog>,
+}
+
 impl Log {
     /// Begins a new file with the line of `event`. The old one is at the log's path and gets the name `to`, or has that
     /// already; without `to` it is lost, and the new one goes on from what the store remembers, `before`.
@@ -46,34 +81,37 @@ impl Log {
     ///
     /// # Errors
     /// `ErrorKind::Io` if `to` is taken by another file or a file cannot be made or moved, `ErrorKind::AuditFailed` if
-    /// the old log is not there or cannot be read.
-    pub(crate) fn rotate(
-        &self,
-        to: Option<&Path>,
-        event: &Event<'_>,
-        keys: &[LineKey],
-        store_id: &[u8],
-        before: Option<&Checkpoint>,
-    ) -> Result<Rotated> {
+    /// the old log is not there or cannot be read, `ErrorKind::Storage` if it proves that the store was set back.
+    pub(crate) fn rotate(&self, event: &Event<'_>, rotation: &Rotation<'_>) -> Result<Rotated> {
         let mut state = self.lock();
-        let macs = Macs::new(keys, store_id)?;
-        let to = to.map(std::path::absolute).transpose().map_err(|error| self.cannot_rotate(error))?;
+        let macs = Macs::new(rotation.keys, rotation.store_id)?;
+        let Rotation { before, followed, .. } = *rotation;
+        let work = Work { macs: &macs, event, before, asked: Asked::held(rotation.word.clone()), followed };
+        let to = rotation.to.map(std::path::absolute).transpose().map_err(|error| self.cannot_rotate(error))?;
         match self.old_log(to.as_deref())? {
-            Old::InPlace(file) => self.go_on_from(&mut state, &file, to.as_deref(), event, &macs, before),
-            Old::Moved(file) => self.go_on_from(&mut state, &file, None, event, &macs, before),
+            Old::InPlace(file) => self.go_on_from(&mut state, &file, to.as_deref(), &work),
+            Old::Moved(file) => self.go_on_from(&mut state, &file, None, &work),
             Old::Replaced(file) => {
-                let end = self.end_of(&file, &macs, before)?;
-                self.finish(&mut state, end, event, &macs)?.ok_or_else(|| taken(to.as_deref()))
+                let end = self.end_of(&file, &work)?;
+                self.finish(&mut state, end, &work)?.ok_or_else(|| taken(to.as_deref()))
             }
             Old::Lost => {
-                let last = before.map_or_else(|| macs.start().head, |before| before.head.clone());
-                self.begin(&mut state, EndOfLog { last, cut: None }, None, event, &macs)
+                let (last, start) = match before {
+                    Some(before) => (before.head.clone(), before.start()),
+                    None => (macs.start().head, 0),
+                };
+                let ends = vec![EndOfLog { start, last: last.clone(), cut: None }];
+                self.begin(&mut state, OldEnd { last, start, proven: 0, ends }, None, &work)
             }
         }
     }
 
     fn old_log(&self, to: Option<&Path>) -> Result<Old> {
         let open = |path: &Path| os::open_existing(path).map_err(|error| self.cannot_rotate(error));
+        // However many names the log has, it does not get the one that the new log will have.
+        if to.is_some_and(|to| is_same_path(to, self.path())) {
+            return Err(taken(to));
+        }
         let here = open(&self.options.path)?;
         let Some(to) = to else {
             return match here {
@@ -91,9 +129,9 @@ impl Log {
             (Some(here), None) => Ok(Old::InPlace(here)),
             (None, Some(there)) => Ok(Old::Moved(there)),
             (Some(here), Some(there)) => {
-                let named = os::are_two_names(&here, &there)
-                    .and_then(|named| Ok(named || os::is_empty(&here)? && !os::is_empty(&there)?));
-                match named.map_err(|error| self.cannot_rotate(error))? {
+                let is_moved = os::are_one(&here, &there)
+                    .and_then(|are_one| Ok(are_one || os::is_empty(&here)? && !os::is_empty(&there)?));
+                match is_moved.map_err(|error| self.cannot_rotate(error))? {
                     true => Ok(Old::Moved(there)),
                     false => Ok(Old::Replaced(there)),
                 }
@@ -109,43 +147,35 @@ impl Log {
     }
 
     /// Begins a new file that goes on from `old`, which gets the name `to` if there is one.
-    fn go_on_from(
-        &self,
-        state: &mut State,
-        old: &File,
-        to: Option<&Path>,
-        event: &Event<'_>,
-        macs: &Macs<'_>,
-        before: Option<&Checkpoint>,
-    ) -> Result<Rotated> {
+    fn go_on_from(&self, state: &mut State, old: &File, to: Option<&Path>, work: &Work<'_, '_>) -> Result<Rotated> {
         // Whoever waits for this lock finds another file at the log's path, and goes on there.
         let _lock = Locked::new(old, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
-        let end = self.end_of(old, macs, before)?;
-        self.begin(state, end, to, event, macs)
+        let end = self.end_of(old, work)?;
+        self.begin(state, end, to, work)
     }
 
     /// Makes the new file and puts it in its place.
-    fn begin(
-        &self,
-        state: &mut State,
-        end: EndOfLog,
-        to: Option<&Path>,
-        event: &Event<'_>,
-        macs: &Macs<'_>,
-    ) -> Result<Rotated> {
-        let before = Position { head: end.last.clone(), epoch: 0 };
-        let (line, last) = line::write(event, self.options.context_keys_only, true, &before, macs)?;
+    fn begin(&self, state: &mut State, old: OldEnd, to: Option<&Path>, work: &Work<'_, '_>) -> Result<Rotated> {
+        if work.event.commits.found.is_some_and(|found| found < old.proven) && !self.options.best_effort {
+            return Err(set_back());
+        }
+        let before = Position { head: old.last.clone(), epoch: 0 };
+        let slot = Slot { last: &before, at: 0, proven: old.proven, begins: Some(old.start) };
+        let (line, last) = line::write(work.event, self.options.context_keys_only, &slot, work.macs)?;
         let file = self.put_in_place(&line, to).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => taken(to),
             _ => self.cannot_rotate(error),
         })?;
-        (state.file, state.known) = (Arc::new(file), None);
-        Ok(Rotated { end, checkpoint: Checkpoint { head: last.head, len: line.len() as u64 } })
+        let (head, len) = (last.head.clone(), line.len() as u64);
+        let proven = work.event.commits.proven_after(old.proven);
+        state.go_on_in(Arc::new(file), Some(End { len, ends_in_newline: true, last, proven }));
+        state.followed_from = Some(head.clone());
+        Ok(Rotated { ends: old.ends, checkpoint: Checkpoint { head, len, begins: Some(old.last) } })
     }
 
     fn put_in_place(&self, line: &[u8], to: Option<&Path>) -> io::Result<File> {
         let path = self.place();
-        let mut new = new_private_file(&path)?;
+        let mut new = self.new_file()?;
         new.write_all(line)?;
         disk::sync(new.as_file())?;
         if let Some(to) = to {
@@ -161,47 +191,67 @@ impl Log {
         os::open_or_make(&path)
     }
 
-    /// The log's path, behind symbolic links.
-    fn place(&self) -> PathBuf {
-        fs::canonicalize(&self.options.path).unwrap_or_else(|_| self.options.path.clone())
+    /// The new file, beside the log. One that a crash left there is in nobody's use.
+    fn new_file(&self) -> io::Result<NamedTempFile> {
+        let name = self.new_name().ok_or_else(|| io::Error::other("the log's name is not text"))?;
+        self.remove_left_over();
+        new_private_file_named(&name)
     }
 
     /// Finishes a rotation whose new file is in its place: `None` if the file there does not go on from `end`.
-    fn finish(&self, state: &mut State, end: EndOfLog, event: &Event<'_>, macs: &Macs<'_>) -> Result<Option<Rotated>> {
+    fn finish(&self, state: &mut State, old: OldEnd, work: &Work<'_, '_>) -> Result<Option<Rotated>> {
         let path = &self.options.path;
-        let new = os::open_or_make(path).map_err(|error| self.cannot_rotate(error))?;
-        let Some(beginning) = (Tail { file: &new, path, macs }).beginning()? else { return Ok(None) };
-        if beginning != end.last {
+        let new = Arc::new(os::open_or_make(path).map_err(|error| self.cannot_rotate(error))?);
+        let beginning = self.certain(self.tail(&new, work.macs, Some(&work.asked)).beginning())?;
+        if beginning.map(|beginning| beginning.last).as_ref() != Some(&old.last) {
             return Ok(None);
         }
-        (state.file, state.known) = (Arc::new(new), None);
-        let now = self.write_event(state, event, macs)?;
-        let checkpoint = Checkpoint { head: now.last.head, len: now.len };
-        Ok(Some(Rotated { end, checkpoint }))
+        state.go_on_in(new, None);
+        // What the line tells of was done before, whatever becomes of the commit.
+        let commits = Commits { made: None, ..work.event.commits };
+        let event = Event { commits, ..work.event.clone() };
+        match self.certain(self.write_event(state, &event, work.macs, Some(&work.asked)))? {
+            Logged::Whole(End { last, len, .. }) => {
+                let checkpoint = Checkpoint { head: last.head, len, begins: Some(old.last) };
+                Ok(Some(Rotated { ends: old.ends, checkpoint }))
+            }
+            Logged::SetBack => Err(set_back()),
+        }
     }
 
     /// The end of an old file. What the store remembers of it is kept where the file does not have it: that it was cut
     /// off stays to be seen.
-    fn end_of(&self, old: &File, macs: &Macs<'_>, before: Option<&Checkpoint>) -> Result<EndOfLog> {
-        let tail = Tail { file: old, path: &self.options.path, macs };
-        let now = tail.find()?;
+    fn end_of(&self, old: &File, work: &Work<'_, '_>) -> Result<OldEnd> {
+        let tail = Tail { file: old, path: &self.options.path, macs: work.macs, asked: u64::MAX };
+        let now = self.certain(tail.find())?;
         disk::sync(old).map_err(|error| self.failed("cannot be synced", error))?;
-        let last = now.last.head.clone();
-        let Some(before) = before else { return Ok(EndOfLog { last, cut: None }) };
-        if tail.goes_on(before, &now)? || self.is_behind(&last, before, macs)? {
-            return Ok(EndOfLog { last, cut: None });
+        let beginning = self.certain(tail.beginning())?;
+        let (mut last, proven) = (now.last.head.clone(), now.proven);
+        let mut start = beginning.as_ref().map_or(0, |beginning| beginning.last.lines);
+        let (mut ends, mut cut) = (Vec::new(), None);
+        match (work.before, &beginning) {
+            (Some(before), _)
+                if work.followed.goes_on(&tail, before, &now)? || self.is_behind(&last, before, work)? => {}
+            // Rotations that the store has missed.
+            (Some(before), Some(beginning)) if beginning.last.lines >= before.head.lines => {
+                ends = ends_between(before, beginning);
+            }
+            (Some(before), _) if before.head.lines >= last.lines => {
+                (last, start) = (before.head.clone(), before.start())
+            }
+            (Some(before), _) => cut = Some(before.head.clone()),
+            (None, beginning) => ends.extend(beginning.as_ref().map(Beginning::end)),
         }
-        if before.head.lines >= last.lines {
-            return Ok(EndOfLog { last: before.head.clone(), cut: None });
-        }
-        Ok(EndOfLog { last, cut: Some(before.head.clone()) })
+        ends.push(EndOfLog { start, last: last.clone(), cut });
+        Ok(OldEnd { last, start, proven, ends })
     }
 
     /// Whether the file at the log's path goes on from `last` already, and the checkpoint is in it.
-    fn is_behind(&self, last: &Head, checkpoint: &Checkpoint, macs: &Macs<'_>) -> Result<bool> {
+    fn is_behind(&self, last: &Head, checkpoint: &Checkpoint, work: &Work<'_, '_>) -> Result<bool> {
         let path = &self.options.path;
         let Some(here) = os::open_existing(path).map_err(|error| self.cannot_rotate(error))? else { return Ok(false) };
-        let beginning = Tail { file: &here, path, macs }.beginning()?;
+        let beginning = Tail { file: &here, path, macs: work.macs, asked: u64::MAX }.beginning();
+        let beginning = self.certain(beginning)?.map(|beginning| beginning.last);
         Ok(checkpoint.head.lines > last.lines && beginning.as_ref() == Some(last))
     }
 

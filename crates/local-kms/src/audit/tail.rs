@@ -19,9 +19,33 @@ pub(super) struct End {
     pub(super) len: u64,
     pub(super) ends_in_newline: bool,
     pub(super) last: Position,
-    /// The latest commit of the store that the lines that were looked at prove.
-    pub(super) proven_commit: u64,
+    /// The latest commit of the store that the log proves.
+    pub(super) proven: u64,
 }
+
+/// The first line of a file that goes on from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// The last line of the log before.
+    pub(super) last: Head,
+    /// The number of lines before that log.
+    pub(super) since: u64,
+}
+
+/// Why work at the end of a file comes to nothing.
+pub(super) enum Halt {
+    Failed(Error),
+    /// The store has to be asked first.
+    Doubt,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(super) type Outcome<T> = std::result::Result<T, Halt>;
 
 /// A file that is read while its lock is held. The position of the file moves.
 pub(super) struct Tail<'a> {
@@ -29,6 +53,8 @@ pub(super) struct Tail<'a> {
     /// For errors.
     pub(super) path: &'a Path,
     pub(super) macs: &'a Macs<'a>,
+    /// Up to where a line of a later root key than the newest one is forged, in bytes: the store was asked since.
+    pub(super) asked: u64,
 }
 
 impl Tail<'_> {
@@ -37,38 +63,47 @@ impl Tail<'_> {
     }
 
     /// The end of a file that nothing is known of. Without a line that is the start of all logs.
-    pub(super) fn find(&self) -> Result<End> {
+    ///
+    /// The last line is that with the highest number, and tells all that the log proves. Lines that were repeated behind
+    /// the end do not stand where they say: then it is looked for further back.
+    pub(super) fn find(&self) -> Outcome<End> {
         let len = self.len()?;
         for tail in TAILS {
             let from = len.saturating_sub(tail);
             let mut chain = Chain::anywhere(self.macs);
-            let faults = self.scan(from, len, &mut chain)?;
-            if let Some(last) = chain.last() {
-                return self.end(len, last.clone(), chain.proven().commit);
+            let found = self.scan(from, len, &mut chain)?;
+            if let Some(last) = chain.last()
+                && (found.ends_in_place || from == 0)
+            {
+                return Ok(self.end(len, last.clone(), chain.proven().commit)?);
             }
-            if from == 0 && faults.iter().any(|kind| *kind != AuditFaultKind::Torn) {
-                return Err(refusal(self.path, "has no line of this KMS: choose another file"));
+            if from == 0 && found.faults.iter().any(|kind| *kind != AuditFaultKind::Torn) {
+                return Err(refusal(self.path, "has no line of this KMS: choose another file").into());
             }
             if from == 0 {
                 break;
             }
         }
-        self.end(len, self.macs.start(), 0)
+        Ok(self.end(len, self.macs.start(), 0)?)
     }
 
     /// The end after others have written; `None` if they did not go on from where this one left off.
-    pub(super) fn catch_up(&self, known: &End, len: u64) -> Result<Option<End>> {
+    pub(super) fn catch_up(&self, known: &End, len: u64) -> Outcome<Option<End>> {
         let mut chain = Chain::strictly_after(known.last.clone(), self.macs);
-        if self.scan(known.len, len, &mut chain)?.contains(&AuditFaultKind::OutOfSequence) {
+        if self.scan(known.len, len, &mut chain)?.faults.contains(&AuditFaultKind::OutOfSequence) {
             return Ok(None);
         }
+        let proven = match chain.last() {
+            Some(last) if last.head.lines > known.last.head.lines => chain.proven().commit,
+            _ => known.proven,
+        };
         let last = chain.last().cloned().unwrap_or_else(|| known.last.clone());
-        self.end(len, last, known.proven_commit.max(chain.proven().commit)).map(Some)
+        Ok(Some(self.end(len, last, proven)?))
     }
 
-    fn end(&self, len: u64, last: Position, proven_commit: u64) -> Result<End> {
+    fn end(&self, len: u64, last: Position, proven: u64) -> Result<End> {
         let ends_in_newline = self.ends_in_newline(len).map_err(|error| self.failed("cannot be read", error))?;
-        Ok(End { len, ends_in_newline, last, proven_commit })
+        Ok(End { len, ends_in_newline, last, proven })
     }
 
     fn ends_in_newline(&self, len: u64) -> io::Result<bool> {
@@ -79,13 +114,13 @@ impl Tail<'_> {
         Ok(byte == *b"\n")
     }
 
-    /// Whether the log up to `now` goes on from the last line of a checkpoint. That the line is there says little: a log
-    /// can be gone on with from an earlier line, if that was repeated at the end, and the line be cut out later. Where
-    /// nothing but lines is in the file, and nothing was cut off, it is found at once.
-    pub(super) fn goes_on(&self, checkpoint: &Checkpoint, now: &End) -> Result<bool> {
+    /// Follows the log from the last line of a checkpoint to its end at `to`; `None` if it does not go on from there. That the
+    /// line is there says little: a log can be gone on with from an earlier line, if that was repeated at the end, and the
+    /// line be cut out later. Where nothing but lines is in the file, and nothing was cut off, it is found at once.
+    pub(super) fn follow(&self, checkpoint: &Checkpoint, to: u64) -> Result<Option<Position>> {
         let failed = |error| self.failed("cannot be read", error);
         for tail in TAILS {
-            let mut lines = self.lines(checkpoint.len.saturating_sub(tail), now.len)?;
+            let mut lines = self.lines(checkpoint.len.saturating_sub(tail), to)?;
             let mut chain: Option<Chain<'_>> = None;
             while let Some(bytes) = lines.read().map_err(failed)? {
                 let Some(chain) = &mut chain else {
@@ -94,48 +129,68 @@ impl Tail<'_> {
                     chain = position.map(|position| Chain::strictly_after(position, self.macs));
                     continue;
                 };
-                let before = chain.last().map(|position| position.head.lines);
-                let fault = chain.step(bytes)?.filter(|kind| *kind != AuditFaultKind::StoreSetBack);
-                // Lines that are repeated do not move the chain on.
-                if fault.is_some() && chain.last().map(|position| position.head.lines) != before {
-                    return Ok(false);
+                if !goes_on(chain, bytes)? {
+                    return Ok(None);
                 }
             }
             if let Some(chain) = chain {
-                return Ok(chain.last().is_some_and(|last| last.head == now.last.head));
+                return Ok(chain.last().cloned());
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// The last line of earlier logs, if the file begins with a line that says that it goes on from them.
-    pub(super) fn beginning(&self) -> Result<Option<Head>> {
+    /// The same from a line that stands before `from`.
+    pub(super) fn follow_from(&self, last: Position, from: u64, to: u64) -> Result<Option<Position>> {
+        let mut lines = self.lines(from, to)?;
+        let mut chain = Chain::strictly_after(last, self.macs);
+        while let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? {
+            if !goes_on(&mut chain, bytes)? {
+                return Ok(None);
+            }
+        }
+        Ok(chain.last().cloned())
+    }
+
+    /// How the file begins, if its first line says that it goes on from another log.
+    pub(super) fn beginning(&self) -> Outcome<Option<Beginning>> {
         let mut lines = self.lines(0, MAX_LEN as u64 + 1)?;
         let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? else { return Ok(None) };
         let Ok(line) = Line::parse(bytes) else { return Ok(None) };
-        if line.epoch > self.macs.newest()?.epoch {
-            return Err(root_key_changed(self.path));
+        if line.epoch > self.macs.newest()?.epoch && self.asked == 0 {
+            return Err(Halt::Doubt);
         }
-        let Some(after) = line.after else { return Ok(None) };
+        let (Some(lines), Some(since)) = (line.after, line.since) else { return Ok(None) };
         let genuine = self.macs.genuine(&line)?.is_some();
-        Ok(line.prev_mac().filter(|_| genuine).map(|mac| Head { lines: after, mac }))
+        let last = line.prev_mac().filter(|_| genuine).map(|mac| Head { lines, mac });
+        Ok(last.map(|last| Beginning { last, since }))
     }
 
-    /// Follows the lines of a part of the file, and returns the kinds of faults among them, each once.
-    fn scan(&self, from: u64, to: u64, chain: &mut Chain<'_>) -> Result<Vec<AuditFaultKind>> {
+    /// Follows the lines of a part of the file.
+    fn scan(&self, from: u64, to: u64, chain: &mut Chain<'_>) -> Outcome<Scanned> {
         let mut lines = self.lines(from, to)?;
-        let mut faults = Vec::new();
+        let mut found = Scanned::default();
         let newest = self.macs.newest()?.epoch;
-        while let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? {
-            let Some(kind) = chain.step(bytes)? else { continue };
-            if Line::parse(bytes).is_ok_and(|line| line.epoch > newest) {
-                return Err(root_key_changed(self.path));
+        loop {
+            let begin = from.saturating_add(lines.next);
+            let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? else { break };
+            let before = chain.last().map(|position| position.head.lines);
+            let findings = chain.step(bytes)?;
+            let moved = chain.last().map(|position| position.head.lines) != before;
+            let line = Line::parse(bytes).ok();
+            let is_later = line.as_ref().is_some_and(|line| line.epoch > newest);
+            let at = line.map(|line| line.at);
+            if is_later && begin >= self.asked {
+                return Err(Halt::Doubt);
             }
-            if !faults.contains(&kind) {
-                faults.push(kind);
+            if moved {
+                found.ends_in_place = at == Some(begin);
+            }
+            if let Some(kind) = findings.fault.filter(|kind| !found.faults.contains(kind)) {
+                found.faults.push(kind);
             }
         }
-        Ok(faults)
+        Ok(found)
     }
 
     fn lines(&self, from: u64, to: u64) -> Result<Lines<BufReader<io::Take<&File>>>> {
@@ -157,10 +212,18 @@ pub(super) fn refusal(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::AuditFailed, format!("the audit log {path:?} {what}"))
 }
 
-fn root_key_changed(path: &Path) -> Error {
-    let detail = format!(
-        "the audit log {path:?} has a line of a later root key than this handle knows: open the KMS again; if that \
-         does not help, the line is forged"
-    );
-    Error::new(ErrorKind::RootKeyChanged, detail)
+/// What following a part of a file found.
+#[derive(Default)]
+struct Scanned {
+    /// The kinds of faults, each once.
+    faults: Vec<AuditFaultKind>,
+    /// Whether the last line stands where it was written.
+    ends_in_place: bool,
+}
+
+/// Takes the next line, and tells whether the chain goes on strictly. Lines that are repeated do not move it.
+fn goes_on(chain: &mut Chain<'_>, bytes: &[u8]) -> Result<bool> {
+    let before = chain.last().map(|position| position.head.lines);
+    let is_wrong = chain.step(bytes)?.fault.is_some();
+    Ok(!is_wrong || chain.last().map(|position| position.head.lines) == before)
 }

@@ -1,13 +1,13 @@
 //! Verifying a log, from its first line to its last, in constant memory.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use crate::audit::chain::{Chain, Proven};
+use crate::audit::ends::whole_lines;
 use crate::audit::line::{Lines, Macs, Position};
-use crate::audit::os::{Access, Locked};
-use crate::audit::{AuditFault, AuditFaultKind, AuditReport, EndOfLog, Head, LineKey};
+use crate::audit::undone::Unsettled;
+use crate::audit::{AuditFault, AuditFaultKind, AuditReport, Checkpoint, EndOfLog, Head, LineKey};
 use crate::root_key::io_error;
 use manila_core::Result;
 
@@ -18,7 +18,7 @@ const MAX_FAULTS: usize = 1000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     /// The end of the log that is written, or a line shortly before.
-    pub(crate) checkpoint: Option<Head>,
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// The ends of the logs that were rotated, in their order.
     pub(crate) ends: Vec<EndOfLog>,
 }
@@ -28,21 +28,22 @@ impl Memory {
     /// second time.
     fn contradicts(&self, head: &Head) -> bool {
         let ends = self.ends.iter().flat_map(|end| [Some(&end.last), end.cut.as_ref()]);
-        let mut known = ends.chain([self.checkpoint.as_ref()]).flatten();
+        let checkpoint = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.head);
+        let mut known = ends.chain([checkpoint]).flatten();
         known.any(|known| known.lines == head.lines && known.mac != head.mac)
     }
 
-    /// The end of the log that goes on after `lines`, if it was rotated.
-    fn end_after(&self, lines: u64) -> Option<&EndOfLog> {
-        self.ends.iter().filter(|end| end.last.lines > lines).min_by_key(|end| end.last.lines)
+    /// Whether the log that goes on after `lines` was rotated.
+    fn is_old(&self, lines: u64) -> bool {
+        self.ends.iter().any(|end| end.last.lines > lines)
     }
 
-    /// The number of lines up to which the log that goes on after `lines` must be there.
+    /// The number of lines up to which the log that goes on after `lines` must be there. Of a log that it does not know
+    /// the store says nothing: where its rotation was interrupted it may have missed that one alone.
     fn needed_after(&self, lines: u64) -> u64 {
-        match self.end_after(lines) {
-            Some(end) => end.last.lines,
-            None => self.checkpoint.as_ref().map_or(0, |head| head.lines),
-        }
+        let ends = self.ends.iter().map(|end| (end.start, end.last.lines));
+        let checkpoint = self.checkpoint.iter().map(|checkpoint| (checkpoint.start(), checkpoint.head.lines));
+        ends.chain(checkpoint).filter(|(start, _)| *start == lines).map(|(_, last)| last).max().unwrap_or(0)
     }
 }
 
@@ -56,6 +57,8 @@ pub(crate) struct Verified {
     pub(crate) is_current: bool,
     /// The number of lines in the file.
     pub(crate) lines: u64,
+    /// What this file shows to be wrong in the one before.
+    pub(crate) of_file_before: Vec<AuditFault>,
 }
 
 /// The end of a file, and what it proves.
@@ -63,6 +66,7 @@ pub(crate) struct Verified {
 pub(crate) struct Before {
     position: Position,
     pub(crate) proven: Proven,
+    unsettled: Unsettled,
 }
 
 /// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store remembers:
@@ -85,16 +89,29 @@ pub(crate) fn verify(
         Some(before) => Chain::after(before.position.clone(), &macs).with(before.proven),
         None => Chain::after(macs.start(), &macs),
     };
-    let mut lines = Lines::new(BufReader::new(whole_lines(path).map_err(failed)?));
+    let (file, len) = whole_lines(path).map_err(failed)?;
+    let mut lines = Lines::new(BufReader::new(file.take(len)));
     let mut report = AuditReport::default();
+    let mut unsettled = before.map_or_else(Unsettled::default, |before| before.unsettled.clone().in_next_file());
+    let mut of_file_before = Vec::new();
     while let Some(bytes) = lines.read().map_err(failed)? {
         let reached = chain.last().map(|last| last.head.lines);
-        let fault = chain.step(bytes)?;
+        let findings = chain.step(bytes)?;
         let moved = chain.last().map(|last| &last.head).filter(|head| Some(head.lines) != reached);
-        if let Some(kind) = fault.filter(|_| report.faults.len() < MAX_FAULTS) {
-            report.faults.push(AuditFault { line: lines.number, kind });
+        let set_back = findings.is_set_back.then_some(AuditFaultKind::StoreSetBack);
+        for kind in findings.fault.into_iter().chain(set_back) {
+            if report.faults.len() < MAX_FAULTS {
+                report.faults.push(AuditFault { line: lines.number, kind });
+            }
         }
         let Some(head) = moved else { continue };
+        let undone = unsettled.step(lines.number, chain.commits(), chain.begins_file());
+        let faults = if undone.of_file_before { &mut of_file_before } else { &mut report.faults };
+        for line in undone.lines {
+            if faults.len() < MAX_FAULTS {
+                faults.push(AuditFault { line, kind: AuditFaultKind::NotDone });
+            }
+        }
         report.events = report.events.saturating_add(1);
         report.last = head.lines;
         report.first = if report.first == 0 { head.lines } else { report.first };
@@ -103,24 +120,16 @@ pub(crate) fn verify(
         }
     }
     let start = chain.lines_before();
-    let is_old = memory.end_after(start).is_some();
+    let is_old = memory.is_old(start);
+    // Stable: several faults of a line stay in their order.
+    report.faults.sort_by_key(|fault| fault.line);
     if is_current && is_old || report.last < memory.needed_after(start) {
         let line = lines.number.saturating_add(1);
         report.faults.push(AuditFault { line, kind: AuditFaultKind::CutShort });
     }
     let position = chain.last().cloned().unwrap_or_else(|| macs.start());
-    let end = Before { position, proven: chain.proven() };
-    Ok(Verified { report, end, is_current: !is_old, lines: lines.number })
-}
-
-/// The file as of now: up to a length at which nobody is writing.
-fn whole_lines(path: &Path) -> io::Result<impl Read> {
-    let file = File::open(path)?;
-    let len = {
-        let _lock = Locked::new(&file, Access::Read)?;
-        file.metadata()?.len()
-    };
-    Ok(file.take(len))
+    let end = Before { position, proven: chain.proven(), unsettled };
+    Ok(Verified { report, end, is_current: !is_old, lines: lines.number, of_file_before })
 }
 
 #[cfg(test)]
@@ -130,15 +139,19 @@ mod tests {
     use AuditFaultKind::{Changed, CutShort, Malformed, OutOfSequence, Torn};
 
     use super::*;
-    use crate::audit::line::{Position, write};
+    use crate::audit::line::{Position, Slot, write};
     use crate::audit::tests::{STORE, event, keys, tenant};
     use manila_core::EncryptionContext;
+
+    fn slot(last: &Position) -> Slot<'_> {
+        Slot { last, at: 0, proven: 0, begins: None }
+    }
 
     /// `count` lines after `place` under the newest of the keys, each with its newline.
     fn continue_log(count: u64, place: &mut Position, keys: &[LineKey], store_id: &[u8]) -> Vec<Vec<u8>> {
         let macs = Macs::new(keys, store_id).unwrap();
         let mut next = |_| {
-            let (line, after) = write(&event("Decrypt", &tenant()), false, false, place, &macs).unwrap();
+            let (line, after) = write(&event("Decrypt", &tenant()), false, &slot(place), &macs).unwrap();
             *place = after;
             line
         };
@@ -156,7 +169,8 @@ mod tests {
     fn check(bytes: &[u8], keys: &[LineKey], checkpoint: Option<&Head>) -> (u64, Vec<(u64, AuditFaultKind)>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
-        let memory = Memory { checkpoint: checkpoint.cloned(), ends: Vec::new() };
+        let checkpoint = checkpoint.map(|head| Checkpoint { head: head.clone(), len: 0, begins: None });
+        let memory = Memory { checkpoint, ends: Vec::new() };
         let report = verify(file.path(), keys, STORE, &memory, None, true).unwrap().report;
         assert_eq!(report.is_intact(), report.faults.is_empty());
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
@@ -198,7 +212,7 @@ mod tests {
         let (lines, _) = log(3);
         let [one, two, three] = [&lines[0][..], &lines[1], &lines[2]];
         let of = |parts: &[&[u8]]| check(&parts.concat(), &keys([1]), None);
-        assert_eq!(of(&[one, b"hello\n", two, b"\n", three]), (3, vec![(2, Malformed), (4, Torn)]));
+        assert_eq!(of(&[one, b"hello\n", two, b"\n", three]), (3, vec![(2, Malformed), (4, Malformed)]));
         assert_eq!(of(&[one, &two[..100], b"\n", two, three]), (3, vec![(2, Torn)]));
         assert_eq!(of(&[one, two, &three[..100]]), (2, vec![(3, Torn)]));
         // Cut short by hand: the next line shows it.
@@ -244,7 +258,7 @@ mod tests {
         let macs = Macs::new(&keys, STORE).unwrap();
         let context = EncryptionContext::empty();
         let other = event("Encrypt", &context);
-        let (third, after) = write(&other, false, false, &place, &macs).unwrap();
+        let (third, after) = write(&other, false, &slot(&place), &macs).unwrap();
         place = after;
         let gone_on = [lines[..2].concat(), third, continue_log(3, &mut place, &keys, STORE).concat()].concat();
         assert_eq!(check(&gone_on, &keys, None), (6, vec![]));

@@ -6,7 +6,7 @@ use manila_core::Result;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory};
+use crate::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory, Word};
 use crate::store::{Seal, Table, Tables, WriteTxn, damaged};
 
 /// The record of the log that is written.
@@ -30,6 +30,8 @@ struct CheckpointRecord {
     mac: Vec<u8>,
     /// Of the file, in bytes.
     len: u64,
+    /// The last line of the log that the file goes on from.
+    begins: Option<HeadRecord>,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -55,20 +57,23 @@ impl AuditRecord {
         tables.put(Table::Audit, AUDIT, self)
     }
 
-    pub(crate) fn set_checkpoint(&mut self, Checkpoint { head, len }: Checkpoint) {
-        self.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len });
+    pub(crate) fn set_checkpoint(&mut self, Checkpoint { head, len, begins }: Checkpoint) {
+        let begins = begins.as_ref().map(HeadRecord::new);
+        self.checkpoint = Some(CheckpointRecord { lines: head.lines, mac: head.mac.to_vec(), len, begins });
     }
 
     pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>> {
-        let Some(CheckpointRecord { lines, mac, len }) = &self.checkpoint else { return Ok(None) };
+        let Some(CheckpointRecord { lines, mac, len, begins }) = &self.checkpoint else { return Ok(None) };
         let head = Head { lines: *lines, mac: mac.as_slice().try_into().map_err(|_| damaged())? };
-        Ok(Some(Checkpoint { head, len: *len }))
+        let begins = begins.as_ref().map(HeadRecord::head).transpose()?;
+        Ok(Some(Checkpoint { head, len: *len, begins }))
     }
 }
 
 /// The end of a log that was rotated, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EndRecord {
+    start: u64,
     last: HeadRecord,
     cut: Option<HeadRecord>,
 }
@@ -92,22 +97,29 @@ impl HeadRecord {
 
 /// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
 pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
-    let record = EndRecord { last: HeadRecord::new(&end.last), cut: end.cut.as_ref().map(HeadRecord::new) };
+    let EndOfLog { start, last, cut } = end;
+    let record = EndRecord { start: *start, last: HeadRecord::new(last), cut: cut.as_ref().map(HeadRecord::new) };
     // The file does not tell how many lines there were.
-    let hidden = tables.seal().hide(Table::Audit, &format!("{END}{}", end.last.lines))?;
+    let hidden = tables.seal().hide(Table::Audit, &format!("{END}{}/{start}", last.lines))?;
     tables.put(Table::Audit, &format!("{END}{hidden}"), &record)
 }
 
 /// What the store remembers of its logs, to verify one.
 pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
-    let checkpoint = AuditRecord::load(tables)?.checkpoint()?.map(|checkpoint| checkpoint.head);
+    let checkpoint = AuditRecord::load(tables)?.checkpoint()?;
     let mut ends = Vec::new();
     for (_, record) in tables.all::<EndRecord>(Table::Audit, END)? {
         let cut = record.cut.as_ref().map(HeadRecord::head).transpose()?;
-        ends.push(EndOfLog { last: record.last.head()?, cut });
+        ends.push(EndOfLog { start: record.start, last: record.last.head()?, cut });
     }
     ends.sort_by_key(|end| end.last.lines);
     Ok(Memory { checkpoint, ends })
+}
+
+/// What the store says to a log, under the root key of this number.
+pub(crate) fn word(tables: &impl Tables, epoch: u64, holds: bool) -> Result<Word> {
+    let begins = AuditRecord::load(tables)?.checkpoint()?.and_then(|checkpoint| checkpoint.begins);
+    Ok(Word { commit: tables.commit_number(), epoch, begins, holds })
 }
 
 /// The keys of the lines of a store's audit log, oldest first.

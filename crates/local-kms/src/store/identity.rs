@@ -41,6 +41,11 @@ impl Identity {
         &self.path
     }
 
+    /// Whether a path leads to the file.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|there| Id::of(&there) == self.id)
+    }
+
     /// The length of the file, in bytes.
     pub(super) fn len(&self) -> Result<u64> {
         self.look().map(|metadata| metadata.len())

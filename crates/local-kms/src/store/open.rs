@@ -92,7 +92,7 @@ impl Store {
 }
 
 /// A path that means the same file when the program's folder is another one.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| io_error("open", path, error))
 }
 

@@ -55,7 +55,7 @@ impl Store {
             transaction.delete_table(HEADER_TABLE).map_err(storage_error)?;
             put_header(&transaction, &header, &seal)?;
             mark_unpurged(&transaction)?;
-            let mut new = WriteTxn { transaction, seal: &seal, edit };
+            let mut new = WriteTxn { transaction, seal: &seal, edit, former_epoch: former.epoch() };
             let done = work(&mut new, &state.seal)?;
             let commit = new.commit().map_err(|error| state.say_which_holds(&header, &seal, &error))?;
             Ok((done, commit))

@@ -139,6 +139,8 @@ pub(crate) struct WriteTxn<'a> {
     pub(super) transaction: WriteTransaction,
     pub(super) seal: &'a Seal,
     pub(super) edit: Edit,
+    /// The number of the root key that holds until the commit.
+    pub(super) former_epoch: u64,
 }
 
 impl Tables for WriteTxn<'_> {
@@ -182,6 +184,11 @@ impl Tables for WriteTxn<'_> {
 }
 
 impl WriteTxn<'_> {
+    /// The number of the root key that holds until the commit: another one than that of the records while it is changed.
+    pub(crate) fn former_epoch(&self) -> u64 {
+        self.former_epoch
+    }
+
     /// The number of the commit that this transaction will be.
     pub(crate) fn next_commit_number(&self) -> u64 {
         self.edit.commit()
@@ -219,7 +226,7 @@ impl WriteTxn<'_> {
 
     fn note_kept(&mut self, table: Table, id: &str) -> Result<()> {
         let is_new = self.counter(table, id)?.is_none();
-        let Self { transaction, seal, edit } = self;
+        let Self { transaction, seal, edit, .. } = self;
         let rows = |row| manifest_row_in(transaction, row);
         if !is_new {
             return edit.replace(seal, &rows, table, id);
@@ -232,7 +239,7 @@ impl WriteTxn<'_> {
         if self.counter(table, id)?.is_none() {
             return Ok(());
         }
-        let Self { transaction, seal, edit } = self;
+        let Self { transaction, seal, edit, .. } = self;
         let (before, after) = neighbours(transaction, table, id)?;
         let between = Between { before: before.as_deref(), id, after: after.as_deref() };
         edit.remove(seal, &|row| manifest_row_in(transaction, row), table, between)

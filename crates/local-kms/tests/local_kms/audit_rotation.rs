@@ -355,7 +355,126 @@ fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
     fs::write(scene.log(), &text)?;
     assert_eq!(scene.faults(&scene.log()), []);
     let kms = scene.logged.open();
+    // The next write finds an earlier commit than that line was to make: it tells of what was not done.
     kms.update_key_description(&scene.key, "after the crash")?;
+    assert_eq!(scene.faults(&scene.log()), [(3, AuditFaultKind::NotDone)]);
+    // So does the line with which another file begins.
+    let (scene, kms) = Rotating::new();
+    let store = fs::read(scene.logged.0.store())?;
+    kms.disable_key(&scene.key)?;
+    let text = scene.logged.text();
+    drop(kms);
+    fs::write(scene.logged.0.store(), &store)?;
+    fs::write(scene.log(), &text)?;
+    let kms = scene.logged.open();
+    kms.rotate_audit_log(&scene.old)?;
+    let reports = kms.verify_audit_logs([&scene.old, &scene.log()])?;
+    let faults: Vec<Vec<_>> =
+        reports.iter().map(|report| report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()).collect();
+    assert_eq!(faults, [vec![(3, AuditFaultKind::NotDone)], vec![]]);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_missed_where_rotations_were_that_the_store_does_not_know() -> Result<(), Error> {
+    // A rotation was interrupted before the store learnt of it, and the next one has another name.
+    let (scene, kms) = Rotating::new();
+    kms.checkpoint()?;
+    scene.calls(&kms, 3);
+    let store = fs::read(scene.logged.0.store())?;
+    kms.rotate_audit_log(&scene.old)?;
+    let files = [fs::read(&scene.old)?, fs::read(scene.log())?];
+    drop(kms);
+    fs::write(scene.logged.0.store(), &store)?;
+    fs::write(&scene.old, &files[0])?;
+    fs::write(scene.log(), &files[1])?;
+    let kms = scene.logged.open();
+    scene.calls(&kms, 3);
+    let second = scene.log().with_extension("2");
+    kms.rotate_audit_log(&second)?;
+    scene.calls(&kms, 3);
+    let all: [&Path; 3] = [&scene.old, &second, &scene.log()];
+    Rotating::assert_intact(&kms, &all);
+    // The store has learnt where the first one ends.
+    cut_last_line(&scene.old);
+    assert_eq!(scene.faults(&scene.old).len(), 1);
+
+    // A backup from before two rotations, or three, becomes the store.
+    for rotations in [2, 3] {
+        let (scene, kms) = Rotating::new();
+        kms.checkpoint()?;
+        let backup = scene.logged.0.0.path().join("backup");
+        kms.backup(&backup)?;
+        let mut files = Vec::new();
+        for number in 0..rotations {
+            scene.calls(&kms, 3);
+            files.push(scene.log().with_extension(number.to_string()));
+            kms.rotate_audit_log(&files[number])?;
+        }
+        scene.calls(&kms, 3);
+        drop(kms);
+        files.push(scene.log());
+        let root = RootKey::open_file(scene.logged.0.root())?;
+        let restored = scene.logged.0.0.path().join("restored");
+        let (kms, _) = LocalKms::builder().audit(AuditLog::file(scene.log())).restore(&backup, restored, root)?;
+        for _ in 0..2 {
+            Rotating::assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+            kms.checkpoint()?;
+        }
+        // What the last one begins with is an end that counts.
+        let last = &files[rotations - 1];
+        cut_last_line(last);
+        let report = kms.verify_audit_log(last)?;
+        assert!(report.faults.iter().any(|fault| fault.kind == AuditFaultKind::CutShort), "{report:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn other_handles_go_on_in_the_log_that_takes_the_place_of_a_lost_one() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    let others = [scene.logged.open(), scene.logged.open()];
+    for kms in [&kms, &others[0], &others[1]] {
+        scene.calls(kms, 3);
+    }
+    fs::remove_file(scene.log())?;
+    kms.replace_lost_audit_log()?;
+    scene.calls(&kms, 1);
+    // By a read, and by a write.
+    scene.calls(&others[0], 1);
+    others[1].update_key_description(&scene.key, "x")?;
     assert!(kms.verify_audit_log(scene.log())?.is_intact());
+    // Not in a file that the store does not know.
+    let aside = scene.log().with_extension("aside");
+    fs::rename(scene.log(), &aside)?;
+    let text = fs::read_to_string(&aside)?;
+    fs::write(scene.log(), text.split_once('\n').unwrap().1)?;
+    scene.refused(&others[0]);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_with_two_names_keeps_the_one_that_it_is_found_by() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    fs::hard_link(scene.log(), &scene.old)?;
+    let before = scene.logged.lines().len();
+    assert_eq!(kms.rotate_audit_log(scene.log()).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(scene.logged.lines().len(), before + 1, "the refusal");
+    Ok(())
+}
+
+#[test]
+fn what_an_interrupted_rotation_leaves_is_removed() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    let left = scene.log().with_file_name(".audit.jsonl.manila-new");
+    fs::write(&left, "")?;
+    kms.rotate_audit_log(&scene.old)?;
+    assert!(!left.exists());
+    drop(kms);
+    fs::write(&left, "")?;
+    let kms = scene.logged.open();
+    assert!(!left.exists());
+    Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     Ok(())
 }

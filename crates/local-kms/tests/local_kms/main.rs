@@ -5,6 +5,7 @@ mod aliases;
 mod audit;
 mod audit_chain;
 mod audit_rotation;
+mod audit_set_back;
 mod basics;
 mod child;
 mod clock;

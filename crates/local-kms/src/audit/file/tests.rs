@@ -9,9 +9,10 @@ use std::thread;
 use super::*;
 use crate::ErrorKind;
 use crate::audit::AuditFaultKind;
+use crate::audit::ends::{Followed, Kept};
 use crate::audit::heard::listen;
 use crate::audit::tests::{Heard, STORE, event, keys, tenant};
-use crate::audit::{Memory, Told, verify};
+use crate::audit::{Checkpoint, Commits, Memory, Told, verify};
 
 /// What tests see of a log, and do in the middle of an append.
 #[derive(Default)]
@@ -50,8 +51,20 @@ impl Folder {
     }
 }
 
+/// What a store says whose root key has this number.
+fn word(epoch: u64) -> Result<Word> {
+    Ok(Word { commit: 0, epoch, begins: None, holds: false })
+}
+
+/// The end of a log for the store to remember, beside which another log is remembered or not.
+fn end_of(log: &Log, before: Option<&Checkpoint>) -> Result<Kept> {
+    let word = Word { holds: true, ..word(1)? };
+    let followed = log.follow(&keys([1]), STORE, before, None);
+    log.end(&keys([1]), STORE, before, word, &followed)
+}
+
 fn call(log: &Log) -> Result<()> {
-    log.append(&event("Decrypt", &tenant()), || keys([1]), STORE).map(drop)
+    log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| word(1)).map(drop)
 }
 
 fn calls(log: &Log, count: usize) {
@@ -82,10 +95,11 @@ fn handles_and_threads_share_one_chain() {
     let text = fs::read_to_string(folder.path()).unwrap();
     let seq = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap();
     assert_eq!(text.lines().map(seq).collect::<HashSet<_>>().len(), 1000);
-    let heads = logs.map(|log| log.end(&keys([1]), STORE, None).unwrap().0.head);
+    let heads = logs.map(|log| end_of(&log, None).unwrap().checkpoint.head);
     assert_eq!(heads[0], heads[1]);
     assert_eq!(heads[0].lines, 1000);
-    let memory = Memory { checkpoint: Some(heads[0].clone()), ends: Vec::new() };
+    let memory =
+        Memory { checkpoint: Some(Checkpoint { head: heads[0].clone(), len: 0, begins: None }), ends: Vec::new() };
     let verified = verify(&folder.path(), &keys([1]), STORE, &memory, None, true).unwrap();
     assert!(verified.report.is_intact());
 }
@@ -98,18 +112,17 @@ fn keys_are_those_of_the_moment_when_the_line_is_written() {
         assert!(log.state.try_lock().is_err(), "another thread could write before this one");
         keys([1])
     };
-    log.append(&event("Decrypt", &tenant()), in_turn, STORE).unwrap();
+    log.append(&event("Decrypt", &tenant()), in_turn, STORE, &|| word(1)).unwrap();
     assert_eq!(folder.verify(), (1, vec![]));
 }
 
 #[test]
 fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
     let folder = Folder::new();
-    let end_of = |before: Option<&Checkpoint>| folder.open().end(&keys([1]), STORE, before);
     let end = |before: Option<&Checkpoint>| {
-        let (end, missed) = end_of(before).unwrap();
-        assert_eq!(missed, None);
-        end
+        let Kept { checkpoint, missed } = end_of(&folder.open(), before).unwrap();
+        assert_eq!(missed, []);
+        checkpoint
     };
     calls(&folder.open(), 3);
     let third = end(None);
@@ -123,23 +136,72 @@ fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
     let text = fs::read_to_string(folder.path()).unwrap();
     fs::write(folder.path(), text.split_inclusive('\n').take(2).collect::<String>()).unwrap();
     let refused = |before| {
-        let error = end_of(Some(before)).unwrap_err();
+        let error = end_of(&folder.open(), Some(before)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuditFailed);
         assert!(error.to_string().contains("rotate_audit_log"), "{error}");
     };
     refused(&third);
     let cut = folder.open();
-    (0..9).for_each(|_| drop(cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE).unwrap()));
+    (0..9).for_each(|_| drop(cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE, &|| word(1)).unwrap()));
     refused(&third);
     refused(&fifth);
     assert_eq!(end(None).head.lines, 11);
 }
 
 #[test]
+fn what_was_followed_before_the_lock_is_not_read_again() {
+    let folder = Folder::new();
+    calls(&folder.open(), 3);
+    let third = end_of(&folder.open(), None).unwrap().checkpoint;
+    calls(&folder.open(), 5);
+    let log = folder.open();
+    let followed = log.follow(&keys([1]), STORE, Some(&third), None);
+    calls(&folder.open(), 2);
+    // A line that was followed changes; behind it the log goes on.
+    let text = fs::read_to_string(folder.path()).unwrap();
+    let changed = text.split_inclusive('\n').enumerate();
+    let changed =
+        changed.map(|(number, line)| if number == 4 { line.replace("Decrypt", "Encrypt") } else { line.to_owned() });
+    fs::write(folder.path(), changed.collect::<String>()).unwrap();
+    let end = |followed: &Followed| {
+        let log = folder.open();
+        log.end(&keys([1]), STORE, Some(&third), Word { holds: true, ..word(1).unwrap() }, followed)
+    };
+    assert_eq!(end(&followed).unwrap().checkpoint.head.lines, 10);
+    assert!(end(&Followed::default()).is_err());
+    // Nor does a handle that kept the end itself follow again what it knows.
+    let kept = end_of(&log, None).unwrap().checkpoint;
+    calls(&log, 2);
+    fs::write(folder.path(), fs::read_to_string(folder.path()).unwrap().replace("Decrypt", "Encrypt")).unwrap();
+    assert_eq!(end_of(&log, Some(&kept)).unwrap().checkpoint.head.lines, 12);
+}
+
+#[test]
+fn a_line_that_takes_another_back_comes_before_the_next_one() {
+    let folder = Folder::new();
+    let log = folder.open();
+    calls(&log, 1);
+    let bytes = fs::read(folder.path()).unwrap();
+    fs::write(folder.path(), b"").unwrap();
+    let context = tenant();
+    let commits = Commits { failed: Some(7), ..Commits::default() };
+    let failed = Event { commits, outcome: "Storage".to_owned(), ..event("PutKeyPolicy", &context) };
+    assert!(log.append(&failed, || keys([1]), STORE, &|| word(1)).is_err());
+    assert!(call(&log).is_err());
+    fs::write(folder.path(), bytes).unwrap();
+    calls(&log, 2);
+    assert_eq!(folder.verify(), (4, vec![]));
+    let text = fs::read_to_string(folder.path()).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["failed"], &lines[1]["outcome"]), (&7.into(), &"Storage".into()));
+    assert_eq!(lines[2]["operation"], "Decrypt");
+}
+
+#[test]
 fn a_log_goes_on_behind_a_torn_line() {
     let folder = Folder::new();
     let log = folder.open();
-    assert!(log.end(&keys([1]), STORE, None).unwrap_err().to_string().contains("has no lines"));
+    assert!(end_of(&log, None).unwrap_err().to_string().contains("has no lines"));
     calls(&log, 2);
     folder.append_raw(b"{\"seq\":3,\"epo");
     calls(&log, 1);
@@ -200,12 +262,13 @@ fn a_file_that_shrinks_or_changes_under_an_open_log_is_an_error() {
     fs::write(folder.path(), &bytes[..bytes.len() / 2]).unwrap();
     assert!(refusal(&log).contains("cut short"));
     assert!(refusal(&log).contains("cut short"), "the second time too");
-    assert_eq!(log.end(&keys([1]), STORE, None).unwrap_err().kind(), ErrorKind::AuditFailed);
+    assert_eq!(end_of(&log, None).unwrap_err().kind(), ErrorKind::AuditFailed);
     // Grown again, with other lines; where this handle left off is then in the middle of one, or between two.
     for operation in ["Encrypt", "GenerateDataKey", "Sign"] {
         fs::write(folder.path(), b"").unwrap();
         let other = folder.open();
-        (0..6).for_each(|_| drop(other.append(&event(operation, &tenant()), || keys([1]), STORE).unwrap()));
+        (0..6)
+            .for_each(|_| drop(other.append(&event(operation, &tenant()), || keys([1]), STORE, &|| word(1)).unwrap()));
         assert!(refusal(&log).contains("replaced"), "{operation}");
         assert_eq!(folder.verify(), (6, vec![]));
     }
@@ -237,7 +300,7 @@ fn a_file_of_something_else_is_left_alone() {
     }
     fs::remove_file(folder.path()).unwrap();
     let another = folder.open();
-    another.append(&event("Decrypt", &tenant()), || keys([1]), b"another store").unwrap();
+    another.append(&event("Decrypt", &tenant()), || keys([1]), b"another store", &|| word(1)).unwrap();
     assert!(refusal(&folder.open()).contains("choose another file"));
 }
 
@@ -247,9 +310,11 @@ fn the_newest_key_writes_and_an_outdated_handle_stops() {
     let (log, outdated) = (folder.open(), folder.open());
     calls(&log, 1);
     calls(&outdated, 1);
-    log.append(&event("Decrypt", &tenant()), || keys([2, 1]), STORE).unwrap();
-    assert_eq!(call(&outdated).unwrap_err().kind(), ErrorKind::RootKeyChanged);
-    assert_eq!(call(&folder.open()).unwrap_err().kind(), ErrorKind::RootKeyChanged);
+    log.append(&event("Decrypt", &tenant()), || keys([2, 1]), STORE, &|| word(1)).unwrap();
+    for log in [&outdated, &folder.open()] {
+        let called = log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| word(2));
+        assert_eq!(called.err().map(|error| error.kind()), Some(ErrorKind::RootKeyChanged));
+    }
     assert_eq!(folder.verify(), (3, vec![]));
     assert!(fs::read_to_string(folder.path()).unwrap().contains("{\"seq\":3,\"epoch\":2,"));
 }
@@ -263,7 +328,7 @@ fn at_best_effort_a_missing_line_is_a_warning() {
     fs::write(folder.path(), b"").unwrap();
     let context = tenant();
     let event = event("Decrypt", &context);
-    let written = log.append(&event, || keys([1]), STORE).unwrap();
+    let written = log.append(&event, || keys([1]), STORE, &|| word(1)).unwrap();
     let heard = Heard::default();
     listen(heard.subscriber(), || Told::new(event, Ok(written)).0.tell(false));
     let [told, warning] = heard.texts().try_into().unwrap();
@@ -353,7 +418,7 @@ fn what_the_store_is_to_remember_is_on_the_disk_first() {
     let folder = Folder::new();
     let log = folder.open();
     calls(&log, 3);
-    assert_eq!(waits(|| assert!(log.end(&keys([1]), STORE, None).is_ok())), 1);
+    assert_eq!(waits(|| assert!(end_of(&log, None).is_ok())), 1);
 }
 
 #[test]
@@ -368,6 +433,6 @@ fn no_other_handle_comes_between_finding_the_end_and_writing_there() {
         count.fetch_add(1, Ordering::SeqCst);
     }));
     calls(&log, 2);
-    log.end(&keys([1]), STORE, None).unwrap();
+    end_of(&log, None).unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }

@@ -1,0 +1,201 @@
+//! The ends of a log's files, for the store to remember.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use crate::audit::file::{Log, State, set_back};
+use crate::audit::line::{Macs, Position};
+use crate::audit::os::{self, Access, Locked};
+use crate::audit::tail::{Beginning, End, Tail};
+use crate::audit::word::{Asked, Word};
+use crate::audit::{Checkpoint, EndOfLog, Head, LineKey};
+use crate::disk;
+use manila_core::Result;
+
+/// The end of a log as of now.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) checkpoint: Checkpoint,
+    /// The ends of logs before it that the store has missed: their rotation was interrupted, or the store is a backup from
+    /// before.
+    pub(crate) missed: Vec<EndOfLog>,
+}
+
+/// Files that were followed from what the store remembers, before anything was locked.
+#[derive(Debug, Default)]
+pub(crate) struct Followed(Vec<FollowedFile>);
+
+#[derive(Debug)]
+struct FollowedFile {
+    file: File,
+    from: Head,
+    /// The length of the file then.
+    len: u64,
+    /// The last line then; none if the file does not go on from that line.
+    last: Option<Position>,
+}
+
+impl Log {
+    /// The end of the log as of now, on the disk: what the store remembers must not be ahead of the file after a power
+    /// failure. The caller holds the store's write transaction.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), at best effort too; `ErrorKind::AuditFailed` if there are no lines, or if the line of
+    /// the checkpoint `before` is no longer there: to forget that one would hide that the log was cut off.
+    pub(crate) fn end(
+        &self,
+        keys: &[LineKey],
+        store_id: &[u8],
+        before: Option<&Checkpoint>,
+        word: Word,
+        followed: &Followed,
+    ) -> Result<Kept> {
+        let mut state = self.lock();
+        let (macs, asked) = (Macs::new(keys, store_id)?, Asked::held(word));
+        let kept = self.at_end(&mut state, &macs, Some(&asked), |state, end| {
+            disk::sync(&state.file).map_err(|error| self.failed("cannot be synced", error))?;
+            if end.last.head.lines == 0 {
+                return Err(self.refusal("has no lines, so there is no end to remember").into());
+            }
+            if asked.word.commit < end.proven && !self.options.best_effort {
+                return Err(set_back().into());
+            }
+            let tail = self.tail(&state.file, &macs, Some(&asked));
+            let beginning = tail.beginning()?;
+            let missed = self.missed(state, &tail, before, &end, beginning.as_ref(), followed)?;
+            let checkpoint = Checkpoint {
+                head: end.last.head.clone(),
+                len: end.len,
+                begins: beginning.map(|beginning| beginning.last),
+            };
+            (state.followed_from, state.known) = (Some(checkpoint.head.clone()), Some(end));
+            Ok(Kept { checkpoint, missed })
+        });
+        // Nobody rotates meanwhile, so a new file beside the log is what a crash left.
+        self.remove_left_over();
+        self.certain(kept)
+    }
+
+    /// The ends between the checkpoint and this file. Fails if the checkpoint is in neither.
+    fn missed(
+        &self,
+        state: &State,
+        tail: &Tail<'_>,
+        before: Option<&Checkpoint>,
+        end: &End,
+        beginning: Option<&Beginning>,
+        followed: &Followed,
+    ) -> Result<Vec<EndOfLog>> {
+        let Some(before) = before else { return Ok(beginning.map(Beginning::end).into_iter().collect()) };
+        if state.followed_from.as_ref() == Some(&before.head) || followed.goes_on(tail, before, end)? {
+            return Ok(Vec::new());
+        }
+        match beginning.filter(|beginning| beginning.last.lines >= before.head.lines) {
+            Some(beginning) => Ok(ends_between(before, beginning)),
+            None => Err(self.refusal(
+                "does not go on from the last line that the store remembers, so that line is not forgotten: verify the \
+                 log, then begin a new one with LocalKms::rotate_audit_log",
+            )),
+        }
+    }
+
+    /// Follows the log, or the file at `other` that may be it, from the line that the store remembers. That takes long
+    /// where much was written since, so the caller holds nothing that others wait for. What goes wrong here goes wrong
+    /// again when it counts.
+    pub(crate) fn follow<K: Deref<Target = [LineKey]>>(
+        &self,
+        keys: &K,
+        store_id: &[u8],
+        before: Option<&Checkpoint>,
+        other: Option<&Path>,
+    ) -> Followed {
+        let Some(before) = before else { return Followed::default() };
+        if other.is_none() && self.lock().followed_from.as_ref() == Some(&before.head) {
+            return Followed::default();
+        }
+        let Ok(macs) = Macs::new(keys, store_id) else { return Followed::default() };
+        let paths = [Some(self.path()), other];
+        let follow = |path: &Path| -> Option<FollowedFile> {
+            let (file, len) = whole_lines(path).ok()?;
+            let tail = Tail { file: &file, path, macs: &macs, asked: u64::MAX };
+            let last = tail.follow(before, len).ok()?;
+            Some(FollowedFile { file, from: before.head.clone(), len, last })
+        };
+        Followed(paths.into_iter().flatten().filter_map(follow).collect())
+    }
+
+    /// The name of a new file before it takes the log's place. There is one, so that what a crash leaves is found.
+    pub(super) fn new_name(&self) -> Option<PathBuf> {
+        let place = self.place();
+        let name = place.file_name()?.to_str()?;
+        Some(place.with_file_name(format!(".{name}.manila-new")))
+    }
+
+    pub(super) fn remove_left_over(&self) {
+        if let Some(name) = self.new_name() {
+            let _ = fs::remove_file(name);
+        }
+    }
+
+    /// Whether a rotation that was interrupted left its new file.
+    pub(crate) fn has_left_over(&self) -> bool {
+        self.new_name().is_some_and(|name| fs::symlink_metadata(name).is_ok())
+    }
+
+    /// The log's path, behind symbolic links.
+    pub(super) fn place(&self) -> PathBuf {
+        fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned())
+    }
+}
+
+impl Followed {
+    /// Whether a file goes on from a checkpoint to its end as of now, which was found under its lock.
+    pub(super) fn goes_on(&self, tail: &Tail<'_>, checkpoint: &Checkpoint, now: &End) -> Result<bool> {
+        let is_it = |of: &&FollowedFile| {
+            of.from == checkpoint.head && of.len <= now.len && os::are_one(&of.file, tail.file).unwrap_or(false)
+        };
+        let last = match self.0.iter().find(is_it) {
+            Some(FollowedFile { last: None, .. }) => None,
+            Some(FollowedFile { last: Some(last), len, .. }) => tail.follow_from(last.clone(), *len, now.len)?,
+            None => tail.follow(checkpoint, now.len)?,
+        };
+        Ok(last.is_some_and(|last| last.head == now.last.head))
+    }
+}
+
+impl Checkpoint {
+    /// The number of lines before the file that it is in.
+    pub(super) fn start(&self) -> u64 {
+        self.begins.as_ref().map_or(0, |begins| begins.lines)
+    }
+}
+
+impl Beginning {
+    /// The end of the log before.
+    pub(super) fn end(&self) -> EndOfLog {
+        EndOfLog { start: self.since, last: self.last.clone(), cut: None }
+    }
+}
+
+/// The ends of the file that a checkpoint is in, and of the one before a file that begins behind it. Between the two there
+/// may be others: where they end is not known, and is not asked for.
+pub(super) fn ends_between(before: &Checkpoint, beginning: &Beginning) -> Vec<EndOfLog> {
+    let start = before.start();
+    if beginning.since == start {
+        let cut = Some(before.head.clone()).filter(|head| *head != beginning.last);
+        return vec![EndOfLog { cut, ..beginning.end() }];
+    }
+    vec![EndOfLog { start, last: before.head.clone(), cut: None }, beginning.end()]
+}
+
+/// A file to read, and its length at a moment at which nobody was writing.
+pub(super) fn whole_lines(path: &Path) -> io::Result<(File, u64)> {
+    let file = os::open_to_read(path)?;
+    let len = {
+        let _lock = Locked::new(&file, Access::Read)?;
+        file.metadata()?.len()
+    };
+    Ok((file, len))
+}
