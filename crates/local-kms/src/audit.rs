@@ -51,7 +51,7 @@ const SET_BACK: &str = "StoreSetBack";
 /// key that comes from the root key, so a line that was changed, removed, moved or added shows when the log is verified.
 ///
 /// ```json
-/// {"seq":7,"epoch":0,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
+/// {"seq":7,"epoch":0,"at":2210,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
 ///  "principal":"arn:aws:iam::000000000000:root","operation":"CreateGrant","key":"arn:aws:kms:local:000000000000:key/...",
 ///  "request":{"granteePrincipal":"arn:aws:iam::000000000000:user/alice","operations":["Decrypt"],"keyId":"..."},
 ///  "response":{"grantId":"..."},"outcome":"ok","prev":"5c0e...","mac":"d27a..."}
@@ -61,16 +61,19 @@ const SET_BACK: &str = "StoreSetBack";
 /// |---|---|
 /// | `seq` | number of the line, from 1, over all files of a log |
 /// | `epoch` | number of the root key, from 0 |
-/// | `after` | in the first line of a file that goes on from another: the number of lines before |
-/// | `store` | the latest commit of the store that the call found; `restored` instead if a backup became the store |
+/// | `at` | where the line begins in its file, in bytes |
+/// | `after`, `since` | in the first line of a file that goes on from another: the number of lines before this file, and before that other one |
+/// | `store` | the latest commit of the store that the call found, unless the store could not be read; `restored` instead if a backup became the store |
+/// | `proven` | the latest commit that the log proves with this line, where it is not the one that was found |
 /// | `commit` | the commit that the call makes; none for calls that change nothing and for refused ones |
+/// | `failed` | the commit that an earlier line said would be made, and that failed: this line takes that one back |
 /// | `time`, `principal`, `operation` | when, who, and what, under AWS's names; `manila` is the KMS itself |
 /// | `key` | ARN of the key, where one was found or made |
 /// | `source` | ARN of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes an alias from |
 /// | `context` | the encryption context, of `ReEncrypt` that of the new ciphertext |
 /// | `request` | what was asked for: names as the caller gave them, found or not, principals, operations, regions, days, paths, the source context of `ReEncrypt`, the SHA-256 of a policy. Texts are cut at 4 KiB |
 /// | `response` | the key, grant or date that was made |
-/// | `outcome` | `ok`, or AWS's name of the error |
+/// | `outcome` | `ok`, AWS's name of the error, or `StoreSetBack` for what was refused because the store was set back |
 /// | `prev`, `mac` | the MAC of the line before, and of this one |
 ///
 /// No line holds a secret, a plaintext or a ciphertext, nor what the store seals: descriptions, values of tags, policies.
@@ -79,13 +82,19 @@ const SET_BACK: &str = "StoreSetBack";
 ///
 /// An operation whose line cannot be written fails, and does nothing. That includes a file that was moved, deleted or
 /// cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file, also after a log was
-/// renamed. An operation that fails after its line was written, as when the disk is full, has a second line that says so.
+/// renamed. An operation that fails after its line was written, as when the disk is full, has a second line that says so,
+/// and so has each rotation and deletion that the KMS was to make with it. Where the log cannot take that line either, it
+/// takes it before any other. If the program ends before, a line is left that tells of what was not done: it is reported
+/// as [`NotDone`](AuditFaultKind::NotDone) once a later write shows it.
 ///
 /// The store remembers the ends of its log's files, and takes the lines of one log only: programs that share a store share
 /// the log. A log that was cut off, or was put in the place of another, is reported as
-/// [`CutShort`](AuditFaultKind::CutShort) from then on. A store that was set back behind what the log proves does not
-/// open with it, and is reported as [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves what its call found, so
-/// the very last write, if nothing was logged after it, is not missed.
+/// [`CutShort`](AuditFaultKind::CutShort) from then on; where a rotation was interrupted, or a backup was restored that knows
+/// nothing of a rotation, the ends of single files may be unknown, and are not missed. A store that was set back behind what
+/// the log proves does not open with it, a handle that is open refuses every call but
+/// [`verify_audit_log`](crate::LocalKms::verify_audit_log), and it is reported as
+/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves what its call found, so the very last write, if nothing was
+/// logged after it, is not missed. Who can set back the store and cut off the log alike is not found out.
 ///
 /// Openings with a wrong root key are not in the log, since no key for their line can be had; `tracing` hears of them.
 ///
@@ -113,7 +122,8 @@ impl AuditLog {
         self
     }
 
-    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so.
+    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so. It also goes on in a store that
+    /// was set back behind what the log proves: the lines say so, and verifying reports it.
     pub fn best_effort(mut self) -> Self {
         self.best_effort = true;
         self

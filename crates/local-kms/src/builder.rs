@@ -226,13 +226,14 @@ impl LocalKms {
     /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and clients.
     ///
     /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced by
-    /// a later state of the same store. The audit log stays open.
+    /// a later state of the same store. For the owner alone. The audit log stays open, and gets the line of an opening.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is another one
     /// now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an earlier state of
-    /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory. The handle is as it was
-    /// then.
+    /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks. The handle is as it was then,
+    /// unless it is the audit log that proves a later state: every call is refused then.
     pub fn reopen(&self) -> Result<()> {
         self.reopen_as(None)
     }

@@ -69,6 +69,20 @@ pub(super) enum Logged {
 }
 
 impl State {
+    /// Whether an event succeeds in a store that is behind what the log proves. A call that reads may only have come late
+    /// with its line: the store tells.
+    fn is_set_back(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<bool> {
+        let found = event.commits.found.filter(|_| event.relies_on_store());
+        if found.is_none_or(|found| found >= end.proven) {
+            return Ok(false);
+        }
+        match asked {
+            Some(asked) if asked.word.commit >= end.proven => Ok(false),
+            Some(asked) if asked.covers(&self.file) >= end.len => Ok(true),
+            _ => Err(Halt::Doubt),
+        }
+    }
+
     /// Takes another file up.
     pub(super) fn go_on_in(&mut self, file: Arc<File>, known: Option<End>) {
         (self.file, self.known, self.followed_from) = (file, known, None);
@@ -202,26 +216,12 @@ impl Log {
                 state.owed.pop_front();
                 state.known = Some(end.clone());
             }
-            let is_refused = self.is_set_back(event, &end, &state.file, asked)? && !self.options.best_effort;
+            let is_refused = state.is_set_back(event, &end, asked)? && !self.options.best_effort;
             let event = if is_refused { Cow::Owned(event.as_set_back()) } else { Cow::Borrowed(event) };
             let end = self.write_line(&state.file, &event, &end, macs)?;
             state.known = Some(end.clone());
             Ok(if is_refused { Logged::SetBack } else { Logged::Whole(end) })
         })
-    }
-
-    /// Whether an event succeeds in a store that is behind what the log proves. A call that reads may only have come late
-    /// with its line: the store tells.
-    fn is_set_back(&self, event: &Event<'_>, end: &End, file: &Arc<File>, asked: Option<&Asked>) -> Outcome<bool> {
-        let found = event.commits.found.filter(|_| event.relies_on_store());
-        if found.is_none_or(|found| found >= end.proven) {
-            return Ok(false);
-        }
-        match asked {
-            Some(asked) if asked.word.commit >= end.proven => Ok(false),
-            Some(asked) if asked.covers(file) >= end.len => Ok(true),
-            _ => Err(Halt::Doubt),
-        }
     }
 
     /// Fails if the log proves a later commit than the store has, unless the log is kept at best effort.
@@ -321,7 +321,7 @@ impl Log {
         asked: Option<&Asked>,
     ) -> Outcome<(End, bool)> {
         let Some(opening) = &state.opening else { return Ok((end, false)) };
-        let is_set_back = self.is_set_back(&opening.event, &end, &state.file, asked)?;
+        let is_set_back = state.is_set_back(&opening.event, &end, asked)?;
         let event = if is_set_back { Cow::Owned(opening.event.as_set_back()) } else { Cow::Borrowed(&opening.event) };
         let end = self.write_line(&state.file, &event, &end, macs)?;
         (state.opening, state.known) = (None, Some(end.clone()));

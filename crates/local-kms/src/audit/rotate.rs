@@ -237,7 +237,7 @@ impl Log {
                 ends = ends_between(before, beginning);
             }
             (Some(before), _) if before.head.lines >= last.lines => {
-                (last, start) = (before.head.clone(), before.start())
+                (last, start) = (before.head.clone(), before.start());
             }
             (Some(before), _) => cut = Some(before.head.clone()),
             (None, beginning) => ends.extend(beginning.as_ref().map(Beginning::end)),

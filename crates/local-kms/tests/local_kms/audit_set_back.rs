@@ -43,11 +43,11 @@ impl SetBack {
     }
 
     fn assert_refused(&self) {
-        assert_set_back(self.try_open().unwrap_err());
+        assert_set_back(&self.try_open().unwrap_err());
     }
 }
 
-fn assert_set_back(error: Error) {
+fn assert_set_back(error: &Error) {
     assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("set back"), "{error}");
 }
 
@@ -105,11 +105,11 @@ fn a_log_that_was_away_at_the_opening_is_asked_when_it_is_back() {
     let aside = scene.logged.log().with_extension("1");
     fs::rename(scene.logged.log(), &aside).unwrap();
     let kms = scene.try_open().unwrap();
-    assert_set_back(kms.rotate_audit_log(&aside).unwrap_err());
+    assert_set_back(&kms.rotate_audit_log(&aside).unwrap_err());
     assert_eq!(encrypt(&kms, &scene.key, b"x").unwrap_err().kind(), ErrorKind::AuditFailed);
     fs::rename(&aside, scene.logged.log()).unwrap();
     let before = scene.logged.lines().len();
-    assert_set_back(encrypt(&kms, &scene.key, b"x").unwrap_err());
+    assert_set_back(&encrypt(&kms, &scene.key, b"x").unwrap_err());
     let lines = scene.logged.lines().split_off(before);
     assert_eq!(outcomes(&lines), [("OpenStore", "StoreSetBack"), ("Encrypt", "StoreSetBack")]);
 }
@@ -126,11 +126,11 @@ fn an_open_handle_does_not_go_on_in_a_store_that_was_set_back() {
     drop(other);
     fs::write(logged.0.store(), &old).unwrap();
     let before = logged.lines().len();
-    assert_set_back(encrypt(&kms, &key, b"x").unwrap_err());
-    assert_set_back(kms.update_key_description(&key, "x").unwrap_err());
-    assert_set_back(kms.checkpoint().unwrap_err());
-    assert_set_back(kms.rotate_audit_log(logged.log().with_extension("1")).unwrap_err());
-    assert_set_back(kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap_err());
+    assert_set_back(&encrypt(&kms, &key, b"x").unwrap_err());
+    assert_set_back(&kms.update_key_description(&key, "x").unwrap_err());
+    assert_set_back(&kms.checkpoint().unwrap_err());
+    assert_set_back(&kms.rotate_audit_log(logged.log().with_extension("1")).unwrap_err());
+    assert_set_back(&kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap_err());
     let lines = logged.lines().split_off(before);
     assert!(outcomes(&lines).iter().all(|(_, outcome)| *outcome != "ok"), "{lines:?}");
     // What happened can be found out by the same handle.
@@ -140,7 +140,7 @@ fn an_open_handle_does_not_go_on_in_a_store_that_was_set_back() {
     drop(kms);
     let root = RootKey::open_file(logged.0.root()).unwrap();
     let opened = LocalKms::builder().audit(AuditLog::file(logged.log())).open(logged.0.store(), root);
-    assert_set_back(opened.unwrap_err());
+    assert_set_back(&opened.unwrap_err());
 }
 
 #[test]

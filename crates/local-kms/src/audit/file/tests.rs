@@ -52,19 +52,19 @@ impl Folder {
 }
 
 /// What a store says whose root key has this number.
-fn word(epoch: u64) -> Result<Word> {
-    Ok(Word { commit: 0, epoch, begins: None, holds: false })
+fn word(epoch: u64) -> Word {
+    Word { commit: 0, epoch, begins: None, holds: false }
 }
 
 /// The end of a log for the store to remember, beside which another log is remembered or not.
 fn end_of(log: &Log, before: Option<&Checkpoint>) -> Result<Kept> {
-    let word = Word { holds: true, ..word(1)? };
+    let word = Word { holds: true, ..word(1) };
     let followed = log.follow(&keys([1]), STORE, before, None);
     log.end(&keys([1]), STORE, before, word, &followed)
 }
 
 fn call(log: &Log) -> Result<()> {
-    log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| word(1)).map(drop)
+    log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| Ok(word(1))).map(drop)
 }
 
 fn calls(log: &Log, count: usize) {
@@ -112,7 +112,7 @@ fn keys_are_those_of_the_moment_when_the_line_is_written() {
         assert!(log.state.try_lock().is_err(), "another thread could write before this one");
         keys([1])
     };
-    log.append(&event("Decrypt", &tenant()), in_turn, STORE, &|| word(1)).unwrap();
+    log.append(&event("Decrypt", &tenant()), in_turn, STORE, &|| Ok(word(1))).unwrap();
     assert_eq!(folder.verify(), (1, vec![]));
 }
 
@@ -142,7 +142,7 @@ fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
     };
     refused(&third);
     let cut = folder.open();
-    (0..9).for_each(|_| drop(cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE, &|| word(1)).unwrap()));
+    (0..9).for_each(|_| drop(cut.append(&event("Encrypt", &tenant()), || keys([1]), STORE, &|| Ok(word(1))).unwrap()));
     refused(&third);
     refused(&fifth);
     assert_eq!(end(None).head.lines, 11);
@@ -165,7 +165,7 @@ fn what_was_followed_before_the_lock_is_not_read_again() {
     fs::write(folder.path(), changed.collect::<String>()).unwrap();
     let end = |followed: &Followed| {
         let log = folder.open();
-        log.end(&keys([1]), STORE, Some(&third), Word { holds: true, ..word(1).unwrap() }, followed)
+        log.end(&keys([1]), STORE, Some(&third), Word { holds: true, ..word(1) }, followed)
     };
     assert_eq!(end(&followed).unwrap().checkpoint.head.lines, 10);
     assert!(end(&Followed::default()).is_err());
@@ -186,7 +186,7 @@ fn a_line_that_takes_another_back_comes_before_the_next_one() {
     let context = tenant();
     let commits = Commits { failed: Some(7), ..Commits::default() };
     let failed = Event { commits, outcome: "Storage".to_owned(), ..event("PutKeyPolicy", &context) };
-    assert!(log.append(&failed, || keys([1]), STORE, &|| word(1)).is_err());
+    assert!(log.append(&failed, || keys([1]), STORE, &|| Ok(word(1))).is_err());
     assert!(call(&log).is_err());
     fs::write(folder.path(), bytes).unwrap();
     calls(&log, 2);
@@ -267,8 +267,9 @@ fn a_file_that_shrinks_or_changes_under_an_open_log_is_an_error() {
     for operation in ["Encrypt", "GenerateDataKey", "Sign"] {
         fs::write(folder.path(), b"").unwrap();
         let other = folder.open();
-        (0..6)
-            .for_each(|_| drop(other.append(&event(operation, &tenant()), || keys([1]), STORE, &|| word(1)).unwrap()));
+        (0..6).for_each(|_| {
+            drop(other.append(&event(operation, &tenant()), || keys([1]), STORE, &|| Ok(word(1))).unwrap());
+        });
         assert!(refusal(&log).contains("replaced"), "{operation}");
         assert_eq!(folder.verify(), (6, vec![]));
     }
@@ -300,7 +301,7 @@ fn a_file_of_something_else_is_left_alone() {
     }
     fs::remove_file(folder.path()).unwrap();
     let another = folder.open();
-    another.append(&event("Decrypt", &tenant()), || keys([1]), b"another store", &|| word(1)).unwrap();
+    another.append(&event("Decrypt", &tenant()), || keys([1]), b"another store", &|| Ok(word(1))).unwrap();
     assert!(refusal(&folder.open()).contains("choose another file"));
 }
 
@@ -310,9 +311,9 @@ fn the_newest_key_writes_and_an_outdated_handle_stops() {
     let (log, outdated) = (folder.open(), folder.open());
     calls(&log, 1);
     calls(&outdated, 1);
-    log.append(&event("Decrypt", &tenant()), || keys([2, 1]), STORE, &|| word(1)).unwrap();
+    log.append(&event("Decrypt", &tenant()), || keys([2, 1]), STORE, &|| Ok(word(1))).unwrap();
     for log in [&outdated, &folder.open()] {
-        let called = log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| word(2));
+        let called = log.append(&event("Decrypt", &tenant()), || keys([1]), STORE, &|| Ok(word(2)));
         assert_eq!(called.err().map(|error| error.kind()), Some(ErrorKind::RootKeyChanged));
     }
     assert_eq!(folder.verify(), (3, vec![]));
@@ -328,7 +329,7 @@ fn at_best_effort_a_missing_line_is_a_warning() {
     fs::write(folder.path(), b"").unwrap();
     let context = tenant();
     let event = event("Decrypt", &context);
-    let written = log.append(&event, || keys([1]), STORE, &|| word(1)).unwrap();
+    let written = log.append(&event, || keys([1]), STORE, &|| Ok(word(1))).unwrap();
     let heard = Heard::default();
     listen(heard.subscriber(), || Told::new(event, Ok(written)).0.tell(false));
     let [told, warning] = heard.texts().try_into().unwrap();

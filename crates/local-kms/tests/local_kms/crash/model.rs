@@ -360,7 +360,7 @@ impl Model {
         if self.kills.is_multiple_of(10) && place.tear() {
             self.torn += 1;
             let named = kms.verify_audit_log(place.log()).unwrap();
-            assert_eq!((named.events, named.faults.len()), (report.events, torn + 1));
+            assert_eq!((named.events, named.faults.len()), (report.events, report.faults.len() + 1));
             let last = named.faults.last().unwrap();
             let lines = fs::read(place.log()).unwrap().split(|byte| *byte == b'\n').count();
             assert_eq!((last.kind, last.line), (AuditFaultKind::Torn, lines as u64));
