@@ -1,5 +1,6 @@
 //! The ends of a log's files, for the store to remember.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Deref;
@@ -13,6 +14,10 @@ use crate::audit::word::{Asked, Word};
 use crate::audit::{Checkpoint, EndOfLog, Head, LineKey};
 use crate::disk;
 use manila_core::Result;
+use manila_core::internal::crypto::{hex, sha256};
+
+/// The longest name of a log, in bytes, that leaves room for more in a name.
+const LONGEST_NAME: usize = 200;
 
 /// The end of a log as of now.
 #[derive(Debug)]
@@ -129,8 +134,14 @@ impl Log {
     /// The name of a new file before it takes the log's place. There is one, so that what a crash leaves is found.
     pub(super) fn new_name(&self) -> Option<PathBuf> {
         let place = self.place();
-        let name = place.file_name()?.to_str()?;
-        Some(place.with_file_name(format!(".{name}.manila-new")))
+        let name = place.file_name()?;
+        let mut new = OsString::from(".");
+        match name.len() <= LONGEST_NAME {
+            true => new.push(name),
+            false => new.push(hex(&sha256(name.as_encoded_bytes()))),
+        }
+        new.push(".manila-new");
+        Some(place.with_file_name(new))
     }
 
     pub(super) fn remove_left_over(&self) {

@@ -193,7 +193,7 @@ impl Log {
 
     /// The new file, beside the log. One that a crash left there is in nobody's use.
     fn new_file(&self) -> io::Result<NamedTempFile> {
-        let name = self.new_name().ok_or_else(|| io::Error::other("the log's name is not text"))?;
+        let name = self.new_name().ok_or_else(|| io::Error::other("the log has no name"))?;
         self.remove_left_over();
         new_private_file_named(&name)
     }
