@@ -20,8 +20,8 @@ const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
 /// What the digests of [`Seal::hide`] are over, so that none is a tag of the manifest.
 const OF_HIDDEN: &[u8] = b"h";
 
-/// Ends a record, before the zeros that hide its length.
-const PADDING: u8 = 0x80;
+/// Bytes behind a record and the zeros that hide its length: the length.
+const LENGTH_LEN: usize = 4;
 
 /// Length of a tag of the manifest.
 pub(super) const MAC_LEN: usize = 32;
@@ -80,7 +80,7 @@ impl Seal {
 
     /// Seals the record of `id` that `counter` stands for in the manifest.
     pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
-        let (place, padded) = (self.place(table, id, counter), pad(record, table.shortest_record()));
+        let (place, padded) = (self.place(table, id, counter), pad(record, table.shortest_record())?);
         let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &place, &padded)?;
         bounded(&sealed)?;
         Ok(sealed)
@@ -122,20 +122,21 @@ impl Seal {
     }
 }
 
-/// A record behind which a mark and zeros stand, up to the next power of two: the lengths of sealed records tell no more.
-fn pad(record: &[u8], shortest: usize) -> Zeroizing<Vec<u8>> {
-    let len = record.len().saturating_add(1).next_power_of_two().max(shortest);
+/// A record, zeros and its length, together a power of two: the lengths of sealed records tell no more.
+fn pad(record: &[u8], shortest: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let length = u32::try_from(record.len()).map_err(|_| damaged())?.to_be_bytes();
+    let len = record.len().saturating_add(LENGTH_LEN).next_power_of_two().max(shortest);
     let mut padded = Zeroizing::new(Vec::with_capacity(len));
     padded.extend_from_slice(record);
-    padded.push(PADDING);
-    padded.resize(len, 0);
-    padded
+    padded.resize(len.saturating_sub(LENGTH_LEN), 0);
+    padded.extend_from_slice(&length);
+    Ok(padded)
 }
 
 /// The length of a record without what [`pad`] put behind it.
 fn unpadded_len(padded: &[u8]) -> Option<usize> {
-    let last = padded.iter().rposition(|byte| *byte != 0)?;
-    (padded.get(last) == Some(&PADDING)).then_some(last)
+    let (rest, length) = padded.split_last_chunk::<LENGTH_LEN>()?;
+    usize::try_from(u32::from_be_bytes(*length)).ok().filter(|len| *len <= rest.len())
 }
 
 fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
@@ -150,13 +151,13 @@ mod tests {
 
     #[test]
     fn a_padded_record_is_read_again_and_its_length_is_one_of_few() {
-        for record in [&b""[..], b"\0", b"\x80", b"a\x80\0\0", &[0; 511], &[7; 512], &[0x80; 4_000].repeat(10)] {
-            let padded = pad(record, 512);
+        for record in [&b""[..], b"\0", b"a\0\0", &[0; 508], &[7; 509], &[0x80; 40_000]] {
+            let padded = pad(record, 512).unwrap();
             assert!(padded.len() >= 512 && padded.len().is_power_of_two(), "{}", record.len());
-            assert_eq!(unpadded_len(&padded), Some(record.len()));
+            assert_eq!(&padded[..unpadded_len(&padded).unwrap()], record);
         }
-        assert_eq!(pad(b"x", 1).len(), 2);
-        for wrong in [&b""[..], b"\0\0", b"record"] {
+        assert_eq!(pad(b"x", 0).unwrap().len(), 8);
+        for wrong in [&b""[..], b"\0\0", b"a\0\0\0\x02", &[0xff; 8]] {
             assert_eq!(unpadded_len(wrong), None);
         }
     }
