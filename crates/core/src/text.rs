@@ -28,6 +28,10 @@ impl fmt::Display for Escaped<'_> {
 /// scripts.
 #[must_use]
 pub fn steers(c: char) -> bool {
+    // Most text is, and audit lines are held against this character by character.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     let invisible = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}');
