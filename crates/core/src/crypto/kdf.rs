@@ -4,7 +4,7 @@ use hkdf::{GenericHkdf, HmacImpl};
 use sha2::{Sha256, Sha384, Sha512};
 use zeroize::Zeroize;
 
-use crate::crypto::stack::on_wiped_stack;
+use crate::crypto::stack::{WORD_LEN, on_wiped_stack};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The hash functions of the format (FIPS 180-4).
@@ -15,9 +15,9 @@ pub enum Hash {
     Sha512,
 }
 
-/// Bytes of stack to overwrite: twice the depth at which an expansion was found to leave key material, with and without
+/// Words of stack to overwrite: twice the depth at which an expansion was found to leave key material, with and without
 /// optimisation.
-const WIPED: usize = 4 << 10;
+const WIPED: usize = (4 << 10) / WORD_LEN;
 
 /// The info of an expansion, in parts that are concatenated, and its output.
 pub type Expansion<'a> = (&'a [&'a [u8]], &'a mut [u8]);

@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256, Sha384};
 use subtle::ConstantTimeEq;
 
 use super::Refused;
-use super::stack::on_wiped_stack;
+use super::stack::{WORD_LEN, on_wiped_stack};
 use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
-/// Bytes of stack to overwrite: twice the depth at which ciphers were found to leave key material, with and without
+/// Words of stack to overwrite: twice the depth at which ciphers were found to leave key material, with and without
 /// optimisation.
 ///
 /// A cipher is built on the stack and moved from there, and keeps round keys there while it works; the first two round
 /// keys are the key itself.
-const WIPED: usize = 8 << 10;
+const WIPED: usize = (8 << 10) / WORD_LEN;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
