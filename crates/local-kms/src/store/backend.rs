@@ -88,6 +88,16 @@ impl Backend {
             Ok(&*self.0.storage)
         }
     }
+
+    /// A database that is cut off has nothing to lock: it is not stopped here, where it would not take that for a failure of
+    /// its file, and so would go on to write when it is closed.
+    fn locking<T>(
+        &self,
+        cut_off: T,
+        lock: impl FnOnce(&dyn StorageBackend) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        self.storage().map_or(Ok(cut_off), lock)
+    }
 }
 
 impl fmt::Debug for Backend {
@@ -138,28 +148,28 @@ impl StorageBackend for Backend {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage()?.try_lock_range(start, end)
+        self.locking(true, |storage| storage.try_lock_range(start, end))
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.storage()?.try_lock_shared_range(start, end)
+        self.locking(true, |storage| storage.try_lock_shared_range(start, end))
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage()?.lock_range(start, end)
+        self.locking((), |storage| storage.lock_range(start, end))
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage()?.lock_shared_range(start, end)
+        self.locking((), |storage| storage.lock_shared_range(start, end))
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.storage()?.unlock_range(start, end)
+        self.locking((), |storage| storage.unlock_range(start, end))
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         loop {
-            let is_locked = self.storage()?.query_lock_range(start, end)?;
+            let is_locked = self.locking(false, |storage| storage.query_lock_range(start, end))?;
             if !is_locked || !self.is_patient() {
                 return Ok(is_locked);
             }
