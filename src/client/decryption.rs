@@ -70,13 +70,19 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ContextMismatch`] if the encryption context is not as expected. [`ErrorKind::NoUsableDataKey`],
-    /// [`ErrorKind::KeyRefused`] or [`ErrorKind::Unavailable`] if no data key can be obtained.
-    /// [`ErrorKind::PolicyViolation`] or [`ErrorKind::LimitExceeded`] if the settings do not allow the message.
-    /// [`ErrorKind::Malformed`], [`ErrorKind::Truncated`], [`ErrorKind::TrailingBytes`],
-    /// [`ErrorKind::CommitmentMismatch`], [`ErrorKind::AuthenticationFailed`] or [`ErrorKind::SignatureInvalid`] if the
-    /// message is damaged. [`ErrorKind::NeedsAsync`] if keys come over a network. Keyrings and KMSs may fail with other
-    /// kinds.
+    /// [`ErrorKind::ContextMismatch`](crate::ErrorKind::ContextMismatch) if the encryption context is not as expected.
+    /// [`ErrorKind::NoUsableDataKey`](crate::ErrorKind::NoUsableDataKey),
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) or
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if no data key can be obtained.
+    /// [`ErrorKind::PolicyViolation`](crate::ErrorKind::PolicyViolation) or
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if the settings do not allow the message.
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed), [`ErrorKind::Truncated`](crate::ErrorKind::Truncated),
+    /// [`ErrorKind::TrailingBytes`](crate::ErrorKind::TrailingBytes),
+    /// [`ErrorKind::CommitmentMismatch`](crate::ErrorKind::CommitmentMismatch),
+    /// [`ErrorKind::AuthenticationFailed`](crate::ErrorKind::AuthenticationFailed) or
+    /// [`ErrorKind::SignatureInvalid`](crate::ErrorKind::SignatureInvalid) if the message is damaged.
+    /// [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync) if keys come over a network. Keyrings and KMSs may fail
+    /// with other kinds.
     pub fn decrypt(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
         self.poll_local(pin!(self.decrypt_async(message, expected.into())))
     }
@@ -97,7 +103,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// The same as [`decrypt`](Self::decrypt), except [`ErrorKind::NeedsAsync`].
+    /// The same as [`decrypt`](Self::decrypt), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).
     pub async fn decrypt_async(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
         let mut plaintext = Vec::new();
         let header = self.decrypt_into_async(message, expected, &mut plaintext).await?;
@@ -109,9 +115,9 @@ impl Client {
     /// Reusing a buffer avoids page faults, which take most of the time for a large message. A buffer as long as the
     /// message is always large enough.
     ///
-    /// After any error, including [`ErrorKind::NeedsAsync`], `plaintext` is empty and its memory wiped: neither its old
-    /// contents nor any part of this message is left there. If `plaintext` has to grow, its old memory goes back to the
-    /// allocator without being wiped.
+    /// After any error, including [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync), `plaintext` is empty and its
+    /// memory wiped: neither its old contents nor any part of this message is left there. If `plaintext` has to grow,
+    /// its old memory goes back to the allocator without being wiped.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext};
@@ -162,8 +168,8 @@ impl Client {
     /// one thread, whatever [`threads`](crate::ClientBuilder::threads) is set to.
     ///
     /// The message stays unchanged until its header has been verified under a data key. After an error before that
-    /// point, including [`ErrorKind::NeedsAsync`], it can be decrypted again: with other keys, or once a KMS can be
-    /// reached. After a later error it is empty, and its memory wiped.
+    /// point, including [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync), it can be decrypted again: with other
+    /// keys, or once a KMS can be reached. After a later error it is empty, and its memory wiped.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext};
@@ -228,7 +234,7 @@ impl Client {
     /// The async version of [`decryptor`](Self::decryptor), for keys that come over a network.
     ///
     /// # Errors
-    /// The same as [`decryptor`](Self::decryptor), except [`ErrorKind::NeedsAsync`].
+    /// The same as [`decryptor`](Self::decryptor), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).
     pub async fn decryptor_async(
         &self,
         header: UnverifiedHeader,
