@@ -19,7 +19,7 @@ use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 ///
 /// A cipher is built on the stack and moved from there, and keeps round keys there while it works; the first two round
 /// keys are the key itself.
-const WIPED: usize = (8 << 10) / WORD_LEN;
+const WIPED: usize = (16 << 10) / WORD_LEN;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
