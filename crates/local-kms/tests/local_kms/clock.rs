@@ -142,15 +142,21 @@ fn a_store_that_lay_idle_opens_and_is_read_and_is_written_once_the_clock_is_conf
     assert_eq!(write(&hasty, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
 }
 
-#[test]
-fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up_on_the_day_of_the_last_write() {
-    let clock = TestClock::new();
-    let (kms, folder) = in_file(&clock);
+/// A store that was written, and opened and written again under a clock that begins in 1970.
+fn opened_in_1970(clock: &TestClock) -> (LocalKms, Folder, KeyMetadata) {
+    let (kms, folder) = in_file(clock);
     let key = kms.create_key(CreateKey::default()).unwrap();
     drop(kms);
     clock.set_back_days(50 * YEAR);
-    let kms = open(&folder, &clock);
+    let kms = open(&folder, clock);
     write(&kms, &key).unwrap();
+    (kms, folder, key)
+}
+
+#[test]
+fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up_on_the_day_of_the_last_write() {
+    let clock = TestClock::new();
+    let (kms, _folder, key) = opened_in_1970(&clock);
     clock.leap_hours(24 * (50 * YEAR + 1));
     write(&kms, &key).unwrap();
     clock.leap_hours(25);
@@ -160,12 +166,7 @@ fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up_on_the_day_of_the_
 #[test]
 fn a_clock_that_begins_in_1970_and_comes_right_later_is_confirmed_or_there_when_the_store_is_opened() {
     let clock = TestClock::new();
-    let (kms, folder) = in_file(&clock);
-    let key = kms.create_key(CreateKey::default()).unwrap();
-    drop(kms);
-    clock.set_back_days(50 * YEAR);
-    let kms = open(&folder, &clock);
-    write(&kms, &key).unwrap();
+    let (kms, folder, key) = opened_in_1970(&clock);
     clock.leap_hours(24 * (50 * YEAR + 90));
     assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
     assert!(encrypt(&kms, key.arn(), b"x").is_ok());

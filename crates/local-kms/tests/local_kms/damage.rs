@@ -5,10 +5,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use manila_local_kms::{CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
-use redb::TableDefinition;
-
+use crate::raw_file::{database, table};
 use crate::{Folder, decrypt, encrypt};
+use manila_local_kms::{CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
 
 const ROOT: [u8; 32] = [7; 32];
 
@@ -58,18 +57,17 @@ fn a_store_is_opened_to_be_read_and_restored_while_another_handle_writes_it_with
 
 #[test]
 fn an_id_in_the_file_that_is_not_text_is_damage() {
-    for table in ["keys", "deadlines", "manila"] {
+    for name in ["keys", "deadlines", "manila"] {
         let folder = Folder::new();
         drop(LocalKms::create(folder.store(), root()).unwrap());
         {
-            let database = redb::Database::open(folder.store()).unwrap();
+            let database = database(&folder.store());
             let writing = database.begin_write().unwrap();
-            let definition = TableDefinition::<&[u8], &[u8]>::new(table);
-            writing.open_table(definition).unwrap().insert(b"\xff".as_slice(), [0; 40].as_slice()).unwrap();
+            writing.open_table(table(name)).unwrap().insert(b"\xff".as_slice(), [0; 40].as_slice()).unwrap();
             writing.commit().unwrap();
         }
         for opened in [LocalKms::open(folder.store(), root()), LocalKms::open_read_only(folder.store(), root())] {
-            match table {
+            match name {
                 // A row beside the one that is looked for.
                 "manila" => drop(opened.unwrap()),
                 _ => assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage),
@@ -177,12 +175,11 @@ fn nobody_waits_at_a_pipe_in_the_place_of_a_store() {
 }
 
 /// All rows of a table, as they lie in the file of an open store.
-fn take_rows(store: &Path, table: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mode = redb::ConcurrencyMode::MultiWriter;
-    let database = redb::Builder::new().set_concurrency_mode(mode).open(store).unwrap();
+fn take_rows(store: &Path, name: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let database = database(store);
     let writing = database.begin_write().unwrap();
     let rows = {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+        let mut table = writing.open_table(table(name)).unwrap();
         let rows = table.extract_if(|_, _| true).unwrap();
         rows.map(|row| row.map(|(id, row)| (id.value().to_vec(), row.value().to_vec())).unwrap()).collect()
     };
@@ -190,12 +187,11 @@ fn take_rows(store: &Path, table: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows
 }
 
-fn put_rows(store: &Path, table: &str, rows: &[(Vec<u8>, Vec<u8>)]) {
-    let mode = redb::ConcurrencyMode::MultiWriter;
-    let database = redb::Builder::new().set_concurrency_mode(mode).open(store).unwrap();
+fn put_rows(store: &Path, name: &str, rows: &[(Vec<u8>, Vec<u8>)]) {
+    let database = database(store);
     let writing = database.begin_write().unwrap();
     {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
+        let mut table = writing.open_table(table(name)).unwrap();
         for (id, row) in rows {
             table.insert(id.as_slice(), row.as_slice()).unwrap();
         }

@@ -1,7 +1,5 @@
 //! Grants: made, bound to contexts, passed on, retired and revoked.
 
-use redb::ReadableDatabase;
-
 use manila_core::testing::ready;
 use manila_local_kms::testing::records_read;
 use manila_local_kms::{
@@ -11,6 +9,7 @@ use manila_local_kms::{
 
 use crate::access::{ALICE, BOB, OWNER, ROLE, SESSION, allow, assert_refused, deny, policy, statement};
 use crate::lifecycle::rows;
+use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
 const CAROL: &str = "arn:aws:iam::111122223333:user/carol";
@@ -463,10 +462,6 @@ fn the_file_does_not_tell_to_whom_grants_are_nor_whose_aliases_are() {
 
 /// The ids of a table's rows that hold `part`, as the file has them.
 fn row_ids(folder: &Folder, table: &str, part: &str) -> Vec<String> {
-    let mode = redb::ConcurrencyMode::MultiWriter;
-    let database = redb::Builder::new().set_concurrency_mode(mode).open(folder.store()).unwrap();
-    let transaction = database.begin_read().unwrap();
-    let table = transaction.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
-    let ids = table.range::<&[u8]>(..).unwrap().map(|row| String::from_utf8(row.unwrap().0.value().to_vec()).unwrap());
-    ids.filter(|id| id.contains(part)).collect()
+    let found = records(&folder.store()).into_iter().filter(|(name, id, _)| *name == table && id.contains(part));
+    found.map(|(_, id, _)| id).collect()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use manila_local_kms::{Clock, CreateKey, ErrorKind, KeyMetadata, KeyOrigin, KeySpec, KeyState, LocalKms, RootKey};
 
 use crate::lifecycle::{Asked, open_at, rows};
-use crate::root_key::records;
+use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 
 const MATERIAL: [u8; 32] = [7; 32];

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
+use crate::access::{OWNER, STRANGER, allow, policy};
+use crate::raw_file::records;
+use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
 use manila_local_kms::{
     AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata, KeySpec,
     KeyState, Kms, KmsRequest, LocalKms, RootKey,
 };
-use redb::{Builder, ConcurrencyMode, ReadableDatabase, ReadableTableMetadata, TableDefinition};
-
-use crate::access::{OWNER, STRANGER, allow, policy};
-use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 
 const OK: &str = "";
 const DISABLED: &str = "DisabledException";
@@ -664,29 +663,14 @@ pub(crate) fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
 }
 
 /// The number of records by key of aliases. Their ids are digests.
-pub(crate) fn alias_rows(folder: &Folder) -> u64 {
-    let database = Builder::new().set_concurrency_mode(ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
-    let transaction = database.begin_read().unwrap();
-    transaction.open_table(TableDefinition::<&[u8], &[u8]>::new("key-aliases")).unwrap().len().unwrap()
+pub(crate) fn alias_rows(folder: &Folder) -> usize {
+    records(&folder.store()).iter().filter(|(table, ..)| *table == "key-aliases").count()
 }
 
 /// The sealed records in the file whose id holds `part`.
 pub(crate) fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
-    let database = Builder::new().set_concurrency_mode(ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
-    let transaction = database.begin_read().unwrap();
-    let mut found = Vec::new();
-    for table in ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines"] {
-        let table = match transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(table)) {
-            Err(redb::TableError::TableDoesNotExist(_)) => continue,
-            opened => opened.unwrap(),
-        };
-        let rows = table.range::<&[u8]>(..).unwrap().map(Result::unwrap);
-        found.extend(
-            rows.filter(|(id, _)| std::str::from_utf8(id.value()).unwrap().contains(part))
-                .map(|(_, row)| row.value().to_vec()),
-        );
-    }
-    found
+    let found = records(&folder.store()).into_iter().filter(|(_, id, _)| id.contains(part));
+    found.map(|(.., record)| record).collect()
 }
 
 fn holds(folder: &Folder, part: &[u8]) -> bool {

@@ -19,6 +19,7 @@ mod lifecycle;
 mod opening;
 mod operations;
 mod processes;
+mod raw_file;
 mod replicas;
 mod root_key;
 mod rotation;

@@ -1,53 +1,12 @@
 //! Changing the root key: what it refuses, and what is in the file afterwards.
 
-use std::path::Path;
-
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
-
 use manila_local_kms::{AuditLog, CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
 
 use crate::Folder;
-
-const TABLES: [&str; 8] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
+use crate::raw_file::{TABLES, records, set_record};
 
 fn root(number: u8) -> RootKey {
     RootKey::from_bytes(&[number; 32])
-}
-
-/// The database of a store that others have open.
-fn database(store: &Path) -> redb::Database {
-    redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(store).unwrap()
-}
-
-/// All records as they lie in the file.
-pub(crate) fn records(store: &Path) -> Vec<(&'static str, String, Vec<u8>)> {
-    let database = database(store);
-    let reading = database.begin_read().unwrap();
-    let mut records = Vec::new();
-    for name in TABLES {
-        let table = match reading.open_table(TableDefinition::<&[u8], &[u8]>::new(name)) {
-            Err(redb::TableError::TableDoesNotExist(_)) => continue,
-            opened => opened.unwrap(),
-        };
-        for row in table.iter().unwrap() {
-            let (id, record) = row.unwrap();
-            records.push((name, String::from_utf8(id.value().to_vec()).unwrap(), record.value().to_vec()));
-        }
-    }
-    records
-}
-
-fn set(store: &Path, table: &'static str, id: &str, record: Option<&[u8]>) {
-    let database = database(store);
-    let writing = database.begin_write().unwrap();
-    {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
-        match record {
-            Some(record) => drop(table.insert(id.as_bytes(), record).unwrap()),
-            None => drop(table.remove(id.as_bytes()).unwrap()),
-        }
-    }
-    writing.commit().unwrap();
 }
 
 #[test]
@@ -67,13 +26,13 @@ fn a_change_of_the_root_key_takes_no_record_for_granted_that_is_missing() {
     // Another handle of the owner, without a log.
     let kms = LocalKms::open(folder.store(), root(1)).unwrap();
     for (table, id, record) in &intact {
-        set(&folder.store(), table, id, None);
+        set_record(&folder.store(), table, id, None);
         for change in [kms.change_root_key(root(2)), kms.change_root_key_and_rotate(root(2))] {
             let error = change.expect_err(table);
             assert_eq!(error.kind(), ErrorKind::Storage, "{table} {id}: {error}");
             assert!(error.to_string().contains("tampered"), "{table} {id}: {error}");
         }
-        set(&folder.store(), table, id, Some(record));
+        set_record(&folder.store(), table, id, Some(record));
     }
     assert!(records(&folder.store()) == intact, "refused whole");
     kms.change_root_key(root(2)).unwrap();

@@ -8,9 +8,8 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use manila_core::testing::ready;
 use manila_local_kms::{AuditLog, CreateKey, ErrorKind, Kms, KmsRequest, LocalKms, RootKey};
 
+use crate::raw_file::{TABLES, database, records, set_record, table};
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
-
-const TABLES: [&str; 8] = ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
 
 /// All rows of the store's records and of its manifest, with redb's own tools.
 #[derive(Clone, PartialEq)]
@@ -24,36 +23,13 @@ const MANIFEST: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("manifest
 const ROOT: u16 = 512;
 
 fn rows(store: &Path) -> Rows {
+    let records = records(store);
     let database = redb::Database::open(store).unwrap();
     let reading = database.begin_read().unwrap();
-    let mut records = Vec::new();
-    for name in TABLES {
-        let table = match reading.open_table(TableDefinition::<&[u8], &[u8]>::new(name)) {
-            Err(redb::TableError::TableDoesNotExist(_)) => continue,
-            opened => opened.unwrap(),
-        };
-        for row in table.iter().unwrap() {
-            let (id, record) = row.unwrap();
-            records.push((name, String::from_utf8(id.value().to_vec()).unwrap(), record.value().to_vec()));
-        }
-    }
     let manifest = reading.open_table(MANIFEST).unwrap();
     let manifest = manifest.iter().unwrap().map(|row| row.unwrap());
     let manifest = manifest.map(|(id, row)| (id.value(), row.value().to_vec())).collect();
     Rows { records, manifest }
-}
-
-fn set_record(store: &Path, table: &'static str, id: &str, record: Option<&[u8]>) {
-    let database = redb::Database::open(store).unwrap();
-    let writing = database.begin_write().unwrap();
-    {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
-        match record {
-            Some(record) => drop(table.insert(id.as_bytes(), record).unwrap()),
-            None => drop(table.remove(id.as_bytes()).unwrap()),
-        }
-    }
-    writing.commit().unwrap();
 }
 
 fn set_manifest(store: &Path, id: u16, row: Option<&[u8]>) {
@@ -238,14 +214,7 @@ fn tampering_with_an_open_store_is_noticed_and_is_no_wrong_key() {
     let kms = folder.create();
     let key = kms.create_key(CreateKey::default()).unwrap();
     let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
-    let database =
-        redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
-    let writing = database.begin_write().unwrap();
-    {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new("materials")).unwrap();
-        table.insert(key.key_id().as_bytes(), [0; 200].as_slice()).unwrap();
-    }
-    writing.commit().unwrap();
+    set_record(&folder.store(), "materials", key.key_id(), Some(&[0; 200]));
     let error = decrypt(&kms, key.arn(), &ciphertext).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
 }
@@ -260,16 +229,15 @@ fn a_store_is_not_set_back_while_it_is_open() {
     kms.create_key(CreateKey::default()).unwrap();
     // The copy's rows are put in place of the current ones, by one who may write the file.
     let old = rows(&copy);
-    let database =
-        redb::Builder::new().set_concurrency_mode(redb::ConcurrencyMode::MultiWriter).open(folder.store()).unwrap();
+    let database = database(&folder.store());
     let writing = database.begin_write().unwrap();
     for name in TABLES {
-        writing.delete_table(TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
+        writing.delete_table(table(name)).unwrap();
     }
     writing.delete_table(MANIFEST).unwrap();
-    for (table, id, record) in &old.records {
-        let mut table = writing.open_table(TableDefinition::<&[u8], &[u8]>::new(table)).unwrap();
-        table.insert(id.as_bytes(), record.as_slice()).unwrap();
+    for (name, id, record) in &old.records {
+        let mut rows = writing.open_table(table(name)).unwrap();
+        rows.insert(id.as_bytes(), record.as_slice()).unwrap();
     }
     {
         let mut manifest = writing.open_table(MANIFEST).unwrap();
