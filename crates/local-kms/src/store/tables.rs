@@ -308,7 +308,15 @@ fn find(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, 
         }
         found.ids.push(id);
     }
-    Ok(found)
+    in_place(found, prefix)
+}
+
+/// Fails unless what was found lies around a prefix. Over damaged pages a database may look elsewhere in the table, where
+/// the ids that it finds are linked as well.
+fn in_place(found: Found, prefix: &[u8]) -> Result<Found> {
+    let begins = found.before.as_ref().is_none_or(|before| before.as_bytes() < prefix);
+    let ends = found.after.as_ref().is_none_or(|after| after.as_bytes() > prefix);
+    if begins && ends { Ok(found) } else { Err(damaged()) }
 }
 
 /// The ids that precede and follow an id in its table.
@@ -319,7 +327,9 @@ fn neighbours(transaction: &WriteTransaction, table: Table, id: &str) -> Result<
     let following = (Bound::Excluded(id), Bound::Unbounded);
     let after = table.range::<&[u8]>(following).map_err(storage_error)?.next().transpose().map_err(storage_error)?;
     let before = before.map(|(id, _)| owned(id.value())).transpose()?;
-    Ok((before, after.map(|(id, _)| owned(id.value())).transpose()?))
+    let after = after.map(|(id, _)| owned(id.value())).transpose()?;
+    let around = in_place(Found { before, ids: Vec::new(), is_cut: false, after }, id)?;
+    Ok((around.before, around.after))
 }
 
 fn owned(id: &[u8]) -> Result<String> {
@@ -359,4 +369,20 @@ pub(super) fn put_manifest(transaction: &WriteTransaction, edit: Edit, seal: &Se
         };
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_was_looked_for_in_the_wrong_place_is_damage() {
+        let found = |before: Option<&str>, after: Option<&str>| {
+            let (before, after) = (before.map(str::to_owned), after.map(str::to_owned));
+            in_place(Found { before, ids: Vec::new(), is_cut: false, after }, b"local/").is_ok()
+        };
+        assert!(found(None, None) && found(Some("a/2"), Some("m/1")) && found(Some("local"), Some("local0")));
+        // The list would begin, or end, behind some of its own ids.
+        assert!(!found(Some("local/5"), None) && !found(Some("m/1"), None) && !found(None, Some("a/2")));
+    }
 }
