@@ -112,7 +112,7 @@ fn deletions(criterion: &mut Criterion) {
     }
 }
 
-/// Who is refused, and who is allowed by the last of many grants.
+/// The cost of a refusal, and of a permission by the last of many grants.
 fn grants(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("grants");
     let granted = |to: &str| CreateGrant::to(to).operation(GrantOperation::Encrypt);
@@ -162,7 +162,7 @@ fn policies(criterion: &mut Criterion) {
     }
 }
 
-/// What calls wait for while a long audit log is verified and a purge is under way.
+/// The wait of calls while a long audit log is verified and a purge is under way.
 fn maintenance(_: &mut Criterion) {
     const LOG_LEN: u64 = 500 << 20;
     let folder = tempfile::tempdir().unwrap();

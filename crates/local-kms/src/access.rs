@@ -1,4 +1,4 @@
-//! Who may do what: key policies and grants, as AWS weighs them.
+//! Authorisation of calls by key policies and grants, as AWS does it.
 
 use crate::caller::Caller;
 use crate::error::{invalid, refused};
@@ -10,7 +10,7 @@ use crate::store::Tables;
 use manila_core::internal::quoted;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
-/// What permits a call.
+/// The source of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Policy,
@@ -20,14 +20,15 @@ pub(super) enum Permission {
 /// The most steps in which a policy is decided by while a transaction is open and others may wait for its end.
 const MOST_STEPS: usize = 1 << 16;
 
-/// Why a principal is refused of whom neither policy nor grant says anything. To those of other accounts nothing else is
-/// said, so that they do not learn which keys there are.
+/// The reason for a refusal when neither policy nor grant mentions the principal. Principals of other accounts get no
+/// other reason, so that they do not learn which keys exist.
 const NOTHING_ALLOWS: &str = "neither its policy nor a grant allows it";
 
-/// What the policies of keys say of a call.
+/// The decisions about a call by the policies of its keys.
 ///
-/// A policy that is not parsed yet, or that takes long to decide by, is put off: the call gives up its transaction, decides
-/// while it holds nothing that others wait for, and begins again. What was decided counts for the very text it was of.
+/// A policy that is not parsed yet, or that takes long to decide by, is put off: the call gives up its transaction,
+/// decides while it holds nothing that others wait for, and begins again. What was decided counts for the very text it
+/// was of.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     made: Vec<(Question, Decision)>,
@@ -43,7 +44,7 @@ struct Question {
 }
 
 impl Decisions {
-    /// What the policy of a key says. Fails if that was put off.
+    /// Returns the decision by the policy of a key. Fails if it was put off.
     fn of(
         &mut self,
         caller: &Caller<'_>,
@@ -80,8 +81,8 @@ impl Decisions {
     }
 }
 
-/// What permits an operation on a key: its policy, unless that denies; where it is silent, a grant. Neither can permit
-/// another account what AWS keeps for the key's own, nor anybody what needs the account's permission too.
+/// Returns what permits an operation on a key: its policy, unless that denies it; where it is silent, a grant. Neither
+/// can permit another account what AWS keeps for the key's own, nor anybody what needs the account's permission too.
 pub(super) fn permission(
     caller: &Caller<'_>,
     policies: &PolicyCache,
@@ -127,8 +128,8 @@ pub(super) fn check_account(caller: &Caller<'_>, operation: Operation) -> Result
     Err(denied(caller, operation, "nobody of another account may, whatever its policy says"))
 }
 
-/// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they may
-/// not use.
+/// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they
+/// may not use.
 pub(super) fn missing(caller: &Caller<'_>, operation: Operation, error: Error) -> Error {
     let is_missing = error.kms_error().is_some_and(|error| error.code == "NotFoundException");
     if is_missing && is_foreign(caller) { nothing_allows(caller, operation) } else { error }

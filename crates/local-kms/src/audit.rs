@@ -1,10 +1,10 @@
 //! The audit log: each call to the embedded KMS, refusals too, as one event.
 //!
 //! An event goes to `tracing`, always, and to a file of JSON lines, if one is configured. A line names the line before
-//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` and `json` what stands in it,
-//! `chain` how lines follow each other, `tail` the end of a file, `file` appends, `rotate` begins new files, `verify`
-//! checks, `os` has files and locks. `word` is what the store says to the log, `ends` what the log says to the store, and
-//! `undone` how lines show that what they tell of was not done.
+//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` and `json` what stands
+//! in it, `chain` how lines follow each other, `tail` the end of a file, `file` appends, `rotate` begins new files,
+//! `verify` checks, `os` has files and locks. `word` is what the store says to the log, `ends` what the log says to the
+//! store, and `undone` how lines show that what they tell of was not done.
 
 mod chain;
 mod details;
@@ -47,8 +47,9 @@ const SET_BACK: &str = "StoreSetBack";
 /// The place of an embedded KMS's audit log, and how it is kept.
 ///
 /// The file gets one line of JSON for each call, refused calls too, and for each opening and closing of a handle. It is
-/// only ever appended to, and several processes may share it. Each line names the one before it and carries a MAC under a
-/// key that comes from the root key, so a line that was changed, removed, moved or added shows when the log is verified.
+/// only ever appended to, and several processes may share it. Each line names the one before it and carries a MAC under
+/// a key that comes from the root key, so a line that was changed, removed, moved or added shows when the log is
+/// verified.
 ///
 /// ```json
 /// {"seq":7,"epoch":0,"at":2210,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
@@ -76,30 +77,31 @@ const SET_BACK: &str = "StoreSetBack";
 /// | `outcome` | `ok`, AWS's name of the error, or `StoreSetBack` for what was refused because the store was set back |
 /// | `prev`, `mac` | the MAC of the line before, and of this one |
 ///
-/// No line holds a secret, a plaintext or a ciphertext, nor what the store seals: descriptions, values of tags, policies.
-/// Encryption contexts are told whole, unless the log is kept [without their values](Self::context_keys_only). Controls,
-/// marks that change the direction of text and characters without width are written as `\u` escapes.
+/// No line holds a secret, a plaintext or a ciphertext, nor what the store seals: descriptions, values of tags,
+/// policies. Encryption contexts are told whole, unless the log is kept [without their
+/// values](Self::context_keys_only). Controls, marks that change the direction of text and characters without width are
+/// written as `\u` escapes.
 ///
 /// An operation whose line cannot be written fails, and does nothing. That includes a file that was moved, deleted or
 /// cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file, also after a log was
-/// renamed. An operation that fails after its line was written, as when the disk is full, has a second line that says so,
-/// and so has each rotation and deletion that the KMS was to make with it. Where the log cannot take that line either, it
-/// takes it before any other. If the program ends before, a line is left that tells of what was not done: it is reported
-/// as [`NotDone`](AuditFaultKind::NotDone) once a later write shows it.
+/// renamed. An operation that fails after its line was written, as when the disk is full, has a second line that says
+/// so, and so has each rotation and deletion that the KMS was to make with it. Where the log cannot take that line
+/// either, it takes it before any other. If the program ends before, a line is left that tells of what was not done: it
+/// is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write shows it.
 ///
-/// The store remembers the ends of its log's files, and takes the lines of one log only: programs that share a store share
-/// the log. A log that was cut off, or was put in the place of another, is reported as
-/// [`CutShort`](AuditFaultKind::CutShort) from then on; where a rotation was interrupted, or a backup was restored that knows
-/// nothing of a rotation, the ends of single files may be unknown, and are not missed. A store that was set back behind what
-/// the log proves does not open with it, a handle that is open refuses every call but
+/// The store remembers the ends of its log's files, and takes the lines of one log only: programs that share a store
+/// share the log. A log that was cut off, or was put in the place of another, is reported as
+/// [`CutShort`](AuditFaultKind::CutShort) from then on; where a rotation was interrupted, or a backup was restored that
+/// knows nothing of a rotation, the ends of single files may be unknown, and are not missed. A store that was set back
+/// behind what the log proves does not open with it, a handle that is open refuses every call but
 /// [`verify_audit_log`](crate::LocalKms::verify_audit_log), and it is reported as
-/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves what its call found, so the very last write, if nothing was
-/// logged after it, is not missed. Who can set back the store and cut off the log alike is not found out.
+/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves what its call found, so the very last write, if
+/// nothing was logged after it, is not missed. Who can set back the store and cut off the log alike is not found out.
 ///
 /// Openings with a wrong root key are not in the log, since no key for their line can be had; `tracing` hears of them.
 ///
-/// Events also go to `tracing`, to the target `manila::audit`, with a log or without: after the call's transaction, when
-/// nothing is locked, so that a subscriber may call the KMS.
+/// Events also go to `tracing`, to the target `manila::audit`, with a log or without: after the call's transaction,
+/// when nothing is locked, so that a subscriber may call the KMS.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuditLog {
@@ -122,8 +124,8 @@ impl AuditLog {
         self
     }
 
-    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so. It also goes on in a store that
-    /// was set back behind what the log proves: the lines say so, and verifying reports it.
+    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so. It also goes on in a store
+    /// that was set back behind what the log proves: the lines say so, and verifying reports it.
     pub fn best_effort(mut self) -> Self {
         self.best_effort = true;
         self
@@ -136,7 +138,7 @@ impl AuditLog {
     }
 }
 
-/// What verifying an audit log found.
+/// The result of verifying an audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditReport {
@@ -146,12 +148,12 @@ pub struct AuditReport {
     pub first: u64,
     /// The number of the last such line, 0 if there is none.
     pub last: u64,
-    /// What is wrong, in the order of the lines: the first thousand, and whether the end is missing.
+    /// The faults in the order of the lines: the first thousand, and whether the end is missing.
     pub faults: Vec<AuditFault>,
 }
 
 impl AuditReport {
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.faults.is_empty()
@@ -164,7 +166,7 @@ impl AuditReport {
 pub struct AuditFault {
     /// The line in the file, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The kind of fault.
     pub kind: AuditFaultKind,
 }
 
@@ -181,8 +183,8 @@ pub enum AuditFaultKind {
     OutOfSequence,
     /// It is not a line of an audit log at all.
     Malformed,
-    /// It tells of a change that was not made: a crash or a failure of the disk came between the line and its effect. That
-    /// call was never answered with success.
+    /// It tells of a change that was not made: a crash or a failure of the disk came between the line and its effect.
+    /// That call was never answered with success.
     NotDone,
     /// The log was cut off here: the store knows of later lines, or of another one in this place.
     CutShort,
@@ -222,18 +224,18 @@ pub(super) struct Event<'a> {
     /// Of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes the alias from.
     pub(super) source_arn: Option<String>,
     pub(super) encryption_context: Option<&'a EncryptionContext>,
-    /// What was asked for; none if nobody asked.
+    /// The request; none if nobody made one.
     pub(super) request: Option<Cow<'a, Details<'a>>>,
     pub(super) commits: Commits,
-    /// What the answer made: a key, a grant, a date.
+    /// The result of the answer: a key, a grant, a date.
     pub(super) response: Details<'static>,
     /// `ok`, or AWS's name of the error.
     pub(super) outcome: String,
 }
 
 impl Event<'_> {
-    /// Whether it tells of something that was done, and that is not done in a store that was set back. Verifying the log
-    /// shows that it was, and a handle may end at any time.
+    /// Returns whether it tells of something that was done, and that is not done in a store that was set back.
+    /// Verifying the log shows that it was, and a handle may end at any time.
     fn relies_on_store(&self) -> bool {
         let is_exempt = [Operation::VerifyAuditLog, Operation::CloseStore].map(Operation::name);
         self.outcome == OK && !self.commits.restored && !is_exempt.contains(&self.operation.as_ref())
@@ -308,7 +310,7 @@ pub(super) struct Told<'a> {
     missing: Option<Missing>,
 }
 
-/// Why the log lacks an event.
+/// The reason why the log lacks an event.
 enum Missing {
     /// The log is kept at best effort, so the call goes on.
     GoesOn(Error),

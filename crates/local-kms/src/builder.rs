@@ -1,4 +1,4 @@
-//! How an embedded KMS is made and opened.
+//! [`LocalKmsBuilder`]: creating and opening an embedded KMS.
 
 use std::cell::Cell;
 use std::fs;
@@ -47,20 +47,20 @@ impl Default for LocalKmsBuilder {
 }
 
 impl LocalKmsBuilder {
-    /// The region of a new store, `local` unless said otherwise. A store that is opened has its own.
+    /// Sets the region of a new store. Defaults to `local`. An existing store has its own.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// The account of a new store, 12 digits, `000000000000` unless said otherwise. A store that is opened has its own.
+    /// Sets the account of a new store, 12 digits. Defaults to `000000000000`. An existing store has its own.
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = account.into();
         self
     }
 
-    /// The source of the time; the operating system by default. A clock for tests that is moved ahead moves its monotonic
-    /// time as well, or the KMS takes that for a fault.
+    /// The source of the time; the operating system by default. A clock for tests that is moved ahead moves its
+    /// monotonic time as well, or the KMS takes that for a fault.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -114,18 +114,18 @@ impl LocalKmsBuilder {
         self.over(OpeningMode::Open, || Store::open(path.as_ref(), root_key))
     }
 
-    /// Opens the KMS in the file at `path` to read it: to decrypt, to describe keys, to verify an audit log. The file is not
-    /// changed by a byte and may lie on a medium that cannot be written. Other processes may go on writing it, and their
-    /// changes are seen.
+    /// Opens the KMS in the file at `path` to read it: to decrypt, to describe keys, to verify an audit log. The file
+    /// is not changed by a byte and may lie on a medium that cannot be written. Other processes may go on writing it,
+    /// and their changes are seen.
     ///
-    /// The whole file is verified first; those who write wait while its pages are checked, as they do for one another. What
-    /// would change the store fails with
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), encrypting under a key too whose rotation is due. Deadlines hold
-    /// all the same.
+    /// The whole file is verified first; those who write wait while its pages are checked, as they do for one another.
+    /// What would change the store fails with [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), encrypting under a
+    /// key too whose rotation is due. Deadlines hold all the same.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file was not closed properly
-    /// and nobody has it open: opening it for writing repairs it, and [`restore`](Self::restore) makes a new one of it.
+    /// As [`open`](Self::open); [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file was not closed
+    /// properly and nobody has it open: opening it for writing repairs it, and [`restore`](Self::restore) makes a new
+    /// one of it.
     #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn open_read_only(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), &root_key))
@@ -223,17 +223,19 @@ impl LocalKms {
         LocalKmsBuilder::default().open_read_only(path, root_key)
     }
 
-    /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and clients.
+    /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and
+    /// clients.
     ///
-    /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced by
-    /// a later state of the same store. For the owner alone. The audit log stays open, and gets the line of an opening.
+    /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced
+    /// by a later state of the same store. For the owner alone. The audit log stays open, and gets the line of an
+    /// opening.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is another one
-    /// now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an earlier state of
-    /// this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks. The handle is as it was then,
-    /// unless it is the audit log that proves a later state: every call is refused then.
+    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is
+    /// another one now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an
+    /// earlier state of this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks. The handle is as it was
+    /// then, unless it is the audit log that proves a later state: every call is refused then.
     pub fn reopen(&self) -> Result<()> {
         self.reopen_as(None)
     }
@@ -252,7 +254,8 @@ impl LocalKms {
         self.maintain(Operation::OpenStore, request, |call| {
             self.shared.store.reopen(root_key)?;
             self.shared.load_line_keys()?;
-            // Its line is that of an opening. A log that was set aside takes it later, and the handle goes on waiting for that.
+            // Its line is that of an opening. A log that was set aside takes it later, and the handle goes on waiting
+            // for that.
             call.is_recorded();
             self.shared.opened(OpeningMode::Reopen)
         })

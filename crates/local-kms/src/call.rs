@@ -2,8 +2,8 @@
 //!
 //! Every operation goes through [`LocalKms::read`], [`LocalKms::write`] or [`LocalKms::maintain`], and says first what
 //! it is, what it concerns (a [`Subject`]) and what is asked for. Its work then gets what the subject found: keys that
-//! are there, that the caller may use so, in a state that allows it, and that the line will name. No work comes to a key by
-//! another way, and none ends without its line, so an operation cannot forget permission, state or log.
+//! are there, that the caller may use so, in a state that allows it, and that the line will name. No work comes to a
+//! key by another way, and none ends without its line, so an operation cannot forget permission, state or log.
 
 mod subject;
 
@@ -44,21 +44,21 @@ pub(super) struct Call<'a> {
     source_arn: Option<String>,
     /// The commits of the store that the call found and makes.
     commits: Commits,
-    /// Whether something speaks against that time.
+    /// True if something speaks against that time.
     is_doubted: bool,
-    /// Whether something was past its deadline when the call came: a call that writes has removed it.
+    /// True if something was past its deadline when the call came: a call that writes has removed it.
     pub(super) late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
-    /// What the policies of keys say of the call.
+    /// The decisions by the policies of keys.
     decisions: Decisions,
-    /// How many keys were removed on the way.
+    /// The number of keys that were removed on the way.
     pub(super) swept: usize,
-    /// Whether the call's line was to be written.
+    /// True if the call's line was to be written.
     attempted: bool,
-    /// Whether the log has the call's line.
+    /// True if the log has the call's line.
     recorded: bool,
-    /// Whether that says that the call was refused because the store was set back.
+    /// True if that says that the call was refused because the store was set back.
     is_set_back: bool,
     pub(super) recorder: Recorder<'a>,
 }
@@ -90,7 +90,7 @@ impl Answer for KeyMetadata {
     }
 }
 
-/// When a key will be deleted.
+/// The date of a deletion.
 impl Answer for SystemTime {
     fn details(&self) -> Details<'static> {
         Details::new().time("deletionDate", *self)
@@ -175,14 +175,14 @@ impl LocalKms {
     ) -> Result<T> {
         let request = Owner.describe(request);
         let mut call = Call::new(self, operation, None, &request);
-        // A store that cannot be read is no reason to have no line.
+        // A call has its line even if the store cannot be read.
         call.commits.found = self.shared.commit_number().ok();
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
     }
 
-    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation
-    /// is due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
+    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation is
+    /// due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
     pub(super) fn settle_for_reader(&self, key_ids: &[String]) -> Result<()> {
         let settling =
             if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
@@ -267,8 +267,8 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Makes an attempt in a transaction, and again where it was given up because a policy takes long to decide by: that
-    /// is done in between, while others can go on.
+    /// Makes an attempt in a transaction, and again where it was given up because a policy takes long to decide by:
+    /// that is done in between, while others can go on.
     fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         loop {
             let done = attempt(self);
@@ -301,8 +301,8 @@ impl<'a> Call<'a> {
         self.commits = commits_of(tables);
     }
 
-    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen. No transaction is
-    /// open.
+    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen. No
+    /// transaction is open.
     pub(super) fn succeeds(&mut self, answer: &impl Answer) -> Result<()> {
         self.record(None, OK.to_owned(), answer)?;
         self.recorded = true;

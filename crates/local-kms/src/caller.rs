@@ -1,4 +1,4 @@
-//! Who makes a call.
+//! The caller of an operation.
 
 /// The principal that calls, and the account whose keys it asks for.
 #[derive(Clone, Copy, Debug)]
@@ -7,6 +7,6 @@ pub(super) struct Caller<'a> {
     pub(super) principal: &'a str,
     /// Account of the keys.
     pub(super) account: &'a str,
-    /// Whether the principal is the root principal of that account.
+    /// True if the principal is the root principal of that account.
     pub(super) is_owner: bool,
 }

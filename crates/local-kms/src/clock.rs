@@ -1,13 +1,14 @@
 //! Time, as the store counts it, and when a clock is not believed.
 //!
-//! What is past its deadline is removed for good, so a clock that runs ahead for one write would do harm. A write takes the
-//! time from a clock that keeps pace with the monotonic one, and that is not too far past the last write of any program.
+//! What is past its deadline is removed for good, so a clock that runs ahead for one write would do harm. A write takes
+//! the time from a clock that keeps pace with the monotonic one, and that is not too far past the last write of any
+//! program.
 //!
-//! The pace is measured from the lowest time that was seen: whatever a call meets lowers it, and a commit alone raises it, of
-//! this program or of another. So a clock cannot go ahead in steps, nor by way of a time that is behind.
+//! The pace is measured from the lowest time that was seen: whatever a call meets lowers it, and a commit alone raises
+//! it, of this program or of another. So a clock cannot go ahead in steps, nor by way of a time that is behind.
 //!
-//! The present is the later of what the clock shows and what the store saw, at each look anew. Nothing else is remembered: a
-//! time that was only read is of no weight once the clock is set right.
+//! The present is the later of what the clock shows and what the store saw, at each look anew. Nothing else is
+//! remembered: a time that was only read is of no weight once the clock is set right.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,9 +17,9 @@ use crate::store::Tables;
 use manila_core::{Clock, Error, ErrorKind, Result};
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
-/// How far a clock may get ahead of the monotonic one between two writes.
+/// The most that a clock may get ahead of the monotonic one between two writes.
 const MAX_LEAP: u64 = MILLIS_PER_DAY;
-/// How long a store may lie idle: ten years.
+/// The longest time that a store may lie idle: ten years.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3652 * 86_400);
 
 /// The clock of a handle.
@@ -33,7 +34,7 @@ pub(super) struct StoreClock {
 /// The pace of a clock. It counts until the store's time is set back.
 #[derive(Debug)]
 struct Pace {
-    /// How often that had been done.
+    /// The number of times that this had been done.
     rewinds: u64,
     /// By how much the time was ahead of the monotonic clock at its lowest since the last commit, in milliseconds.
     ahead: i64,
@@ -46,7 +47,8 @@ struct Pace {
 pub(super) struct Present {
     /// Milliseconds since 1970.
     pub(super) time: u64,
-    /// What is past its deadline is refused in any case; nothing is removed, and nothing is written, while there is a doubt.
+    /// The doubt about it. Keys past their deadline are refused in any case; nothing is removed or written while there
+    /// is a doubt.
     pub(super) doubt: Option<Doubt>,
     rewinds: u64,
 }
@@ -132,7 +134,7 @@ impl Doubt {
     }
 }
 
-/// How much a time is ahead of the monotonic clock.
+/// Returns how much a time is ahead of the monotonic clock.
 fn ahead(now: u64, monotonic: u64) -> i64 {
     let of = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     of(now).saturating_sub(of(monotonic))

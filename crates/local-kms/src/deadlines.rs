@@ -1,4 +1,4 @@
-//! What time does to keys: deletion, expiry and rotation.
+//! Time-driven changes of keys: deletion, expiry and rotation.
 //!
 //! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
 //! after it, or the first call that meets it, does the work for good.
@@ -13,7 +13,7 @@ use crate::recorder::Recorder;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 use manila_core::Result;
 
-/// What happens at a deadline.
+/// The event at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
     /// A key of a region is deleted.
@@ -30,8 +30,8 @@ impl Deadline {
         }
     }
 
-    /// Where the deadline is stored, so that the earliest one comes first. `of` is what meets it: the row of a key in
-    /// its region for a deletion, the id of a key for an expiry, which meets all its regions.
+    /// Returns the row of the deadline, by which the earliest one comes first. `of` is what meets it: the row of a key
+    /// in its region for a deletion, the id of a key for an expiry, which meets all its regions.
     fn row(self, time: u64, of: &str) -> String {
         format!("{time:020}/{}/{of}", self.letter())
     }
@@ -45,7 +45,7 @@ impl Deadline {
     }
 }
 
-/// Whether something is past its deadline that [`sweep`] would remove.
+/// Returns whether something is past its deadline that [`sweep`] would remove.
 pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     match tables.first_ids(Table::Deadlines, "", 1)?.first() {
         Some(first) => Ok(parse(first)?.0 <= now),
@@ -53,7 +53,7 @@ pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     }
 }
 
-/// Whether there is anything that [`sweep`] would remove, or one of these keys that [`rotate`] would rotate.
+/// Returns whether there is anything that [`sweep`] would remove, or one of these keys that [`rotate`] would rotate.
 pub(super) fn is_left(tables: &impl Tables, now: u64, key_ids: &[String]) -> Result<bool> {
     if is_any(tables, now)? {
         return Ok(true);

@@ -31,7 +31,7 @@ pub(super) fn name(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()>
     Ok(())
 }
 
-/// What a thread did to disks.
+/// The work of a thread on disks.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -50,7 +50,7 @@ fn note(event: Event) {
     EVENTS.with_borrow_mut(|events| events.push(event));
 }
 
-/// What this thread did to disks meanwhile.
+/// Returns the work of this thread on disks meanwhile.
 #[cfg(test)]
 pub(super) fn events<T>(work: impl FnOnce() -> T) -> (T, Vec<Event>) {
     EVENTS.take();

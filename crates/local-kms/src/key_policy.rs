@@ -17,22 +17,23 @@
 //! - There are no IAM policies here that an account could hand its permissions on with. In `Allow` an account as a
 //!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on
 //!   AWS. To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
-//! - The path of a role is unknown in a session of it. So `aws:PrincipalArn` of a session is the role's ARN without path,
-//!   and where a policy names a role with its path that is left out, for an account has no two roles of one name. In
-//!   patterns with wildcards (`role/service/*`) it is left out only on the safe side: such a pattern keeps the sessions of
-//!   every role from something whose names fit, and allows none of them anything. No `*` stands for the path of a session's
-//!   role.
+//! - The path of a role is unknown in a session of it. So `aws:PrincipalArn` of a session is the role's ARN without
+//!   path, and where a policy names a role with its path that is left out, for an account has no two roles of one name.
+//!   In patterns with wildcards (`role/service/*`) it is left out only on the safe side: such a pattern keeps the
+//!   sessions of every role from something whose names fit, and allows none of them anything. No `*` stands for the
+//!   path of a session's role.
 //! - A request whose encryption context has several keys that differ only in case can mean any of them to
 //!   `kms:EncryptionContext:KEY`, whose `KEY` AWS matches without regard to case. `Allow` then needs every one of the
-//!   values to satisfy the condition, `Deny` needs one. The same goes for a key that differs in the case of letters beyond
-//!   ASCII, which may be meant or not.
+//!   values to satisfy the condition, `Deny` needs one. The same goes for a key that differs in the case of letters
+//!   beyond ASCII, which may be meant or not.
 //! - A pattern that has a `?` in a part of over 64 characters between two `*` is refused.
 //! - The same digits in another partition (`aws-cn`) are another account, and `kms:CallerAccount` is absent for it.
-//! - `CreateAlias`, `UpdateAlias`, `DeleteAlias` and `ReplicateKey` need a permission of the account on AWS, beside that of
-//!   the key. The owner alone has it here, whatever a policy says.
-//! - The owner's maintenance of the store (a change of the root key that rotates, deletions that are due) asks no policy.
-//! - AWS KMS refuses `ForAllValues:` with `kms:EncryptionContext:KEY`, for it is true of an absent key. Here it is taken
-//!   at its word.
+//! - `CreateAlias`, `UpdateAlias`, `DeleteAlias` and `ReplicateKey` need a permission of the account on AWS, beside
+//!   that of the key. The owner alone has it here, whatever a policy says.
+//! - The owner's maintenance of the store (a change of the root key that rotates, deletions that are due) asks no
+//!   policy.
+//! - AWS KMS refuses `ForAllValues:` with `kms:EncryptionContext:KEY`, for it is true of an absent key. Here it is
+//!   taken at its word.
 //! - Requests never come through another service: `kms:ViaService` is always absent.
 //!
 //! Source: the IAM User Guide, "IAM JSON policy elements", and the AWS KMS Developer Guide, "Key policies in AWS KMS"
@@ -64,7 +65,7 @@ pub(super) struct Policy {
     statements: Vec<Statement>,
 }
 
-/// What a policy says of a request.
+/// The decision of a policy about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// A statement allows it and none denies it.
@@ -75,10 +76,10 @@ pub(super) enum Decision {
     Silent,
 }
 
-/// What is asked of a key, and by whom.
+/// A request to use a key, and its caller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AccessRequest<'a> {
-    /// Who asks: an ARN that [`check_principal`] accepts.
+    /// The caller: an ARN that [`check_principal`] accepts.
     pub(super) principal: &'a str,
     /// Such as `kms:Decrypt`.
     pub(super) action: &'a str,
@@ -98,7 +99,7 @@ impl Policy {
         read.map(|statements| Self { statements })
     }
 
-    /// What the policy says of a request.
+    /// Returns the decision of the policy about a request.
     ///
     /// A request of a principal that [`check_principal`] would refuse is denied.
     pub(super) fn decide(&self, request: &AccessRequest<'_>) -> Decision {
@@ -116,8 +117,8 @@ impl Policy {
         }
     }
 
-    /// How many steps a decision about a request with this encryption context may take, beside those in proportion to the
-    /// policy's length alone. Most policies and contexts are short; both long make millions.
+    /// Returns how many steps a decision about a request with this encryption context may take, beside those in
+    /// proportion to the policy's length alone. Most policies and contexts are short; both long make millions.
     pub(super) fn steps(&self, context: Option<&EncryptionContext>) -> usize {
         let conditions = self.statements.iter().flat_map(|statement| &statement.conditions);
         let values = conditions.map(Condition::context_values).fold(0, usize::saturating_add);
@@ -156,7 +157,7 @@ struct Statement {
 }
 
 impl Statement {
-    /// Whether the statement is about a request.
+    /// Returns whether the statement is about a request.
     fn covers(&self, asked: &Asked<'_>) -> bool {
         self.principals.iter().any(|principal| principal.is(self.effect, &asked.caller))
             && self.actions.iter().any(|wanted| wanted.matches(&asked.action))

@@ -1,4 +1,4 @@
-//! Where keys are: a region of an account, and the rows of its records.
+//! [`Location`]: a region of an account, and the rows of its records.
 
 use crate::error::invalid;
 use manila_core::Result;
@@ -19,18 +19,18 @@ impl Location<'_> {
         format!("arn:aws:kms:{}:{}:key/{key_id}", self.region, self.account)
     }
 
-    /// Where records of this region are stored.
+    /// Returns the row of a record of this region.
     pub(super) fn row(&self, id: &str) -> String {
         row(self.region, id)
     }
 }
 
-/// Where a record of a region is stored.
+/// Returns the row of a record of a region.
 pub(super) fn row(region: &str, id: &str) -> String {
     format!("{region}/{id}")
 }
 
-/// What regions are called, so that their names fit into ARNs.
+/// Fails unless a region's name fits into ARNs.
 pub(super) fn check_region(region: &str) -> Result<()> {
     if region.len() <= MAX_REGION_LEN && is_arn_part(region) {
         return Ok(());

@@ -24,18 +24,18 @@ pub(super) fn not_found(name: &str) -> Error {
     refused("NotFoundException", format!("there is no key {}", quoted(name)))
 }
 
-/// Whether a name is an alias or the ARN of one.
+/// Returns whether a name is an alias or the ARN of one.
 pub(super) fn is_alias(name: &str) -> bool {
     name.starts_with(ALIAS_PREFIX) || matches!(KeyArn::parse_any(name), Ok((_, "alias")))
 }
 
-/// What the name of a key can be.
+/// The kinds of names of a key.
 enum Resource<'a> {
     Key(&'a str),
     Alias(String),
 }
 
-/// What a name stands for, unless it is an ARN of another KMS or region.
+/// Returns the resource that a name stands for, unless it is an ARN of another KMS or region.
 fn resource<'a>(location: &Location<'_>, name: &'a str) -> Option<Resource<'a>> {
     if !name.starts_with("arn:") {
         return Some(if is_alias(name) { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });

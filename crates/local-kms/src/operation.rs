@@ -4,7 +4,7 @@
 use crate::error::refused;
 use manila_core::Result;
 
-/// What a key can be used for at the moment.
+/// The state of a key, which determines what it can be used for.
 ///
 /// Source: AWS KMS Developer Guide, "Key states of AWS KMS keys".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +20,7 @@ pub enum KeyState {
     PendingImport,
 }
 
-/// What an operation asks of a key and of its caller: a row of the table.
+/// The rules of an operation for its key and its caller: a row of the table.
 struct Rules {
     /// The states of a key that it is allowed in.
     states: &'static [KeyState],
@@ -39,7 +39,7 @@ enum Name {
     IdOrAlias,
 }
 
-/// Whether a grant can allow the operation.
+/// True if a grant can allow the operation.
 ///
 /// Source: AWS KMS Developer Guide, "Grants in AWS KMS", grant operations.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ enum Grants {
     Grantable,
 }
 
-/// Whose principals may be allowed the operation: those of the key's account, or those of others too.
+/// The accounts whose principals may be allowed the operation: the key's own, or others too.
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions", cross-account use.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,9 @@ enum Accounts {
     All,
 }
 
-/// Who permits the operation: the key, by its policy or a grant, or beside it the account too. On AWS that is an IAM
-/// policy on the alias, or one on making keys in the other region; no key's policy can give it. Here the owner alone has it.
+/// The permissions that the operation needs: the key's, by its policy or a grant, or the account's too. On AWS that is
+/// an IAM policy on the alias, or one on making keys in the other region; no key's policy can give it. Here the owner
+/// alone has it.
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions", and "Control access to aliases" there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ enum Permits {
     KeyAndAccount,
 }
 
-/// Which key material the operation uses or tells of. A rotation that is due comes before the use of the newest.
+/// The key material that the operation uses or describes. A rotation that is due comes before the use of the newest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Material {
     Any,
@@ -86,7 +87,7 @@ const ALL: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::Pend
 
 macro_rules! operations {
     ($($operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $permits:ident $material:ident,)*) => {
-        /// What can be asked of the embedded KMS, under AWS's names.
+        /// The operations of the embedded KMS, under AWS's names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Operation { $($operation),* }
 
@@ -193,27 +194,27 @@ impl Operation {
         })
     }
 
-    /// Whether the operation takes a key by an alias too.
+    /// Returns whether the operation takes a key by an alias too.
     pub(super) fn takes_alias(self) -> bool {
         self.rules().name == Name::IdOrAlias
     }
 
-    /// Whether a grant can allow the operation.
+    /// Returns whether a grant can allow the operation.
     pub(super) fn is_grantable(self) -> bool {
         self.rules().grants == Grants::Grantable
     }
 
-    /// Whether principals of other accounts than the key's can be allowed the operation.
+    /// Returns whether principals of other accounts than the key's can be allowed the operation.
     pub(super) fn crosses_accounts(self) -> bool {
         self.rules().accounts == Accounts::All
     }
 
-    /// Whether the account must permit the operation beside the key.
+    /// Returns whether the account must permit the operation beside the key.
     pub(super) fn needs_account(self) -> bool {
         self.rules().permits == Permits::KeyAndAccount
     }
 
-    /// Whether the operation uses the newest key material, so that a rotation that is due comes first.
+    /// Returns whether the operation uses the newest key material, so that a rotation that is due comes first.
     pub(super) fn uses_newest_material(self) -> bool {
         self.rules().material == Material::Newest
     }

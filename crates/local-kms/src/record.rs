@@ -1,4 +1,4 @@
-//! What is stored: keys, aliases, grants, and what is remembered of the audit log.
+//! The records: keys, aliases, grants, and the memory of the audit log.
 
 pub(super) mod alias;
 pub(super) mod audit;

@@ -15,13 +15,14 @@ const ITSELF: &str = "manila";
 pub(super) struct Recorder<'a> {
     shared: &'a Shared,
     told: Vec<Told<'a>>,
-    /// What the KMS does by itself in the transaction that is open: its lines are written, and its commit is to come.
+    /// The changes that the KMS makes by itself in the open transaction: its lines are written, and its commit is to
+    /// come.
     own: Vec<Own>,
-    /// Whether the last line says that the store was set back.
+    /// True if the last line says that the store was set back.
     pub(super) is_set_back: bool,
 }
 
-/// What the KMS did to a key by itself.
+/// A change that the KMS made to a key by itself.
 struct Own {
     operation: Operation,
     key_arn: String,
@@ -89,13 +90,13 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Whether the KMS did something by itself that has a line.
+    /// Returns whether the KMS did something by itself that has a line.
     pub(super) fn did_something(&self) -> bool {
         !self.own.is_empty()
     }
 
-    /// Writes, for each line of what the KMS did by itself, one that takes it back: the transaction came to nothing. A log
-    /// that cannot take them now takes them before any other line.
+    /// Writes, for each line of what the KMS did by itself, one that takes it back: the transaction came to nothing. A
+    /// log that cannot take them now takes them before any other line.
     pub(super) fn take_back(&mut self, outcome: &str) {
         for own in std::mem::take(&mut self.own) {
             let commits = Commits { made: None, failed: own.commits.made, ..own.commits };

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::store::Tables;
 use manila_core::{ErrorKind, Result};
 
-/// How a handle came to its store.
+/// The way in which a handle came to its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpeningMode {
     InMemory,
@@ -66,8 +66,8 @@ impl Shared {
                 }
             }
         }
-        // From the first line on the store knows that there is a log, so that another one never begins unnoticed. A backup
-        // may know of an earlier one, and what an interrupted rotation left is removed while nobody rotates.
+        // From the first line on the store knows that there is a log, so that another one never begins unnoticed. A
+        // backup may know of an earlier one, and what an interrupted rotation left is removed while nobody rotates.
         if !expects_lines || restored || log.has_left_over() {
             let _ = self.checkpoint();
         }

@@ -1,4 +1,4 @@
-//! What all views and clones of a handle have in common: the store, the clock, the audit log.
+//! [`Shared`]: the store, the clock and the audit log that all views and clones of a handle share.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::settling::Settling;
 use crate::store::{Store, Tables, WriteTxn};
 use manila_core::Result;
 
-/// What all views and clones of a handle have in common.
+/// The part of a handle that all its views and clones share.
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) account: String,
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) policies: PolicyCache,
     pub(super) log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
-    /// Whether the handle was given out.
+    /// True if the handle was given out.
     pub(super) is_open: bool,
 }
 
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// What the store says to its log now. Nothing may be locked here.
+    /// Returns the word of the store to its log now. Nothing may be locked here.
     pub(super) fn look(&self) -> Result<Word> {
         let word = self.store.read(|tables| word(tables, tables.seal().epoch(), false))?;
         // Another thread of this handle has just changed the root key.

@@ -100,7 +100,8 @@ impl Table {
 
 /// An open store.
 pub(super) struct Store {
-    /// Written only to change the root key and to compact. Nobody holds it for long: who reads for long takes a snapshot.
+    /// Written only to change the root key and to compact. Nobody holds it for long: who reads for long takes a
+    /// snapshot.
     state: RwLock<State>,
     /// The highest commit that was seen: the store never goes back behind it while it is open.
     latest: AtomicU64,
@@ -113,7 +114,7 @@ struct State {
     seal: Seal,
     /// The file, unless the store is in memory.
     file: Option<Identity>,
-    /// What a store of a test is on, which is used as a file is.
+    /// The disk of a test's store, which is used as a file is.
     #[cfg(test)]
     disk: Option<tests::Disk>,
 }
@@ -171,7 +172,7 @@ impl Store {
         self.with(|state| work(&state.seal))
     }
 
-    /// Whether a path leads to the file of the store.
+    /// Returns whether a path leads to the file of the store.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         self.with(|state| state.file.as_ref().is_some_and(|file| file.is_at(path)))
     }

@@ -17,10 +17,9 @@ impl LocalKms {
     /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if no audit log is kept,
-    /// [`ErrorKind::AuditFailed`] if it cannot be read, or does not go on from the last line that the store remembers:
-    /// then nothing new is kept. [`ErrorKind::KeyRefused`] if another than the owner asks, [`ErrorKind::Storage`] if the
-    /// store cannot be written.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, [`ErrorKind::AuditFailed`] if it cannot be read, or does
+    /// not go on from the last line that the store remembers: then nothing new is kept. [`ErrorKind::KeyRefused`] if
+    /// another than the owner asks, [`ErrorKind::Storage`] if the store cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
         self.maintain(Operation::Checkpoint, Details::new(), |call| {
             if self.shared.log.is_none() {
@@ -35,13 +34,14 @@ impl LocalKms {
     ///
     /// The first line of the new file is the line of this call. It names the last line of the old one by its number and
     /// its MAC, so the two are one chain: [`verify_audit_log`](Self::verify_audit_log) verifies each of them alone,
-    /// [`verify_audit_logs`](Self::verify_audit_logs) both in their order, and either shows if an end was cut off. Other
-    /// handles and processes go on in the new file with their next call. Old files may be compressed or moved elsewhere.
+    /// [`verify_audit_logs`](Self::verify_audit_logs) both in their order, and either shows if an end was cut off.
+    /// Other handles and processes go on in the new file with their next call. Old files may be compressed or moved
+    /// elsewhere.
     ///
-    /// If the log was moved to `old` already, as `logrotate` does, it is gone on from there. Until then every call fails,
-    /// so that no line is lost and no second chain begins. A rotation that was interrupted, at whatever point, is finished
-    /// by the same call. A log that does not go on from what the store remembers is rotated too; that it was cut off
-    /// shows in the old file for ever, and the new one begins well.
+    /// If the log was moved to `old` already, as `logrotate` does, it is gone on from there. Until then every call
+    /// fails, so that no line is lost and no second chain begins. A rotation that was interrupted, at whatever point,
+    /// is finished by the same call. A log that does not go on from what the store remembers is rotated too; that it
+    /// was cut off shows in the old file for ever, and the new one begins well.
     ///
     /// ```
     /// # use manila_local_kms::{AuditLog, CreateKey, LocalKms, RootKey};
@@ -57,10 +57,10 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if no audit log is kept, or if `old` is the store, [`ErrorKind::KeyRefused`] if another than
-    /// the owner asks, [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or moved, [`ErrorKind::AuditFailed`] if
-    /// the old log is not found or cannot be read, [`ErrorKind::Storage`] if the store cannot be written, or if the old log
-    /// proves that it was set back.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, or if `old` is the store, [`ErrorKind::KeyRefused`] if
+    /// another than the owner asks, [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or
+    /// moved, [`ErrorKind::AuditFailed`] if the old log is not found or cannot be read, [`ErrorKind::Storage`] if the
+    /// store cannot be written, or if the old log proves that it was set back.
     pub fn rotate_audit_log(&self, old: impl AsRef<Path>) -> Result<()> {
         self.rotate(Operation::RotateAuditLog, Some(old.as_ref()))
     }
@@ -108,8 +108,8 @@ impl LocalKms {
     /// Verifies an audit log of this store: the file that is being written, one that was rotated, or a copy. For the
     /// owner alone.
     ///
-    /// Calls go on meanwhile, however long the log is: nothing is held while it is read. The report also says whether the
-    /// store was set back behind what the log proves.
+    /// Calls go on meanwhile, however long the log is: nothing is held while it is read. The report also says whether
+    /// the store was set back behind what the log proves.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::InvalidInput`] if it is the store,
@@ -133,8 +133,8 @@ impl LocalKms {
         self.verify(&paths, true)
     }
 
-    /// Fails if a path is that of the store: its file is locked in another way, and whoever waited for that would wait for
-    /// itself.
+    /// Fails if a path is that of the store: its file is locked in another way, and whoever waited for that would wait
+    /// for itself.
     fn check_not_store(&self, path: &Path) -> Result<()> {
         if self.shared.store.is_at(path) { Err(is_store(path)) } else { Ok(()) }
     }

@@ -19,7 +19,7 @@ use manila_core::Result;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootKeyChange {
-    /// Whether what was sealed under the old root key was written over. Where another process read the store for too
+    /// True if what was sealed under the old root key was written over. Where another process read the store for too
     /// long it was not: the next [`LocalKms::purge`] does it, or the next opening.
     pub purged: bool,
     /// The ARNs of the keys that have new material.
@@ -44,19 +44,20 @@ impl LocalKms {
         })
     }
 
-    /// Removes what is past its deadline, writes over what the file still holds of anything removed, and compacts the file:
-    /// no byte is left in it of a deleted key, of imported material that was deleted or has expired, or of what was
-    /// sealed under an earlier root key. For the owner alone. Returns the number of keys that were removed now.
+    /// Removes what is past its deadline, writes over what the file still holds of anything removed, and compacts the
+    /// file: no byte is left in it of a deleted key, of imported material that was deleted or has expired, or of what
+    /// was sealed under an earlier root key. For the owner alone. Returns the number of keys that were removed now.
     ///
-    /// Everything else goes on meanwhile, but for two moments that grow with the store, and in which all its handles wait: a
-    /// tenth of a second each with 500 keys (2.5 MB), a quarter to half a second with 3000 (14 MB). A purge waits for a
-    /// [`backup`](Self::backup) that this handle is making. Where another handle or process is just reading, all wait for
-    /// the end of that too, for up to a second at a time. The medium below may keep copies of its own, as flash memory and
-    /// snapshots do.
+    /// Everything else goes on meanwhile, but for two moments that grow with the store, and in which all its handles
+    /// wait: a tenth of a second each with 500 keys (2.5 MB), a quarter to half a second with 3000 (14 MB). A purge
+    /// waits for a [`backup`](Self::backup) that this handle is making. Where another handle or process is just
+    /// reading, all wait for the end of that too, for up to a second at a time. The medium below may keep copies of its
+    /// own, as flash memory and snapshots do.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if one read of another handle or process takes longer than a
-    /// second, as a backup may, or if the store is damaged, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// second, as a backup may, or if the store is damaged, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if
+    /// another than the owner asks.
     pub fn purge(&self) -> Result<usize> {
         self.maintain(Operation::Purge, Details::new(), |_| {
             let deleted = self.settle(&[])?;
@@ -71,9 +72,9 @@ impl LocalKms {
     ///
     /// Other handles of the store, in this process or others, then fail with
     /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they are given the new root key, by
-    /// [`reopen_with`](Self::reopen_with); clones of this handle go on, after they have waited for everything to be sealed
-    /// anew (a fifth of a second with 3000 keys). Copies of the file from before are still sealed
-    /// under the old key.
+    /// [`reopen_with`](Self::reopen_with); clones of this handle go on, after they have waited for everything to be
+    /// sealed anew (a fifth of a second with 3000 keys). Copies of the file from before are still sealed under the old
+    /// key.
     ///
     /// A root key that others may have read has shown them all key material that was in the file: sealing it anew takes
     /// nothing back. Use [`change_root_key_and_rotate`](Self::change_root_key_and_rotate) then.
@@ -92,16 +93,18 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks;
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if a record is missing from the file or the store cannot be
-    /// written: the old root key holds then. If the disk fails while it takes the change, the file is opened once more to see
-    /// which root key it has, and the text says which, or that nobody can tell. If that is the new one, the error is
-    /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged): call [`reopen_with`](Self::reopen_with). After such a
-    /// failure keep both root keys until the store was opened once more: a disk that fails may lose what it has shown.
+    /// written: the old root key holds then. If the disk fails while it takes the change, the file is opened once more
+    /// to see which root key it has, and the text says which, or that nobody can tell. If that is the new one, the
+    /// error is [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged): call
+    /// [`reopen_with`](Self::reopen_with). After such a failure keep both root keys until the store was opened once
+    /// more: a disk that fails may lose what it has shown.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<RootKeyChange> {
         self.change_root(root_key, |_, _| Ok(RootKeyChange::default()))
     }
 
-    /// [`change_root_key`](Self::change_root_key), and in the same transaction gives new material to every key that can be
-    /// rotated, whatever its state: whoever had the old root key and the file cannot open what is encrypted afterwards.
+    /// [`change_root_key`](Self::change_root_key), and in the same transaction gives new material to every key that can
+    /// be rotated, whatever its state: whoever had the old root key and the file cannot open what is encrypted
+    /// afterwards.
     ///
     /// This is the owner's maintenance of the store, so no key's policy is asked: one that denies everyone
     /// `kms:RotateKeyOnDemand` does not keep the key's material from being replaced. These rotations do not count
@@ -130,8 +133,8 @@ impl LocalKms {
                 grant::index_anew(tables)?;
                 let change = work(tables, call)?;
                 call.succeeds_in(tables, &())?;
-                // Who has the old root key can write the lines so far anew, unless the store knows their end. A change of
-                // the root key does not wait for a log that is kept at best effort.
+                // Who has the old root key can write the lines so far anew, unless the store knows their end. A change
+                // of the root key does not wait for a log that is kept at best effort.
                 let _ = self.shared.keep_end(tables, &followed);
                 keys = line_keys(tables)?;
                 Ok(change)

@@ -37,7 +37,7 @@ pub struct RotationStatus {
 pub struct KeyRotation {
     /// The time from which the new material encrypted.
     pub date: SystemTime,
-    /// Why the key was rotated.
+    /// The reason for the rotation.
     pub rotation_type: RotationType,
 }
 
@@ -106,8 +106,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times; rotations by a
-    /// change of the root key do not count.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times; rotations
+    /// by a change of the root key do not count.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
         let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, RotationType::OnDemand);
         self.change_rotation(Operation::RotateKeyOnDemand, key_id, Details::new(), check_on_demand, add)

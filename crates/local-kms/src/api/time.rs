@@ -9,16 +9,17 @@ use crate::record::key::{KeyRecord, MaterialRecord};
 use crate::store::{Table, Tables, WriteTxn};
 use manila_core::Result;
 
-/// The first of January 2026, in milliseconds since 1970. There was no store before, so a clock that shows an earlier time
-/// is wrong, as that of a board without a battery is.
+/// The first of January 2026, in milliseconds since 1970. There was no store before, so a clock that shows an earlier
+/// time is wrong, as that of a board without a battery is.
 const FIRST_STORES: u64 = 1_767_225_600_000;
 
 impl LocalKms {
     /// Confirms that the clock is right, after a write was refused with
-    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed): the store takes the time that it shows now for the
-    /// present. For the owner alone.
+    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed): the store takes the time that it shows now
+    /// for the present. For the owner alone.
     ///
-    /// The next write removes for good what is past its deadline by that time. Other programs take the store's word for it.
+    /// The next write removes for good what is past its deadline by that time. Other programs take the store's word for
+    /// it.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
@@ -38,25 +39,25 @@ impl LocalKms {
         })
     }
 
-    /// Sets the store's time back to that of the clock, after writes under a clock that ran ahead. For the owner alone, who
-    /// says with it that the clock is right now.
+    /// Sets the store's time back to that of the clock, after writes under a clock that ran ahead. For the owner alone,
+    /// who says with it that the clock is right now.
     ///
-    /// What was dated at a time that is still to come is brought into order: dates become the present, and deletions and
-    /// expiries that were set then are as far from the present as they were from the time at which they were set. Those that
-    /// were set before stay as they are. A rotation that took place too early stands; the next one is counted from the
-    /// present. Grants keep their dates.
+    /// What was dated at a time that is still to come is brought into order: dates become the present, and deletions
+    /// and expiries that were set then are as far from the present as they were from the time at which they were set.
+    /// Those that were set before stay as they are. A rotation that took place too early stands; the next one is
+    /// counted from the present. Grants keep their dates.
     ///
-    /// No time before the store's first write can be had: a store that was made under a clock that ran ahead is to be made
-    /// anew.
+    /// No time before the store's first write can be had: a store that was made under a clock that ran ahead is to be
+    /// made anew.
     ///
     /// Programs that have the store open follow with their next call, calls that are under way included.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) (`KMSInvalidStateException`) if a key was deleted or material
-    /// expired since then whose deadline is still to come by the clock: that is lost, and a backup from before is the way
-    /// back; or if another than the owner asks. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the clock is
-    /// not behind the store, or shows a time before the store's first write or before 2026, as one does that was not set;
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) (`KMSInvalidStateException`) if a key was deleted or
+    /// material expired since then whose deadline is still to come by the clock: that is lost, and a backup from before
+    /// is the way back; or if another than the owner asks. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
+    /// if the clock is not behind the store, or shows a time before the store's first write or before 2026, as one does
+    /// that was not set; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn set_time_back(&self) -> Result<()> {
         self.maintain(Operation::SetTimeBack, Details::new(), |call| {
             self.shared.store.write(|tables| {

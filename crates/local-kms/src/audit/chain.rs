@@ -1,4 +1,4 @@
-//! How lines follow each other.
+//! The order of lines, which makes a log a chain.
 
 use crate::audit::line::{Line, Macs, Position};
 use crate::audit::{AuditFaultKind, Commits};
@@ -11,21 +11,21 @@ pub(super) struct Chain<'a> {
     last: Option<Position>,
     /// Lines since then that stand where genuine ones may have stood.
     spoilt: u64,
-    /// Whether each genuine line must follow another.
+    /// True if each genuine line must follow another.
     strict: bool,
     /// The number of lines of earlier logs, as the last line told that begins one.
     after: u64,
     proven: Proven,
     commits: Commits,
-    /// Whether the last line that moved the chain on begins a file.
+    /// True if the last line that moved the chain on begins a file.
     begins: bool,
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Findings {
     pub(super) fault: Option<AuditFaultKind>,
-    /// Whether the line shows that the store was set back, whatever else is wrong with it.
+    /// True if the line shows that the store was set back, whatever else is wrong with it.
     pub(super) is_set_back: bool,
 }
 
@@ -36,8 +36,8 @@ impl From<AuditFaultKind> for Findings {
 }
 
 impl<'a> Chain<'a> {
-    /// From a line that is known. Where lines were changed, that is the fault, and not also that the next one does not
-    /// follow.
+    /// Begins at a line that is known. Where lines were changed, that is the fault, and not also that the next one does
+    /// not follow.
     pub(super) fn after(position: Position, macs: &'a Macs<'a>) -> Self {
         let after = position.head.lines;
         Self {
@@ -52,12 +52,12 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// From a line that was the last one. Others have gone on from there, whatever else they found in the file.
+    /// Begins at a line that was the last one. Others have gone on from there, whatever else they found in the file.
     pub(super) fn strictly_after(position: Position, macs: &'a Macs<'a>) -> Self {
         Self { strict: true, ..Self::after(position, macs) }
     }
 
-    /// From somewhere in the middle: the first genuine line is believed to be in its place.
+    /// Begins somewhere in the middle: the first genuine line is believed to be in its place.
     pub(super) fn anywhere(macs: &'a Macs<'a>) -> Self {
         Self { last: None, ..Self::after(macs.start(), macs) }
     }
@@ -76,7 +76,7 @@ impl<'a> Chain<'a> {
         &self.commits
     }
 
-    /// Whether that line begins a file.
+    /// Returns whether that line begins a file.
     pub(super) fn begins_file(&self) -> bool {
         self.begins
     }
@@ -128,15 +128,16 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// What lines prove about the commits of the store.
+/// The commits of the store that lines prove.
 ///
 /// A line proves the commit that its call found. It does not prove the one that the call made: the line comes first,
-/// and after a crash in between the commit is not there. A write is alone with the store when its line is written, so it finds
-/// the latest commit; if that is earlier than a proven one, the store was set back. A read may come late with its line.
+/// and after a crash in between the commit is not there. A write is alone with the store when its line is written, so
+/// it finds the latest commit; if that is earlier than a proven one, the store was set back. A read may come late with
+/// its line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proven {
     pub(crate) commit: u64,
-    /// Whether the last write found an earlier one: that is said once, and not of each write.
+    /// True if the last write found an earlier one: that is said once, and not of each write.
     was_set_back: bool,
 }
 

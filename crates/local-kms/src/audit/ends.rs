@@ -23,8 +23,8 @@ const LONGEST_NAME: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) checkpoint: Checkpoint,
-    /// The ends of logs before it that the store has missed: their rotation was interrupted, or the store is a backup from
-    /// before.
+    /// The ends of logs before it that the store has missed: their rotation was interrupted, or the store is a backup
+    /// from before.
     pub(crate) missed: Vec<EndOfLog>,
 }
 
@@ -47,8 +47,8 @@ impl Log {
     /// failure. The caller holds the store's write transaction.
     ///
     /// # Errors
-    /// As [`append`](Self::append), at best effort too; `ErrorKind::AuditFailed` if there are no lines, or if the line of
-    /// the checkpoint `before` is no longer there: to forget that one would hide that the log was cut off.
+    /// As [`append`](Self::append), at best effort too; `ErrorKind::AuditFailed` if there are no lines, or if the line
+    /// of the checkpoint `before` is no longer there: to forget that one would hide that the log was cut off.
     pub(crate) fn end(
         &self,
         keys: &[LineKey],
@@ -150,7 +150,7 @@ impl Log {
         }
     }
 
-    /// Whether a rotation that was interrupted left its new file.
+    /// Returns whether a rotation that was interrupted left its new file.
     pub(crate) fn has_left_over(&self) -> bool {
         self.new_name().is_some_and(|name| fs::symlink_metadata(name).is_ok())
     }
@@ -162,7 +162,7 @@ impl Log {
 }
 
 impl Followed {
-    /// Whether a file goes on from a checkpoint to its end as of now, which was found under its lock.
+    /// Returns whether a file goes on from a checkpoint to its end as of now, which was found under its lock.
     pub(super) fn goes_on(&self, tail: &Tail<'_>, checkpoint: &Checkpoint, now: &End) -> Result<bool> {
         let is_it = |of: &&FollowedFile| {
             of.from == checkpoint.head && of.len <= now.len && os::are_one(&of.file, tail.file).unwrap_or(false)
@@ -190,8 +190,8 @@ impl Beginning {
     }
 }
 
-/// The ends of the file that a checkpoint is in, and of the one before a file that begins behind it. Between the two there
-/// may be others: where they end is not known, and is not asked for.
+/// The ends of the file that a checkpoint is in, and of the one before a file that begins behind it. Between the two
+/// there may be others: where they end is not known, and is not asked for.
 pub(super) fn ends_between(before: &Checkpoint, beginning: &Beginning) -> Vec<EndOfLog> {
     let start = before.start();
     if beginning.since == start {

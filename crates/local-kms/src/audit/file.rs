@@ -20,7 +20,8 @@ use crate::disk;
 use crate::root_key::io_error;
 use manila_core::{Error, ErrorKind, Result};
 
-/// How often in one call a log may turn out to have been rotated, and the store may have to be asked.
+/// The number of times in one call that a log may turn out to have been rotated, and that the store may have to be
+/// asked.
 const MAX_ROTATIONS: usize = 16;
 const MAX_QUESTIONS: usize = 64;
 
@@ -49,11 +50,11 @@ pub(super) struct State {
 /// The opening of a handle, for its line.
 pub(crate) struct Opening {
     pub(crate) event: Event<'static>,
-    /// Whether the store knows of lines, so that an empty file is not the log.
+    /// True if the store knows of lines, so that an empty file is not the log.
     pub(crate) expects_lines: bool,
 }
 
-/// Whether a line is in the log.
+/// True if a line is in the log.
 pub(crate) enum Written {
     Whole,
     /// It is not, and the log is kept at best effort.
@@ -62,15 +63,15 @@ pub(crate) enum Written {
     SetBack(Error),
 }
 
-/// What was written for an event.
+/// The lines that were written for an event.
 pub(super) enum Logged {
     Whole(End),
     SetBack,
 }
 
 impl State {
-    /// Whether an event succeeds in a store that is behind what the log proves. A call that reads may only have come late
-    /// with its line: the store tells.
+    /// Returns whether an event succeeds in a store that is behind what the log proves. A call that reads may only have
+    /// come late with its line: the store tells.
     fn is_set_back(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<bool> {
         let found = event.commits.found.filter(|_| event.relies_on_store());
         if found.is_none_or(|found| found >= end.proven) {
@@ -121,8 +122,8 @@ impl Log {
         &self.options.path
     }
 
-    /// Writes the line of an opening. A log that cannot take the line now, as when it has been moved, takes it before any
-    /// other.
+    /// Writes the line of an opening. A log that cannot take the line now, as when it has been moved, takes it before
+    /// any other.
     ///
     /// # Errors
     /// As [`append`](Self::append), at best effort too.
@@ -148,13 +149,13 @@ impl Log {
     /// Writes the line of an event. `look` asks the store, where the line depends on what it says.
     ///
     /// The line follows the last genuine one, wherever that is: torn and tampered lines behind it stay where they are,
-    /// for `verify` to name. If the event is one that succeeds, and the log proves a later commit than the store has, the
-    /// line says that it was refused.
+    /// for `verify` to name. If the event is one that succeeds, and the log proves a later commit than the store has,
+    /// the line says that it was refused.
     ///
     /// # Errors
-    /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the store has a
-    /// later root key than `keys`; none if the log is kept at best effort. A line that takes another one back is written
-    /// before the next one then.
+    /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the store has
+    /// a later root key than `keys`; none if the log is kept at best effort. A line that takes another one back is
+    /// written before the next one then.
     pub(crate) fn append<K: Deref<Target = [LineKey]>>(
         &self,
         event: &Event<'_>,
@@ -311,8 +312,8 @@ impl Log {
         }
     }
 
-    /// Writes the line of the opening, if it is not in the log yet. The second result is whether that says that the store
-    /// was set back.
+    /// Writes the line of the opening, if it is not in the log yet. The second result is whether that says that the
+    /// store was set back.
     fn write_opening(
         &self,
         state: &mut State,

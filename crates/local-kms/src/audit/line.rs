@@ -1,8 +1,8 @@
 //! One line of an audit log: its form, and the MAC that proves who wrote it.
 //!
-//! A line is one JSON object. Its fields keep their order: numbers first, and last the MAC of the line before it and its
-//! own, so all that is needed to follow a log stands in places that are known without parsing. The MAC is over the store's anchor and the very bytes
-//! of the line before `,"mac":`.
+//! A line is one JSON object. Its fields keep their order: numbers first, and last the MAC of the line before it and
+//! its own, so all that is needed to follow a log stands in places that are known without parsing. The MAC is over the
+//! store's anchor and the very bytes of the line before `,"mac":`.
 
 use std::io::{self, BufRead, Read};
 
@@ -75,7 +75,7 @@ struct Fields<'a> {
 pub(crate) struct Commits {
     /// The latest one that the call found.
     pub(crate) found: Option<u64>,
-    /// Whether that is a backup's, which the owner made the store.
+    /// True if that is a backup's, which the owner made the store.
     pub(crate) restored: bool,
     /// The one that the call makes.
     pub(crate) made: Option<u64>,
@@ -94,7 +94,7 @@ impl Commits {
     }
 }
 
-/// Where a log has come to: its last line, and which root key that was written under.
+/// A position in a log: its last line, and the root key that it was written under.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) head: Head,
@@ -119,7 +119,7 @@ impl<'a> Macs<'a> {
         self.keys.iter().max_by_key(|key| key.epoch).ok_or_else(none)
     }
 
-    /// Where a log without lines is.
+    /// Returns the position of a log without lines.
     pub(super) fn start(&self) -> Position {
         Position { head: Head { lines: 0, mac: self.anchor }, epoch: 0 }
     }
@@ -137,11 +137,11 @@ impl<'a> Macs<'a> {
     }
 }
 
-/// Where a line is to stand.
+/// The place for a line.
 pub(super) struct Slot<'a> {
     /// The line before.
     pub(super) last: &'a Position,
-    /// Where the line begins in its file, in bytes.
+    /// The offset of the line in its file, in bytes.
     pub(super) at: u64,
     /// The latest commit of the store that the lines so far prove.
     pub(super) proven: u64,
@@ -151,8 +151,9 @@ pub(super) struct Slot<'a> {
 
 /// The line of an event, with its newline, and the place that the log has come to with it.
 ///
-/// Each line tells the latest commit that is proven with it, under its MAC: the last line of a log tells all that the log
-/// proves. It also tells where it begins, so that a line which was repeated behind the end is known without the others.
+/// Each line tells the latest commit that is proven with it, under its MAC: the last line of a log tells all that the
+/// log proves. It also tells where it begins, so that a line which was repeated behind the end is known without the
+/// others.
 pub(super) fn write(
     event: &Event<'_>,
     keys_only: bool,
@@ -204,7 +205,7 @@ pub(super) fn write(
 pub(super) struct Line<'a> {
     pub(super) seq: u64,
     pub(super) epoch: u64,
-    /// Where the line was written in its file, in bytes.
+    /// The offset at which the line was written in its file, in bytes.
     pub(super) at: u64,
     /// The number of lines in the logs before, if this line begins a file.
     pub(super) after: Option<u64>,
@@ -247,12 +248,12 @@ impl<'a> Line<'a> {
         Some(mac)
     }
 
-    /// Whether this is the last line of a log that ends there.
+    /// Returns whether this is the last line of a log that ends there.
     pub(super) fn is(&self, head: &Head) -> bool {
         self.seq == head.lines && self.mac == hex(&head.mac).as_bytes()
     }
 
-    /// Whether the MAC of the line before is this one.
+    /// Returns whether the MAC of the line before is this one.
     pub(super) fn follows(&self, last: &Head) -> bool {
         self.prev == hex(&last.mac).as_bytes()
     }
@@ -297,7 +298,7 @@ fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((str::from_utf8(number).ok()?.parse().ok()?, rest))
 }
 
-/// What the MAC is over, the MAC of the line before, and the MAC.
+/// The bytes that the MAC covers, the MAC of the line before, and the MAC.
 fn parse_end(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (rest, mac) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<HEX_LEN>()?;
     let authenticated = rest.strip_suffix(MAC)?;
@@ -310,9 +311,9 @@ fn parse_end(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 pub(super) struct Lines<R> {
     reader: R,
     line: Vec<u8>,
-    /// How many lines were read.
+    /// The number of lines that were read.
     pub(super) number: u64,
-    /// Where the next line begins, from where reading began, in bytes.
+    /// The offset of the next line from where reading began, in bytes.
     pub(super) next: u64,
 }
 

@@ -54,7 +54,7 @@ pub(super) fn is_empty(file: &File) -> io::Result<bool> {
     file.metadata().map(|metadata| metadata.len() == 0)
 }
 
-/// Whether two open files are one.
+/// Returns whether two open files are one.
 #[cfg(unix)]
 pub(super) fn are_one(one: &File, other: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -68,7 +68,7 @@ pub(super) fn are_one(_: &File, _: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether the open file is still the one at `path`.
+/// Returns whether the open file is still the one at `path`.
 #[cfg(unix)]
 pub(super) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -82,13 +82,13 @@ pub(super) fn is_at(path: &Path, _: &File) -> io::Result<bool> {
     Ok(fs::exists(path).unwrap_or(false))
 }
 
-/// Whether two paths lead to the same name in the same folder, whatever links they go through.
+/// Returns whether two paths lead to the same name in the same folder, whatever links they go through.
 pub(crate) fn is_same_path(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     real(one).is_some_and(|one| Some(one) == real(other))
 }
 
-/// What a lock is for.
+/// The purpose of a lock.
 #[derive(Clone, Copy)]
 pub(super) enum Access {
     Read,

@@ -1,7 +1,7 @@
 //! Rotation: a new file that goes on from the last line of the old one.
 //!
-//! The new file is written whole beside the log, the old one gets its other name, and the new one takes its place in one
-//! step: at no moment is there no log, or two that are written to. Only then does the store learn of it. A crash in
+//! The new file is written whole beside the log, the old one gets its other name, and the new one takes its place in
+//! one step: at no moment is there no log, or two that are written to. Only then does the store learn of it. A crash in
 //! between leaves one of a few states, which [`Log::rotate`] tells apart and finishes when it is called again.
 
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use crate::disk;
 use crate::root_key::{io_error, new_private_file_named};
 use manila_core::{Error, Result};
 
-/// What a rotation made, for the store to remember.
+/// The result of a rotation, for the store to remember.
 #[derive(Debug)]
 pub(crate) struct Rotated {
     /// The ends of the old file and of those before it that the store has missed.
@@ -31,11 +31,11 @@ pub(crate) struct Rotated {
     pub(crate) checkpoint: Checkpoint,
 }
 
-/// What a rotation goes by.
+/// The parameters of a rotation.
 pub(crate) struct Rotation<'a> {
-    /// Where the old log goes, or is; none if it is lost.
+    /// The path for the old log, which it may have already; none if it is lost.
     pub(crate) to: Option<&'a Path>,
-    /// What the store remembers.
+    /// The memory of the store.
     pub(crate) before: Option<&'a Checkpoint>,
     pub(crate) keys: &'a [LineKey],
     pub(crate) store_id: &'a [u8],
@@ -43,7 +43,7 @@ pub(crate) struct Rotation<'a> {
     pub(crate) followed: &'a Followed,
 }
 
-/// What the parts of a rotation need.
+/// The state that the parts of a rotation share.
 struct Work<'a, 'e> {
     macs: &'a Macs<'a>,
     event: &'a Event<'e>,
@@ -65,7 +65,7 @@ enum Old {
 
 /// The end of the old log.
 struct OldEnd {
-    /// Where it ends, for the new file to go on from: the last of these.
+    /// Its end, for the new file to go on from: the last of these.
     last: Head,
     /// The number of lines before it.
     start: u64,
@@ -246,7 +246,7 @@ impl Log {
         Ok(OldEnd { last, start, proven, ends })
     }
 
-    /// Whether the file at the log's path goes on from `last` already, and the checkpoint is in it.
+    /// Returns whether the file at the log's path goes on from `last` already, and the checkpoint is in it.
     fn is_behind(&self, last: &Head, checkpoint: &Checkpoint, work: &Work<'_, '_>) -> Result<bool> {
         let path = &self.options.path;
         let Some(here) = os::open_existing(path).map_err(|error| self.cannot_rotate(error))? else { return Ok(false) };

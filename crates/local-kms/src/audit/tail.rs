@@ -9,8 +9,8 @@ use crate::audit::line::{Line, Lines, MAX_LEN, Macs, Position};
 use crate::audit::{AuditFaultKind, Checkpoint, Head};
 use manila_core::{Error, ErrorKind, Result};
 
-/// How far back the last line is looked for: a little first, then as far as it can be. Behind that lies whatever else
-/// was appended to the file, so the last resort is to read all of it.
+/// The distances at which the last line is looked for: a little first, then as far as it can be. Behind that lies
+/// whatever else was appended to the file, so the last resort is to read all of it.
 const TAILS: [u64; 3] = [64 << 10, 2 * MAX_LEN as u64, u64::MAX];
 
 /// The end of a file as of now.
@@ -32,7 +32,7 @@ pub(super) struct Beginning {
     pub(super) since: u64,
 }
 
-/// Why work at the end of a file comes to nothing.
+/// The reason why work at the end of a file comes to nothing.
 pub(super) enum Halt {
     Failed(Error),
     /// The store has to be asked first.
@@ -64,8 +64,8 @@ impl Tail<'_> {
 
     /// The end of a file that nothing is known of. Without a line that is the start of all logs.
     ///
-    /// The last line is that with the highest number, and tells all that the log proves. Lines that were repeated behind
-    /// the end do not stand where they say: then it is looked for further back.
+    /// The last line is that with the highest number, and tells all that the log proves. Lines that were repeated
+    /// behind the end do not stand where they say: then it is looked for further back.
     pub(super) fn find(&self) -> Outcome<End> {
         let len = self.len()?;
         for tail in TAILS {
@@ -114,9 +114,10 @@ impl Tail<'_> {
         Ok(byte == *b"\n")
     }
 
-    /// Follows the log from the last line of a checkpoint to its end at `to`; `None` if it does not go on from there. That the
-    /// line is there says little: a log can be gone on with from an earlier line, if that was repeated at the end, and the
-    /// line be cut out later. Where nothing but lines is in the file, and nothing was cut off, it is found at once.
+    /// Follows the log from the last line of a checkpoint to its end at `to`; `None` if it does not go on from there.
+    /// That the line is there says little: a log can be gone on with from an earlier line, if that was repeated at the
+    /// end, and the line be cut out later. Where nothing but lines is in the file, and nothing was cut off, it is found
+    /// at once.
     pub(super) fn follow(&self, checkpoint: &Checkpoint, to: u64) -> Result<Option<Position>> {
         let failed = |error| self.failed("cannot be read", error);
         for tail in TAILS {
@@ -152,7 +153,7 @@ impl Tail<'_> {
         Ok(chain.last().cloned())
     }
 
-    /// How the file begins, if its first line says that it goes on from another log.
+    /// Returns the beginning of the file, if its first line says that it goes on from another log.
     pub(super) fn beginning(&self) -> Outcome<Option<Beginning>> {
         let mut lines = self.lines(0, MAX_LEN as u64 + 1)?;
         let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? else { return Ok(None) };
@@ -212,12 +213,12 @@ pub(super) fn refusal(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::AuditFailed, format!("the audit log {path:?} {what}"))
 }
 
-/// What following a part of a file found.
+/// The result of following a part of a file.
 #[derive(Default)]
 struct Scanned {
     /// The kinds of faults, each once.
     faults: Vec<AuditFaultKind>,
-    /// Whether the last line stands where it was written.
+    /// True if the last line stands where it was written.
     ends_in_place: bool,
 }
 

@@ -7,14 +7,14 @@ const MAX_LINES: usize = 1000;
 
 /// The lines of the latest commit of which it is not known whether it came.
 ///
-/// Commits are numbered upwards, and a write finds the latest. So where a write finds an earlier one than the write before
-/// it said that it makes, that one never came.
+/// Commits are numbered upwards, and a write finds the latest. So where a write finds an earlier one than the write
+/// before it said that it makes, that one never came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unsettled {
     commit: u64,
     /// Their numbers in the file.
     lines: Vec<u64>,
-    /// Whether they are in the file before.
+    /// True if they are in the file before.
     of_file_before: bool,
 }
 
@@ -35,8 +35,8 @@ impl Unsettled {
         self
     }
 
-    /// Takes the next genuine line up, and returns those before it of which it shows that they were not done. The line that
-    /// `begins` a file is there because that was done, whatever became of its commit.
+    /// Takes the next genuine line up, and returns those before it of which it shows that they were not done. The line
+    /// that `begins` a file is there because that was done, whatever became of its commit.
     pub(super) fn step(&mut self, line: u64, commits: &Commits, begins: bool) -> Undone {
         let is_known = commits.found.is_some_and(|found| found >= self.commit);
         if is_known || commits.restored || commits.failed == Some(self.commit) {

@@ -14,7 +14,7 @@ use manila_core::Result;
 /// Faults that a report names.
 const MAX_FAULTS: usize = 1000;
 
-/// What the store remembers of its logs.
+/// The memory that the store has of its logs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     /// The end of the log that is written, or a line shortly before.
@@ -24,8 +24,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Whether the store knows of another line with this one's number. Only after a cut can the KMS have given a number a
-    /// second time.
+    /// Returns whether the store knows of another line with this one's number. Only after a cut can the KMS have given
+    /// a number a second time.
     fn contradicts(&self, head: &Head) -> bool {
         let ends = self.ends.iter().flat_map(|end| [Some(&end.last), end.cut.as_ref()]);
         let checkpoint = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.head);
@@ -33,7 +33,7 @@ impl Memory {
         known.any(|known| known.lines == head.lines && known.mac != head.mac)
     }
 
-    /// Whether the log that goes on after `lines` was rotated.
+    /// Returns whether the log that goes on after `lines` was rotated.
     fn is_old(&self, lines: u64) -> bool {
         self.ends.iter().any(|end| end.last.lines > lines)
     }
@@ -50,14 +50,14 @@ impl Memory {
 /// The outcome of reading a log.
 pub(crate) struct Verified {
     pub(crate) report: AuditReport,
-    /// What the next file must go on from.
+    /// The end that the next file must go on from.
     pub(crate) end: Before,
-    /// Whether this is the log that is being written, as far as the store knows. Then the store is not behind what the log
-    /// proves. Compare them only after this: lines may have been added until a moment ago.
+    /// True if this is the log that is being written, as far as the store knows. Then the store is not behind what the
+    /// log proves. Compare them only after this: lines may have been added until a moment ago.
     pub(crate) is_current: bool,
     /// The number of lines in the file.
     pub(crate) lines: u64,
-    /// What this file shows to be wrong in the one before.
+    /// The faults of the file before that this one shows.
     pub(crate) of_file_before: Vec<AuditFault>,
 }
 
@@ -69,9 +69,9 @@ pub(crate) struct Before {
     unsettled: Unsettled,
 }
 
-/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store remembers:
-/// read it before this call, since the log may grow meanwhile. `before` is the end of the file that this one must go on
-/// from, if it is known; `is_current` says that the file must be the one that is written.
+/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store
+/// remembers: read it before this call, since the log may grow meanwhile. `before` is the end of the file that this one
+/// must go on from, if it is known; `is_current` says that the file must be the one that is written.
 ///
 /// # Errors
 /// `ErrorKind::Io` if the file cannot be read. What is wrong with its lines is in the report.
@@ -176,7 +176,7 @@ mod tests {
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
     }
 
-    /// What is found in the lines of these numbers; of `-n` with a changed principal.
+    /// Returns the faults in the lines of these numbers; of `-n` with a changed principal.
     fn found(numbers: &[isize]) -> (u64, Vec<(u64, AuditFaultKind)>) {
         let (lines, _) = log(9);
         let pick = |number: &isize| {

@@ -1,15 +1,15 @@
-//! What the store says to the log.
+//! The word of the store to its log.
 //!
-//! A line may be written only if the store is what the log proves it to be, and if no later root key is in use. Mostly the
-//! log itself tells both. Where it does not, the store is asked: never while the log is locked, since a change of the root
-//! key waits for the log while it holds the store.
+//! A line may be written only if the store is what the log proves it to be, and if no later root key is in use. Mostly
+//! the log itself tells both. Where it does not, the store is asked: never while the log is locked, since a change of
+//! the root key waits for the log while it holds the store.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use crate::audit::Head;
 
-/// What the store says at one moment.
+/// The word of the store at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
     /// The latest commit.
@@ -18,7 +18,7 @@ pub(crate) struct Word {
     pub(crate) epoch: u64,
     /// The line that the log goes on from, if the store knows of a rotation.
     pub(crate) begins: Option<Head>,
-    /// Whether this is said inside of a write transaction: nobody else commits meanwhile.
+    /// True if this is said inside of a write transaction: nobody else commits meanwhile.
     pub(crate) holds: bool,
 }
 

@@ -14,9 +14,9 @@ use crate::record::key::Key;
 use crate::store::Tables;
 use manila_core::{EncryptionContext, KmsRequest, Result};
 
-/// What a call concerns, and so who must permit it.
+/// The subject of a call, which determines who must permit it.
 pub(crate) trait Subject {
-    /// What the work of the call is handed.
+    /// The keys that the work of the call gets.
     type Found;
 
     /// The encryption context of the line.
@@ -97,8 +97,8 @@ impl Subject for PassingOn<'_> {
     }
 }
 
-/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. A policy cannot
-/// allow it to anybody else, but can deny it, as on AWS.
+/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. A policy
+/// cannot allow it to anybody else, but can deny it, as on AWS.
 pub(crate) struct Retiring<'a> {
     pub(crate) key: &'a str,
     pub(crate) grant: &'a str,

@@ -87,7 +87,8 @@ pub(super) fn parse(action: &str) -> Result<Pattern, String> {
     Pattern::parse(lower)
 }
 
-/// Whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies are long.
+/// Returns whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies
+/// are long.
 fn exists(name: &str) -> Result<bool, String> {
     if !has_wildcard(name) {
         return Ok(ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)));

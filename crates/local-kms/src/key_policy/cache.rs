@@ -7,8 +7,8 @@ use manila_core::Result;
 
 use super::Policy;
 
-/// The most memory that policies are kept in, in bytes. Parsed, a policy takes four times as much as its text, or twenty
-/// times, as it happens to be written: so what it takes is counted.
+/// The most memory that policies are kept in, in bytes. Parsed, a policy takes four times as much as its text, or
+/// twenty times, as it happens to be written: so what it takes is counted.
 const MAX_BYTES: usize = 8 << 20;
 
 /// The parsed policies of the keys that were used last.
@@ -20,9 +20,9 @@ pub(crate) struct PolicyCache(Mutex<Kept>);
 
 struct Kept {
     by_key: LruCache<String, Parsed>,
-    /// What all of it takes.
+    /// The memory that all of it takes, in bytes.
     bytes: usize,
-    /// How often a policy had to be parsed.
+    /// The number of times that a policy had to be parsed.
     #[cfg(any(test, feature = "testing"))]
     parsed: u64,
 }
@@ -31,7 +31,7 @@ struct Kept {
 struct Parsed {
     json: Arc<str>,
     policy: Arc<Policy>,
-    /// What both take in memory.
+    /// The memory that both take, in bytes.
     bytes: usize,
 }
 
@@ -66,7 +66,7 @@ impl PolicyCache {
         Ok(policy)
     }
 
-    /// How often a policy had to be parsed.
+    /// The number of times that a policy had to be parsed.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn parsed(&self) -> u64 {
         self.lock().parsed
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(policy.statements[0].actions, Policy::parse(json).unwrap().statements[0].actions);
             assert_eq!(cache.parsed(), expected);
         }
-        // What is no policy is not kept, and costs what was kept nothing.
+        // An invalid policy is not kept, and displaces nothing.
         assert!(cache.parse("key", "{}").is_err());
         cache.parse("key", &one).unwrap();
         assert_eq!(cache.parsed(), 3);

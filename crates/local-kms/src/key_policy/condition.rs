@@ -30,7 +30,7 @@ enum Operator {
     },
 }
 
-/// How many of the request's values a comparison must be true of.
+/// The number of the request's values that a comparison must be true of.
 #[derive(Clone, Copy, Debug)]
 enum Quantifier {
     /// There is one value at most.
@@ -55,7 +55,7 @@ enum Values {
     Booleans(Vec<String>),
 }
 
-/// What a condition looks at.
+/// The key of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
     /// The value of the encryption context's key of this name.
@@ -92,7 +92,7 @@ impl Condition {
         Ok(Self { operator, key, values })
     }
 
-    /// Whether the condition is true of a request.
+    /// Returns whether the condition is true of a request.
     ///
     /// Where a request can be read in several ways, in `Allow` it must be true of each, in `Deny` of one.
     pub(super) fn holds(&self, effect: Effect, asked: &Asked<'_>) -> bool {
@@ -120,7 +120,7 @@ impl Condition {
         }
     }
 
-    /// Whether the condition is true of these values of its key. An absent key has none.
+    /// Returns whether the condition is true of these values of its key. An absent key has none.
     fn holds_of(&self, values: &[&str], fit: impl Fn(&str) -> bool) -> bool {
         // To AWS the empty text is null: as good as absent where presence or a set is asked for.
         let is_null = !self.key.is_multivalued() && values.iter().all(|value| value.is_empty());
@@ -142,12 +142,12 @@ impl Condition {
         matches!(self.operator, Operator::Compare { negated: true, .. })
     }
 
-    /// Whether one of `others` is about the same key.
+    /// Returns whether one of `others` is about the same key.
     pub(super) fn repeats(&self, others: &[Self]) -> bool {
         others.iter().any(|other| other.key == self.key)
     }
 
-    /// How many texts an encryption context is compared with.
+    /// Returns the number of texts that an encryption context is compared with.
     pub(super) fn context_values(&self) -> usize {
         match self.key {
             Key::EncryptionContext { .. } | Key::EncryptionContextKeys => self.values.len().saturating_add(1),
@@ -219,7 +219,7 @@ impl Operator {
 }
 
 impl Values {
-    /// Whether one of them fits what a request has.
+    /// Returns whether one of them fits what a request has.
     fn fit(&self, value: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
@@ -228,10 +228,10 @@ impl Values {
         }
     }
 
-    /// Whether one of them fits the ARN of the role that a caller is a session of.
+    /// Returns whether one of them fits the ARN of the role that a caller is a session of.
     ///
-    /// The path of that role is not known, and an account has no two roles of one name: so where the policy names a role
-    /// with its path, that is left out. In a pattern it is left out only where it is safe to fit too much.
+    /// The path of that role is not known, and an account has no two roles of one name: so where the policy names a
+    /// role with its path, that is left out. In a pattern it is left out only where it is safe to fit too much.
     fn fit_role(&self, arn: &str, loosely: bool) -> bool {
         match self {
             Self::Texts(texts) => texts.iter().any(|text| without_path(text) == arn),
@@ -453,12 +453,14 @@ mod tests {
         }
     }
 
-    /// Whether AWS disregards the case of such letters is not known: the key of the context may be meant, or be another.
+    /// Returns whether AWS disregards the case of such letters is not known: the key of the context may be meant, or be
+    /// another.
     #[test]
     #[rustfmt::skip]
     fn letters_beyond_ascii_are_read_on_the_safe_side() {
         let rows = [
-            // The condition's key, the context's, and whether it may be meant and is: Allow, Deny; Allow, Deny if negated.
+            // The condition's key, the context's, and whether it may be meant and is: Allow, Deny; Allow, Deny if
+            // negated.
             ("\u{c4}pfel AWS", "\u{c4}PFEL aws", [T, T], [F, F]),
             ("\u{c4}pfel aws", "\u{e4}PFEL AWS", [F, T], [F, T]),
             ("k",              "\u{212a}",       [F, T], [F, T]),

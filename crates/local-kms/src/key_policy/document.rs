@@ -1,4 +1,4 @@
-//! From JSON to statements. Every element is known by name or refused by name.
+//! Parsing of JSON into statements. Every element is known by name or refused by name.
 
 use std::collections::BTreeMap;
 

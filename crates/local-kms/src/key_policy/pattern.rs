@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use manila_core::internal::quoted;
 
-/// The longest part of a pattern that has a `?` and stands between two `*`, in characters: it is searched for with a bit
-/// for each.
+/// The longest part of a pattern that has a `?` and stands between two `*`, in characters: it is searched for with a
+/// bit for each.
 const MAX_FLOATING_LEN: usize = 64;
 
 /// A text with wildcards.
 ///
-/// Matching takes time in proportion to the lengths of pattern and text, whatever they are: no part of the text is looked
-/// at twice for one part of the pattern.
+/// Matching takes time in proportion to the lengths of pattern and text, whatever they are: no part of the text is
+/// looked at twice for one part of the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(String);
 
@@ -31,7 +31,7 @@ impl Pattern {
         Ok(Self(text))
     }
 
-    /// Whether all of `text` matches the pattern.
+    /// Returns whether all of `text` matches the pattern.
     pub(super) fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else {
             return without_start(text, &self.0).is_some_and(str::is_empty);
@@ -64,19 +64,19 @@ fn is(wanted: char, found: char) -> bool {
     wanted == '?' || wanted == found
 }
 
-/// What follows `part` at the beginning of a text.
+/// Returns the text behind `part`, if it begins with that.
 fn without_start<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
     part.chars().all(|wanted| text.next().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
-/// What precedes `part` at the end of a text.
+/// Returns the text before `part`, if it ends with that.
 fn without_end<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
     part.chars().rev().all(|wanted| text.next_back().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
-/// What follows the first place in a text that `part` fits.
+/// Returns the text behind the first place that `part` fits.
 fn behind_first<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     if !part.contains('?') {
         return text.split_once(part).map(|(_, behind)| behind);
@@ -98,12 +98,12 @@ fn behind_first<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     None
 }
 
-/// Whether there is a wildcard in `text`.
+/// Returns whether there is a wildcard in `text`.
 pub(super) fn has_wildcard(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Whether AWS would put something in the place of a part of `text`.
+/// Returns whether AWS would put something in the place of a part of `text`.
 pub(super) fn has_variable(text: &str) -> bool {
     text.contains("${")
 }

@@ -27,7 +27,7 @@ fn parse(arn: &str) -> Result<Identity> {
     Identity::parse(arn).map_err(|message| invalid("InvalidArnException", message))
 }
 
-/// Whether a principal means a caller, both by their ARNs. A role means its sessions too.
+/// Returns whether a principal means a caller, both by their ARNs. A role means its sessions too.
 pub(crate) fn means(principal: &str, caller: &str) -> bool {
     let (Ok(principal), Ok(caller)) = (Identity::parse(principal), Identity::parse(caller)) else { return false };
     principal.means(&caller)
@@ -52,7 +52,7 @@ pub(crate) fn index_names_of(caller: &str) -> Result<Vec<String>> {
     Ok(role.into_iter().chain([caller.index_name()]).collect())
 }
 
-/// Whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
+/// Returns whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
 pub(crate) fn is_of_account(principal: &str, account: &str) -> bool {
     Identity::parse(principal).is_ok_and(|identity| identity.account() == Some(account))
 }
@@ -62,7 +62,7 @@ pub(crate) fn owner(account: &str) -> String {
     format!("arn:{PARTITION}:iam::{account}:root")
 }
 
-/// Whom a statement means.
+/// The principals of a statement.
 #[derive(Clone, Debug)]
 pub(super) enum Principal {
     Anyone,
@@ -79,7 +79,7 @@ impl Principal {
         identity.map(Self::One)
     }
 
-    /// Whether a statement of this effect means `caller`. A role means its sessions too.
+    /// Returns whether a statement of this effect means `caller`. A role means its sessions too.
     ///
     /// An account that is denied something is everyone in it. One that is allowed something may hand that on by IAM
     /// policies on AWS; there are none here, so `Allow` means its owner alone.
@@ -107,7 +107,7 @@ impl Principal {
     }
 }
 
-/// Who somebody is: the parts of an ARN. Two are the same if their ARNs are.
+/// The identity of a principal: the parts of an ARN. Two are the same if their ARNs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     partition: String,
@@ -157,8 +157,8 @@ impl Identity {
         self == caller || self.is_role_of(caller)
     }
 
-    /// Whether this is the role that `caller` is a session of. The path does not count: a session's ARN has none, and
-    /// an account has no two roles of one name.
+    /// Returns whether this is the role that `caller` is a session of. The path does not count: a session's ARN has
+    /// none, and an account has no two roles of one name.
     fn is_role_of(&self, caller: &Self) -> bool {
         let (Kind::Role(path), Kind::Session { role, .. }) = (&self.kind, &caller.kind) else {
             return false;
@@ -166,7 +166,7 @@ impl Identity {
         self.shares_account(caller) && last_part(path) == role
     }
 
-    /// Whether both are of one account. The same digits in another partition are another account.
+    /// Returns whether both are of one account. The same digits in another partition are another account.
     fn shares_account(&self, other: &Self) -> bool {
         (&self.partition, &self.account) == (&other.partition, &other.account)
     }
@@ -176,7 +176,7 @@ impl Identity {
         (self.partition == PARTITION).then_some(&self.account)
     }
 
-    /// Whether this is a session of a role, whose path is not known.
+    /// Returns whether this is a session of a role, whose path is not known.
     pub(super) fn is_session(&self) -> bool {
         matches!(self.kind, Kind::Session { .. })
     }

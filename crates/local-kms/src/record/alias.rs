@@ -1,4 +1,4 @@
-//! What is stored of an alias, and the rules for its name.
+//! The record of an alias, and the rules for its name.
 //!
 //! An alias has two records: under its name the key, and under its key the name, so that a key's deletion reads no
 //! aliases but its own. They are written and removed together, here alone.
@@ -11,7 +11,7 @@ use crate::error::invalid;
 use crate::location::Location;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 
-/// What the names of aliases begin with.
+/// The prefix of the names of aliases.
 pub(crate) const ALIAS_PREFIX: &str = "alias/";
 /// Reserved for AWS's own keys.
 const AWS_ALIAS_PREFIX: &str = "alias/aws/";
@@ -82,7 +82,8 @@ fn key_row(tables: &impl Tables, location: &Location<'_>, key_id: &str, alias: &
     Ok(format!("{prefix}{hidden}"))
 }
 
-/// What the rows of a key's aliases begin with. The file does not tell which key that is, nor how many aliases one has.
+/// Returns the prefix of the rows of a key's aliases. The file does not tell which key that is, nor how many aliases
+/// one has.
 fn key_prefix(tables: &impl Tables, location: &Location<'_>, key_id: &str) -> Result<String> {
     let hidden = tables.seal().hide(Table::KeyAliases, &location.row(key_id))?;
     Ok(format!("{hidden}/"))

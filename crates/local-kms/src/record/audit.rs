@@ -1,4 +1,4 @@
-//! What the store remembers of its audit log.
+//! The memory that the store has of its audit log.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const AUDIT: &str = "log";
 /// The beginning of the rows of logs that were rotated.
 const END: &str = "end/";
 
-/// What the store remembers of its audit log.
+/// The memory that the store has of its audit log.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct AuditRecord {
     /// Keys of lines that were written under earlier root keys.
@@ -104,7 +104,7 @@ pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
     tables.put(Table::Audit, &format!("{END}{hidden}"), &record)
 }
 
-/// What the store remembers of its logs, to verify one.
+/// Returns the memory that the store has of its logs, to verify one.
 pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
     let checkpoint = AuditRecord::load(tables)?.checkpoint()?;
     let mut ends = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
     Ok(Memory { checkpoint, ends })
 }
 
-/// What the store says to a log, under the root key of this number.
+/// Returns the word of the store to a log, under the root key of this number.
 pub(crate) fn word(tables: &impl Tables, epoch: u64, holds: bool) -> Result<Word> {
     let begins = AuditRecord::load(tables)?.checkpoint()?.and_then(|checkpoint| checkpoint.begins);
     Ok(Word { commit: tables.commit_number(), epoch, begins, holds })

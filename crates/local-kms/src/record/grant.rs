@@ -79,7 +79,7 @@ impl GrantOperation {
     }
 }
 
-/// What the encryption context of a call must be for a grant to allow it. It says nothing about calls that have none,
+/// The encryption context that a call must have for a grant to allow it. It says nothing about calls that have none,
 /// such as `DescribeKey`.
 ///
 /// Keys are compared exactly, as values are. AWS does not regard the case of keys here.
@@ -106,7 +106,7 @@ impl GrantConstraint {
         }
     }
 
-    /// Whether all that `self` allows `other` allows too.
+    /// Returns whether all that `self` allows `other` allows too.
     fn is_as_strict_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Equals(mine), other) => other.allows(mine),
@@ -120,7 +120,7 @@ fn is_within(pairs: &EncryptionContext, context: &EncryptionContext) -> bool {
     pairs.iter().all(|(key, value)| context.get(key) == Some(value))
 }
 
-/// What a new grant is to allow, and to whom.
+/// The properties of a new grant.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CreateGrant {
@@ -165,13 +165,13 @@ pub struct Grant {
     pub grantee: String,
     /// ARN of another principal that may retire it.
     pub retiring_principal: Option<String>,
-    /// What it allows.
+    /// The operations that it allows.
     pub operations: Vec<GrantOperation>,
     /// With which encryption contexts.
     pub constraint: Option<GrantConstraint>,
     /// ARN of the principal that made it.
     pub issuer: String,
-    /// When it was made.
+    /// The time of creation.
     pub created: SystemTime,
 }
 
@@ -210,7 +210,7 @@ impl GrantRecord {
         Ok(Some(if stored.exactly { GrantConstraint::Equals(pairs) } else { GrantConstraint::Subset(pairs) }))
     }
 
-    /// Whether the grant allows an operation. Its constraint is on calls that have an encryption context.
+    /// Returns whether the grant allows an operation. Its constraint is on calls that have an encryption context.
     pub(crate) fn allows(
         &self,
         principal: &str,
@@ -226,7 +226,8 @@ impl GrantRecord {
         })
     }
 
-    /// Whether `other` may be made by one who has this grant alone: it allows no more, under no looser constraint.
+    /// Returns whether `other` may be made by one who has this grant alone: it allows no more, under no looser
+    /// constraint.
     fn covers(&self, other: &Self) -> Result<bool> {
         let as_strict = match (self.constraint()?, other.constraint()?) {
             (None, _) => true,
@@ -260,7 +261,7 @@ impl From<&GrantConstraint> for ConstraintRecord {
     }
 }
 
-/// Whether a grant allows a principal an operation on a key. The grants of others are not read.
+/// Returns whether a grant allows a principal an operation on a key. The grants of others are not read.
 pub(crate) fn any_allows(
     tables: &impl Tables,
     key: &Key,
@@ -279,7 +280,7 @@ pub(crate) fn any_allows(
     Ok(false)
 }
 
-/// Whether a principal has a grant that allows it to make `other`.
+/// Returns whether a principal has a grant that allows it to make `other`.
 pub(crate) fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
     for grant in of_caller(tables, key, principal)? {
         if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
@@ -331,7 +332,7 @@ pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many grants there are on a key.
+/// Returns the number of grants on a key.
 pub(crate) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
     Ok(tables.ids(Table::Grants, &prefix(key))?.len())
 }
@@ -352,13 +353,13 @@ fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<Gra
     Ok(grants)
 }
 
-/// What the rows of a grantee's grants on a key begin with. The file does not tell who the grantee is.
+/// Returns the prefix of the rows of a grantee's grants on a key. The file does not tell who the grantee is.
 fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
     let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
     Ok(format!("{key_prefix}{hidden}/"))
 }
 
-/// What the rows of grants on a key begin with.
+/// Returns the prefix of the rows of grants on a key.
 fn prefix(key: &Key) -> String {
     format!("{}/", row(&key.region, &key.id))
 }

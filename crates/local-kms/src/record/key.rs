@@ -95,7 +95,8 @@ pub enum RotationType {
     Automatic,
     /// It was requested.
     OnDemand,
-    /// The root key was changed, by [`LocalKms::change_root_key_and_rotate`](crate::LocalKms::change_root_key_and_rotate).
+    /// The root key was changed, by
+    /// [`LocalKms::change_root_key_and_rotate`](crate::LocalKms::change_root_key_and_rotate).
     RootKeyChange,
 }
 
@@ -330,7 +331,7 @@ pub(crate) struct KeyMaterial {
     pub(crate) id: u32,
     #[zeroize(skip)]
     pub(crate) created: u64,
-    /// Why it was made; none for the first of a key.
+    /// The reason for it; none for the first material of a key.
     #[zeroize(skip)]
     pub(crate) rotation: Option<RotationType>,
     #[serde(with = "serde_bytes")]
@@ -358,7 +359,7 @@ impl KeyRecord {
         Self { description, tags, created, enabled: true, deletion: None, policy: None }
     }
 
-    /// Whether the key's deadline has passed.
+    /// Returns whether the key's deadline has passed.
     pub(crate) fn is_deleted(&self, now: u64) -> bool {
         self.deletion.is_some_and(|deletion| deletion.is_past(now))
     }

@@ -1,8 +1,8 @@
-//! What a database is kept in, with a boundary around the database: a file is somebody else's to damage, and a database
+//! The storage of a database, with a boundary around the database: a file is somebody else's to damage, and a database
 //! that meets pages it did not write may panic.
 //!
-//! Its checksums have no key, so whoever writes the file can make them right. A panic is caught here, becomes an error, and
-//! cuts the database off from its file for good: what it has in memory then is not to be relied on.
+//! Its checksums have no key, so whoever writes the file can make them right. A panic is caught here, becomes an error,
+//! and cuts the database off from its file for good: what it has in memory then is not to be relied on.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,11 @@ use std::{fmt, io, thread};
 use manila_core::{Error, ErrorKind, Result};
 use redb::{BackendError, StorageBackend};
 
-/// The longest file that is a key store. To open one takes memory for each page that it could have, which a file without
-/// contents has as well.
+/// The longest file that is a key store. To open one takes memory for each page that it could have, which a file
+/// without contents has as well.
 pub(super) const LONGEST: u64 = 64 << 30;
 
-/// How long it takes to look again for other programs' reads.
+/// The pause between two looks for other programs' reads.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// The storage of a database, and whether the database has panicked.
@@ -47,14 +47,16 @@ impl Backend {
         if self.is_cut_off() {
             return Err(failed());
         }
-        // Nothing that a panic may have left half done is used again: the database is cut off, and its transactions end.
+        // Nothing that a panic may have left half done is used again: the database is cut off, and its transactions
+        // end.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             self.cut_off();
             Err(failed())
         })
     }
 
-    /// Does something with the database that other programs' reads stand in the way of, and waits so long for them to end.
+    /// Does something with the database that other programs' reads stand in the way of, and waits so long for them to
+    /// end.
     pub(super) fn patiently<T>(&self, patience: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
         *self.patience() = Instant::now().checked_add(patience);
         let done = self.guard(work);
@@ -89,8 +91,8 @@ impl Backend {
         }
     }
 
-    /// A database that is cut off has nothing to lock: it is not stopped here, where it would not take that for a failure of
-    /// its file, and so would go on to write when it is closed.
+    /// A database that is cut off has nothing to lock: it is not stopped here, where it would not take that for a
+    /// failure of its file, and so would go on to write when it is closed.
     fn locking<T>(
         &self,
         cut_off: T,
@@ -173,8 +175,8 @@ impl StorageBackend for Backend {
             if !is_locked || !self.is_patient() {
                 return Ok(is_locked);
             }
-            // A read holds a lock. The database asks for those of others under the lock that every read begins under, so
-            // no new one comes meanwhile.
+            // A read holds a lock. The database asks for those of others under the lock that every read begins under,
+            // so no new one comes meanwhile.
             thread::sleep(PAUSE);
         }
     }

@@ -1,4 +1,4 @@
-//! How what is stored becomes bytes, and the errors of bytes that are nothing of ours.
+//! Encoding of records, and the errors of bytes that are not a record.
 
 use ciborium::de::from_reader_with_recursion_limit;
 use manila_core::{Error, ErrorKind, Result};
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 /// The largest record that is believed, in bytes: a MiB, and what sealing adds.
 const MAX_RECORD_LEN: usize = (1 << 20) + (1 << 10);
-/// How deep a record may nest.
+/// The deepest nesting of a record.
 const MAX_DEPTH: usize = 16;
 
 pub(crate) fn to_cbor(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {

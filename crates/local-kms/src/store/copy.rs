@@ -41,7 +41,8 @@ struct Counts {
 struct Open<'a>(&'a Snapshots);
 
 impl Store {
-    /// Writes a copy of the store as it is now to a new file, and verifies all of it. `first` comes before the file gets its name.
+    /// Writes a copy of the store as it is now to a new file, and verifies all of it. `first` comes before the file
+    /// gets its name.
     pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
         let snapshot = self.snapshot()?;
         let root = snapshot.root.clone();

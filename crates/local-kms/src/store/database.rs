@@ -12,7 +12,7 @@ use redb::{
 use crate::store::backend::Backend;
 use crate::store::codec::{damaged, storage_error};
 
-/// What the database may keep in memory, in bytes.
+/// The size of the database's cache in memory, in bytes.
 const CACHE_SIZE: usize = 8 << 20;
 
 /// An open database. What is done with it and with its transactions is done within the [guard](Backend::guard) of its
@@ -21,7 +21,7 @@ pub(super) struct Opened {
     /// None once it is dropped.
     database: Option<Kind>,
     backend: Backend,
-    /// Whether it was opened to be thrown away: closing it would write.
+    /// True if it was opened to be thrown away: closing it would write.
     is_discarded: bool,
 }
 

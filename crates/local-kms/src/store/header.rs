@@ -1,4 +1,4 @@
-//! What a store says of itself before it is opened: in the clear, but authenticated.
+//! The header of a store, which is read before it is opened: in the clear, but authenticated.
 
 use manila_core::internal::crypto::{self, PassphraseCost, Refused, key_from_passphrase};
 use manila_core::{Error, ErrorKind, Result};
@@ -13,7 +13,7 @@ use crate::store::seal::Seal;
 /// Raised with every change of what is stored that an older library would misread.
 const FORMAT: u32 = 3;
 
-/// Which KMS a store is, and how its root key is had.
+/// The identity of a store, and the way to its root key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Header {
     format: u32,
@@ -27,7 +27,7 @@ pub(super) struct Header {
     passphrase: Option<Passphrase>,
 }
 
-/// How a passphrase becomes the root key.
+/// The derivation of the root key from a passphrase.
 #[derive(Clone, Serialize, Deserialize)]
 struct Passphrase {
     #[serde(with = "serde_bytes")]

@@ -1,4 +1,4 @@
-//! Which file a store is in: one that was moved, replaced or removed while it is open is not gone on with.
+//! The identity of a store's file: one that was moved, replaced or removed while it is open is not used any longer.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -21,7 +21,7 @@ pub(super) struct Identity {
     id: Id,
     reads: AtomicU64,
     opened: Instant,
-    /// When the file was looked at last, in milliseconds since it was opened.
+    /// The time of the last look at the file, in milliseconds since it was opened.
     looked: AtomicU64,
 }
 
@@ -41,7 +41,7 @@ impl Identity {
         &self.path
     }
 
-    /// Whether a path leads to the file.
+    /// Returns whether a path leads to the file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|there| Id::of(&there) == self.id)
     }
@@ -100,7 +100,7 @@ impl Id {
     }
 }
 
-/// When the file was made, where the system tells that: elsewhere files that are open are not easily moved.
+/// Returns the time of creation, where the system has it: elsewhere files that are open are not easily moved.
 #[cfg(not(unix))]
 #[derive(Debug, PartialEq, Eq)]
 struct Id(Option<std::time::SystemTime>);

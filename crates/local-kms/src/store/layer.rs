@@ -12,8 +12,8 @@ const PAGE: usize = 4096;
 
 /// A file to read, as storage of a database that believes it writes.
 ///
-/// Where the database keeps other writers out, so does the layer, with a lock that takes no permission to write. It keeps
-/// it to the end: what shows through is the file at one moment.
+/// Where the database keeps other writers out, so does the layer, with a lock that takes no permission to write. It
+/// keeps it to the end: what shows through is the file at one moment.
 #[derive(Debug)]
 pub(super) struct Layer {
     file: FileBackend,
@@ -22,7 +22,7 @@ pub(super) struct Layer {
 
 #[derive(Debug)]
 struct Pages {
-    /// How much of the file shows through: less than it has once it was cut.
+    /// The length of the file that shows through: less than it has once it was cut.
     visible: u64,
     len: u64,
     written: BTreeMap<u64, Vec<u8>>,
@@ -81,7 +81,8 @@ impl Pages {
 impl StorageBackend for Layer {
     fn len(&self) -> io::Result<u64> {
         let mut pages = self.pages();
-        // Until it is written to, the layer is as long as the file: another program may have been at it before the lock.
+        // Until it is written to, the layer is as long as the file: another program may have been at it before the
+        // lock.
         if pages.written.is_empty() && pages.visible == pages.len {
             pages.len = self.file.len()?;
             pages.visible = pages.len;
@@ -146,8 +147,8 @@ impl StorageBackend for Layer {
         Ok(())
     }
 
-    /// Waits for the lock that one writer at a time holds, and keeps it. Those who write ask for it alone, so that sharing it
-    /// keeps them out.
+    /// Waits for the lock that one writer at a time holds, and keeps it. Those who write ask for it alone, so that
+    /// sharing it keeps them out.
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         match self.file.lock_shared_range(start, end) {
             // Where nobody can lock a file nobody writes it either: a database does not open there.

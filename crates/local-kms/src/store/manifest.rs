@@ -6,8 +6,9 @@
 //! back without the root being set back, and that with every other record: a tree of counters, two levels deep, of
 //! which a reader checks the one path that leads to its record.
 //!
-//! Beside each number stands a tag of the id and the one that follows it in the table, so that a list is known to be whole
-//! from the entries of what it lists. Without the root key nobody can tell from the tags which entry is of which record.
+//! Beside each number stands a tag of the id and the one that follows it in the table, so that a list is known to be
+//! whole from the entries of what it lists. Without the root key nobody can tell from the tags which entry is of which
+//! record.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
@@ -28,10 +29,10 @@ const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
 const ROOT_LEN: usize = COUNTER_LEN * (6 + BUCKETS as usize);
 
-/// What precedes the first id of each table, and is no record's.
+/// The id that precedes the first one of each table. No record has it.
 const HEAD: &str = "";
 
-/// What tags are over, so that none stands for another.
+/// The kinds of tags, so that none stands for another.
 const OF_ROOT: &[u8] = b"r";
 const OF_BUCKET: &[u8] = b"b";
 const OF_ID: &[u8] = b"i";
@@ -50,7 +51,7 @@ pub(super) struct Manifest {
     pub(super) begun: u64,
     /// The latest deadline at which something was removed for good, likewise.
     pub(super) removed: u64,
-    /// How often the time was set back.
+    /// The number of times that the time was set back.
     pub(super) rewinds: u64,
     /// For each bucket the number of the commit that changed it last; zero if it is empty.
     counters: Vec<u64>,
@@ -144,7 +145,7 @@ impl Manifest {
 pub(super) struct Found {
     pub(super) before: Option<String>,
     pub(super) ids: Vec<String>,
-    /// Whether there may be more, for which nobody looked.
+    /// True if there may be more, for which nobody looked.
     pub(super) is_cut: bool,
     pub(super) after: Option<String>,
 }
@@ -181,8 +182,8 @@ pub(super) struct Edit {
 
 impl Edit {
     pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
-        // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was sealed
-        // there, or by a commit that was given up, counts nowhere else.
+        // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was
+        // sealed there, or by a commit that was given up, counts nowhere else.
         let base = manifest.commit;
         let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
         manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
@@ -341,7 +342,7 @@ pub(super) struct Between<'a> {
     pub(super) after: Option<&'a str>,
 }
 
-/// What the manifest has of a record.
+/// The entry of a record in the manifest.
 #[derive(Clone, Copy)]
 struct Entry {
     /// The number of the commit that wrote it; zero for the head of a table.

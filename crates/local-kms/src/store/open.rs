@@ -103,8 +103,8 @@ pub(super) fn open_database(path: &Path) -> Result<(Opened, Identity)> {
     Ok((check_and_open(path, Backend::new(storage))?, file))
 }
 
-/// Opens a file that may be a key store's: not a pipe, which one would wait at, and neither empty, which a database would be
-/// made in, nor so long that opening it takes much memory.
+/// Opens a file that may be a key store's: not a pipe, which one would wait at, and neither empty, which a database
+/// would be made in, nor so long that opening it takes much memory.
 pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<(File, Identity)> {
     let failed = |error| io_error("open", path, error);
     let check = |metadata: &Metadata| if metadata.is_file() { Ok(()) } else { Err(no_store()) };
@@ -155,7 +155,7 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> Error {
     }
 }
 
-/// Whether the file was read, and found not to be a database.
+/// Returns whether the file was read, and found not to be a database.
 fn is_damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, InvalidData, UnexpectedEof};
     matches!(error.kind(), InvalidData | UnexpectedEof | FileTooLarge)

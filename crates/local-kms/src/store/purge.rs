@@ -1,7 +1,7 @@
 //! Leaving nothing behind of what was removed, or sealed under an earlier root key.
 //!
-//! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows. So
-//! all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
+//! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows.
+//! So all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
 
 use std::ops::RangeInclusive;
 use std::sync::{PoisonError, RwLockWriteGuard};
@@ -16,21 +16,22 @@ use crate::store::codec::storage_error;
 use crate::store::tables::verify;
 use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 
-/// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off is
-/// done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
+/// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off
+/// is done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
 const UNPURGED: &[u8] = b"unpurged";
 /// Tells the mark of one purge from that of another.
 pub(super) type Mark = [u8; 16];
-/// Where the rows of a table are while they are written to a new one.
+/// The table that holds rows while they are written to a new one.
 const FORMER: &str = "former";
 /// Takes up free pages for a moment, so that they are written over.
 const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
 /// Fills most of a page of 4096 bytes, alone.
 const FILLER_ROW: [u8; 3000] = [0; 3000];
-/// How many pages are filled between writes of others.
+/// The number of pages that are filled between writes of others.
 const SLICE: u32 = 1024;
-/// How long a purge waits for the reads of other programs to end, while they begin no new ones: not long at first, since
-/// most reads are short and everybody waits with it. Only a read that takes longer than the last of these is in its way.
+/// The times that a purge waits for the reads of other programs to end, while they begin no new ones: not long at
+/// first, since most reads are short and everybody waits with it. Only a read that takes longer than the last of these
+/// is in its way.
 const PATIENCE: [Duration; 4] = [SHORT, Duration::from_millis(80), Duration::from_millis(320), Duration::from_secs(1)];
 const SHORT: Duration = Duration::from_millis(20);
 /// For how long they go on in between.
@@ -45,8 +46,8 @@ impl Store {
         self.overwrite(&mark, &PATIENCE)
     }
 
-    /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark stays
-    /// for the next one.
+    /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark
+    /// stays for the next one.
     pub(super) fn finish_purge(&self) -> Result<()> {
         if !self.is_unpurged()? {
             return Ok(());
@@ -79,11 +80,11 @@ impl Store {
         })
     }
 
-    /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the moments
-    /// of compaction.
+    /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the
+    /// moments of compaction.
     pub(super) fn overwrite(&self, mark: &Mark, patience: &[Duration]) -> Result<()> {
-        // First before anything is cut off, so that the disk has none of it either; then what another process was reading
-        // until the compaction.
+        // First before anything is cut off, so that the disk has none of it either; then what another process was
+        // reading until the compaction.
         for _ in 0..2 {
             self.snapshots.wait();
             self.fill_free_pages()?;
@@ -97,8 +98,8 @@ impl Store {
         (0..3).try_for_each(|_| self.commit(|_, _| Ok(())))?;
         // What is in memory alone has no file that somebody could read later.
         let Some(before) = self.with(State::len)? else { return Ok(()) };
-        // Rows that no other purge writes. Each takes a page, so there are more of them than pages, also where another purge
-        // that ends meanwhile takes some away.
+        // Rows that no other purge writes. Each takes a page, so there are more of them than pages, also where another
+        // purge that ends meanwhile takes some away.
         let first = u64::from(u32::from_be_bytes(crypto::random_array()?)) << 32;
         let mut rows = first..=first.saturating_add(before >> 10);
         let mut is_full = Ok(false);
@@ -149,8 +150,8 @@ impl Store {
     }
 }
 
-/// Fills free pages, as many as other writers can wait for. Returns whether none is left: a database asks for more room only
-/// then, so once the file has grown all of them are written.
+/// Fills free pages, as many as other writers can wait for. Returns whether none is left: a database asks for more room
+/// only then, so once the file has grown all of them are written.
 fn fill(state: &State, filling: &WriteTransaction, before: u64, rows: &mut RangeInclusive<u64>) -> Result<bool> {
     let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
     for _ in 0..SLICE {
@@ -185,7 +186,8 @@ fn unmark(transaction: &WriteTransaction, mark: &Mark) -> Result<()> {
     Ok(())
 }
 
-/// Writes the rows of a table to new pages, changed by `change`. Rows that are replaced in place would leave bytes behind.
+/// Writes the rows of a table to new pages, changed by `change`. Rows that are replaced in place would leave bytes
+/// behind.
 pub(super) fn rewrite<K: Key + 'static>(
     transaction: &WriteTransaction,
     table: TableDefinition<'_, K, &'static [u8]>,

@@ -1,8 +1,9 @@
 //! Opening a store without changing its file by a byte.
 //!
-//! The check of a whole file that comes before anything in it is believed writes, as the database does it. So it is done over
-//! a [`Layer`] in memory that takes the writes, and that keeps writers waiting until it is done. Programs that only read then
-//! go on with the file itself, beside others that write: the pages of what is being read stay as they are.
+//! The check of a whole file that comes before anything in it is believed writes, as the database does it. So it is
+//! done over a [`Layer`] in memory that takes the writes, and that keeps writers waiting until it is done. Programs
+//! that only read then go on with the file itself, beside others that write: the pages of what is being read stay as
+//! they are.
 
 use std::fs::OpenOptions;
 use std::path::Path;

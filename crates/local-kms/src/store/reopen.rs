@@ -27,8 +27,8 @@ impl Store {
             return Err(Error::new(ErrorKind::Storage, detail));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Calls of this handle went on while all of the file was verified. Now they wait, so what it holds now is compared
-        // with what they saw last.
+        // Calls of this handle went on while all of the file was verified. Now they wait, so what it holds now is
+        // compared with what they saw last.
         let commit = opened.read(|tables| Ok(tables.commit_number()))?;
         if commit < self.latest.load(Ordering::Acquire) {
             return Err(set_back());

@@ -15,8 +15,9 @@ use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table, Tables, Wr
 use manila_core::{Error, ErrorKind, Result};
 
 impl Store {
-    /// Seals every record anew under another root key, in one transaction. `work` may write more, told what the old seal
-    /// was. What was sealed under the old one is in the file until a purge ends: the store is marked so that one does.
+    /// Seals every record anew under another root key, in one transaction. `work` may write more, told what the old
+    /// seal was. What was sealed under the old one is in the file until a purge ends: the store is marked so that one
+    /// does.
     pub(crate) fn change_root_key<T>(
         &self,
         root: RootKey,
@@ -67,9 +68,9 @@ impl Store {
 }
 
 impl State {
-    /// The error of a commit that changed the root key to `seal`'s and failed. The commit may be in the file all the same,
-    /// as when the disk failed in the end, and this handle reads nothing any more. So the file is opened once more, to see
-    /// which root key it has.
+    /// The error of a commit that changed the root key to `seal`'s and failed. The commit may be in the file all the
+    /// same, as when the disk failed in the end, and this handle reads nothing any more. So the file is opened once
+    /// more, to see which root key it has.
     fn say_which_holds(&self, header: &Header, seal: &Seal, error: &Error) -> Error {
         // In memory there is nothing to open, and nothing to lose either.
         let Some(opened) = self.open_again() else { return error.clone() };

@@ -1,4 +1,4 @@
-//! What a store is sealed with: keys derived from the root key.
+//! The seal of a store: keys derived from the root key.
 
 #[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
 const MANIFEST_PURPOSE: &[u8] = b"manila local-kms manifest 1";
 const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
 
-/// What the digests of [`Seal::hide`] are over, so that none is a tag of the manifest.
+/// The purpose of the digests of [`Seal::hide`], so that none is a tag of the manifest.
 const OF_HIDDEN: &[u8] = b"h";
 
 /// Bytes behind a record and the zeros that hide its length: the length.
@@ -33,7 +33,7 @@ pub(crate) struct Seal {
     /// Counts the root keys that the store has had.
     epoch: u64,
     manifest: Zeroizing<[u8; 32]>,
-    /// How many records were opened.
+    /// The number of records that were opened.
     #[cfg(feature = "testing")]
     opened: AtomicU64,
 }

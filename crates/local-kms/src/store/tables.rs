@@ -22,7 +22,8 @@ pub(crate) trait Tables {
     /// The number of the commit that wrote the record of `id`, as the manifest has it.
     fn counter(&self, table: Table, id: &str) -> Result<Option<u64>>;
 
-    /// The ids of a table that begin with `prefix`, in order; at most `most` of them. None is missing, as the manifest has it.
+    /// The ids of a table that begin with `prefix`, in order; at most `most` of them. None is missing, as the manifest
+    /// has it.
     fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>>;
 
     /// The latest time that any commit saw, in milliseconds since 1970.
@@ -34,13 +35,13 @@ pub(crate) trait Tables {
     /// The latest deadline at which something was removed for good, in milliseconds since 1970.
     fn removed(&self) -> u64;
 
-    /// How often the time was set back.
+    /// The number of times that the time was set back.
     fn rewinds(&self) -> u64;
 
     /// The number of the latest commit.
     fn commit_number(&self) -> u64;
 
-    /// What records are sealed with.
+    /// The seal of the records.
     fn seal(&self) -> &Seal;
 
     /// All ids of a table that begin with `prefix`, in order.
@@ -184,7 +185,8 @@ impl Tables for WriteTxn<'_> {
 }
 
 impl WriteTxn<'_> {
-    /// The number of the root key that holds until the commit: another one than that of the records while it is changed.
+    /// The number of the root key that holds until the commit: another one than that of the records while it is
+    /// changed.
     pub(crate) fn former_epoch(&self) -> u64 {
         self.former_epoch
     }
@@ -311,8 +313,8 @@ fn find(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, 
     in_place(found, prefix)
 }
 
-/// Fails unless what was found lies around a prefix. Over damaged pages a database may look elsewhere in the table, where
-/// the ids that it finds are linked as well.
+/// Fails unless what was found lies around a prefix. Over damaged pages a database may look elsewhere in the table,
+/// where the ids that it finds are linked as well.
 fn in_place(found: Found, prefix: &[u8]) -> Result<Found> {
     let begins = found.before.as_ref().is_none_or(|before| before.as_bytes() < prefix);
     let ends = found.after.as_ref().is_none_or(|after| after.as_bytes() > prefix);

@@ -13,8 +13,8 @@ use crate::root_key::folder_of;
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 const SUFFIX: &str = ".tmp";
 
-/// Returns a temporary file beside `path`, accessible to its owner alone. Those that are left over there from attempts to
-/// make the same file are removed.
+/// Returns a temporary file beside `path`, accessible to its owner alone. Those that are left over there from attempts
+/// to make the same file are removed.
 pub(super) fn new_temporary(path: &Path) -> io::Result<NamedTempFile> {
     let (folder, prefix) = (folder_of(path), prefix(path));
     // Where they cannot be found or removed, one more or less does not matter.
@@ -27,13 +27,13 @@ pub(super) fn new_temporary(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(folder)
 }
 
-/// What the names begin with: as much of the path's name as leaves room for the rest.
+/// Returns the prefix of the names: as much of the path's name as leaves room for the rest.
 fn prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!(".manila-{}-", name.chars().take(40).collect::<String>())
 }
 
-/// Whether a name is one that [`new_temporary`] gives for `prefix`.
+/// Returns whether a name is one that [`new_temporary`] gives for `prefix`.
 fn is_temporary(name: &str, prefix: &str) -> bool {
     let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
     random.is_some_and(|random| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))

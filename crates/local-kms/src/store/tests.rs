@@ -28,12 +28,12 @@ pub(super) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What programs see.
+    /// The contents that programs see.
     bytes: Vec<u8>,
-    /// What is safe from a loss of power, and what changed since then.
+    /// The contents that are safe from a loss of power, and the changes since then.
     synced: Vec<u8>,
     unsynced: Vec<Change>,
-    /// What was cut off its end, which the medium has still.
+    /// The bytes that were cut off its end, which the medium still has.
     cut_off: Vec<u8>,
     fault: Option<Fault>,
     has_failed: bool,
@@ -45,14 +45,14 @@ enum Change {
     Write(usize, Vec<u8>),
 }
 
-/// When a disk fails, and why.
+/// The time and the reason of a disk's failure.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     /// Calls that it does not fail yet.
     after: usize,
-    /// Whether it fails from then on, or once.
+    /// True if it fails from then on, or once.
     lasts: bool,
-    /// Whether reading fails too.
+    /// True if reading fails too.
     reads_too: bool,
     why: io::ErrorKind,
 }
@@ -127,8 +127,8 @@ impl Disk {
         Self::of(&self.state().bytes)
     }
 
-    /// What is left of it after a loss of power, as another one: what was synced, and of what was not the changes that
-    /// happened to be on their way already.
+    /// Returns what is left of it after a loss of power, as another one: what was synced, and of what was not the
+    /// changes that happened to be on their way already.
     fn after_power_cut(&self, on_their_way: impl Fn(usize) -> bool) -> Self {
         let state = self.state();
         let mut bytes = state.synced.clone();
@@ -313,7 +313,7 @@ fn gone(old: &[Vec<u8>], new: &[Vec<u8>]) -> HashSet<Vec<u8>> {
     pieces
 }
 
-/// How often one of the pieces is on the disk, wherever: also in what was cut off.
+/// Returns how often one of the pieces is anywhere on the disk, also in what was cut off.
 fn left(disk: &Disk, pieces: &HashSet<Vec<u8>>) -> usize {
     let state = disk.state();
     state.bytes.windows(16).chain(state.cut_off.windows(16)).filter(|piece| pieces.contains(*piece)).count()
@@ -500,8 +500,8 @@ fn a_purge_waits_for_the_reads_of_another_program_to_end() {
     assert!(!store.is_unpurged().unwrap());
 }
 
-/// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how often
-/// a piece of what was removed is still there.
+/// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how
+/// often a piece of what was removed is still there.
 fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
     let disk = Disk::default();
     let store = create(&disk).unwrap();

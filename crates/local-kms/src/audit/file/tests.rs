@@ -14,7 +14,7 @@ use crate::audit::heard::listen;
 use crate::audit::tests::{Heard, STORE, event, keys, tenant};
 use crate::audit::{Checkpoint, Commits, Memory, Told, verify};
 
-/// What tests see of a log, and do in the middle of an append.
+/// Hooks for tests, which look at a log and act in the middle of an append.
 #[derive(Default)]
 pub(in crate::audit) struct Hooks {
     /// Called between finding the end of the file and writing there.
@@ -51,7 +51,7 @@ impl Folder {
     }
 }
 
-/// What a store says whose root key has this number.
+/// The word of a store whose root key has this number.
 fn word(epoch: u64) -> Word {
     Word { commit: 0, epoch, begins: None, holds: false }
 }
@@ -397,7 +397,7 @@ fn a_line_that_is_half_written_is_taken_back() {
     assert_eq!(folder.verify(), (3, vec![]));
 }
 
-/// How often this thread waits for the disk.
+/// The number of times that this thread waited for the disk.
 fn waits(work: impl FnOnce()) -> usize {
     let ((), events) = disk::events(work);
     events.iter().filter(|event| matches!(event, disk::Event::Synced { .. })).count()
