@@ -24,13 +24,14 @@ const MOST_STEPS: usize = 1 << 16;
 /// other reason, so that they do not learn which keys exist.
 const NOTHING_ALLOWS: &str = "neither its policy nor a grant allows it";
 
-/// The decisions about a call by the policies of its keys.
+/// The authorisation of a call: its caller, and what the policies of its keys decide.
 ///
 /// A policy that is not parsed yet, or that takes long to decide by, is put off: the call gives up its transaction,
 /// decides while it holds nothing that others wait for, and begins again. What was decided counts for the very text it
 /// was of.
-#[derive(Debug, Default)]
-pub(super) struct Decisions {
+pub(super) struct Access<'a> {
+    caller: Caller<'a>,
+    policies: &'a PolicyCache,
     made: Vec<(Question, Decision)>,
     put_off: Option<Question>,
 }
@@ -43,22 +44,82 @@ struct Question {
     context: Option<EncryptionContext>,
 }
 
-impl Decisions {
-    /// Returns the decision by the policy of a key. Fails if it was put off.
-    fn of(
+impl<'a> Access<'a> {
+    pub(super) fn new(caller: Caller<'a>, policies: &'a PolicyCache) -> Self {
+        Self { caller, policies, made: Vec::new(), put_off: None }
+    }
+
+    /// Returns what permits an operation on a key: its policy, unless that denies it; where it is silent, a grant. Neither
+    /// can permit another account what AWS keeps for the key's own, nor anybody what needs the account's permission too.
+    pub(super) fn permission(
         &mut self,
-        caller: &Caller<'_>,
-        policies: &PolicyCache,
+        tables: &impl Tables,
         key: &Key,
         operation: Operation,
         context: Option<&EncryptionContext>,
-    ) -> Result<Decision> {
+    ) -> Result<Permission> {
+        self.check_account(operation)?;
+        let permission = match self.decide(key, operation, context)? {
+            Decision::Allowed => Permission::Policy,
+            Decision::Denied => return Err(self.denied(operation, "its policy denies it")),
+            Decision::Silent if grant::any_allows(tables, key, self.caller.principal, operation, context)? => {
+                Permission::Grant
+            }
+            Decision::Silent => return Err(self.nothing_allows(operation)),
+        };
+        if operation.needs_account() && !self.caller.is_owner {
+            let why = "AWS asks for the account's permission too, which its owner alone has here";
+            return Err(self.denied(operation, why));
+        }
+        Ok(permission)
+    }
+
+    /// Fails if the policy of a key denies an operation that something else than the policy permits.
+    pub(super) fn check_not_denied(&mut self, key: &Key, operation: Operation) -> Result<()> {
+        match self.decide(key, operation, None)? {
+            Decision::Denied => Err(self.denied(operation, "its policy denies it")),
+            Decision::Allowed | Decision::Silent => Ok(()),
+        }
+    }
+
+    /// Fails if nobody of the caller's account may make a call, whatever the policy of a key says.
+    pub(super) fn check_account(&self, operation: Operation) -> Result<()> {
+        if operation.crosses_accounts() || !self.is_foreign() {
+            return Ok(());
+        }
+        Err(self.denied(operation, "nobody of another account may, whatever its policy says"))
+    }
+
+    /// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they
+    /// may not use.
+    pub(super) fn missing(&self, operation: Operation, error: Error) -> Error {
+        let is_missing = error.kms_error().is_some_and(|error| error.code == "NotFoundException");
+        if is_missing && self.is_foreign() { self.nothing_allows(operation) } else { error }
+    }
+
+    /// The refusal of one whom neither policy nor grant allows a call.
+    pub(super) fn nothing_allows(&self, operation: Operation) -> Error {
+        self.denied(operation, NOTHING_ALLOWS)
+    }
+
+    /// Decides what was put off. Nothing may be locked here. Returns whether there was anything.
+    pub(super) fn catch_up(&mut self) -> Result<bool> {
+        let Some(asked) = self.put_off.take() else { return Ok(false) };
+        let policy = self.policies.parse(&asked.key_arn, &asked.json)?;
+        let request = request(&self.caller, &asked.key_arn, asked.operation, asked.context.as_ref());
+        let decision = policy.decide(&request);
+        self.made.push((asked, decision));
+        Ok(true)
+    }
+
+    /// Returns the decision by the policy of a key. Fails if it was put off.
+    fn decide(&mut self, key: &Key, operation: Operation, context: Option<&EncryptionContext>) -> Result<Decision> {
         let Some(json) = &key.record.policy else {
             // The policy of a key that was given none, without reading it each time.
-            return Ok(if caller.is_owner { Decision::Allowed } else { Decision::Silent });
+            return Ok(if self.caller.is_owner { Decision::Allowed } else { Decision::Silent });
         };
-        if let Some(policy) = policies.kept(&key.arn, json).filter(|policy| policy.steps(context) <= MOST_STEPS) {
-            return Ok(policy.decide(&request(caller, &key.arn, operation, context)));
+        if let Some(policy) = self.policies.kept(&key.arn, json).filter(|policy| policy.steps(context) <= MOST_STEPS) {
+            return Ok(policy.decide(&request(&self.caller, &key.arn, operation, context)));
         }
         let is_it = |(asked, _): &&(Question, Decision)| {
             (&asked.key_arn, &asked.json, asked.operation) == (&key.arn, json, operation)
@@ -71,83 +132,15 @@ impl Decisions {
         Err(Error::new(ErrorKind::Internal, "the decision by a key's policy was put off"))
     }
 
-    /// Decides what was put off. Nothing may be locked here. Returns whether there was anything.
-    pub(super) fn catch_up(&mut self, caller: &Caller<'_>, policies: &PolicyCache) -> Result<bool> {
-        let Some(asked) = self.put_off.take() else { return Ok(false) };
-        let policy = policies.parse(&asked.key_arn, &asked.json)?;
-        let decision = policy.decide(&request(caller, &asked.key_arn, asked.operation, asked.context.as_ref()));
-        self.made.push((asked, decision));
-        Ok(true)
+    fn is_foreign(&self) -> bool {
+        !self.caller.is_owner && !is_of_account(self.caller.principal, self.caller.account)
     }
-}
 
-/// Returns what permits an operation on a key: its policy, unless that denies it; where it is silent, a grant. Neither
-/// can permit another account what AWS keeps for the key's own, nor anybody what needs the account's permission too.
-pub(super) fn permission(
-    caller: &Caller<'_>,
-    policies: &PolicyCache,
-    decisions: &mut Decisions,
-    tables: &impl Tables,
-    key: &Key,
-    operation: Operation,
-    context: Option<&EncryptionContext>,
-) -> Result<Permission> {
-    check_account(caller, operation)?;
-    let permission = match decisions.of(caller, policies, key, operation, context)? {
-        Decision::Allowed => Permission::Policy,
-        Decision::Denied => return Err(denied(caller, operation, "its policy denies it")),
-        Decision::Silent if grant::any_allows(tables, key, caller.principal, operation, context)? => Permission::Grant,
-        Decision::Silent => return Err(nothing_allows(caller, operation)),
-    };
-    if operation.needs_account() && !caller.is_owner {
-        let why = "AWS asks for the account's permission too, which its owner alone has here";
-        return Err(denied(caller, operation, why));
+    fn denied(&self, operation: Operation, why: &str) -> Error {
+        let why = if operation.crosses_accounts() && self.is_foreign() { NOTHING_ALLOWS } else { why };
+        let message = format!("{} may not {} with this key: {why}", quoted(self.caller.principal), operation.name());
+        refused("AccessDeniedException", message)
     }
-    Ok(permission)
-}
-
-/// Fails if the policy of a key denies an operation that something else than the policy permits.
-pub(super) fn check_not_denied(
-    caller: &Caller<'_>,
-    policies: &PolicyCache,
-    decisions: &mut Decisions,
-    key: &Key,
-    operation: Operation,
-) -> Result<()> {
-    match decisions.of(caller, policies, key, operation, None)? {
-        Decision::Denied => Err(denied(caller, operation, "its policy denies it")),
-        Decision::Allowed | Decision::Silent => Ok(()),
-    }
-}
-
-/// Fails if nobody of the caller's account may make a call, whatever the policy of a key says.
-pub(super) fn check_account(caller: &Caller<'_>, operation: Operation) -> Result<()> {
-    if operation.crosses_accounts() || !is_foreign(caller) {
-        return Ok(());
-    }
-    Err(denied(caller, operation, "nobody of another account may, whatever its policy says"))
-}
-
-/// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they
-/// may not use.
-pub(super) fn missing(caller: &Caller<'_>, operation: Operation, error: Error) -> Error {
-    let is_missing = error.kms_error().is_some_and(|error| error.code == "NotFoundException");
-    if is_missing && is_foreign(caller) { nothing_allows(caller, operation) } else { error }
-}
-
-/// The refusal of one whom neither policy nor grant allows a call.
-pub(super) fn nothing_allows(caller: &Caller<'_>, operation: Operation) -> Error {
-    denied(caller, operation, NOTHING_ALLOWS)
-}
-
-fn is_foreign(caller: &Caller<'_>) -> bool {
-    !caller.is_owner && !is_of_account(caller.principal, caller.account)
-}
-
-fn denied(caller: &Caller<'_>, operation: Operation, why: &str) -> Error {
-    let why = if operation.crosses_accounts() && is_foreign(caller) { NOTHING_ALLOWS } else { why };
-    let message = format!("{} may not {} with this key: {why}", quoted(caller.principal), operation.name());
-    refused("AccessDeniedException", message)
 }
 
 fn request<'a>(
@@ -194,28 +187,26 @@ mod tests {
         let mut key = kms.shared.store.read(load).unwrap().unwrap();
         let context = |len| EncryptionContext::new([("a", "a".repeat(len))]).unwrap();
         let (short, long) = (context(10), context(MOST_STEPS / 2));
-        let mut decisions = Decisions::default();
-        let of = |decisions: &mut Decisions, key: &Key, context| {
-            decisions.of(&caller, &policies, key, Operation::Encrypt, Some(context))
-        };
+        let mut access = Access::new(caller, &policies);
+        let of = |access: &mut Access<'_>, key: &Key, context| access.decide(key, Operation::Encrypt, Some(context));
         // It is not parsed yet.
-        assert!(of(&mut decisions, &key, &short).is_err());
+        assert!(of(&mut access, &key, &short).is_err());
         assert_eq!(policies.parsed(), 0);
-        assert!(decisions.catch_up(&caller, &policies).unwrap());
+        assert!(access.catch_up().unwrap());
         for _ in 0..2 {
-            assert_eq!(of(&mut decisions, &key, &short).unwrap(), Decision::Silent);
-            assert!(!decisions.catch_up(&caller, &policies).unwrap());
+            assert_eq!(of(&mut access, &key, &short).unwrap(), Decision::Silent);
+            assert!(!access.catch_up().unwrap());
         }
         // Another call, which takes long.
-        let mut decisions = Decisions::default();
-        assert!(of(&mut decisions, &key, &long).is_err());
-        assert!(decisions.catch_up(&caller, &policies).unwrap());
-        assert_eq!(of(&mut decisions, &key, &long).unwrap(), Decision::Silent);
+        let mut access = Access::new(caller, &policies);
+        assert!(of(&mut access, &key, &long).is_err());
+        assert!(access.catch_up().unwrap());
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Silent);
         // What was decided by one text does not count for another.
         key.record.policy = Some(statement("*a"));
-        assert!(of(&mut decisions, &key, &long).is_err());
-        assert!(decisions.catch_up(&caller, &policies).unwrap());
-        assert_eq!(of(&mut decisions, &key, &long).unwrap(), Decision::Allowed);
+        assert!(of(&mut access, &key, &long).is_err());
+        assert!(access.catch_up().unwrap());
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Allowed);
         assert_eq!(policies.parsed(), 2);
     }
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::MutexGuard;
 use std::time::SystemTime;
 
-use crate::access::{self, Decisions, Permission};
+use crate::access::{Access, Permission};
 use crate::audit::{Commits, Details, Event, OK};
 use crate::clock::from_millis;
 use crate::deadlines;
@@ -50,8 +50,7 @@ pub(super) struct Call<'a> {
     pub(super) late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
-    /// The decisions by the policies of keys.
-    decisions: Decisions,
+    pub(super) access: Access<'a>,
     /// The number of keys that were removed on the way.
     pub(super) swept: usize,
     /// True if the call's line was to be written.
@@ -243,7 +242,7 @@ impl<'a> Call<'a> {
             is_doubted: false,
             late: false,
             due: Vec::new(),
-            decisions: Decisions::default(),
+            access: Access::new(kms.caller(), &kms.shared.policies),
             swept: 0,
             attempted: false,
             recorded: false,
@@ -272,7 +271,7 @@ impl<'a> Call<'a> {
     fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         loop {
             let done = attempt(self);
-            if done.is_ok() || !self.decisions.catch_up(&self.kms.caller(), &self.kms.shared.policies)? {
+            if done.is_ok() || !self.access.catch_up()? {
                 return done;
             }
         }
@@ -400,7 +399,7 @@ impl<'a> Call<'a> {
             Operation::ReEncryptFrom => self.source_arn = Some(key.arn.clone()),
             _ => self.key_arn = Some(key.arn.clone()),
         }
-        let permission = self.permit(operation, context, tables, &key)?;
+        let permission = self.access.permission(tables, &key, operation, context)?;
         operation.check_state(key.state(self.now))?;
         // By a clock that is in doubt nothing is rotated, and a key goes on with the material that it has.
         if operation.uses_newest_material()
@@ -410,23 +409,6 @@ impl<'a> Call<'a> {
             self.due.push(key.id.clone());
         }
         Ok((key, permission))
-    }
-
-    fn permit(
-        &mut self,
-        operation: Operation,
-        context: Option<&EncryptionContext>,
-        tables: &impl Tables,
-        key: &Key,
-    ) -> Result<Permission> {
-        let (caller, policies) = (self.kms.caller(), &self.kms.shared.policies);
-        access::permission(&caller, policies, &mut self.decisions, tables, key, operation, context)
-    }
-
-    /// Fails if the policy of a key denies what a grant permits.
-    fn check_not_denied(&mut self, key: &Key) -> Result<()> {
-        let (caller, policies) = (self.kms.caller(), &self.kms.shared.policies);
-        access::check_not_denied(&caller, policies, &mut self.decisions, key, self.operation)
     }
 
     /// The key that a name stands for, whoever may use it.
@@ -440,9 +422,9 @@ impl<'a> Call<'a> {
 
     /// The key that a name stands for, be it an alias or not. Who may learn nothing of it is refused all the same.
     fn named(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
-        access::check_account(&self.kms.caller(), operation)?;
+        self.access.check_account(operation)?;
         let found = lookup::find(tables, &self.kms.location(), name).and_then(|key| self.existing(key, name));
-        found.map_err(|error| access::missing(&self.kms.caller(), operation, error))
+        found.map_err(|error| self.access.missing(operation, error))
     }
 
     fn existing(&self, key: Key, name: &str) -> Result<Key> {

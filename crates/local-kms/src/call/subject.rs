@@ -1,6 +1,6 @@
 //! The subjects of calls: the owner, a key, an alias, or two keys at once.
 
-use crate::access::{self, Permission};
+use crate::access::Permission;
 use crate::audit::Details;
 use crate::call::Call;
 use crate::error::invalid;
@@ -126,9 +126,9 @@ impl Subject for Retiring<'_> {
             Err(_) => false,
         };
         if !may {
-            return Err(access::nothing_allows(&call.kms.caller(), call.operation));
+            return Err(call.access.nothing_allows(call.operation));
         }
-        call.check_not_denied(&key)?;
+        call.access.check_not_denied(&key, call.operation)?;
         Ok(key)
     }
 }
@@ -166,7 +166,7 @@ impl Subject for Retargeting<'_> {
         check_alias(self.alias)?;
         let old = call.named(call.operation, tables, self.alias)?;
         call.source_arn = Some(old.arn.clone());
-        call.permit(call.operation, None, tables, &old)?;
+        call.access.permission(tables, &old, call.operation, None)?;
         let (new, _) = call.permitted(call.operation, None, tables, self.target)?;
         Ok((old, new))
     }
@@ -219,7 +219,7 @@ impl Subject for PrimaryAndReplica<'_> {
         let location = Location { region: self.region, account: call.kms.account() };
         let there = Key::load(tables, &location, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
         let replica = call.existing(there, self.key)?;
-        call.permit(call.operation, None, tables, &replica)?;
+        call.access.permission(tables, &replica, call.operation, None)?;
         call.operation.check_state(replica.state(call.now))?;
         Ok(primary)
     }
