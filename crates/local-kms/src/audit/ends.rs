@@ -116,6 +116,7 @@ impl Log {
         before: Option<&Checkpoint>,
         other: Option<&Path>,
     ) -> Followed {
+        self.sync_ahead();
         let Some(before) = before else { return Followed::default() };
         if other.is_none() && self.lock().followed_from.as_ref() == Some(&before.head) {
             return Followed::default();
@@ -129,6 +130,16 @@ impl Log {
             Some(FollowedFile { file, from: before.head.clone(), len, last })
         };
         Followed(paths.into_iter().flatten().filter_map(follow).collect())
+    }
+
+    /// Has the disk take what was written, so that little of it is left to wait for under the store's locks.
+    ///
+    /// A failure to write is told once to each handle of a file, so this takes a handle of its own: the sync that counts
+    /// still learns of it.
+    fn sync_ahead(&self) {
+        if let Ok(file) = os::open_to_read(self.path()) {
+            let _ = file.sync_data();
+        }
     }
 
     /// The name of a new file before it takes the log's place. There is one, so that what a crash leaves is found.
