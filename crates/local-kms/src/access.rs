@@ -189,7 +189,7 @@ mod tests {
         let (short, long) = (context(10), context(MOST_STEPS / 2));
         let mut access = Access::new(caller, &policies);
         let of = |access: &mut Access<'_>, key: &Key, context| access.decide(key, Operation::Encrypt, Some(context));
-        // It is not parsed yet.
+        // The policy has not been parsed yet.
         assert!(of(&mut access, &key, &short).is_err());
         assert_eq!(policies.parsed(), 0);
         assert!(access.catch_up().unwrap());
@@ -197,12 +197,12 @@ mod tests {
             assert_eq!(of(&mut access, &key, &short).unwrap(), Decision::Silent);
             assert!(!access.catch_up().unwrap());
         }
-        // Another call, which takes long.
+        // Another call, with a policy that takes long to evaluate.
         let mut access = Access::new(caller, &policies);
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
         assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Silent);
-        // What was decided by one text does not count for another.
+        // A decision by one text does not apply to another.
         key.record.policy = Some(statement("*a"));
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());

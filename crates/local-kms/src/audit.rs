@@ -384,7 +384,7 @@ mod tests {
 
     pub(super) const STORE: &[u8; 16] = b"a store of sixty";
 
-    /// The key of epoch `n` is 32 times the byte `n`.
+    /// Returns line keys: that of epoch `n` is 32 times the byte `n`.
     pub(super) fn keys(epochs: impl IntoIterator<Item = u8>) -> Vec<LineKey> {
         let key = |epoch: u8| LineKey { epoch: epoch.into(), secret: Zeroizing::new([epoch; 32]) };
         epochs.into_iter().map(key).collect()
@@ -409,7 +409,7 @@ mod tests {
         EncryptionContext::new([("tenant", "acme")]).unwrap()
     }
 
-    /// Keeps what `tracing` is told, each event as one text.
+    /// Keeps the events that `tracing` receives, each as one text.
     #[derive(Clone, Default)]
     pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
 

@@ -172,11 +172,11 @@ mod tests {
     const DAY: u64 = MILLIS_PER_DAY;
     const BEGIN: u64 = 2_000_000_000_000;
 
-    /// Shows a time in milliseconds; none passes by itself.
+    /// Shows a time in milliseconds, which does not pass by itself.
     #[derive(Clone, Debug)]
     struct Shown {
         time: Arc<AtomicU64>,
-        /// Has its time set back, by a call in between, when the clock has been looked at so many times more.
+        /// A KMS whose time is set back, as by a call in between, after this many further looks at the clock.
         correcting: Arc<Mutex<Option<(LocalKms, usize)>>>,
     }
 
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn calls_under_way_do_not_undo_that_the_time_was_set_back() {
         let (kms, shown) = in_memory();
-        // The call looks at the clock when it begins, and when it sees what is overdue.
+        // The call looks at the clock when it begins, and when it determines what is overdue.
         for (ahead, looks) in [(DAY - 1, 0), (DAY - 1, 1), (400 * DAY, 0), (400 * DAY, 1)] {
             shown.show(BEGIN + ahead);
             kms.confirm_clock().unwrap();

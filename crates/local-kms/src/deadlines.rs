@@ -224,7 +224,7 @@ mod tests {
         let (kms, days) = in_memory();
         let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
         assert!(encrypt(&kms, &key).is_ok());
-        // There is no number for more material.
+        // Further material would have no number.
         let exhaust = |tables: &mut WriteTxn<'_>| {
             let mut material: MaterialRecord = tables.get(Table::Materials, key.key_id())?.ok_or_else(damaged)?;
             material.materials[0].id = u32::MAX;
@@ -250,7 +250,7 @@ mod tests {
         let kms = LocalKms::builder().audit(AuditLog::file(&log)).in_memory().unwrap();
         let mut keys = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap().key_id().to_owned());
         keys.sort();
-        // There is no number for more material of the second one.
+        // Further material of the second key would have no number.
         let exhaust = |tables: &mut WriteTxn<'_>| {
             let mut material: MaterialRecord = tables.get(Table::Materials, &keys[1])?.ok_or_else(damaged)?;
             material.materials[0].id = u32::MAX;
@@ -280,7 +280,7 @@ mod tests {
         days.0.store(7, Ordering::SeqCst);
         let left = || kms.shared.store.read(|tables| tables.ids(Table::Deadlines, "")).unwrap().len();
         let settling = kms.shared.settling.begin();
-        // What is late is gone for them all the same.
+        // Overdue keys are gone for these calls all the same.
         let (send, receive) = mpsc::channel();
         let (here, key) = (kms.clone(), kept.clone());
         let calls = std::thread::spawn(move || {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_for_another_to_do_what_is_overdue_writes_nothing() {
+    fn a_caller_that_waited_for_overdue_changes_writes_nothing() {
         let (kms, days) = in_memory();
         let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
         days.0.store(90, Ordering::SeqCst);
@@ -308,7 +308,7 @@ mod tests {
         kms.settle_for_reader(&due).unwrap();
         let settled = noted();
         assert_eq!(settled, days_after(0, 20_090));
-        // A write would note the time.
+        // A write would record the time.
         days.0.store(91, Ordering::SeqCst);
         kms.settle_for_reader(&due).unwrap();
         assert_eq!(noted(), settled);

@@ -176,7 +176,8 @@ mod tests {
     const APP: &str = "arn:aws:sts::111122223333:assumed-role/app/i-1";
     const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-    /// The owner may do all, the role `app` may use the key for its own tenant, nobody may touch what is frozen.
+    /// A policy: the owner may do anything, the role `app` may use the key for its own tenant, and nobody may touch
+    /// frozen data.
     const POLICY: &str = r#"{
         "Version": "2012-10-17",
         "Id": "tenants",
@@ -299,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Numbers that look random and are the same in every run.
+    /// A generator of numbers that look random and are the same in every run.
     struct Numbers(u64);
 
     impl Numbers {
@@ -311,7 +312,7 @@ mod tests {
         }
     }
 
-    /// `POLICY` with some of its bytes lost, doubled, overwritten or exchanged for pieces of JSON.
+    /// Returns `POLICY` with some of its bytes lost, doubled, overwritten or replaced by pieces of JSON.
     fn mutated(numbers: &mut Numbers) -> String {
         const PIECES: [&str; 14] =
             ["{", "}", "[", "]", "\"", ",", ":", "*", "?", "null", "1e9", "\\ud800", "${", "\"\u{e4}\u{10000}\""];

@@ -85,7 +85,7 @@ mod tests {
         // Several lines of one commit, and a reader that was late or early.
         assert_eq!(undone(&[write(1, 5), write(1, 5), read(1), write(1, 9)]), [1, 2]);
         assert_eq!(undone(&[write(1, 5), write(1, 9), write(1, 7), write(7, 8)]), [1, 2]);
-        // Another program wrote without the log: it is not known.
+        // Another program wrote without the log, so the outcome is unknown.
         assert_eq!(undone(&[write(1, 5), write(7, 9)]), [0; 0]);
         assert_eq!(undone(&[write(1, 5), write(3, 9)]), [1]);
     }

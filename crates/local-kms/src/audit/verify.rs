@@ -152,7 +152,7 @@ mod tests {
         Slot { last, at: 0, proven: 0, begins: None }
     }
 
-    /// `count` lines after `place` under the newest of the keys, each with its newline.
+    /// Returns `count` lines after `place` under the newest of the keys, each with its newline.
     fn continue_log(count: u64, place: &mut Position, keys: &[LineKey], store_id: &[u8]) -> Vec<Vec<u8>> {
         let macs = Macs::new(keys, store_id).unwrap();
         let mut next = |_| {
@@ -163,7 +163,7 @@ mod tests {
         (0..count).map(&mut next).collect()
     }
 
-    /// A log of `count` lines, and the place after each.
+    /// Returns a log of `count` lines, and the head after each.
     fn log(count: u64) -> (Vec<Vec<u8>>, Vec<Head>) {
         let keys = keys([1]);
         let mut place = Macs::new(&keys, STORE).unwrap().start();
@@ -181,7 +181,7 @@ mod tests {
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
     }
 
-    /// Returns the faults in the lines of these numbers; of `-n` with a changed principal.
+    /// Returns the faults of a log of the lines with these numbers; for `-n`, line `n` has a changed principal.
     fn found(numbers: &[isize]) -> (u64, Vec<(u64, AuditFaultKind)>) {
         let (lines, _) = log(9);
         let pick = |number: &isize| {
@@ -195,17 +195,17 @@ mod tests {
     fn what_was_done_to_lines_is_found_where_it_was_done() {
         assert_eq!(found(&[1, 2, 3, 4, 5]), (5, vec![]));
         assert_eq!(found(&[]), (0, vec![]));
-        // Changed, one and several, also the first and the last.
+        // One or several lines changed, including the first and the last.
         assert_eq!(found(&[1, -2, 3, 4]), (3, vec![(2, Changed)]));
         assert_eq!(found(&[-1, 2, -3, -4, 5, -6]), (2, vec![(1, Changed), (3, Changed), (4, Changed), (6, Changed)]));
-        // Removed.
+        // Lines removed.
         assert_eq!(found(&[1, 3, 4]), (3, vec![(2, OutOfSequence)]));
         assert_eq!(found(&[2, 3]), (2, vec![(1, OutOfSequence)]));
         assert_eq!(found(&[1, 5, 6, 8]), (4, vec![(2, OutOfSequence), (4, OutOfSequence)]));
-        // Removed beside a changed one.
+        // A line removed next to a changed one.
         assert_eq!(found(&[1, -2, 4, 5]), (3, vec![(2, Changed), (3, OutOfSequence)]));
         assert_eq!(found(&[1, -2, 3, 5]), (3, vec![(2, Changed), (4, OutOfSequence)]));
-        // Swapped, moved, repeated.
+        // Lines swapped, moved, repeated.
         assert_eq!(found(&[1, 3, 2, 4, 5]), (4, vec![(2, OutOfSequence), (3, OutOfSequence)]));
         assert_eq!(found(&[1, 2, 3, 1, 4]), (4, vec![(4, OutOfSequence)]));
         assert_eq!(found(&[1, 2, 2, 3]), (3, vec![(3, OutOfSequence)]));
@@ -220,9 +220,9 @@ mod tests {
         assert_eq!(of(&[one, b"hello\n", two, b"\n", three]), (3, vec![(2, Malformed), (4, Malformed)]));
         assert_eq!(of(&[one, &two[..100], b"\n", two, three]), (3, vec![(2, Torn)]));
         assert_eq!(of(&[one, two, &three[..100]]), (2, vec![(3, Torn)]));
-        // Cut short by hand: the next line shows it.
+        // Cut short by hand, which the next line reveals.
         assert_eq!(of(&[one, &two[..100], b"\n", three]), (2, vec![(2, Torn), (3, OutOfSequence)]));
-        // Without its newline a line is whole.
+        // A line without its newline is whole.
         assert_eq!(of(&[one, two.trim_ascii_end()]), (2, vec![]));
         let long = "x".repeat(3 << 20) + "\n";
         assert_eq!(of(&[one, long.as_bytes(), two]), (2, vec![(2, Malformed)]));
@@ -243,7 +243,7 @@ mod tests {
             }
             let mut removed = bytes.clone();
             removed.remove(at);
-            // The last newline says nothing.
+            // The last newline carries no information.
             assert_eq!(check(&removed, &keys([1]), None).1.is_empty(), at == last, "byte {at}");
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(with(5, 2), (5, vec![]));
         assert_eq!(with(3, 5), (3, vec![(4, CutShort)]));
         assert_eq!(with(0, 1), (0, vec![(1, CutShort)]));
-        // Cut off after the second line, and gone on from there.
+        // Cut off after the second line, and continued from there.
         let keys = keys([1]);
         let mut place = Position { head: heads[1].clone(), epoch: 1 };
         let macs = Macs::new(&keys, STORE).unwrap();
@@ -268,7 +268,7 @@ mod tests {
         let gone_on = [lines[..2].concat(), third, continue_log(3, &mut place, &keys, STORE).concat()].concat();
         assert_eq!(check(&gone_on, &keys, None), (6, vec![]));
         assert_eq!(check(&gone_on, &keys, Some(&heads[4])), (6, vec![(5, CutShort)]));
-        // The end of that log behind the beginning of the other: the numbers fit, the lines do not.
+        // The end of that log after the beginning of the other: the numbers match, but the lines do not.
         let gone_on: Vec<_> = gone_on.split_inclusive(|byte| *byte == b'\n').collect();
         let joined = [lines[..3].concat(), gone_on[3..].concat()].concat();
         assert_eq!(check(&joined, &keys, None), (6, vec![(4, OutOfSequence)]));
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(check(&lines.concat(), &both, None), (4, vec![]));
         assert_eq!(check(&lines.concat(), &old, None), (2, vec![(3, Changed), (4, Changed)]));
         assert_eq!(check(&lines.concat(), &new, None), (2, vec![(1, Changed), (2, Changed)]));
-        // Who has the old key alone cannot go on after a line of the new one.
+        // Someone with only the old key cannot continue after a line under the new one.
         lines.extend(continue_log(2, &mut place, &old, STORE));
         assert_eq!(check(&lines.concat(), &both, None), (4, vec![(5, Changed), (6, Changed)]));
     }

@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(policy.statements[0].actions, Policy::parse(json).unwrap().statements[0].actions);
             assert_eq!(cache.parsed(), expected);
         }
-        // An invalid policy is not kept, and displaces nothing.
+        // An invalid policy is not cached, and evicts nothing.
         assert!(cache.parse("key", "{}").is_err());
         cache.parse("key", &one).unwrap();
         assert_eq!(cache.parsed(), 3);

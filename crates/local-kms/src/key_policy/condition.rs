@@ -332,10 +332,10 @@ mod tests {
         condition.holds(effect, &Asked::new(Identity::parse(principal).unwrap(), &request))
     }
 
-    /// An operator, the policy's values, and what comes of each of some contexts.
+    /// An operator, the policy's values, and the result for each of some contexts.
     type Row<'a, const N: usize> = (&'a str, &'a [&'a str], [bool; N]);
 
-    /// Holds every row against the contexts, under either effect.
+    /// Checks every row against the contexts, for either effect.
     fn check<const N: usize>(key: &str, contexts: &[Option<EncryptionContext>; N], rows: &[Row<'_, N>]) {
         for (operator, values, expected) in rows {
             let condition = parse(operator, key, values);
@@ -346,7 +346,7 @@ mod tests {
         }
     }
 
-    // The expected values of the tables are those of the IAM User Guide: "Condition operators" for absent keys,
+    // The expected values of the tables come from the IAM User Guide: "Condition operators" for absent keys,
     // "Conditions with multiple context keys or values" for negation, "Single-valued vs. multivalued context keys" for
     // sets, and "Condition" for the empty text, which is null.
 
@@ -424,10 +424,10 @@ mod tests {
         ]);
     }
 
-    /// An operator, the policy's values, and what comes of some contexts under `Allow` and under `Deny`.
+    /// An operator, the policy's values, and the results for some contexts under `Allow` and under `Deny`.
     type AmbiguousRow<'a> = (&'a str, &'a [&'a str], [bool; 5], [bool; 5]);
 
-    /// Several keys of the context that the condition's key could mean: `Allow` needs all, `Deny` one.
+    /// The condition's key may match several keys of the context: `Allow` needs all of them, `Deny` one.
     #[test]
     #[rustfmt::skip]
     fn keys_that_differ_only_in_case_are_read_on_the_safe_side() {
@@ -453,14 +453,13 @@ mod tests {
         }
     }
 
-    /// Returns whether AWS disregards the case of such letters is not known: the key of the context may be meant, or be
-    /// another.
+    /// It is not known whether AWS ignores the case of such letters: the context's key may match or not.
     #[test]
     #[rustfmt::skip]
     fn letters_beyond_ascii_are_read_on_the_safe_side() {
         let rows = [
-            // The condition's key, the context's, and whether it may be meant and is: Allow, Deny; Allow, Deny if
-            // negated.
+            // The condition's key, the context's key, and the results if they may match and do: Allow, Deny; negated:
+            // Allow, Deny.
             ("\u{c4}pfel AWS", "\u{c4}PFEL aws", [T, T], [F, F]),
             ("\u{c4}pfel aws", "\u{e4}PFEL AWS", [F, T], [F, T]),
             ("k",              "\u{212a}",       [F, T], [F, T]),
@@ -478,7 +477,7 @@ mod tests {
         }
     }
 
-    /// The path of a role is not known in a session of it.
+    /// The ARN of a session does not contain the role's path.
     #[test]
     #[rustfmt::skip]
     fn a_role_with_a_path_is_its_sessions_role() {
@@ -516,8 +515,8 @@ mod tests {
         }
     }
 
-    /// The examples that the IAM User Guide (`PostDateTime` and so on) and the KMS Developer Guide (`AppName`) go
-    /// through in their text.
+    /// The examples that the IAM User Guide (`PostDateTime` and so on) and the KMS Developer Guide (`AppName`) explain
+    /// in their text.
     #[test]
     fn what_aws_says_of_its_examples() {
         let rows: [(&str, &[&str], &[&str], bool); 8] = [

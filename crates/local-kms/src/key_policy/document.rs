@@ -160,7 +160,7 @@ mod tests {
         format!("{{{}}}", elements.join(", "))
     }
 
-    /// A good statement, but for one element.
+    /// Returns a valid statement in which one element is replaced.
     fn statement_with(name: &str, json: &str) -> String {
         let others = STATEMENT.into_iter().filter(|(other, _)| *other != name);
         object_of(&others.chain([(name, json)]).collect::<Vec<_>>())

@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Each of these takes hours if a part of the pattern is tried at every place of the text.
+    /// Each of these would take hours if a part of the pattern were tried at every position of the text.
     #[test]
     fn no_pattern_takes_long() {
         let text = "a".repeat(1 << 20);

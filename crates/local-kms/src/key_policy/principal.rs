@@ -274,7 +274,7 @@ mod tests {
             "arn:aws:iam::111122223333:user/app",
             "arn:aws:iam::111122223333:user/Alice",
         ];
-        // The callers whom each means in `Allow` and in `Deny`, by their places above.
+        // The callers that each one matches in `Allow` and in `Deny`, by their indices above.
         let everyone: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
         let of_the_account: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7, 12, 13];
         let same = |principal, meant| (principal, meant, meant);
@@ -299,7 +299,7 @@ mod tests {
                 let meant: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
                 assert_eq!(meant, expected, "{effect:?} {name}");
             }
-            // Grants to a principal are found for every caller that it means.
+            // Grants to a principal are found for every caller that it matches.
             let Principal::One(identity) = principal else { continue };
             for caller in callers.iter().filter(|caller| means(&arn_of(name), caller)) {
                 assert!(index_names_of(caller).unwrap().contains(&identity.index_name()), "{name} {caller}");
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_principal_is_refused() {
+    fn an_invalid_principal_is_refused() {
         let wrong = [
             "",
             "*",

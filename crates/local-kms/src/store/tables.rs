@@ -384,7 +384,7 @@ mod tests {
             in_place(Found { before, ids: Vec::new(), is_cut: false, after }, b"local/").is_ok()
         };
         assert!(found(None, None) && found(Some("a/2"), Some("m/1")) && found(Some("local"), Some("local0")));
-        // The list would begin, or end, behind some of its own ids.
+        // The list would begin, or end, after some of its own ids.
         assert!(!found(Some("local/5"), None) && !found(Some("m/1"), None) && !found(None, Some("a/2")));
     }
 }

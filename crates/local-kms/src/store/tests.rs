@@ -1,5 +1,5 @@
-//! A store on a disk that fails or loses its power: each failure is an error, and what is on the disk afterwards opens
-//! and holds a change whole or not at all.
+//! A store on a disk that fails or loses power: each failure is an error, and what is on the disk afterwards opens and
+//! holds a change in full or not at all.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -22,7 +22,7 @@ use crate::local_kms::LocalKms;
 use crate::record::key::CreateKey;
 use crate::shared::Shared;
 
-/// A disk in memory that fails when it is told to.
+/// A disk in memory that fails on request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk(Arc<Mutex<State>>);
 
@@ -30,10 +30,10 @@ pub(super) struct Disk(Arc<Mutex<State>>);
 struct State {
     /// The contents that programs see.
     bytes: Vec<u8>,
-    /// The contents that are safe from a loss of power, and the changes since then.
+    /// The contents that would survive a loss of power, and the changes since then.
     synced: Vec<u8>,
     unsynced: Vec<Change>,
-    /// The bytes that were cut off its end, which the medium still has.
+    /// The bytes that were truncated from its end, which the medium still holds.
     cut_off: Vec<u8>,
     fault: Option<Fault>,
     has_failed: bool,
@@ -48,9 +48,9 @@ enum Change {
 /// The time and the reason of a disk's failure.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
-    /// Calls that it does not fail yet.
+    /// The number of calls before the failure.
     after: usize,
-    /// True if it fails from then on, or once.
+    /// True if it fails from then on, false if it fails once.
     lasts: bool,
     /// True if reading fails too.
     reads_too: bool,
@@ -122,13 +122,13 @@ impl Disk {
         Self(Arc::new(Mutex::new(State { bytes, synced, ..State::default() })))
     }
 
-    /// Another one that holds the same, and works.
+    /// Returns a working disk with the same contents.
     fn copy(&self) -> Self {
         Self::of(&self.state().bytes)
     }
 
-    /// Returns what is left of it after a loss of power, as another one: what was synced, and of what was not the
-    /// changes that happened to be on their way already.
+    /// Returns a disk as it would be after a loss of power: with all synced changes, and those unsynced ones for which
+    /// `on_their_way` is true.
     fn after_power_cut(&self, on_their_way: impl Fn(usize) -> bool) -> Self {
         let state = self.state();
         let mut bytes = state.synced.clone();
@@ -180,13 +180,13 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         let called = state.call(false);
-        // Where there is no more room a part of it is written.
+        // If no room is left, half of it is written.
         let written = if called.is_ok() { data } else { &data[..data.len() / 2] };
         state.change(Change::Write(usize::try_from(offset).unwrap(), written.to_vec()));
         called
     }
 
-    // Nobody else has the disk.
+    // Nobody else uses the disk.
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
         Ok(true)
     }
@@ -225,7 +225,7 @@ fn create(disk: &Disk) -> Result<Store> {
         .map(|store| on(disk, store))
 }
 
-/// The store of a disk, which a purge writes over as it does a file.
+/// Connects a store to its disk, so that a purge overwrites the disk as it does a file.
 fn on(disk: &Disk, store: Store) -> Store {
     store.state.write().unwrap().disk = Some(disk.clone());
     store
@@ -251,7 +251,7 @@ fn contents(store: &Store) -> Result<Contents> {
     })
 }
 
-/// A disk with a store of sixty records.
+/// Makes a disk with a store of sixty records.
 fn prepared() -> Disk {
     let disk = Disk::default();
     let store = create(&disk).unwrap();
@@ -282,7 +282,7 @@ fn change_root_key(store: &Store) -> Result<()> {
     store.change_root_key(root(NEW_ROOT), |tables, _| tables.put(Table::Audit, "log", &"changed"))
 }
 
-/// Every row as it lies in the file, header and manifest too.
+/// Returns every row as it is in the file, including the header and the manifest.
 fn raw_rows(store: &Store) -> Vec<Vec<u8>> {
     let rows = store.read(|reading| {
         let mut rows = Vec::new();
@@ -291,7 +291,7 @@ fn raw_rows(store: &Store) -> Vec<Vec<u8>> {
         let manifest = reading.transaction.open_table(MANIFEST_TABLE).unwrap();
         for row in manifest.iter().unwrap() {
             let row = row.unwrap().1.value().to_vec();
-            // The numbers of the manifest's root are zeros, most of them: its tag is what shows it.
+            // Most numbers in the manifest's root are zeros, so it is recognised by its tag.
             rows.push(row[row.len() - 32..].to_vec());
         }
         for table in Table::ALL {
@@ -304,7 +304,7 @@ fn raw_rows(store: &Store) -> Vec<Vec<u8>> {
     rows.unwrap()
 }
 
-/// Pieces of the old rows that are in no new one: what is left of a row in a page need not be whole.
+/// Returns the pieces of the old rows that are in no new one: the remains of a row in a page may be incomplete.
 fn gone(old: &[Vec<u8>], new: &[Vec<u8>]) -> HashSet<Vec<u8>> {
     let mut pieces: HashSet<_> = old.iter().flat_map(|row| row.chunks_exact(16)).map(<[u8]>::to_vec).collect();
     for piece in new.iter().flat_map(|row| row.windows(16)) {
@@ -313,20 +313,20 @@ fn gone(old: &[Vec<u8>], new: &[Vec<u8>]) -> HashSet<Vec<u8>> {
     pieces
 }
 
-/// Returns how often one of the pieces is anywhere on the disk, also in what was cut off.
+/// Counts how often the pieces occur on the disk, including the truncated bytes.
 fn left(disk: &Disk, pieces: &HashSet<Vec<u8>>) -> usize {
     let state = disk.state();
     state.bytes.windows(16).chain(state.cut_off.windows(16)).filter(|piece| pieces.contains(*piece)).count()
 }
 
-/// An error with a text that says what happened.
+/// Checks that the text of an error says what happened.
 fn check_error(error: &Error, why: io::ErrorKind) {
     assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Io | ErrorKind::RootKeyChanged), "{error:?}");
     assert!(error.to_string().contains(&why.to_string()), "{error}");
 }
 
-/// The store on a disk that works again holds all of the change or, unless `must_be_done`, nothing of it; and it takes
-/// further ones.
+/// Checks that the store on a disk that works again holds all of the change or, unless `must_be_done`, none of it, and
+/// that it can be written.
 fn check_whole(disk: &Disk, before: &Contents, after: &Contents, must_be_done: bool) {
     let store = open(disk, OLD_ROOT).or_else(|_| open(disk, NEW_ROOT)).unwrap();
     let found = contents(&store).unwrap();
@@ -335,12 +335,12 @@ fn check_whole(disk: &Disk, before: &Contents, after: &Contents, must_be_done: b
     assert_eq!(contents(&store).unwrap().len(), found.len() + 1);
 }
 
-/// Does `work` on disks that fail at its first call, its second, and so on until it is done without a failure.
+/// Runs `work` on disks that fail at its first call, its second, and so on until it completes without a failure.
 fn fail_at_each_call(work: impl Fn(&Store) -> Result<()>) {
     fail_at_calls(1, work);
 }
 
-/// The same for work of many calls: at each `step`-th of them.
+/// Does the same for work of many calls, at each `step`-th of them.
 fn fail_at_calls(step: usize, work: impl Fn(&Store) -> Result<()>) {
     let prepared = prepared();
     let (before, after) = {
@@ -392,7 +392,7 @@ fn a_change_of_the_root_key_on_a_disk_that_fails_is_done_whole_or_not_at_all() {
 #[test]
 fn a_change_of_the_root_key_that_fails_says_which_root_key_the_file_has() {
     let prepared = prepared();
-    // Of the whole disk, and of one call alone: what the file has can be seen then.
+    // Either the whole disk fails, or one call alone: in that case the contents of the file can still be read.
     for lasts in [true, false] {
         let mut said = BTreeMap::<_, usize>::new();
         for number in 0.. {
@@ -411,7 +411,7 @@ fn a_change_of_the_root_key_that_fails_says_which_root_key_the_file_has() {
                     assert!(has(NEW_ROOT), "{text}");
                 }
                 (false, "keep both") => assert!(has(OLD_ROOT) || has(NEW_ROOT)),
-                // Also where it failed before anything was committed.
+                // The same if it failed before anything was committed.
                 (false, "has the old" | "") => assert!(has(OLD_ROOT) && !has(NEW_ROOT), "{text}"),
                 other => panic!("{other:?}: {text}"),
             }
@@ -463,10 +463,10 @@ fn a_purge_that_began_before_a_change_of_the_root_key_does_not_end_the_one_that_
     let mark = other.write_anew().unwrap();
     change_root_key(&store).unwrap();
     other.overwrite(&mark, &[Duration::ZERO]).unwrap();
-    assert!(store.is_unpurged().unwrap(), "who changed the root key may be cut off before they purge");
+    assert!(store.is_unpurged().unwrap(), "a change of the root key may be interrupted before the purge");
     store.purge().unwrap();
     assert!(!store.is_unpurged().unwrap());
-    // Of two purges the later one ends both.
+    // The later of two purges completes both.
     let marks = [store.write_anew().unwrap(), store.write_anew().unwrap()];
     for (mark, is_left) in marks.iter().zip([true, false]) {
         store.overwrite(mark, &[Duration::ZERO]).unwrap();
@@ -491,7 +491,7 @@ fn a_purge_waits_for_the_reads_of_another_program_to_end() {
             assert!(!purging.is_finished(), "it does not wait");
             std::thread::yield_now();
         }
-        // A read that begins now does not keep it up.
+        // A read that begins now does not delay it.
         let reading = scope.spawn(|| contents(other));
         drop(snapshot);
         purging.join().unwrap().unwrap();
@@ -500,8 +500,8 @@ fn a_purge_waits_for_the_reads_of_another_program_to_end() {
     assert!(!store.is_unpurged().unwrap());
 }
 
-/// A store of so many records of which each tenth is large, without those that `goes` tells. Purged, and with it how
-/// often a piece of what was removed is still there.
+/// Purges a store of this many records, every tenth of them large, from which those that `goes` selects were removed.
+/// Returns how often a piece of what was removed is still there.
 fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
     let disk = Disk::default();
     let store = create(&disk).unwrap();
@@ -512,7 +512,7 @@ fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
         store.write(|tables| numbers.clone().try_for_each(|n| tables.put(Table::Keys, &id(n), &text(n)))).unwrap();
     }
     let old = raw_rows(&store);
-    // All at once and from behind, so that the rows leave bytes in the pages that they were in.
+    // All at once and from the end, so that the rows leave bytes in their pages.
     let mut going = (0..count).rev().filter(|number| goes(*number));
     store.write(|tables| going.try_for_each(|number| tables.remove(Table::Keys, &id(number)))).unwrap();
     let removed = gone(&old, &raw_rows(&store));
@@ -524,7 +524,7 @@ fn purged(count: usize, goes: fn(usize) -> bool) -> usize {
 
 #[test]
 fn after_a_purge_nothing_is_left_of_what_was_removed() {
-    // How many pages a compaction leaves free, and what is behind the rows of those in use, differs.
+    // The number of pages that a compaction leaves free varies, as do the bytes after the rows of those in use.
     for count in [3, 200] {
         assert_eq!(purged(count, |number| number % 10 > 0 && number % 3 > 0), 0, "{count} records, few left");
         assert_eq!(purged(count, |number| number % 7 > 4 || number == 1), 0, "{count} records, most left");
@@ -551,13 +551,13 @@ fn a_snapshot_stops_nobody_but_a_purge_and_a_purge_that_waits_stops_nobody() {
             assert!(start.elapsed().as_secs() < 60, "the purge does not wait");
             std::thread::yield_now();
         }
-        // It would hang here, or fail, if the purge held anything while it waits.
+        // This would hang or fail if the purge held anything while it waits.
         assert!(store.state.try_read().is_ok());
         assert_eq!(contents(store).unwrap().len(), before);
         store.write(|tables| tables.put(Table::Keys, "meanwhile", &"record")).unwrap();
         change_root_key(store).unwrap();
         assert!(!purged.load(Ordering::SeqCst));
-        // And the snapshot is of the moment at which it was begun.
+        // The snapshot is still of the moment at which it was taken.
         let table = snapshot.transaction.open_table(Table::Keys.definition()).unwrap();
         assert!(table.get("meanwhile".as_bytes()).unwrap().is_none());
     });
@@ -665,7 +665,7 @@ fn a_list_is_whole_or_an_error_whatever_was_put_and_removed_before() {
     let store = Store::in_memory("local".to_owned(), "000000000000".to_owned()).unwrap();
     let ids = |store: &Store, prefix: &str, most: usize| {
         let read = store.read(|tables| tables.first_ids(Table::Grants, prefix, most));
-        // A transaction that writes finds the same.
+        // A write transaction finds the same.
         let written = store.write(|tables| tables.first_ids(Table::Grants, prefix, most));
         assert_eq!(read.is_ok(), written.is_ok());
         assert!(read.is_err() || read.as_ref().unwrap() == written.as_ref().unwrap());
@@ -678,7 +678,7 @@ fn a_list_is_whole_or_an_error_whatever_was_put_and_removed_before() {
             for _ in 0..=round % 4 {
                 number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let id = format!("{}/{}", number >> 8 & 3, number >> 16 & 7);
-                // Two of three are put, so that some are put anew and some removed that are not there.
+                // Two of three are put, so that some records are replaced, and some removals find nothing.
                 if (number >> 24).is_multiple_of(4) {
                     tables.remove(Table::Grants, &id)?;
                     model.remove(&id);
@@ -718,7 +718,7 @@ fn a_list_is_whole_or_an_error_whatever_was_put_and_removed_before() {
         for prefix in ["", &format!("{group}/"), id] {
             assert_eq!(ids(&store, prefix, usize::MAX).unwrap_err().kind(), ErrorKind::Storage, "{id} of {prefix}");
         }
-        // Nor is a place in the table given to another record beside it, which would make it good.
+        // Nor is the gap in the table filled by another record next to it, which would hide the fault.
         for beside in [format!("{id}-"), format!("{group}/")] {
             if store.write(|tables| tables.put(Table::Grants, &beside, &"a record")).is_ok() {
                 store.write(|tables| tables.remove(Table::Grants, &beside)).unwrap();

@@ -1,4 +1,4 @@
-//! Who may do what: every method, asked by the owner, by strangers, and by principals whom policies name.
+//! Access control: every method, called by the owner, by strangers, and by the principals that policies name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub const MATERIAL: [u8; 32] = *b"material that was made elsewhere";
 
 const EVERYWHERE: &str = "eu-west-1";
 
-/// Keys in all the states that a call can need, and what calls take.
+/// A KMS with a key in every state that a call needs, and the arguments of the calls.
 pub struct Scene {
     pub owner: LocalKms,
     pub key: String,
@@ -40,7 +40,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// `log` is a file that is no audit log of this KMS unless `owner` writes there.
+    /// Makes the scene. `log` is not an audit log of this KMS unless `owner` writes to it.
     pub fn new(owner: LocalKms, log: &Path) -> Self {
         let make = |request| owner.create_key(request).unwrap().arn().to_owned();
         let key = make(CreateKey::default().alias("alias/a").rotate_every_days(90).tag("stage", "test"));
@@ -76,7 +76,7 @@ impl Scene {
         Self { log, ..scene }
     }
 
-    /// Gives every key a policy, in all its regions.
+    /// Gives every key the policy, in all its regions.
     fn set_policy(&self, policy: &str) {
         let there = self.owner.region(EVERYWHERE).unwrap();
         let replica = self.shared.replace("local", EVERYWHERE);
@@ -89,12 +89,12 @@ impl Scene {
 
 type Answer = Result<(), Error>;
 
-/// One method of `LocalKms`, and a call of it that succeeds for who may make it.
+/// A method of `LocalKms`, and a call of it that succeeds if the caller has permission.
 pub struct Method {
     pub name: &'static str,
-    /// As the audit log has it.
+    /// The operation's name in the audit log.
     pub operation: &'static str,
-    /// What policies must allow, all of it. Nothing: it is for the owner alone.
+    /// The actions that policies must allow, all of them. If empty, only the owner may call the method.
     pub actions: &'static [&'static str],
     pub call: fn(&LocalKms, &Scene) -> Answer,
 }
@@ -118,7 +118,7 @@ fn re_encrypt(kms: &LocalKms, scene: &Scene) -> Result<KmsCiphertext, Error> {
     kms.re_encrypt(&scene.ciphertext, from, to)
 }
 
-/// Every method that takes a handle; [`the_table_is_complete`] sees to it that none is missing.
+/// Every method that takes a handle. [`the_table_is_complete`] fails if one is missing.
 #[rustfmt::skip]
 pub const METHODS: [Method; 54] = [
     method("create_key", "CreateKey", &[], |kms, _| done(kms.create_key(CreateKey::default()))),
@@ -228,12 +228,12 @@ pub const METHODS: [Method; 54] = [
     method("list_grants", "ListGrants", &["ListGrants"], |kms, scene| done(kms.list_grants(&scene.key))),
     method("revoke_grant", "RevokeGrant", &["RevokeGrant"], |kms, scene| kms.revoke_grant(&scene.key, &scene.grant)),
 
-    // What is told without the store.
+    // Answered without the store.
     method("region", "", &[], |kms, _| done(kms.region(EVERYWHERE))),
     method("as_principal", "", &[], |kms, _| done(kms.as_principal(ALICE))),
 ];
 
-/// The methods that ask the store something.
+/// Returns the methods that use the store.
 pub fn methods() -> impl Iterator<Item = &'static Method> {
     METHODS.iter().filter(|method| !method.operation.is_empty())
 }
@@ -282,7 +282,7 @@ fn the_table_is_complete() {
             }
         }
     }
-    // The three of the trait are no `pub fn`, and the two views are in another file.
+    // The three methods of the trait are not `pub fn`s, and the two that make views are in another file.
     assert_eq!(found, METHODS.len() - 3 - 2);
 }
 
@@ -296,7 +296,7 @@ fn the_owner_may_do_everything_and_a_stranger_nothing() {
             assert_refused(&(method.call)(&kms, &scene).unwrap_err(), method.name);
         }
         let done = (method.call)(&scene.owner, &scene);
-        // There is no log, and the clock is not behind.
+        // The scene has no log, and its clock is not behind.
         if ["checkpoint", "rotate_audit_log", "replace_lost_audit_log", "set_time_back"].contains(&method.name) {
             assert_eq!(code(&done.unwrap_err()), "ValidationException", "there is no log");
         } else {
@@ -315,14 +315,15 @@ fn what_is_not_there_is_not_found_by_a_stranger_either() {
         assert_eq!((error.kind(), code(&error)), (ErrorKind::KeyRefused, "NotFoundException"), "{name}");
     }
     assert_eq!(code(&stranger.delete_alias("alias/none").unwrap_err()), "NotFoundException");
-    // Whether a grant is there is not told to who may not ask.
+    // A caller who may not ask does not learn whether a grant exists.
     for id in [scene.grant.as_str(), "none"] {
         assert_refused(&stranger.retire_grant(&scene.key, id).unwrap_err(), id);
         assert_refused(&stranger.revoke_grant(&scene.key, id).unwrap_err(), id);
     }
 }
 
-/// What AWS asks the account's permission for beside the key's: on an alias, or for a new key in another region.
+/// The operations for which AWS also checks the permissions of the account: on an alias, or for a new key in another
+/// region.
 const OF_THE_ACCOUNT_TOO: [&str; 4] = ["CreateAlias", "DeleteAlias", "ReplicateKey", "UpdateAlias"];
 
 #[test]
@@ -330,7 +331,7 @@ fn a_policy_lets_a_principal_do_what_it_allows_and_no_more() {
     for method in methods() {
         let everything = [allow(OWNER, &["*"]), allow(ALICE, &["*"])];
         let alice = |scene: &Scene| scene.owner.as_principal(ALICE).unwrap();
-        // All that policies can say does not open what is for the owner alone, and a key's denial keeps it from the owner.
+        // No policy can allow an operation that is the owner's alone, and a key's denial applies to the owner too.
         if method.actions.is_empty() || OF_THE_ACCOUNT_TOO.contains(&method.operation) {
             let scene = Scene::in_memory();
             scene.set_policy(&policy(&everything));
@@ -347,7 +348,7 @@ fn a_policy_lets_a_principal_do_what_it_allows_and_no_more() {
             assert_refused(&(other.call)(&alice(&scene), &scene).unwrap_err(), other.name);
         }
         (method.call)(&alice(&scene), &scene).unwrap_or_else(|error| panic!("{}: {error}", method.name));
-        // One action that is denied is enough, for the owner too.
+        // Denying one action is enough, even for the owner.
         for action in method.actions {
             let scene = Scene::in_memory();
             let denied = deny(ALICE, &[action]);
@@ -368,7 +369,7 @@ fn no_principal_given_means_the_owner() {
         let as_owner = kms.as_principal(OWNER).unwrap();
         assert_eq!(as_owner.describe_key(key.arn()).unwrap(), key);
         assert_eq!(as_owner.list_keys().unwrap(), kms.list_keys().unwrap());
-        // Another partition's account, another account's owner: not he.
+        // The owner of another partition's account, or of another account, is not this owner.
         for other in ["arn:aws-cn:iam::000000000000:root", "arn:aws:iam::111122223333:root"] {
             assert_refused(&kms.as_principal(other).unwrap().list_keys().unwrap_err(), other);
             assert_refused(&kms.as_principal(other).unwrap().describe_key(key.arn()).unwrap_err(), other);
@@ -376,7 +377,7 @@ fn no_principal_given_means_the_owner() {
     }
 }
 
-/// Whom a view stands for is up to who holds it: principals are no security boundary.
+/// Whoever holds a view can choose its principal: principals are not a security boundary.
 #[test]
 fn a_view_is_the_last_principal_that_was_named() {
     let kms = LocalKms::in_memory().unwrap();
@@ -428,13 +429,13 @@ fn a_policy_is_parsed_once_until_it_is_another_whoever_writes_it() {
         assert_eq!(may(), (true, 0));
         kms.update_key_description(key.arn(), "a write that leaves it as it is").unwrap();
         assert_eq!(may(), (true, 0));
-        // From the next call on, also where another handle of the file writes it, or takes it back.
+        // A change applies from the next call on, also if another handle of the file made it.
         for (json, expected) in [(&closed, false), (&open, true)] {
             other.put_key_policy(key.arn(), json).unwrap();
             assert_eq!(may().0, expected);
             assert_eq!(may(), (expected, 0));
         }
-        // A write that is refused leaves nothing behind of the policy that it was to put.
+        // A write that is refused leaves nothing of the policy that it would have set.
         assert!(other.put_key_policy(key.arn(), &policy(&[allow(BOB, &["*"])])).is_err());
         assert_eq!(may(), (true, 0));
         kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
@@ -448,7 +449,7 @@ fn a_key_can_be_made_with_a_policy() {
     for (kms, _, _) in both() {
         let json = policy(&[allow(OWNER, &["*"]), allow(ROLE, &["DescribeKey"])]);
         let key = kms.create_key(CreateKey::default().policy(json)).unwrap();
-        // A role is its sessions too, and no other role.
+        // A role includes its sessions, but no other role.
         for (principal, may) in [(ROLE, true), (SESSION, true), (BOB, false), (&SESSION.replace("app", "web"), false)] {
             let described = kms.as_principal(principal).unwrap().describe_key(key.arn());
             assert_eq!(described.is_ok(), may, "{principal}");
@@ -481,7 +482,7 @@ fn an_account_that_is_allowed_is_its_owner_and_one_that_is_denied_everyone_in_it
         }
         kms.as_principal(STRANGER).unwrap().describe_key(key.arn()).unwrap();
     }
-    // Another account is shut out of a key that is open to all, and no grant lets it in again.
+    // Another account can be denied a key that is open to everyone, and no grant overrides the denial.
     for account in ["arn:aws:iam::111122223333:root", "111122223333"] {
         let statements = [allow(OWNER, &["*"]), allow("*", &["Encrypt"]), deny(account, &["*"])];
         let key = kms.create_key(CreateKey::default().policy(policy(&statements))).unwrap();
@@ -495,7 +496,7 @@ fn an_account_that_is_allowed_is_its_owner_and_one_that_is_denied_everyone_in_it
     }
 }
 
-/// The operations that AWS's documentation says "Cross-account use: Yes" of, of those that there are here.
+/// The operations here for which AWS's documentation says "Cross-account use: Yes".
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions".
 const ACROSS_ACCOUNTS: [&str; 13] = [
@@ -567,9 +568,9 @@ fn another_account_does_not_learn_which_keys_there_are() {
     }
 }
 
-/// Such a policy is decided by while the call holds no transaction: the call gives up the one it has, and begins again.
+/// Such a policy is evaluated outside any transaction: the call ends its own and starts again.
 #[test]
-fn a_policy_that_takes_long_to_decide_by_says_the_same() {
+fn a_policy_that_takes_long_to_evaluate_gives_the_same_answer() {
     for (kms, _, _) in both() {
         let frozen: Vec<_> = (0..1_000).map(|n| format!("\"*frozen {n}*\"")).collect();
         let frozen = format!(r#"{{"StringLike": {{"kms:EncryptionContext:stage": [{}]}}}}"#, frozen.join(","));
@@ -691,7 +692,7 @@ fn a_policy_that_locks_its_caller_out_is_refused_unless_asked_for() {
                 caller.put_key_policy_that_may_lock_out_caller(key.arn(), json).unwrap();
                 assert_refused(&caller.put_key_policy(key.arn(), &both_may).unwrap_err(), json);
             }
-            // A caller who can change the policy again may keep all others from it.
+            // A caller who can change the policy afterwards may lock everyone else out.
             let both_may = policy(&[allow(OWNER, &["*"]), allow(ALICE, &["*"])]);
             let key = kms.create_key(CreateKey::default().policy(both_may)).unwrap();
             caller.put_key_policy(key.arn(), &policy(&[allow(arn, &["PutKeyPolicy"])])).unwrap();
@@ -728,7 +729,7 @@ fn re_encrypt_needs_both_halves_each_with_its_own_context() {
                 } else {
                     assert_refused(&answer.unwrap_err(), tenant);
                 }
-                // Leave for the one half is none for the other.
+                // Permission for one half does not extend to the other.
                 let swapped = alice.re_encrypt(&sealed, second, first).unwrap_err();
                 assert_refused(&swapped, "swapped");
             }
@@ -745,7 +746,7 @@ fn each_alias_and_each_region_asks_its_own_keys() {
         kms.create_alias("alias/own", own.arn()).unwrap();
         kms.create_alias("alias/foreign", foreign.arn()).unwrap();
         let alice = kms.as_principal(ALICE).unwrap();
-        // An alias is neither taken from another's key nor given to it.
+        // An alias can neither be taken from another's key nor be given to it.
         assert_refused(&alice.update_alias("alias/foreign", own.arn()).unwrap_err(), "taken");
         assert_refused(&alice.update_alias("alias/own", foreign.arn()).unwrap_err(), "given");
         assert_refused(&alice.create_alias("alias/new", foreign.arn()).unwrap_err(), "made");
@@ -753,7 +754,7 @@ fn each_alias_and_each_region_asks_its_own_keys() {
         assert_refused(&alice.describe_key("alias/foreign").unwrap_err(), "by alias");
         assert!(alice.describe_key("alias/own").is_ok());
 
-        // A replica starts with the policy that all keys start with.
+        // A replica starts with the default policy.
         let json = policy(&[owner, mine]);
         let shared = kms.create_key(CreateKey::default().multi_region().policy(json)).unwrap();
         let replica = kms.replicate_key(shared.arn(), EVERYWHERE).unwrap();

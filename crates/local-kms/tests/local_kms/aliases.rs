@@ -1,4 +1,4 @@
-//! Aliases: names that go to another key, and never outlive one.
+//! Aliases: names that can move to another key, and are deleted with their key.
 
 use manila_local_kms::testing::records_read;
 use manila_local_kms::{Alias, CreateKey, ErrorKind, KeySpec, LocalKms, RootKey};
@@ -19,7 +19,7 @@ fn retargeting_takes_effect_at_the_next_call_with_no_change_in_the_program() {
     for (kms, _, folder) in both() {
         let [old, new] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
         kms.create_alias("alias/app", old.arn()).unwrap();
-        // The program, and another process.
+        // The program's own handle, and one of another process.
         let mut handles = vec![kms.clone()];
         handles.extend(folder.open());
         let ciphertext = encrypt(&kms, "alias/app", b"x").unwrap();
@@ -27,10 +27,10 @@ fn retargeting_takes_effect_at_the_next_call_with_no_change_in_the_program() {
         for kms in &handles {
             assert_eq!(kms.describe_key("alias/app").unwrap(), new);
             assert_eq!(code(&decrypt(kms, "alias/app", &ciphertext).unwrap_err()), "IncorrectKeyException");
-            assert_eq!(decrypt(kms, old.arn(), &ciphertext).unwrap(), b"x", "old ciphertexts stay with the old key");
+            assert_eq!(decrypt(kms, old.arn(), &ciphertext).unwrap(), b"x", "old ciphertexts are still the old key's");
         }
         let after = encrypt(&kms, "alias/app", b"x").unwrap();
-        assert_eq!(decrypt(&kms, new.arn(), &after).unwrap(), b"x", "new ones are the new key's");
+        assert_eq!(decrypt(&kms, new.arn(), &after).unwrap(), b"x", "new ciphertexts are the new key's");
         assert_eq!(code(&decrypt(&kms, old.arn(), &after).unwrap_err()), "IncorrectKeyException");
         kms.update_alias("alias/app", old.arn()).unwrap();
         assert_eq!(decrypt(&kms, "alias/app", &ciphertext).unwrap(), b"x");
@@ -60,8 +60,8 @@ fn aliases_are_made_listed_and_deleted() {
         }
         let error = kms.create_alias("alias/a", one.arn()).unwrap_err();
         assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "AlreadyExistsException"));
-        assert_eq!(kms.describe_key("alias/a").unwrap(), two, "a name that is taken stays with its key");
-        assert_eq!(kms.describe_key(one.arn()).unwrap(), one, "the key goes on without the name");
+        assert_eq!(kms.describe_key("alias/a").unwrap(), two, "a name that is in use stays with its key");
+        assert_eq!(kms.describe_key(one.arn()).unwrap(), one, "the key remains without the name");
         kms.create_alias("alias/b", two.arn()).unwrap();
         assert_eq!(kms.describe_key("alias/b").unwrap(), two);
     }
@@ -123,11 +123,11 @@ fn an_alias_does_not_outlive_its_key() {
             kms.create_alias(alias, gone.arn()).unwrap();
         }
         kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
-        // While the deletion is pending a name can go to another key, not to this one.
+        // While the deletion is pending, a name can be moved to another key but not to this one.
         kms.update_alias("alias/moved", kept.arn()).unwrap();
         assert_eq!(code(&kms.update_alias("alias/moved", gone.arn()).unwrap_err()), "KMSInvalidStateException");
         clock.advance_days(7);
-        // The first call is the one that takes the name: nothing was removed before.
+        // This is the first call after the deadline: nothing was removed before it.
         kms.create_alias("alias/a", kept.arn()).unwrap();
         assert_eq!(aliases(&kms), [pair("alias/a", kept.arn()), pair("alias/moved", kept.arn())]);
         assert_eq!(code(&kms.describe_key("alias/b").unwrap_err()), "NotFoundException");
@@ -147,7 +147,7 @@ fn each_region_has_its_own_aliases() {
             (here.clone(), there)
         );
         assert_eq!(aliases(&kms), [pair("alias/a", here.arn())]);
-        // No name leads over the border.
+        // No name refers to a key in another region.
         for error in [
             europe.create_alias("alias/b", here.arn()).unwrap_err(),
             europe.create_alias("alias/b", here.key_id()).unwrap_err(),
@@ -163,7 +163,7 @@ fn each_region_has_its_own_aliases() {
 
 #[test]
 fn what_changes_a_key_takes_no_alias() {
-    // As on AWS: a retargeted alias never has another key deleted than was meant.
+    // As on AWS: retargeting an alias never causes the wrong key to be deleted.
     let kms = LocalKms::in_memory().unwrap();
     let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
     for name in ["alias/a", "arn:aws:kms:local:000000000000:alias/a"] {
@@ -189,8 +189,8 @@ fn what_changes_a_key_takes_no_alias() {
     assert_eq!(kms.describe_key("alias/a").unwrap(), key);
 }
 
-/// How many records the first call after the deadline of ten keys with two aliases each reads, where another key has so
-/// many aliases.
+/// Returns how many records the first call after the deadline of ten keys with two aliases each reads, if another key
+/// has `others` aliases.
 fn read_by_a_sweep(others: usize) -> u64 {
     let clock = TestClock::new();
     let kms = LocalKms::builder().clock(clock.clone()).in_memory().unwrap();
@@ -205,7 +205,7 @@ fn read_by_a_sweep(others: usize) -> u64 {
     let before = records_read(&kms);
     encrypt(&kms, kept.arn(), b"x").unwrap();
     let read = records_read(&kms) - before;
-    assert_eq!(aliases(&kms).len(), others, "the deleted keys' are gone");
+    assert_eq!(aliases(&kms).len(), others, "the deleted keys' aliases are gone");
     read
 }
 
@@ -233,7 +233,7 @@ fn the_aliases_of_a_key_are_found_after_each_change_of_them_and_of_the_root_key(
     assert_eq!(aliases(&kms), [pair("alias/2", kept.arn())]);
     assert!(rows(&folder, gone.key_id()).is_empty(), "no record of it is left");
     assert_eq!(alias_rows(&folder), 1, "nor of its aliases");
-    // Not even one that only the next key of this name would meet.
+    // Not even a record that only a new alias of the same name would find.
     for name in ["alias/0", "alias/1", "alias/3", "alias/4", "alias/5"] {
         kms.create_alias(name, kept.arn()).unwrap();
     }

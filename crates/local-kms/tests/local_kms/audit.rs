@@ -1,4 +1,4 @@
-//! The audit log: one line for each call, before its effect, and without a secret.
+//! The audit log: one line for each call, written before the call takes effect, and without secrets.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -43,7 +43,7 @@ impl Logged {
         builder.audit(options(AuditLog::file(self.log()))).create(self.0.store(), root).unwrap()
     }
 
-    /// Another handle that writes to the log too.
+    /// Opens another handle that also writes to the log.
     pub fn open(&self) -> LocalKms {
         let root = RootKey::open_file(self.0.root()).unwrap();
         LocalKms::builder().audit(AuditLog::file(self.log())).open(self.0.store(), root).unwrap()
@@ -57,7 +57,7 @@ impl Logged {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The lines that `work` writes.
+    /// Returns the lines that `work` writes.
     fn lines_of(&self, work: impl FnOnce()) -> Vec<Value> {
         let before = self.lines().len();
         work();
@@ -65,12 +65,12 @@ impl Logged {
     }
 }
 
-/// The methods that leave the log where it is.
+/// The methods that do not replace the log's file.
 fn methods_on_one_log() -> impl Iterator<Item = &'static Method> {
     methods().filter(|method| !["RotateAuditLog", "ReplaceLostAuditLog"].contains(&method.operation))
 }
 
-/// Tells of each event of the audit as one text, while it happens.
+/// Passes each audit event on as one text, as it happens.
 fn listener(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Subscriber {
     Heard(move |what: &Metadata<'_>, fields: &[(&str, String)]| {
         let mut text = what.target().to_owned();
@@ -81,7 +81,7 @@ fn listener(tell: impl Fn(&str) + Send + Sync + 'static) -> impl Subscriber {
     })
 }
 
-/// What `tracing` hears while `work` is done.
+/// Returns the events that `tracing` receives while `work` runs.
 fn heard(work: impl FnOnce()) -> Vec<String> {
     let texts = Arc::new(Mutex::new(Vec::new()));
     let keep = texts.clone();
@@ -92,7 +92,7 @@ fn heard(work: impl FnOnce()) -> Vec<String> {
 
 #[test]
 fn every_call_and_every_refusal_becomes_one_event() {
-    // The time cannot be set back there.
+    // The time cannot be set back in this scene.
     for method in methods_on_one_log().filter(|method| method.name != "set_time_back") {
         let logged = Logged::new();
         let scene = Scene::new(logged.create(|log| log), &logged.log());
@@ -102,7 +102,7 @@ fn every_call_and_every_refusal_becomes_one_event() {
             let lines = logged.lines_of(|| {
                 texts = heard(|| assert_eq!((method.call)(kms, &scene).is_ok(), outcome == "ok", "{}", method.name));
             });
-            // A change of the root key that rotates has a line of each key besides.
+            // A change of the root key also rotates keys, and writes one line for each.
             let lines: Vec<_> = lines.into_iter().filter(|line| line["principal"] != "manila").collect();
             texts.retain(|text| !text.contains(" principal=\"manila\""));
             let [line] = lines.as_slice() else { panic!("{}: {lines:?}", method.name) };
@@ -112,9 +112,9 @@ fn every_call_and_every_refusal_becomes_one_event() {
                 assert!(text.contains(&format!(" {field}={expected:?}")), "{}: {text}", method.name);
             }
             assert!(text.starts_with("manila::audit"), "{text}");
-            // What concerns a key names it.
+            // A call that concerns a key names the key.
             let of_a_key = !method.actions.is_empty() || ["CreateKey", "RetireGrant"].contains(&method.operation);
-            // ReEncrypt that is refused at its first key has come to no other.
+            // A ReEncrypt that is refused at its first key does not reach the other.
             let arn = line["key"].as_str().or(line["source"].as_str());
             let named = arn.is_some_and(|arn| arn.starts_with("arn:aws:kms:local:000000000000:key/"));
             assert_eq!(named, of_a_key && (method.operation, outcome) != ("CreateKey", "AccessDeniedException"));
@@ -163,7 +163,7 @@ fn what_could_not_be_done_is_not_logged_as_done() {
     let outcomes: Vec<_> = lines.iter().map(|line| (&line["operation"], &line["outcome"])).collect();
     assert_eq!(outcomes, [(&"Backup".into(), &"Io".into()), (&"VerifyAuditLog".into(), &"Io".into())]);
 
-    // Nor what another handle keeps from being done.
+    // Nor is a line written for a call that another handle prevents.
     let outdated = logged.open();
     kms.change_root_key(RootKey::from_bytes(&[1; 32])).unwrap();
     let lines = logged.lines_of(|| {
@@ -184,7 +184,7 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
     kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
     clock.advance_days(90);
     let lines = logged.lines_of(|| {
-        // What is overdue is done before the call, and stays done although the call is refused.
+        // Overdue changes are made before the call, and stand even if the call is refused.
         kms.as_principal(ALICE).unwrap().create_key(CreateKey::default()).unwrap_err();
         kms.create_alias("nonsense", rotating.arn()).unwrap_err();
         encrypt(&kms, rotating.arn(), b"x").unwrap();
@@ -210,8 +210,8 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
     assert_eq!((&lines[0]["key"], &lines[3]["key"]), (&gone.arn().into(), &rotating.arn().into()));
 }
 
-/// A subscriber may do what it likes: while an event is told nothing is locked and no transaction is open. Otherwise
-/// this test hangs.
+/// A subscriber may call the KMS: while it handles an event, no lock is held and no transaction is open. Otherwise this
+/// test hangs.
 #[test]
 fn a_subscriber_may_call_the_kms() {
     for method in methods() {
@@ -220,7 +220,7 @@ fn a_subscriber_may_call_the_kms() {
         let told = Arc::new(AtomicU64::new(0));
         let (count, kms, asks) = (told.clone(), scene.owner.clone(), AtomicBool::new(true));
         let ask = move |text: &str| {
-            // Its own calls are told of too.
+            // The subscriber's own calls are events too.
             if asks.swap(false, Ordering::SeqCst) {
                 kms.create_key(CreateKey::default()).unwrap();
                 kms.list_keys().unwrap();
@@ -239,7 +239,7 @@ fn a_subscriber_may_call_the_kms() {
     }
 }
 
-/// The same while it is told of what the KMS did by itself because it was overdue.
+/// The same for events of overdue changes that the KMS makes itself.
 #[test]
 fn a_subscriber_may_call_the_kms_when_something_was_overdue() {
     let clock = TestClock::new();
@@ -261,7 +261,7 @@ fn a_subscriber_may_call_the_kms_when_something_was_overdue() {
     assert_eq!(told.load(Ordering::SeqCst), 3, "DeleteKey, RotateKey and Encrypt");
 }
 
-/// All that can be told of a store but its times, by a handle that keeps no log.
+/// Describes everything that can be read from a store except its times, through a handle that keeps no log.
 fn told(kms: &LocalKms, ciphertext: &[u8]) -> String {
     let mut told = String::new();
     for region in ["local", "eu-west-1", "eu-west-2"] {
@@ -322,7 +322,7 @@ fn calls_go_on_when_the_log_is_back_in_its_place() {
     let key = kms.create_key(CreateKey::default()).unwrap();
     assert_eq!(described(&kms), [key]);
     assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
-    // No file at all can be had.
+    // The log's file cannot be opened or written at all.
     for path in ["/dev/full", "/no/such/folder/log"] {
         let error = LocalKms::builder().audit(AuditLog::file(path)).in_memory().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{path}");
@@ -338,7 +338,7 @@ fn at_best_effort_calls_go_on_without_their_lines() {
         let scene = Scene::new(logged.create(AuditLog::best_effort), &report);
         fs::write(&scene.log, "").unwrap();
         let lines = logged.lines().len();
-        assert!(lines > 10, "while it can be, it is written");
+        assert!(lines > 10, "it is written while it can be");
         let aside = logged.log().with_extension("aside");
         fs::rename(logged.log(), &aside).unwrap();
         let texts = heard(|| {
@@ -350,7 +350,7 @@ fn at_best_effort_calls_go_on_without_their_lines() {
     }
 }
 
-/// The forms in which a secret could stand in a text.
+/// The forms in which a secret could appear in a text.
 fn forms(secret: &[u8]) -> [String; 4] {
     let mut hex = String::new();
     for byte in secret {
@@ -458,12 +458,12 @@ fn re_encryption_is_logged_with_both_keys() {
     });
     assert_eq!((&lines[0]["source"], &lines[0]["key"]), (&from.arn().into(), &to.arn().into()));
     assert_eq!(lines[1].get("source"), None, "{:?}", lines[1]);
-    // Refused at the first key, which the line names, and the second was not come to.
+    // Refused at the first key, which the line names; the second key was not reached.
     assert_eq!((&lines[2]["source"], lines[2].get("key")), (&from.arn().into(), None));
     assert_eq!(lines[2]["outcome"], "DisabledException");
 }
 
-/// The `request` of the last line, and its outcome.
+/// Returns the `request` of the last line, and its outcome.
 fn asked(logged: &Logged) -> (Value, String) {
     let line = logged.lines().pop().unwrap();
     (line["request"].clone(), line["outcome"].as_str().unwrap().to_owned())
@@ -527,17 +527,17 @@ fn a_line_says_what_was_asked_for_and_what_was_made() -> Result<(), Error> {
               "destinationKeyId": key.arn()}));
     assert_eq!(logged.lines().pop().unwrap()["context"], json!({"stage": "test"}));
 
-    // The name is there also where nothing is called that.
+    // The name is logged even if nothing has it.
     let missing = |name: &str| assert_eq!(asked(&logged), (json!({"keyId": name}), "NotFoundException".to_owned()));
     kms.describe_key("11111111-2222-3333-4444-555555555555").unwrap_err();
     missing("11111111-2222-3333-4444-555555555555");
     kms.as_principal(ALICE)?.describe_key("alias/guess").unwrap_err();
     missing("alias/guess");
-    // A name of any length leaves room for its line.
+    // A name of any length leaves room for the rest of its line.
     let long = "x".repeat(3 << 20);
     assert_eq!(code(&kms.describe_key(&long).unwrap_err()), "NotFoundException");
     assert_eq!(asked(&logged).0["keyId"], format!("{}... (3145728 bytes)", "x".repeat(4096)));
-    // What the store seals is not told here.
+    // Values that the store seals are not logged.
     assert!(!logged.text().contains("Eve") && !logged.text().contains("hidden"));
     Ok(())
 }
@@ -590,7 +590,7 @@ fn opening_and_closing_are_logged() -> Result<(), Error> {
     );
     let kms = LocalKms::open(restored, RootKey::open_file(logged.0.root())?)?;
     assert!(kms.verify_audit_log(logged.log())?.is_intact());
-    // Without the root key there is no key for a line, so `tracing` alone hears of it.
+    // Without the root key a line cannot be authenticated, so only `tracing` receives the event.
     let before = logged.text();
     let texts = heard(|| {
         let log = AuditLog::file(logged.log());

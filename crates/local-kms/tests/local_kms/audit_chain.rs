@@ -1,4 +1,4 @@
-//! The audit log as a chain: what was done to it shows, whoever writes to it meanwhile.
+//! The audit log as a chain: changes to it are detected, whoever writes to it meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,7 +47,7 @@ fn lines_that_were_changed_removed_swapped_or_torn_are_found() {
     assert_eq!(found(&[one, three, two, four, five]), [(2, OutOfSequence), (3, OutOfSequence)]);
     assert_eq!(found(&[one, two, two, three, four, five]), [(3, OutOfSequence)]);
     assert_eq!(found(&[one, two, three, four, &five[..five.len() / 2]]), [(5, Torn)]);
-    // The lines of another store are no lines of this one.
+    // The lines of another store are not lines of this one.
     let other = Logged::new();
     other.create(|log| log).create_key(CreateKey::default()).unwrap();
     let first = other.text().split_inclusive('\n').next().unwrap().to_owned();
@@ -82,7 +82,7 @@ fn the_log_verifies_after_the_root_key_changed_more_than_once() {
     assert_eq!(faults(&kms, &logged.log()), []);
     let epochs: BTreeSet<_> = logged.lines().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
     assert_eq!(epochs.len(), 4);
-    // Old lines are held against old keys, not passed over.
+    // Old lines are verified under old keys, not skipped.
     let text = logged.text();
     fs::write(logged.log(), text.replacen("CreateKey", "DeleteKey", 1)).unwrap();
     assert_eq!(faults(&kms, &logged.log()), [(2, AuditFaultKind::Changed)]);
@@ -143,9 +143,9 @@ fn a_checkpoint_shows_that_the_end_was_cut_off() {
         cut_to(&copy, lines);
         faults(&kms, &copy)
     };
-    assert_eq!(cut(3), [], "what no checkpoint knows of is not missed");
+    assert_eq!(cut(3), [], "lines after the last checkpoint are not missed");
     kms.checkpoint().unwrap();
-    // The checkpoint's own line, the last, is known too; the line of the verification above is before it.
+    // The checkpoint's own line, the last, is known too; the line of the verification above precedes it.
     let known = logged.lines().len();
     encrypt(&kms, key.arn(), b"x").unwrap();
     assert_eq!(cut(known), []);
@@ -168,13 +168,13 @@ fn closing_is_a_checkpoint_and_later_ones_do_not_hide_a_cut() {
     encrypt(&clone, key.arn(), b"x").unwrap();
     drop(clone);
     cut_to(&logged.log(), 3);
-    // By a handle that writes nothing to the log.
+    // Checked by a handle that does not write to the log.
     assert_eq!(faults(&logged.0.open().unwrap(), &logged.log()), [(4, AuditFaultKind::CutShort)]);
-    // Gone on with, past the number that the store remembers, and closed again and again.
+    // The log is continued past the number that the store remembers, and closed again and again.
     for round in 0..3 {
         let kms = logged.open();
         (0..2).for_each(|_| drop(encrypt(&kms, key.arn(), b"x").unwrap()));
-        // Nothing is kept, and that is said.
+        // The end is not remembered, and the error says so.
         let error = kms.checkpoint().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuditFailed);
         assert!(error.to_string().contains("rotate_audit_log"), "{error}");
@@ -183,7 +183,7 @@ fn closing_is_a_checkpoint_and_later_ones_do_not_hide_a_cut() {
         let silent = logged.0.open().unwrap();
         assert_eq!(faults(&silent, &logged.log()), [(8, AuditFaultKind::CutShort)], "round {round}");
     }
-    // No new log begins in its place by itself.
+    // A new log is not started in its place automatically.
     fs::remove_file(logged.log()).unwrap();
     let kms = logged.open();
     assert_eq!(encrypt(&kms, key.arn(), b"x").unwrap_err().kind(), ErrorKind::AuditFailed);
@@ -208,7 +208,7 @@ fn checkpoints_follow_a_log_with_torn_lines() -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts `end` behind a log whose KMS is closed, lets a new handle go on from there, and closes that.
+/// Appends `end` to a log whose KMS is closed, continues it with a new handle, and closes that.
 fn go_on_behind(logged: &Logged, key: &str, end: &str) {
     fs::write(logged.log(), logged.text() + end).unwrap();
     let kms = logged.open();
@@ -217,7 +217,7 @@ fn go_on_behind(logged: &Logged, key: &str, end: &str) {
 
 #[test]
 fn no_handle_is_led_to_forget_what_the_store_knows_of() {
-    // Lines of the log's own beginning behind its end, more of them than a new handle looks back.
+    // After the log's end, lines from its own beginning: more than a new handle looks back over.
     let logged = Logged::new();
     let kms = logged.create(|log| log);
     let key = kms.create_key(CreateKey::default()).unwrap();
@@ -227,7 +227,7 @@ fn no_handle_is_led_to_forget_what_the_store_knows_of() {
     let beginning: String = logged.text().split_inclusive('\n').take(190).collect();
     assert!(beginning.len() > 64 << 10);
     go_on_behind(&logged, key.arn(), &beginning);
-    // It is not led there: it goes on from the end.
+    // It is not misled: it continues from the end.
     let next: serde_json::Value = serde_json::from_str(logged.text().lines().nth(known + 190).unwrap()).unwrap();
     assert_eq!(next["seq"].as_u64(), Some(known as u64 + 1));
     let forked: Vec<_> = logged.text().split_inclusive('\n').skip(known + 190).map(str::to_owned).collect();
@@ -235,7 +235,7 @@ fn no_handle_is_led_to_forget_what_the_store_knows_of() {
     let found = faults(&logged.0.open().unwrap(), &logged.log());
     assert_eq!(found, [(191, AuditFaultKind::OutOfSequence)]);
 
-    // A line that was cut off stands in its place without a MAC that holds.
+    // A truncated line takes the last line's place, without a valid MAC.
     let logged = Logged::new();
     let kms = logged.create(|log| log);
     let key = kms.create_key(CreateKey::default()).unwrap();
@@ -250,7 +250,7 @@ fn no_handle_is_led_to_forget_what_the_store_knows_of() {
 }
 
 #[test]
-fn who_has_an_old_root_key_and_store_cannot_write_the_past_anew() {
+fn an_old_root_key_and_store_cannot_rewrite_the_past() {
     let logged = Logged::new();
     let kms = logged.create(|log| log);
     let key = kms.create_key(CreateKey::default()).unwrap();

@@ -1,5 +1,5 @@
-//! Rotation of the audit log: one chain over several files, whoever has them open and wherever it was interrupted; and
-//! stores that were set back behind what a log proves.
+//! Rotation of the audit log: one chain across several files, whoever has them open and wherever a rotation was
+//! interrupted; and stores set back to before a commit that the log proves.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,13 +43,13 @@ impl Rotating {
         assert!(error.to_string().contains("rotate_audit_log"), "{error}");
     }
 
-    /// The faults of a log by a handle that writes nothing to it.
+    /// Returns the faults of a log, found by a handle that does not write to it.
     fn faults(&self, path: &Path) -> Vec<(u64, AuditFaultKind)> {
         let report = self.logged.0.open().unwrap().verify_audit_log(path).unwrap();
         report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()
     }
 
-    /// Each file alone, and all in their order.
+    /// Asserts that the files are intact, each alone and all in order.
     fn assert_intact(kms: &LocalKms, files: &[&Path]) {
         for file in files {
             let report = kms.verify_audit_log(file).unwrap();
@@ -83,13 +83,13 @@ fn a_new_log_goes_on_from_the_old_one() -> Result<(), Error> {
     assert_eq!((&first["after"], &first["prev"]), (&last["seq"], &last["mac"]));
     assert_eq!((&first["operation"], &first["outcome"]), (&json!("RotateAuditLog"), &json!("ok")));
     assert_eq!(first["request"], json!({"path": scene.old.to_str()}));
-    // Other handles go on in the new file.
+    // Other handles continue in the new file.
     scene.calls(&other, 2);
     scene.calls(&kms, 2);
     assert_eq!(scene.logged.lines().len(), 5);
     assert_eq!(fs::read(&scene.old)?, before);
     Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
-    // Once more, past a handle that saw nothing of it.
+    // Rotates again, unnoticed by one of the handles.
     let second = scene.logged.log().with_extension("2");
     kms.rotate_audit_log(&second)?;
     let third = scene.logged.log().with_extension("3");
@@ -99,7 +99,7 @@ fn a_new_log_goes_on_from_the_old_one() -> Result<(), Error> {
     Rotating::assert_intact(&kms, &[&third, &scene.log()]);
     drop((kms, other));
     Rotating::assert_intact(&scene.logged.open(), &[&scene.old, &second, &third, &scene.log()]);
-    // A name that is taken, and the log itself, are refused, and nothing is changed.
+    // An existing file's name and the log itself are refused, and nothing is changed.
     let kms = scene.logged.open();
     for taken in [&scene.old, &scene.log(), &scene.log().parent().unwrap().join("../logs/audit.jsonl")] {
         assert_eq!(kms.rotate_audit_log(taken).unwrap_err().kind(), ErrorKind::Io, "{taken:?}");
@@ -132,14 +132,14 @@ fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
         let lines = fs::read_to_string(path)?.lines().count() as u64;
         assert_eq!(scene.faults(&copy(path)), [(lines, CutShort)], "{path:?}");
     }
-    // A file is left out; the last one is missing; an older one is in the place of the log.
+    // A file is left out; the last one is missing; an older file stands in place of the log.
     let faults = |paths: &[&Path]| -> Vec<_> {
         let reports = kms.verify_audit_logs(paths).unwrap();
         reports.iter().map(|report| report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>()).collect()
     };
     assert_eq!(faults(&[&scene.old, &scene.log()]), [vec![], vec![OutOfSequence]]);
     assert_eq!(faults(&[&scene.old, &second]), [vec![], vec![CutShort]]);
-    // The beginning of a file is cut off.
+    // The first line of a file is removed.
     let text = fs::read_to_string(scene.log())?;
     let beheaded = scene.log().with_extension("beheaded");
     fs::write(&beheaded, text.split_once('\n').unwrap().1)?;
@@ -155,7 +155,8 @@ fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
 
 #[test]
 fn a_log_that_was_renamed_is_taken_up_where_it_is() -> Result<(), Error> {
-    // With the file that logrotate makes, and without; by the handle that has it open, and by a later one.
+    // With the file that logrotate creates, and without it; through the handle that has the log open, and through a
+    // later one.
     for (creates, reopens) in [(false, false), (true, false), (false, true), (true, true)] {
         let (scene, mut kms) = Rotating::new();
         scene.calls(&kms, 3);
@@ -167,7 +168,7 @@ fn a_log_that_was_renamed_is_taken_up_where_it_is() -> Result<(), Error> {
         if reopens {
             drop(kms);
             kms = scene.logged.open();
-            // It has begun no new chain.
+            // It has not started a new chain.
             scene.refused(&kms);
             assert_eq!(scene.logged.text(), "");
         }
@@ -175,7 +176,7 @@ fn a_log_that_was_renamed_is_taken_up_where_it_is() -> Result<(), Error> {
         scene.calls(&kms, 3);
         Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
         let operations: Vec<_> = scene.logged.lines().iter().map(|line| line["operation"].clone()).collect();
-        assert_eq!(operations.contains(&json!("OpenStore")), reopens, "the opening is made good");
+        assert_eq!(operations.contains(&json!("OpenStore")), reopens, "the opening is completed");
     }
     Ok(())
 }
@@ -195,11 +196,11 @@ fn a_lost_log_is_replaced_and_a_cut_one_rotated_and_both_stay_known() -> Result<
     scene.calls(&kms, 3);
     kms.checkpoint()?;
     Rotating::assert_intact(&kms, &[&scene.log()]);
-    // It turns up again.
+    // The lost file is found again.
     fs::write(&scene.old, &lost)?;
     assert_eq!(scene.faults(&scene.old), []);
 
-    // Cut off while no handle was open, and gone on with, before the store's line and past it.
+    // Cut short while no handle was open, and continued up to the store's line and past it.
     for calls in [0, 9] {
         let (scene, kms) = Rotating::new();
         scene.calls(&kms, 3);
@@ -222,7 +223,7 @@ fn a_lost_log_is_replaced_and_a_cut_one_rotated_and_both_stay_known() -> Result<
 
 #[test]
 fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
-    // Before the store learnt of it: the files are as after a rotation, the store is as before.
+    // Interrupted before the store recorded it: the files are as after a rotation, the store is as before.
     let (scene, kms) = Rotating::new();
     scene.calls(&kms, 3);
     kms.checkpoint()?;
@@ -241,7 +242,7 @@ fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
         }
     };
     assert!(old.starts_with(text.as_bytes()));
-    // Others go on in the new file; closing makes the store learn of it.
+    // Other handles continue in the new file; closing records the rotation in the store.
     reset(Some(&old), first);
     let kms = scene.logged.open();
     scene.calls(&kms, 2);
@@ -258,7 +259,7 @@ fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
         scene.calls(&kms, 2);
         Rotating::assert_intact(&kms, &[&scene.old, &scene.log()]);
     }
-    // The old file had its second name, and the new one was not in its place.
+    // The old file had its second name already, but the new one was not yet in place.
     drop(kms);
     reset(None, std::str::from_utf8(&old).unwrap());
     fs::hard_link(scene.log(), &scene.old)?;
@@ -313,13 +314,13 @@ fn a_store_that_was_set_back_is_found_out_by_its_log() -> Result<(), Error> {
     fs::write(scene.logged.0.store(), &old)?;
     let lines = scene.logged.lines().len() as u64;
     assert_eq!(scene.faults(&scene.log()), [(lines, AuditFaultKind::StoreSetBack)]);
-    // It does not open with its log, and the log has that.
+    // The store does not open with its log, and the log records the refusal.
     let root = || RootKey::open_file(scene.logged.0.root()).unwrap();
     let builder = || LocalKms::builder().audit(AuditLog::file(scene.log()));
     let error = builder().open(scene.logged.0.store(), root()).unwrap_err();
     assert!(error.kind() == ErrorKind::Storage && error.to_string().contains("set back"), "{error}");
     assert_eq!(scene.logged.lines().pop().unwrap()["outcome"], "StoreSetBack");
-    // At best effort it does, and goes on: the line of the first write shows it for ever.
+    // With best effort it opens and continues; the line of the first write records the fault for ever.
     let log = AuditLog::file(scene.log()).best_effort();
     let kms = LocalKms::builder().audit(log).open(scene.logged.0.store(), root())?;
     assert_eq!(kms.describe_key(&scene.key)?.state(), KeyState::Enabled);
@@ -328,7 +329,7 @@ fn a_store_that_was_set_back_is_found_out_by_its_log() -> Result<(), Error> {
     let found = scene.faults(&scene.log());
     assert!(matches!(found[..], [(_, AuditFaultKind::StoreSetBack)]), "{found:?}");
 
-    // What the owner restores is not set back.
+    // A store that its owner restores does not count as set back.
     let (scene, kms) = Rotating::new();
     kms.backup(&backup.with_extension("2"))?;
     (0..9).for_each(|round| kms.update_key_description(&scene.key, &format!("{round}")).unwrap());
@@ -345,7 +346,7 @@ fn a_store_that_was_set_back_is_found_out_by_its_log() -> Result<(), Error> {
 
 #[test]
 fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
-    // The line of a write is the last: whether its commit took place is not known, so nothing is said.
+    // The write's line is the last: whether its commit took place is unknown, so no fault is reported.
     let (scene, kms) = Rotating::new();
     let store = fs::read(scene.logged.0.store())?;
     kms.disable_key(&scene.key)?;
@@ -355,10 +356,10 @@ fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
     fs::write(scene.log(), &text)?;
     assert_eq!(scene.faults(&scene.log()), []);
     let kms = scene.logged.open();
-    // The next write finds an earlier commit than that line was to make: it tells of what was not done.
+    // The next write finds an earlier commit than that line announced, and records that the change was not made.
     kms.update_key_description(&scene.key, "after the crash")?;
     assert_eq!(scene.faults(&scene.log()), [(3, AuditFaultKind::NotDone)]);
-    // So does the line with which another file begins.
+    // The first line of a new file does the same.
     let (scene, kms) = Rotating::new();
     let store = fs::read(scene.logged.0.store())?;
     kms.disable_key(&scene.key)?;
@@ -377,7 +378,7 @@ fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
 
 #[test]
 fn nothing_is_missed_where_rotations_were_that_the_store_does_not_know() -> Result<(), Error> {
-    // A rotation was interrupted before the store learnt of it, and the next one has another name.
+    // A rotation was interrupted before the store recorded it, and the next one uses another name.
     let (scene, kms) = Rotating::new();
     kms.checkpoint()?;
     scene.calls(&kms, 3);
@@ -395,11 +396,11 @@ fn nothing_is_missed_where_rotations_were_that_the_store_does_not_know() -> Resu
     scene.calls(&kms, 3);
     let all: [&Path; 3] = [&scene.old, &second, &scene.log()];
     Rotating::assert_intact(&kms, &all);
-    // The store has learnt where the first one ends.
+    // The store now knows where the first file ends.
     cut_last_line(&scene.old);
     assert_eq!(scene.faults(&scene.old).len(), 1);
 
-    // A backup from before two rotations, or three, becomes the store.
+    // The store is replaced by a backup from before two or three rotations.
     for rotations in [2, 3] {
         let (scene, kms) = Rotating::new();
         kms.checkpoint()?;
@@ -421,7 +422,7 @@ fn nothing_is_missed_where_rotations_were_that_the_store_does_not_know() -> Resu
             Rotating::assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
             kms.checkpoint()?;
         }
-        // What the last one begins with is an end that counts.
+        // The first line of the last file states an end that counts.
         let last = &files[rotations - 1];
         cut_last_line(last);
         let report = kms.verify_audit_log(last)?;
@@ -440,7 +441,7 @@ fn other_handles_go_on_in_the_log_that_takes_the_place_of_a_lost_one() -> Result
     fs::remove_file(scene.log())?;
     kms.replace_lost_audit_log()?;
     scene.calls(&kms, 1);
-    // By a read, and by a write.
+    // Continued by a read, and by a write.
     scene.calls(&others[0], 1);
     others[1].update_key_description(&scene.key, "x")?;
     assert!(kms.verify_audit_log(scene.log())?.is_intact());

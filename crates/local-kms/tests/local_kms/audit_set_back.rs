@@ -1,4 +1,4 @@
-//! Stores that were set back behind what their log proves, and lines that tell of what was not done.
+//! Stores set back to before a commit that their log proves, and log lines that record changes that were not made.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::access::ALICE;
 use crate::audit::Logged;
 use crate::encrypt;
 
-/// A logged store as it was before its key was disabled, and the log from after that.
+/// A logged store from before its key was disabled, and the log from after that.
 struct SetBack {
     logged: Logged,
     key: String,
@@ -18,7 +18,7 @@ struct SetBack {
 }
 
 impl SetBack {
-    /// The store is not set back yet, and closed.
+    /// Makes the scene, with the store closed and not yet set back.
     fn new(calls_before: usize) -> Self {
         let logged = Logged::new();
         let kms = logged.create(|log| log);
@@ -32,7 +32,7 @@ impl SetBack {
         Self { logged, key, old }
     }
 
-    /// In place: it is the same file.
+    /// Overwrites the store in place, so that it is the same file.
     fn set_back(&self) {
         fs::write(self.logged.0.store(), &self.old).unwrap();
     }
@@ -66,7 +66,7 @@ fn a_refusal_does_not_wear_off() {
         scene.assert_refused();
     }
     scene.assert_refused();
-    // An opening has one line, and that does not say that it went well.
+    // An opening writes one line, which does not report success.
     let refused = scene.logged.lines().split_off(lines);
     assert!(outcomes(&refused).iter().all(|line| *line == ("OpenStore", "StoreSetBack")), "{refused:?}");
     assert!(refused.iter().all(|line| line["proven"].as_u64() > line["store"].as_u64()));
@@ -85,7 +85,7 @@ fn calls_that_do_nothing_push_no_proof_out_of_sight() {
 }
 
 #[test]
-fn lines_that_are_repeated_behind_the_end_hide_nothing() {
+fn lines_repeated_after_the_end_hide_nothing() {
     let scene = SetBack::new(180);
     let text = scene.logged.text();
     let beginning: String = text.split_inclusive('\n').take(182).collect();
@@ -94,7 +94,7 @@ fn lines_that_are_repeated_behind_the_end_hide_nothing() {
     fs::write(scene.logged.log(), text + &beginning).unwrap();
     scene.assert_refused();
     let last = scene.logged.lines().pop().unwrap();
-    assert_eq!(last["seq"].as_u64(), Some(scene.logged.lines().len() as u64 - 182), "it goes on behind the last line");
+    assert_eq!(last["seq"].as_u64(), Some(scene.logged.lines().len() as u64 - 182), "it continues after the last line");
 }
 
 #[cfg(unix)]
@@ -133,10 +133,10 @@ fn an_open_handle_does_not_go_on_in_a_store_that_was_set_back() {
     assert_set_back(&kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap_err());
     let lines = logged.lines().split_off(before);
     assert!(outcomes(&lines).iter().all(|(_, outcome)| *outcome != "ok"), "{lines:?}");
-    // What happened can be found out by the same handle.
+    // The same handle can report what happened.
     let report = kms.verify_audit_log(logged.log()).unwrap();
     assert!(report.faults.iter().any(|fault| fault.kind == AuditFaultKind::StoreSetBack), "{report:?}");
-    // Closing it makes no later commit, by which the store would pass for another one.
+    // Closing it makes no later commit, which would make the store pass for a different one.
     drop(kms);
     let root = RootKey::open_file(logged.0.root()).unwrap();
     let opened = LocalKms::builder().audit(AuditLog::file(logged.log())).open(logged.0.store(), root);
@@ -179,7 +179,7 @@ fn one_forged_line_of_a_later_root_key_stops_nothing() {
     let faults: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.kind)).collect();
     assert_eq!(faults, [(3, AuditFaultKind::Changed)]);
     kms.rotate_audit_log(logged.log().with_extension("1")).unwrap();
-    // A later root key is another matter.
+    // The same under a newer root key.
     kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
     kms.checkpoint().unwrap();
 }
@@ -200,7 +200,7 @@ fn a_restore_whose_line_cannot_be_written_makes_nothing() {
     assert!(!path("restored").exists());
     fs::rename(path("aside"), logged.log()).unwrap();
     restore().unwrap();
-    // What is there already stays.
+    // An existing file is left alone.
     assert_eq!(restore().unwrap_err().kind(), ErrorKind::Io);
     assert!(path("restored").exists());
 }
@@ -233,7 +233,7 @@ fn what_is_no_log_is_named_and_waited_for_by_nobody() {
     fs::rename(logged.log().with_extension("1"), logged.log()).unwrap();
     let root = || RootKey::open_file(logged.0.root()).unwrap();
     invalid(LocalKms::builder().audit(AuditLog::file(&store)).open(&store, root()).unwrap_err());
-    // Blank lines are no beginning of a log.
+    // Blank lines do not begin a log.
     let blank = logged.log().with_extension("blank");
     fs::write(&blank, "\n\n").unwrap();
     let other = LocalKms::builder().audit(AuditLog::file(&blank)).in_memory().unwrap();

@@ -1,4 +1,4 @@
-//! What it did from the start: names, ciphertexts, lengths, files.
+//! The basics: names, ciphertexts, lengths, files.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn keys_go_by_four_names() {
         &key.arn().replace("local", "eu-west-1"),
         &key.arn().replace("000000000000", "111122223333"),
         &key.arn().replace("aws:", "aws-cn:"),
-        // A key's ARN names a key and an alias's an alias, and nothing more.
+        // A key's ARN names a key and an alias's ARN an alias, with nothing after it.
         "arn:aws:kms:local:000000000000:key/alias/a/b",
         &format!("arn:aws:kms:local:000000000000:key/x:{}", key.key_id()),
         &format!("arn:aws:kms:local:000000000000:alias/none:{}", key.key_id()),
@@ -117,7 +117,7 @@ fn a_store_outlives_its_process_and_serves_several() {
         let ciphertext = encrypt(&kms, key.arn(), b"kept").unwrap();
         (key, ciphertext)
     };
-    // Neither the handle that made the store nor another one is closed meanwhile.
+    // Neither the handle that made the store nor the other one is closed in between.
     let fresh = Folder::new();
     let maker = fresh.create();
     let made = fresh.open().unwrap().create_key(CreateKey::default()).unwrap();
@@ -235,7 +235,7 @@ fn damage_to_the_file_is_refused_and_never_panics() {
     };
     assert_eq!(attempt().unwrap(), b"x");
     let intact_now = intact.clone();
-    // A byte of every 97 of the file, and cuts.
+    // Every 97th byte of the file, changed or cut.
     for at in (0..intact_now.len()).step_by(97) {
         let mut damaged = intact_now.clone();
         damaged[at] ^= 0x10;

@@ -1,14 +1,14 @@
-//! This program once more, as another process, which works on a store that others use too or is killed over it.
+//! This program again, as another process: it works on a store that others also use, or is killed while it does.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Tells a child where to work, and that it is one.
+/// The variable that tells a child that it is one, and where to work.
 const FOLDER: &str = "MANILA_TEST_FOLDER";
-/// Tells a child whatever else it has to know.
+/// The variable with everything else that a child has to know.
 const ORDERS: &str = "MANILA_TEST_ORDERS";
-/// What a child says begins with this. The test harness writes to the same pipe.
+/// The prefix of the lines that a child says. The test harness writes to the same pipe.
 const MARK: &str = "@ ";
 
 /// A process that runs one test of this program. Killed when dropped.
@@ -32,7 +32,7 @@ impl Process {
         Self { child, orders, lines: BufReader::new(lines).lines() }
     }
 
-    /// The next thing that the child says; `None` once it has ended.
+    /// Returns the next line that the child says; `None` once it has ended.
     pub fn hear(&mut self) -> Option<String> {
         self.lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix(MARK).map(str::to_owned))
     }
@@ -41,14 +41,14 @@ impl Process {
         writeln!(self.orders, "{line}").unwrap();
     }
 
-    /// Kills the child, which must not have ended by itself.
+    /// Kills the child, which must not have ended on its own.
     pub fn kill(&mut self) {
-        assert_eq!(self.child.try_wait().unwrap(), None, "the child ended by itself");
+        assert_eq!(self.child.try_wait().unwrap(), None, "the child ended on its own");
         self.child.kill().unwrap();
         assert!(!self.child.wait().unwrap().success());
     }
 
-    /// Waits for the child to end well.
+    /// Waits for the child to end successfully.
     pub fn finish(mut self) {
         assert!(self.child.wait().unwrap().success());
     }
@@ -56,29 +56,29 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Does nothing to a process that was waited for.
+        // Does nothing to a process that was already waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What this process is to do, if it is a child.
+/// Returns what this process is to do, if it is a child.
 pub fn orders() -> Option<(PathBuf, String)> {
     Some((std::env::var_os(FOLDER)?.into(), std::env::var(ORDERS).unwrap()))
 }
 
-/// Says something to the parent. Fails, and so ends the child, if there is none any more.
+/// Says something to the parent. Fails, and so ends the child, if the parent is gone.
 pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n{MARK}{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// `SplitMix64`, so that a seed means the same everywhere.
+/// `SplitMix64`, so that a seed means the same on every machine.
 pub struct Random(pub u64);
 
 impl Random {
-    /// With the seed `MANILA_TEST_SEED`, or a new one. It is printed.
+    /// Seeds it with `MANILA_TEST_SEED`, or with a new seed, and prints the seed.
     pub fn seeded() -> Self {
         let seed = std::env::var("MANILA_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -95,7 +95,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

@@ -1,4 +1,4 @@
-//! Clocks that are wrong: what is not written by them, and how the owner puts things right.
+//! Wrong clocks: writes that they do not make, and how the owner puts things right.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ fn open(folder: &Folder, clock: &TestClock) -> LocalKms {
     LocalKms::builder().clock(clock.clone()).open(folder.store(), RootKey::open_file(folder.root()).unwrap()).unwrap()
 }
 
-/// A write that changes nothing that matters.
+/// Makes a write that changes nothing of importance.
 fn write(kms: &LocalKms, key: &KeyMetadata) -> Result<(), Error> {
     kms.update_key_description(key.arn(), "written")
 }
@@ -49,7 +49,7 @@ fn nothing_is_written_and_nothing_removed_by_a_clock_that_leaps_and_everything_i
             assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"kept");
             encrypt(&kms, key.arn(), b"under the material that there is").unwrap();
             assert!(kms.list_key_rotations(key.arn()).unwrap().is_empty());
-            // By that clock its deadline is over. It is there still.
+            // By that clock the key's deadline has passed, but the key has not been removed.
             assert_eq!(code(&kms.describe_key(doomed.arn()).unwrap_err()), "NotFoundException");
         }
         clock.set_back_days(74 * YEAR);
@@ -67,18 +67,14 @@ fn a_leap_of_a_day_is_taken_and_more_is_not() {
         write(&kms, &key).unwrap();
         clock.leap_hours(24);
         assert!(kms.describe_key(key.arn()).is_ok());
-        // Reads take nothing for right: together it is more than a day since the last write.
+        // Reads do not confirm a time: more than a day in all has passed since the last write.
         clock.leap_hours(1);
         assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
         clock.advance_days(400);
-        assert_eq!(
-            write(&kms, &key).unwrap_err().kind(),
-            ErrorKind::ClockUnconfirmed,
-            "that time passes helps nothing"
-        );
+        assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "time passing does not help");
         kms.confirm_clock().unwrap();
         write(&kms, &key).unwrap();
-        // Time that passes is no leap, and a clock that is set back is none.
+        // Neither time that passes nor a clock that is set back is a leap.
         clock.advance_days(400);
         write(&kms, &key).unwrap();
         clock.set_back_days(100);
@@ -142,7 +138,7 @@ fn a_store_that_lay_idle_opens_and_is_read_and_is_written_once_the_clock_is_conf
     assert_eq!(write(&hasty, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
 }
 
-/// A store that was written, and opened and written again under a clock that begins in 1970.
+/// Returns a store that was written, then opened and written again under a clock that starts in 1970.
 fn opened_in_1970(clock: &TestClock) -> (LocalKms, Folder, KeyMetadata) {
     let (kms, folder) = in_file(clock);
     let key = kms.create_key(CreateKey::default()).unwrap();
@@ -160,7 +156,7 @@ fn a_clock_that_begins_in_1970_and_comes_right_is_not_held_up_on_the_day_of_the_
     clock.leap_hours(24 * (50 * YEAR + 1));
     write(&kms, &key).unwrap();
     clock.leap_hours(25);
-    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "from then on it counts");
+    assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "the time counts from then on");
 }
 
 #[test]
@@ -171,7 +167,7 @@ fn a_clock_that_begins_in_1970_and_comes_right_later_is_confirmed_or_there_when_
     assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
     assert!(encrypt(&kms, key.arn(), b"x").is_ok());
     write(&open(&folder, &clock), &key).unwrap();
-    // That program's clock was right from the beginning, and the store has its word for it.
+    // That program's clock was right from the beginning, and the store confirms it.
     write(&kms, &key).unwrap();
     clock.set_back_days(50 * YEAR);
     assert!(encrypt(&kms, key.arn(), b"x").is_ok());
@@ -211,7 +207,7 @@ fn a_program_that_saw_the_clock_ahead_notices_when_it_leaps_there_again() {
     let other = open(&folder, &clock);
     other.list_keys().unwrap();
     clock.set_back_days(5 * YEAR);
-    // What it read then has no weight now.
+    // The time it read then no longer counts.
     assert_eq!(other.schedule_key_deletion_in(doomed.arn(), 30).unwrap(), clock.now() + days(30));
     clock.advance_days(20);
     other.list_keys().unwrap();
@@ -234,13 +230,13 @@ fn what_is_refused_says_nothing_of_the_clock() {
         assert_eq!(write(&kms, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed);
         clock.set_back_hours(23);
         write(&kms, &key).unwrap();
-        // What was written does.
+        // The time of a write does.
         clock.leap_hours(23);
         write(&kms, &key).unwrap();
     }
 }
 
-/// A store that was written by a clock five years ahead, its keys, and the clock that is right again.
+/// Returns a store that was written under a clock five years ahead, its keys, and the clock, now corrected.
 fn written_ahead(work: impl FnOnce(&LocalKms, &TestClock)) -> (LocalKms, TestClock, Folder) {
     let clock = TestClock::new();
     let (kms, folder) = in_file(&clock);
@@ -319,8 +315,8 @@ fn what_was_to_come_before_the_clock_ran_ahead_comes_at_its_time() {
 }
 
 #[test]
-fn the_time_is_not_set_back_behind_the_making_of_the_store() {
-    // A clock that begins in 1970, and one that begins when its system was built.
+fn the_time_is_not_set_back_to_before_the_store_was_made() {
+    // A clock that starts in 1970, and one that starts when its system was built.
     for before in [50 * YEAR, 2 * YEAR] {
         let clock = TestClock::new();
         clock.advance_days(3 * YEAR);
@@ -341,7 +337,7 @@ fn the_time_is_not_set_back_behind_the_making_of_the_store() {
         assert_eq!(kms.describe_key(doomed.arn()).unwrap().state(), KeyState::PendingDeletion);
         encrypt(&kms, imported.arn(), b"x").unwrap();
     }
-    // A store that was made by such a clock is none of 1970 either.
+    // Nor can a store that such a clock made be set back to 1970.
     let clock = TestClock::new();
     clock.set_back_days(50 * YEAR);
     let (kms, _folder) = in_file(&clock);
@@ -363,7 +359,7 @@ fn a_program_follows_however_long_it_did_not_look() {
     write(&other, &key).unwrap();
     clock.set_back_days(5 * YEAR);
     kms.set_time_back().unwrap();
-    // Time that passed since is no leap, and more is.
+    // Time that has passed since is not a leap; more than that is.
     clock.advance_days(40);
     other.list_keys().unwrap();
     clock.leap_hours(24 * 5 * YEAR);
@@ -377,7 +373,7 @@ fn a_program_follows_however_long_it_did_not_look() {
     clock.set_back_days(5 * YEAR);
     kms.set_time_back().unwrap();
     clock.leap_hours(24 * 5 * YEAR);
-    assert_eq!(write(&other, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "nor at its first look");
+    assert_eq!(write(&other, &key).unwrap_err().kind(), ErrorKind::ClockUnconfirmed, "nor when it first looks");
 }
 
 #[test]
@@ -402,11 +398,11 @@ fn the_time_is_not_set_back_over_what_is_lost() {
         let error = kms.set_time_back().unwrap_err();
         assert_eq!(code(&error), "KMSInvalidStateException");
         assert!(error.to_string().contains("restore a backup"), "{error}");
-        // What was removed would have been by now.
+        // By now it would have been removed anyway.
         clock.leap_hours(24 * (5 * YEAR - 1));
         kms.set_time_back().unwrap_or_else(|error| assert_eq!(code(&error), "KMSInvalidStateException"));
     }
-    // What was removed in time is no obstacle, nor is what was asked for.
+    // Neither removals that were on time nor requested ones are an obstacle.
     let clock = TestClock::new();
     let (kms, folder) = in_file(&clock);
     let gone = kms.create_key(CreateKey::default()).unwrap();

@@ -1,4 +1,5 @@
-//! Writers that are killed. What they acknowledged is there; what they had begun is there whole or not at all.
+//! Writers that are killed. Calls that they acknowledged took effect; those that they had begun took effect in full or
+//! not at all.
 
 mod model;
 
@@ -14,19 +15,19 @@ use crate::{code, encrypt};
 
 use model::{ALIASES, Model, Place, Step, Tally, alias, text};
 
-/// Kills of the writers of one store, before there is another one.
+/// The number of kills before the next store is made.
 const KILLS_OF_A_STORE: u64 = 25;
 const CALLS_BEFORE_A_KILL: u64 = 15;
-/// More days than the shortest wait for a deletion.
+/// More days than the shortest waiting period of a deletion.
 const DAYS_BETWEEN_WRITERS: u64 = 8;
 const DELETION_DAYS: u32 = 7;
 
-/// What a writer does, each as often as it stands here.
+/// The kind of work that a writer does. Steps are as frequent as they are listed.
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    /// What programs do every day.
+    /// Everyday use by programs.
     Use,
-    /// What is done to a store as a whole.
+    /// Maintenance of the whole store.
     Upkeep,
 }
 
@@ -38,12 +39,12 @@ fn what_a_writer_acknowledged_is_there_after_a_kill() {
 }
 
 #[test]
-fn purging_backups_and_root_keys_take_a_kill() {
+fn purges_backups_and_root_key_changes_survive_a_kill() {
     let tally = kill_writers(150, Work::Upkeep);
     assert!([tally.purged, tally.backed_up, tally.root_keys].iter().all(|count| *count > 2), "{tally:?}");
 }
 
-/// The writer of the tests above, where it is told to be one. By itself it writes to stores of its own, and is not
+/// Runs as the writer of the tests above, if told to be one. Otherwise it writes to stores of its own, and is not
 /// killed.
 #[test]
 fn a_writer_that_is_not_killed_does_what_it_says() {
@@ -75,7 +76,7 @@ fn kill_writers(kills: u64, work: Work) -> Tally {
     for _ in 0..kills / KILLS_OF_A_STORE {
         let folder = tempfile::tempdir().unwrap();
         let mut model = Model::new(tally);
-        // Open while the writer is killed, or not.
+        // The checking handle stays open while the writer is killed, or does not.
         let mut kms = None;
         for number in 0..KILLS_OF_A_STORE {
             let (days, longest) = match work {
@@ -87,13 +88,13 @@ fn kill_writers(kills: u64, work: Work) -> Tally {
             let survivor = kms.take().filter(|_| matches!(work, Work::Use) && random.below(2) == 0);
             let test = "crash::a_writer_that_is_not_killed_does_what_it_says";
             let mut writer = Process::start(test, folder.path(), &orders.to_text());
-            model.hear(&writer.hear().expect("the writer writes"));
-            // The first call opens the store. Each call is two lines.
+            model.hear(&writer.hear().expect("the writer reports a step"));
+            // The first call opens the store. Each call reports two lines.
             let (lines, begun) = (2 * random.below(CALLS_BEFORE_A_KILL), Instant::now());
             for _ in 0..lines {
-                model.hear(&writer.hear().expect("the writer writes"));
+                model.hear(&writer.hear().expect("the writer reports a step"));
             }
-            // In the middle of some call, also where calls are slow: up to twice as long as those so far took.
+            // Kills it during some call, even if calls are slow: after up to twice the time that those so far took.
             let longest = longest.max(micros(begun.elapsed()) * 4 / lines.max(1));
             sleep(Duration::from_micros(random.below(longest)));
             writer.kill();
@@ -112,7 +113,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap()
 }
 
-/// What a writer has to know.
+/// The orders of a writer.
 struct Orders {
     work: Work,
     days: u64,
@@ -144,7 +145,7 @@ impl Orders {
     }
 }
 
-/// Calls a KMS, and says before each call what it tries and after it that it is done.
+/// Calls a KMS, and reports each call before it is tried and after it is done.
 struct Writer {
     place: Place,
     orders: Orders,
@@ -180,7 +181,7 @@ impl Writer {
         }
         let random = &mut self.random;
         let (key, named) = (random.pick(&numbers), random.below(ALIASES));
-        // The same number in two writers does no harm.
+        // It does no harm if two writers use the same number.
         let number = self.orders.seed % 1_000_000 * 1_000 + self.calls;
         match self.orders.work {
             Work::Use => match random.below(13) {
@@ -202,7 +203,7 @@ impl Writer {
         }
     }
 
-    /// Makes the call of a step. Returns what it answered, if that matters later.
+    /// Makes the call of a step. Returns its answer, if that matters later.
     fn take(&mut self, step: Step) -> String {
         let (kms, keys) = (self.kms.as_ref().unwrap(), &mut self.orders.keys);
         match step {

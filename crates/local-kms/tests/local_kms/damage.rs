@@ -1,4 +1,5 @@
-//! What others do to the file of a store, meaning well or not: an error at most, and never a panic.
+//! Changes that others make to the file of a store, with good or bad intent: they cause an error at most, never a
+//! panic.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -68,7 +69,7 @@ fn an_id_in_the_file_that_is_not_text_is_damage() {
         }
         for opened in [LocalKms::open(folder.store(), root()), LocalKms::open_read_only(folder.store(), root())] {
             match name {
-                // A row beside the one that is looked for.
+                // This row is beside the one that is looked up.
                 "manila" => drop(opened.unwrap()),
                 _ => assert_eq!(opened.unwrap_err().kind(), ErrorKind::Storage),
             }
@@ -76,7 +77,7 @@ fn an_id_in_the_file_that_is_not_text_is_damage() {
     }
 }
 
-/// Numbers that are the same each time.
+/// A generator that returns the same numbers each time.
 struct Numbers(u64);
 
 impl Numbers {
@@ -102,7 +103,7 @@ fn flip_bits(store: &Path, numbers: &mut Numbers) {
     }
 }
 
-/// Reading alone: in a write the database may panic once more while it cleans up after a panic, which ends the program.
+/// Only reads: in a write, the database may panic again while it cleans up after a panic, which aborts the program.
 #[test]
 fn bits_that_flip_in_the_file_of_an_open_store_end_in_errors_and_in_no_wrong_answer() {
     let folder = Folder::new();
@@ -119,7 +120,7 @@ fn bits_that_flip_in_the_file_of_an_open_store_end_in_errors_and_in_no_wrong_ans
     for _ in 0..100 {
         fs::write(folder.store(), &whole).unwrap();
         let kms = LocalKms::open_read_only(folder.store(), root()).unwrap();
-        // So that nothing of what it has in memory is of the latest commit.
+        // So that nothing it holds in memory is of the latest commit.
         let another = LocalKms::open(folder.store(), root()).unwrap();
         another.update_key_description(key.arn(), "x").unwrap();
         drop(another);
@@ -155,7 +156,7 @@ fn a_file_that_is_longer_than_any_store_is_refused_before_memory_is_taken_for_it
 
 #[cfg(unix)]
 #[test]
-fn nobody_waits_at_a_pipe_in_the_place_of_a_store() {
+fn a_pipe_in_place_of_a_store_is_not_waited_for() {
     let folder = Folder::new();
     drop(LocalKms::create(folder.store(), root()).unwrap());
     let handles =
@@ -174,7 +175,7 @@ fn nobody_waits_at_a_pipe_in_the_place_of_a_store() {
     }
 }
 
-/// All rows of a table, as they lie in the file of an open store.
+/// Removes and returns all rows of a table, as stored in the file of an open store.
 fn take_rows(store: &Path, name: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     let database = database(store);
     let writing = database.begin_write().unwrap();
@@ -218,7 +219,7 @@ fn an_open_handle_lists_no_less_than_there_is_and_backs_up_and_purges_nothing_th
     };
     for (table, count) in [("keys", 3), ("aliases", 1), ("grants", 1), ("deadlines", 0)] {
         let rows = take_rows(&folder.store(), table);
-        // The last one alone, and all of them.
+        // All but one row removed, and all of them.
         for kept in [rows.len() - 1, 0] {
             put_rows(&folder.store(), table, &rows[..kept]);
             let backup = folder.0.path().join("backup");

@@ -1,4 +1,4 @@
-//! Grants: made, bound to contexts, passed on, retired and revoked.
+//! Grants: created, bound to contexts, passed on, retired and revoked.
 
 use manila_core::testing::ready;
 use manila_local_kms::testing::records_read;
@@ -18,7 +18,7 @@ fn key_of(kms: &LocalKms) -> KeyMetadata {
     kms.create_key(CreateKey::default()).unwrap()
 }
 
-/// Whether a principal may encrypt with these pairs.
+/// Returns true if a principal may encrypt with these pairs.
 fn may_encrypt(kms: &LocalKms, principal: &str, key: &str, pairs: &EncryptionContext) -> bool {
     let kms = kms.as_principal(principal).unwrap();
     let answer = ready(kms.encrypt(KmsRequest::new(key, pairs), b"x"));
@@ -117,7 +117,7 @@ fn a_constraint_wants_the_pairs_equal_or_among_others() {
             {
                 assert_eq!(may(&pairs), any, "{constraint:?} {pairs:?}");
             }
-            // It says nothing about calls that have no context.
+            // The constraint does not apply to calls without a context.
             assert!(kms.as_principal(ALICE).unwrap().describe_key(key.arn()).is_ok());
         }
     }
@@ -151,7 +151,7 @@ fn a_grant_to_a_role_is_for_its_sessions() {
             assert!(!may_encrypt(&kms, &other, key.arn(), &pairs), "{other}");
         }
         kms.as_principal(SESSION).unwrap().retire_grant(key.arn(), &id).unwrap();
-        // One session is not the others, nor the role.
+        // A session is neither another session nor the role.
         kms.create_grant(key.arn(), grant(SESSION)).unwrap();
         assert!(may_encrypt(&kms, SESSION, key.arn(), &pairs));
         assert!(!may_encrypt(&kms, &other_session, key.arn(), &pairs) && !may_encrypt(&kms, ROLE, key.arn(), &pairs));
@@ -159,7 +159,7 @@ fn a_grant_to_a_role_is_for_its_sessions() {
 }
 
 #[test]
-fn who_may_create_grants_by_a_grant_passes_on_no_more_than_that_one() {
+fn a_grant_to_create_grants_passes_on_no_more_than_itself() {
     use GrantOperation::{CreateGrant as Create, Decrypt, Encrypt};
     for (kms, _, _) in both() {
         let key = key_of(&kms);
@@ -195,21 +195,21 @@ fn who_may_create_grants_by_a_grant_passes_on_no_more_than_that_one() {
         let grants = kms.list_grants(key.arn()).unwrap();
         assert_eq!(grants.iter().find(|grant| grant.id == passed_on).unwrap().issuer, ALICE);
         assert!(may_encrypt(&kms, BOB, key.arn(), &acme));
-        // Down a chain it does not widen either.
+        // Passing a grant on again does not widen it either.
         let bob = kms.as_principal(BOB).unwrap();
         let wider = to(CAROL, &[Encrypt]).constraint(subset(acme.clone()));
         assert_refused(&bob.create_grant(key.arn(), wider).unwrap_err(), "a constraint of equality passed on");
         bob.create_grant(key.arn(), to(CAROL, &[Encrypt]).constraint(equals(acme.clone()))).unwrap();
         let carol = kms.as_principal(CAROL).unwrap();
         let more = to(BOB, &[Encrypt]).constraint(equals(acme));
-        assert_refused(&carol.create_grant(key.arn(), more).unwrap_err(), "not passed on to her");
+        assert_refused(&carol.create_grant(key.arn(), more).unwrap_err(), "not passed on to Carol");
     }
 }
 
 #[test]
 fn any_one_grant_of_several_can_be_passed_on() {
     use GrantOperation::{CreateGrant as Create, Decrypt, Encrypt};
-    // Their ids are random, and so is their order.
+    // Grants have random ids, and are found in a random order.
     for _ in 0..8 {
         let kms = LocalKms::in_memory().unwrap();
         let key = key_of(&kms);
@@ -227,7 +227,7 @@ fn any_one_grant_of_several_can_be_passed_on() {
 }
 
 #[test]
-fn who_may_create_grants_by_policy_passes_on_what_he_likes_within_its_conditions() {
+fn a_policy_on_create_grant_lets_a_principal_pass_on_anything_within_its_conditions() {
     for (kms, _, _) in both() {
         let acme = r#"{"StringEquals": {"kms:EncryptionContext:tenant": "acme"}}"#;
         let json = policy(&[allow(OWNER, &["*"]), statement("Allow", ALICE, &["CreateGrant"], acme)]);
@@ -239,12 +239,12 @@ fn who_may_create_grants_by_policy_passes_on_what_he_likes_within_its_conditions
         assert_refused(&alice.create_grant(key.arn(), bound("initech")).unwrap_err(), "bound to another");
         alice.create_grant(key.arn(), bound("acme")).unwrap();
         assert!(may_encrypt(&kms, BOB, key.arn(), &context(&[("tenant", "acme")])));
-        assert!(!may_encrypt(&kms, ALICE, key.arn(), &context(&[("tenant", "acme")])), "he may not himself");
+        assert!(!may_encrypt(&kms, ALICE, key.arn(), &context(&[("tenant", "acme")])), "Alice may not encrypt");
     }
 }
 
 #[test]
-fn a_grant_is_retired_by_whom_it_names_or_the_owner() {
+fn a_grant_is_retired_by_its_retiring_principal_or_the_owner() {
     for (kms, _, _) in both() {
         let key = key_of(&kms);
         let pairs = context(&[]);
@@ -257,7 +257,7 @@ fn a_grant_is_retired_by_whom_it_names_or_the_owner() {
         for (principal, id) in [(ALICE, &plain), (ALICE, &named), (BOB, &plain), (BOB, &own), (CAROL, &named)] {
             assert_refused(&retire(principal, id).unwrap_err(), principal);
         }
-        // A policy allows it to nobody else, but denies it to whom it names.
+        // A policy does not extend the permission to anyone else, but can deny it to those it names.
         let json = policy(&[allow(OWNER, &["*"]), allow(CAROL, &["RetireGrant"]), deny(BOB, &["RetireGrant"])]);
         kms.put_key_policy(key.arn(), &json).unwrap();
         for principal in [CAROL, BOB] {
@@ -304,7 +304,7 @@ fn re_encrypt_by_grants_needs_one_for_each_half_and_its_context() {
             let request = CreateGrant::to(ALICE).operation(operation);
             kms.create_grant(key.arn(), request.constraint(GrantConstraint::Equals(pairs.clone()))).unwrap()
         };
-        // Decrypt and Encrypt are not ReEncrypt.
+        // Permission to Decrypt and Encrypt does not include ReEncrypt.
         half(&from, GrantOperation::Decrypt, &old);
         half(&to, GrantOperation::Encrypt, &new);
         assert_refused(&attempt(&new).unwrap_err(), "no half");
@@ -331,7 +331,7 @@ fn grants_are_on_a_key_of_one_region_and_go_with_it() {
         assert!(!may_encrypt(&there, ALICE, replica.arn(), &context(&[])));
         there.create_grant(replica.arn(), grant()).unwrap();
         assert!(may_encrypt(&there, ALICE, replica.arn(), &context(&[])));
-        // What comes back under the same id has none.
+        // A replica made again under the same id has no grants.
         there.schedule_key_deletion_in(replica.arn(), 7).unwrap();
         clock.advance_days(7);
         assert!(not_found(&encrypt(&there.as_principal(ALICE).unwrap(), replica.arn(), b"x").unwrap_err()));
@@ -408,7 +408,7 @@ fn a_call_reads_no_grants_of_others() {
     assert_eq!(read(&SESSION.replace("i-1", "i-2"), true), without + 2, "a session by its role's");
     assert_eq!(read(SESSION, true), without + 4, "a session by its role's and its own");
     assert_eq!(read(BOB, false), without, "a stranger still");
-    // What no grant can allow reads none.
+    // An operation that no grant can allow reads no grants.
     let before = records_read(&kms);
     assert_refused(&kms.as_principal(ALICE).unwrap().disable_key(key.arn()).unwrap_err(), "not grantable");
     assert!(records_read(&kms) - before <= without, "{} records", records_read(&kms) - before);
@@ -441,7 +441,7 @@ fn grants_are_found_and_removed_after_a_change_of_root_key() {
 }
 
 #[test]
-fn the_file_does_not_tell_to_whom_grants_are_nor_whose_aliases_are() {
+fn the_file_does_not_reveal_grantees_or_the_keys_of_aliases() {
     let folder = Folder::new();
     let kms = folder.create();
     let keys: Vec<_> = (0..2).map(|_| key_of(&kms)).collect();
@@ -460,7 +460,7 @@ fn the_file_does_not_tell_to_whom_grants_are_nor_whose_aliases_are() {
     }
 }
 
-/// The ids of a table's rows that hold `part`, as the file has them.
+/// Returns the ids of a table's rows that contain `part`, as stored in the file.
 fn row_ids(folder: &Folder, table: &str, part: &str) -> Vec<String> {
     let found = records(&folder.store()).into_iter().filter(|(name, id, _)| *name == table && id.contains(part));
     found.map(|(_, id, _)| id).collect()

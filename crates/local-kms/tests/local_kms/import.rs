@@ -1,4 +1,4 @@
-//! Imported key material: its expiry, its deletion, and that only the same comes back.
+//! Imported key material: its expiry, its deletion, and that only the same material can be imported again.
 
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +71,7 @@ fn deleted_material_comes_back_only_as_it_was() {
         let key = imported(&kms, None);
         let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
         for _ in 0..2 {
-            // Also of a key that has none.
+            // Deleting succeeds even if the key has no material.
             kms.delete_imported_key_material(key.arn()).unwrap();
             assert_eq!(state(&kms, &key), KeyState::PendingImport);
         }
@@ -81,11 +81,11 @@ fn deleted_material_comes_back_only_as_it_was() {
         assert_eq!(state(&kms, &key), KeyState::PendingImport);
         kms.import_key_material(key.arn(), &MATERIAL, None).unwrap();
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
-        // Nor is it exchanged while it is there.
+        // Nor can the material be replaced while it is there.
         let error = kms.import_key_material(key.arn(), &[8; 32], None).unwrap_err();
         assert_eq!(code(&error), "IncorrectKeyMaterialException");
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x");
-        // The same material under another key is another key.
+        // Another key with the same material is a different key.
         let other = imported(&kms, None);
         assert_eq!(code(&decrypt(&kms, other.arn(), &ciphertext).unwrap_err()), "IncorrectKeyException");
     }
@@ -139,7 +139,7 @@ fn an_import_replaces_the_expiry_before_it() {
         let states = || [&kept, &longer, &shorter].map(|key| state(&kms, key));
         let after = |days| {
             clock.advance_days(days);
-            // Also what the next write does.
+            // The state must survive the next write.
             kms.create_key(CreateKey::default()).unwrap();
             states()
         };
@@ -150,7 +150,7 @@ fn an_import_replaces_the_expiry_before_it() {
     }
 }
 
-/// What can be the only thing that was asked of the KMS while the material was expired.
+/// The call that may be the only one made while the material was expired.
 const WITNESSES: [Asked; 4] = [
     |kms, key| encrypt(kms, key, b"x").map(drop),
     |kms, key| kms.describe_key(key).map(drop),
@@ -189,7 +189,7 @@ fn the_next_call_removes_expired_material_from_the_file() {
         };
         let before = sealed(10 * 24 * 60 * 60 - 1);
         let after = sealed(1);
-        assert_eq!((before.len(), after.len()), (3, 2), "the deadline is done");
+        assert_eq!((before.len(), after.len()), (3, 2), "the deadline has been handled");
         let same = after.iter().filter(|record| before.contains(record)).count();
         assert!(same < 2, "the record of the material is another one");
     }
@@ -249,9 +249,9 @@ fn deletion_and_expiry_do_not_meet() {
     for (kms, clock, _folder) in both() {
         let (deleted, cancelled) =
             (imported(&kms, Some(in_days(&clock, 20))), imported(&kms, Some(in_days(&clock, 5))));
-        // Deleted before the material expires: nothing is left to expire.
+        // Deleted before the material expires, so nothing is left to expire.
         kms.schedule_key_deletion_in(deleted.arn(), 7).unwrap();
-        // The material expires while the deletion is pending: it stays expired when that is cancelled.
+        // The material expires while the deletion is pending, and stays expired when the deletion is cancelled.
         kms.schedule_key_deletion_in(cancelled.arn(), 30).unwrap();
         clock.advance_days(10);
         assert_eq!(state(&kms, &cancelled), KeyState::PendingDeletion);

@@ -1,4 +1,4 @@
-//! Keys and their states, and what is left of one that is deleted: nothing.
+//! Keys and their states, and that nothing is left of a deleted key.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -18,12 +18,12 @@ const INVALID: &str = "KMSInvalidStateException";
 const DENIED: &str = "AccessDeniedException";
 const UNSUPPORTED: &str = "UnsupportedOperationException";
 const MATERIAL: [u8; 32] = [7; 32];
-/// Where the replica of a primary key is.
+/// The region of a primary key's replica.
 const EUROPE: &str = "eu-west-1";
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Principal":{"AWS":"arn:aws:iam::000000000000:root"},"Action":"kms:*","Resource":"*"}]}"#;
 
-/// What an operation needs a key to be.
+/// The kind of key that an operation needs.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Symmetric,
@@ -32,19 +32,19 @@ enum Kind {
     MultiRegion,
 }
 
-/// A key to call an operation on, and what was made with it while it could be used.
+/// A key to call an operation on, and the results of using it beforehand.
 struct Subject {
     name: String,
     alias: String,
     ciphertext: Vec<u8>,
     mac: Vec<u8>,
     grant: String,
-    /// A key that can be used.
+    /// A second key, which can be used.
     other: String,
 }
 
-/// An operation, and the error of it in each state: enabled, disabled, pending deletion, pending import, a primary key
-/// that has a replica, and enabled where a principal of another account calls whom the policy allows everything.
+/// An operation, and its error in each state: enabled, disabled, pending deletion, pending import, a primary key that
+/// has a replica, and enabled but called by a principal of another account to whom the policy allows everything.
 struct Row {
     name: &'static str,
     kind: Kind,
@@ -52,9 +52,9 @@ struct Row {
     errors: [&'static str; 6],
 }
 
-/// The table of the Developer Guide, "Key states of AWS KMS keys", what it says of imported material, and what "AWS KMS
-/// permissions" says of other accounts. On AWS the deletion of a primary key that has replicas can be scheduled: its
-/// state is then `PendingReplicaDeletion`, which there is not here.
+/// The expected errors, from the table "Key states of AWS KMS keys" of the Developer Guide, its pages on imported
+/// material, and "AWS KMS permissions" for other accounts. On AWS the deletion of a primary key with replicas can be
+/// scheduled, which puts it in the state `PendingReplicaDeletion`; that state does not exist here.
 const TABLE: &[Row] = &[
     row(
         "CancelKeyDeletion",
@@ -204,7 +204,7 @@ fn re_encrypt(kms: &LocalKms, it: &Subject, from: &str, to: &str) -> Result<(), 
     kms.re_encrypt(&it.ciphertext, KmsRequest::new(from, &context), KmsRequest::new(to, &context)).map(drop)
 }
 
-/// Makes a key that can be used, and uses it. Its alias is `alias/subject`, and `alias/other` that of the other key.
+/// Makes a usable key and uses it. Its alias is `alias/subject`, and `alias/other` is that of the second key.
 fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (KeyMetadata, Subject) {
     for alias in kms.list_aliases().unwrap() {
         kms.delete_alias(&alias.name).unwrap();
@@ -236,7 +236,7 @@ fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (K
     (key, Subject { name, alias: "alias/subject".to_owned(), ciphertext, mac, grant, other })
 }
 
-/// What a key is when an operation of the table is called on it.
+/// The state of a key when an operation of the table is called on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Case {
     Of(KeyState),
@@ -259,7 +259,7 @@ impl Case {
         if let Self::Of(state) = self { state } else { KeyState::Enabled }
     }
 
-    /// Brings a key and the one beside it into the case, and returns who calls.
+    /// Brings a key and the one beside it into this state, and returns the handle to call with.
     fn set(self, kms: &LocalKms, key: &str, other: &str) -> LocalKms {
         match self {
             Self::Of(KeyState::Disabled) => kms.disable_key(key).unwrap(),
@@ -389,7 +389,7 @@ fn descriptions_and_tags_change_within_the_limits_of_aws() {
         let expected = [("b".to_owned(), "3".to_owned()), ("c".to_owned(), "4".to_owned())];
         assert_eq!((kms.describe_key(key.arn()).unwrap().description(), tags()), ("new", expected.to_vec()));
 
-        // Characters count, not bytes.
+        // Characters are counted, not bytes.
         kms.update_key_description(key.arn(), &"é".repeat(8192)).unwrap();
         let long = "é".repeat(8193);
         let refused = [
@@ -452,7 +452,7 @@ fn a_deletion_takes_7_to_30_days_and_30_if_not_said() {
             (described.state(), described.deletion_date()),
             (KeyState::PendingDeletion, Some(clock.now() + days(7)))
         );
-        // To the second.
+        // Exact to the second.
         clock.advance_secs(7 * 24 * 60 * 60 - 1);
         assert_eq!(kms.describe_key(key.arn()).unwrap().state(), KeyState::PendingDeletion);
         clock.advance_secs(1);
@@ -469,7 +469,7 @@ fn a_cancelled_deletion_leaves_the_key_disabled_and_never_takes_place() {
         kms.cancel_key_deletion(key.arn()).unwrap();
         let described = kms.describe_key(key.arn()).unwrap();
         assert_eq!((described.state(), described.deletion_date()), (KeyState::Disabled, None));
-        // Scheduled anew, the earlier deadline counts no more.
+        // After it is scheduled again, the earlier deadline no longer counts.
         kms.schedule_key_deletion_in(key.arn(), 30).unwrap();
         clock.advance_days(29);
         kms.create_key(CreateKey::default()).unwrap();
@@ -480,10 +480,10 @@ fn a_cancelled_deletion_leaves_the_key_disabled_and_never_takes_place() {
     }
 }
 
-/// A thing that a program asks the KMS.
+/// A call that a program makes to the KMS.
 pub(crate) type Asked = fn(&LocalKms, &str) -> Result<(), Error>;
 
-/// What can be the only thing that was asked of the KMS while the key was past its deadline.
+/// The calls of which each may be the only one made while the key was past its deadline.
 const WITNESSES: [(&str, Asked); 5] = [
     ("the key", |kms, key| kms.describe_key(key).map(drop)),
     ("the list of keys", |kms, _| kms.list_keys().map(drop)),
@@ -529,11 +529,7 @@ fn time_does_not_run_backwards_past_what_was_written() {
         clock.advance_days(5);
         kms.describe_key(key.arn()).unwrap();
         clock.set_back_days(9);
-        assert_eq!(
-            kms.schedule_key_deletion_in(key.arn(), 7).unwrap(),
-            latest + days(7),
-            "what is read leaves no trace"
-        );
+        assert_eq!(kms.schedule_key_deletion_in(key.arn(), 7).unwrap(), latest + days(7), "a read leaves no trace");
         assert_eq!(kms.create_key(CreateKey::default()).unwrap().created(), latest);
     }
 }
@@ -579,7 +575,7 @@ fn after_a_purge_no_sealed_byte_is_left_in_the_file() {
     for n in 0..20 {
         let alias = format!("alias/secret-{n}");
         let key = kms.create_key(CreateKey::default().alias(alias).description("d".repeat(2000))).unwrap();
-        // Rotation writes the material anew: the older row is to be gone too.
+        // Rotation seals the material again: the older row must be gone too.
         secrets.extend(rows(&folder, key.key_id()));
         kms.rotate_key_on_demand(key.arn()).unwrap();
         secrets.extend(rows(&folder, key.key_id()));
@@ -589,7 +585,7 @@ fn after_a_purge_no_sealed_byte_is_left_in_the_file() {
     let imported = kms.create_key(CreateKey::default().imported()).unwrap();
     kms.import_key_material(imported.arn(), &MATERIAL, Some(clock.now() + days(1))).unwrap();
     let with_material = rows(&folder, imported.key_id());
-    assert!(secrets.iter().any(|secret| holds(&folder, secret)), "or the test looks for the wrong bytes");
+    assert!(secrets.iter().any(|secret| holds(&folder, secret)), "otherwise the test looks for the wrong bytes");
     assert_eq!(kms.purge().unwrap(), 0);
     assert!(secrets.iter().any(|secret| holds(&folder, secret)), "keys before their deadline stay");
     clock.advance_days(7);
@@ -626,7 +622,7 @@ fn a_restored_backup_drops_keys_past_their_deadline_and_says_how_many() {
         let (kms, dropped) = LocalKms::builder().clock(clock).restore(&backup, &path, root).unwrap();
         assert_eq!((dropped, kms.list_keys().unwrap().len()), (expected, 3 - expected), "day {day}");
         drop(kms);
-        // What was dropped is not there for another clock either.
+        // A deleted key does not come back under another clock.
         let early = LocalKms::builder().clock(TestClock::new());
         let kms = early.open(&path, RootKey::open_file(folder.root()).unwrap()).unwrap();
         assert_eq!(kms.list_keys().unwrap().len(), 3 - expected, "day {day}");
@@ -649,7 +645,8 @@ impl Folder {
     }
 }
 
-/// Another handle of the store in a folder, with a clock of its own that shows the same; none if there is no store.
+/// Opens another handle of the store in a folder, with its own clock that shows the same time; returns `None` if there
+/// is no store.
 pub(crate) fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
     #[derive(Debug)]
     struct Still(SystemTime);
@@ -662,12 +659,12 @@ pub(crate) fn open_at(folder: &Folder, clock: &TestClock) -> Option<LocalKms> {
     Some(LocalKms::builder().clock(Still(clock.now())).open(folder.store(), root).unwrap())
 }
 
-/// The number of records by key of aliases. Their ids are digests.
+/// Counts the records that list aliases by key. Their ids are digests.
 pub(crate) fn alias_rows(folder: &Folder) -> usize {
     records(&folder.store()).iter().filter(|(table, ..)| *table == "key-aliases").count()
 }
 
-/// The sealed records in the file whose id holds `part`.
+/// Returns the sealed records in the file whose id contains `part`.
 pub(crate) fn rows(folder: &Folder, part: &str) -> Vec<Vec<u8>> {
     let found = records(&folder.store()).into_iter().filter(|(_, id, _)| id.contains(part));
     found.map(|(.., record)| record).collect()

@@ -1,4 +1,4 @@
-//! The embedded KMS: AWS's meaning, kept in a file that shows nothing and takes no tampering.
+//! The embedded KMS: the semantics of AWS KMS, in a file that reveals nothing and in which tampering is detected.
 
 mod access;
 mod aliases;
@@ -37,7 +37,7 @@ pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
 }
 
-/// The name AWS gives an error.
+/// Returns AWS's name for an error.
 pub(crate) fn code(error: &Error) -> &str {
     error.kms_error().map_or("", |error| &error.code)
 }
@@ -53,7 +53,7 @@ pub(crate) fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Ve
     Ok(answer.plaintext.expose_secret().to_vec())
 }
 
-/// What is known of all keys of a region, in the order of their ids.
+/// Describes all keys of a region, ordered by id.
 pub(crate) fn described(kms: &LocalKms) -> Vec<KeyMetadata> {
     kms.list_keys().unwrap().iter().map(|key| kms.describe_key(&key.key_arn).unwrap()).collect()
 }
@@ -82,7 +82,7 @@ impl Folder {
     }
 }
 
-/// A clock that stands still until it is moved. It starts on the first of January 2026.
+/// A clock that stands still until it is moved. It starts on 1 January 2026.
 #[derive(Clone, Debug)]
 pub(crate) struct TestClock {
     shown: Arc<AtomicU64>,
@@ -94,7 +94,7 @@ impl TestClock {
         Self { shown: Arc::new(AtomicU64::new(1_767_225_600)), passed: Arc::default() }
     }
 
-    /// A clock of another program, which shows the same.
+    /// Returns a clock of another program, which shows the same time.
     pub(crate) fn another(&self) -> Self {
         let another = Self::new();
         another.shown.store(self.shown.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -134,7 +134,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A KMS in memory and one in a file, each with a clock to move: what holds for the one holds for the other.
+/// Makes a KMS in memory and one in a file, each with a clock to move: both must behave the same.
 pub(crate) fn both() -> [(LocalKms, TestClock, Folder); 2] {
     let (memory, file) = (TestClock::new(), TestClock::new());
     let folder = Folder::new();

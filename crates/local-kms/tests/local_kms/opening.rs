@@ -1,4 +1,4 @@
-//! Opening a store to read it, restoring one, and opening it again in place.
+//! Opening a store to read it, restoring one, and reopening it in place.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn root(folder: &Folder) -> RootKey {
     RootKey::open_file(folder.root()).unwrap()
 }
 
-/// Does `work`, and checks that it changes no byte of a file.
+/// Runs `work`, and checks that it does not change a byte of the file.
 fn unchanged<T>(file: &Path, work: impl FnOnce() -> T) -> T {
     let before = (fs::read(file).unwrap(), fs::metadata(file).unwrap().modified().unwrap());
     let done = work();
@@ -33,7 +33,7 @@ fn a_store_that_is_opened_to_read_is_read_whole_and_changed_by_no_byte() {
     kms.schedule_key_deletion_in(doomed.key_id(), 7).unwrap();
     let ciphertexts = [&key, &rotated].map(|key| encrypt(&kms, key.arn(), b"kept").unwrap());
     drop(kms);
-    // Root writes in any case, so the bytes are looked at as well.
+    // Root can write in any case, so the contents are compared as well.
     let mut permissions = fs::metadata(folder.store()).unwrap().permissions();
     permissions.set_readonly(true);
     fs::set_permissions(folder.store(), permissions).unwrap();
@@ -44,7 +44,7 @@ fn a_store_that_is_opened_to_read_is_read_whole_and_changed_by_no_byte() {
         assert_eq!(kms.describe_key("alias/a").unwrap(), key);
         encrypt(&kms, rotated.arn(), b"not due").unwrap();
         clock.advance_days(90);
-        // Deadlines hold, and nothing is removed.
+        // Deadlines apply, but nothing is removed.
         assert_eq!(code(&kms.describe_key(doomed.arn()).unwrap_err()), "NotFoundException");
         assert_eq!(kms.list_keys().unwrap().len(), 2);
         for (key, ciphertext) in [&key, &rotated].into_iter().zip(&ciphertexts) {
@@ -80,7 +80,7 @@ fn a_reader_sees_what_others_write_and_that_the_root_key_was_changed() {
     assert_eq!(code(&decrypt(&reader, key.arn(), &ciphertext).unwrap_err()), "DisabledException");
     kms.enable_key(key.arn()).unwrap();
     let purged = kms.change_root_key(RootKey::from_bytes(&[9; 32])).unwrap().purged;
-    assert!(purged, "a reader that does not read is in nobody's way");
+    assert!(purged, "an idle reader does not block others");
     assert_eq!(decrypt(&reader, key.arn(), &ciphertext).unwrap_err().kind(), ErrorKind::RootKeyChanged);
     reader.reopen_with(RootKey::from_bytes(&[9; 32])).unwrap();
     assert_eq!(decrypt(&reader, key.arn(), &ciphertext).unwrap(), b"kept");
@@ -94,7 +94,7 @@ fn a_file_that_was_not_closed_is_restored_and_not_read_in_place() {
     let folder = Folder::new();
     let kms = folder.create();
     let key = kms.create_key(CreateKey::default()).unwrap();
-    // A copy of a file that is open: what a snapshot of the disk holds.
+    // A copy of an open file, as in a snapshot of the disk.
     let copy = folder.0.path().join("copy");
     fs::copy(folder.store(), &copy).unwrap();
     unchanged(&copy, || {
@@ -126,7 +126,7 @@ fn a_restore_changes_no_byte_of_the_backup() {
     }
 }
 
-/// Whatever is changed in a file, reading it in place ends in an error or in what was written.
+/// However a file is changed, reading it in place returns an error or what was written.
 #[test]
 fn a_damaged_file_is_refused_or_read_as_it_was_and_not_touched() {
     let folder = Folder::new();
@@ -236,7 +236,7 @@ fn a_handle_is_opened_again_while_it_is_in_use() {
     });
 }
 
-/// A limit on the size of files stands in for a full disk. It is set by a shell, which then runs this test again.
+/// A file size limit stands in for a full disk. A shell sets it, and then runs this test again.
 #[cfg(unix)]
 #[test]
 fn a_handle_goes_on_after_a_write_that_failed_once_it_is_opened_again() {
@@ -253,7 +253,7 @@ fn a_handle_goes_on_after_a_write_that_failed_once_it_is_opened_again() {
         kms.reopen().unwrap();
         assert_eq!(decrypt(&view, &key, &sealed).unwrap(), b"kept");
         assert_eq!(view.list_keys().unwrap().len(), 1 + acknowledged);
-        // There is room again for a short while: what is written fits in between.
+        // There is room again for a moment, and a write succeeds.
         view.disable_key(&key).unwrap();
         assert_eq!(kms.describe_key(&key).unwrap().state(), KeyState::Disabled);
         return;

@@ -1,4 +1,4 @@
-//! What keys do, held against known answers and the limits of AWS.
+//! Key operations, checked against known answers and the limits of AWS.
 
 use manila_core::testing::ready;
 use manila_local_kms::{CreateKey, EncryptionContext, ErrorKind, KeySpec, Kms, KmsRequest, LocalKms};
@@ -8,7 +8,7 @@ use crate::{both, code, context, decrypt, encrypt};
 const SPECS: [(KeySpec, usize); 4] =
     [(KeySpec::Hmac224, 28), (KeySpec::Hmac256, 32), (KeySpec::Hmac384, 48), (KeySpec::Hmac512, 64)];
 
-/// A test case of RFC 4231, with its codes of SHA-224, 256, 384 and 512.
+/// A test case of RFC 4231, with its MACs for SHA-224, 256, 384 and 512.
 struct Known {
     key: &'static [u8],
     message: &'static [u8],
@@ -17,7 +17,7 @@ struct Known {
 
 const COUNTED: [u8; 25] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25];
 
-/// Test cases 1 to 4. Their keys are shorter than the KMS takes, and HMAC fills a key up with zeros itself.
+/// Test cases 1 to 4. Their keys are shorter than the KMS allows, but HMAC pads keys with zeros anyway.
 const SHORT_KEYS: [Known; 4] = [
     Known {
         key: &[0x0b; 20],
@@ -61,7 +61,8 @@ const SHORT_KEYS: [Known; 4] = [
     },
 ];
 
-/// The hashes of the key of test cases 6 and 7, 131 bytes of 0xaa: HMAC hashes a key longer than a block itself.
+/// The hashes of the key of test cases 6 and 7, 131 bytes of 0xaa: HMAC itself hashes keys that are longer than a
+/// block.
 const LONG_KEYS: [&str; 4] = [
     "89f0bf9d18e36866b9198d9d1ba99f4ca7cb839cf97cd971e3ef416c",
     "45ad4b37c6e2fc0a2cfcc1b5da524132ec707615c2cae1dbbc43c97aa521db81",
@@ -88,7 +89,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Makes a key of known material.
+/// Makes a key with known material.
 fn hmac_key(kms: &LocalKms, spec: KeySpec, material: &[u8]) -> String {
     let key = kms.create_key(CreateKey::default().spec(spec).imported()).unwrap();
     kms.import_key_material(key.arn(), material, None).unwrap();
@@ -216,7 +217,7 @@ fn every_name_of_a_key_does_in_every_operation() {
             let sealed = ready(kms.encrypt(request, made.plaintext.expose_secret())).unwrap();
             let again = kms.re_encrypt(&sealed.ciphertext, request, next).unwrap();
             let unseen = kms.generate_data_key_without_plaintext(request, 32).unwrap();
-            // However it was asked for, the answer names the key's ARN.
+            // The answer names the key's ARN, whichever name was given.
             for arn in [&made.key_arn, &sealed.key_arn, &again.key_arn, &unseen.key_arn] {
                 assert_eq!(arn, key.arn(), "{name}");
             }
@@ -273,8 +274,12 @@ fn re_encryption_moves_to_another_key_and_context() {
         let opened = ready(kms.decrypt(to, &moved.ciphertext)).unwrap();
         assert_eq!((opened.plaintext.expose_secret(), opened.key_arn.as_str()), (&b"x"[..], new.arn()));
         assert!(ready(kms.decrypt(KmsRequest::new(new.arn(), &bound), &moved.ciphertext)).is_err());
-        assert_eq!(ready(kms.decrypt(from, &ciphertext)).unwrap().plaintext.expose_secret(), b"x", "the old one stays");
-        // Under the same key, for another context only.
+        assert_eq!(
+            ready(kms.decrypt(from, &ciphertext)).unwrap().plaintext.expose_secret(),
+            b"x",
+            "the old ciphertext still decrypts"
+        );
+        // Under the same key, with a different context.
         let here = KmsRequest::new(old.arn(), &rebound);
         let stayed = kms.re_encrypt(&ciphertext, from, here).unwrap();
         assert_eq!(ready(kms.decrypt(here, &stayed.ciphertext)).unwrap().plaintext.expose_secret(), b"x");

@@ -1,4 +1,4 @@
-//! Several processes on one store: what each of them did stands, and each sees what the others did.
+//! Several processes on one store: the changes of each are kept, and each sees those of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
@@ -13,13 +13,14 @@ use crate::{Folder, context, decrypt, described, encrypt};
 
 const PROCESSES: u64 = 4;
 const TURNS: usize = 5;
-/// Calls of a process in a turn: 250 in all.
+/// The calls of a process in a turn: 250 in all.
 const CALLS: usize = 50;
-/// What a process encrypts in a turn, so that each has the time to decrypt what all encrypted in the turn before.
+/// The number of encryptions of a process in a turn, so few that each can decrypt what all encrypted in the turn
+/// before.
 const ENCRYPTIONS: usize = 8;
-/// Tags that a process gives the shared key, which takes 50.
+/// The number of tags that a process gives the shared key, which takes 50.
 const TAGS: usize = 12;
-/// On-demand rotations of the shared key by a process. 25 are allowed.
+/// The number of on-demand rotations of the shared key by a process. 25 are allowed in all.
 const ROTATIONS: usize = 6;
 /// The key that all work on, and the alias that all retarget.
 const SHARED: &str = "alias/shared";
@@ -37,9 +38,9 @@ fn four_processes_lose_no_update_and_get_no_wrong_answer() {
     let mut processes: Vec<Process> = (0..PROCESSES).map(&mut start).collect();
     assert!(hear_all(&mut processes).is_empty());
     for _ in 0..TURNS {
-        // They begin together.
+        // All begin together.
         tell_all(&mut processes, &["go".to_owned()]);
-        // Another one opens the store, which verifies all of it, and closes it while they write.
+        // Another handle opens the store, which verifies all of it, and closes it while they write.
         for _ in 0..5 {
             assert_eq!(folder.open().unwrap().describe_key(SHARED).unwrap().key_id(), shared);
         }
@@ -52,7 +53,7 @@ fn four_processes_lose_no_update_and_get_no_wrong_answer() {
     check(&folder, &shared, PROCESSES, &done);
 }
 
-/// What all processes say before they are done.
+/// Collects what all processes say before they are done.
 fn hear_all(processes: &mut [Process]) -> Vec<String> {
     let mut said = Vec::new();
     for process in processes {
@@ -75,7 +76,7 @@ fn tell_all(processes: &mut [Process], lines: &[String]) {
     }
 }
 
-/// The process of the test above, where it is told to be one. Otherwise it has a store of its own.
+/// Runs as a process of the test above, if told to be one. Otherwise it has a store of its own.
 #[test]
 fn a_process_by_itself_finds_what_it_did() {
     if let Some((folder, orders)) = orders() {
@@ -126,7 +127,7 @@ fn prepare(folder: &Folder) -> String {
     kms.create_key(CreateKey::default().alias(SHARED)).unwrap().key_id().to_owned()
 }
 
-/// All that the processes say they did is in the store, nothing else is, and the log tells of each call once.
+/// Checks that the store holds exactly what the processes say they did, and that the log records each call once.
 fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
     let kms = folder.open().unwrap();
     let all = |kind: &str| -> Vec<String> {
@@ -150,7 +151,7 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
         let key = kms.describe_key(key).unwrap();
         assert_eq!(kms.describe_key(&format!("alias/{}", key.description())).unwrap(), key);
     }
-    // Of what each process set anew it is the last of one of them that stands.
+    // Of the values that every process sets, the last one of some process stands.
     assert!(all("moved").iter().any(|key| kms.describe_key(MOVING).unwrap().key_id() == key));
     assert!(all("described").iter().any(|text| kms.describe_key(SHARED).unwrap().description() == text));
     // Something of each kind was done.
@@ -158,24 +159,24 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
 
     let report = kms.verify_audit_log(folder.0.path().join("audit.log")).unwrap();
     assert!(report.is_intact(), "{:?}", report.faults);
-    // And each process opened the store and closed it.
+    // Each process also opened the store and closed it.
     assert_eq!(report.events, processes * ((TURNS * CALLS) as u64 + 2));
 }
 
-/// One process.
+/// The state of one process.
 struct Worker {
     kms: LocalKms,
     random: Random,
     number: u64,
     shared: String,
-    /// Counts what is named.
+    /// Numbers the names that it gives.
     names: usize,
     tags: BTreeSet<String>,
     tags_given: usize,
     untagged: BTreeSet<String>,
     grants: BTreeSet<String>,
     revoked: BTreeSet<String>,
-    /// Keys of its own, and their descriptions.
+    /// Its own keys, and their descriptions.
     keys: BTreeMap<String, String>,
     rotations: usize,
     /// The most rotations that it has seen.
@@ -205,8 +206,8 @@ impl Worker {
         }
     }
 
-    /// Makes its calls, and decrypts what was encrypted in the turn before. Returns what it encrypted itself: ARN of
-    /// the key, plaintext, ciphertext.
+    /// Makes its calls, and decrypts what was encrypted in the turn before. Returns what it encrypted itself: the key's
+    /// ARN, the plaintext and the ciphertext.
     fn turn(&mut self, encrypted: Vec<String>, is_last: bool) -> Vec<String> {
         let (mut to_decrypt, mut own) = (encrypted, Vec::new());
         for left in (1..=CALLS).rev() {
@@ -283,7 +284,7 @@ impl Worker {
         }
     }
 
-    /// What it did is there, and what it undid is not, whatever the others do.
+    /// Checks that what it did is there and what it undid is not, whatever the others do.
     fn read(&mut self) {
         let key = self.keys.iter().next();
         match (self.random.below(6), key) {
@@ -315,7 +316,7 @@ impl Worker {
         }
     }
 
-    /// What must be in the store of it.
+    /// Returns what the store must contain of its work.
     fn end(self) -> Vec<String> {
         let mut done = vec![
             format!("rotations {}", self.rotations),

@@ -1,4 +1,4 @@
-//! The file of a store as redb's own tools show and change it, whoever else has it open.
+//! The file of a store as redb reads and writes it, whoever else has it open.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(crate) const fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'st
     TableDefinition::new(name)
 }
 
-/// All records with their tables and ids, sealed as they are in the file.
+/// Returns all records with their tables and ids, sealed as they are in the file.
 pub(crate) fn records(store: &Path) -> Vec<(&'static str, String, Vec<u8>)> {
     let database = database(store);
     let reading = database.begin_read().unwrap();
@@ -33,7 +33,7 @@ pub(crate) fn records(store: &Path) -> Vec<(&'static str, String, Vec<u8>)> {
     records
 }
 
-/// Puts a record in place of another, or removes it.
+/// Replaces a record, or removes it.
 pub(crate) fn set_record(store: &Path, name: &str, id: &str, record: Option<&[u8]>) {
     let database = database(store);
     let writing = database.begin_write().unwrap();

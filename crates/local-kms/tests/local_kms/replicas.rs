@@ -1,4 +1,4 @@
-//! Multi-Region keys: one material, and everything else per region.
+//! Multi-Region keys: the material is shared, everything else is per region.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{both, code, context, decrypt, described, encrypt};
 const EUROPE: &str = "eu-west-1";
 const ASIA: &str = "ap-south-1";
 
-/// Views of two further regions.
+/// Returns views of two further regions.
 fn views(kms: &LocalKms) -> (LocalKms, LocalKms) {
     (kms.region(EUROPE).unwrap(), kms.region(ASIA).unwrap())
 }
@@ -93,7 +93,7 @@ fn rotation_is_the_primarys_and_reaches_all() {
         }
         let old = encrypt(&europe, replica.arn(), b"old").unwrap();
         clock.advance_days(90);
-        // Due when the replica is used first, it is still one rotation of both.
+        // If a rotation is due when the replica is first used, it is still one rotation of both.
         let new = encrypt(&europe, replica.arn(), b"new").unwrap();
         for (view, arn) in [(&kms, key.arn()), (&europe, replica.arn())] {
             assert_eq!(view.list_key_rotations(arn).unwrap().len(), 1);
@@ -105,7 +105,7 @@ fn rotation_is_the_primarys_and_reaches_all() {
         kms.rotate_key_on_demand(key.arn()).unwrap();
         assert_eq!(europe.list_key_rotations(replica.arn()).unwrap().len(), 2);
 
-        // Only an enabled primary rotates; the replica goes on with what there is.
+        // Only an enabled primary rotates; the replica continues with the existing material.
         kms.disable_key(key.arn()).unwrap();
         clock.advance_days(90);
         let kept = encrypt(&europe, replica.arn(), b"kept").unwrap();
@@ -184,14 +184,15 @@ fn a_primary_with_replicas_cannot_be_deleted() {
             assert_eq!(kms.describe_key(key.arn()).unwrap().state(), KeyState::Enabled);
         };
         refused();
-        // The replica can, and until it is gone it still counts: also for a second replica in its region.
+        // The replica can be deleted, and until it is gone it still counts, also against a second replica in its
+        // region.
         europe.schedule_key_deletion_in(replica.arn(), 7).unwrap();
         refused();
         assert_eq!(code(&kms.replicate_key(key.arn(), EUROPE).unwrap_err()), "AlreadyExistsException");
         clock.advance_days(7);
         assert_eq!(code(&europe.describe_key(replica.arn()).unwrap_err()), "NotFoundException");
         assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"x", "the material stays with the primary");
-        // A new replica is a new one, of the same material.
+        // A new replica is a new key, with the same material.
         let again = kms.replicate_key(key.arn(), EUROPE).unwrap();
         assert_eq!((again.created(), again.state()), (clock.now(), KeyState::Enabled));
         assert_eq!(decrypt(&europe, again.arn(), &ciphertext).unwrap(), b"x");
@@ -246,7 +247,7 @@ fn another_region_can_become_the_primary() {
             assert_eq!(described.replica_regions(), ["local", ASIA]);
             assert_eq!(decrypt(view, arn, &ciphertext).unwrap(), b"x");
         }
-        // What is the primary's is now the other's, and the first region can be given up.
+        // The other key is now the primary in every respect, and the first region can be given up.
         assert_eq!(code(&kms.rotate_key_on_demand(key.arn()).unwrap_err()), "UnsupportedOperationException");
         europe.rotate_key_on_demand(there.arn()).unwrap();
         assert_eq!(code(&europe.schedule_key_deletion(there.arn()).unwrap_err()), "KMSInvalidStateException");
@@ -258,7 +259,7 @@ fn another_region_can_become_the_primary() {
 }
 
 #[test]
-fn a_new_primary_needs_leave_in_both_regions() {
+fn a_new_primary_needs_permission_in_both_regions() {
     for (kms, _, _folder) in both() {
         let (europe, _) = views(&kms);
         let key = kms.create_key(CreateKey::default().multi_region()).unwrap();
@@ -289,7 +290,7 @@ fn imported_material_is_shared_and_expires_everywhere() {
         assert_eq!((replica.state(), replica.material_expiry()), (KeyState::Enabled, Some(expiry)));
         let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
         assert_eq!(decrypt(&europe, replica.arn(), &ciphertext).unwrap(), b"x");
-        // A replica that is deleted takes neither material nor expiry along.
+        // A deleted replica takes neither the material nor its expiry along.
         europe.schedule_key_deletion_in(replica.arn(), 7).unwrap();
         clock.advance_days(7);
         let replica = kms.replicate_key(key.arn(), EUROPE).unwrap();
@@ -298,7 +299,7 @@ fn imported_material_is_shared_and_expires_everywhere() {
         for (view, arn) in [(&europe, replica.arn()), (&kms, key.arn())] {
             assert_eq!(view.describe_key(arn).unwrap().state(), KeyState::PendingImport);
         }
-        // The material is the primary's to bring and to take away: it reaches all regions.
+        // Only the primary can import or delete material, which takes effect in all regions.
         for refused in [
             europe.import_key_material(replica.arn(), &[7; 32], None).unwrap_err(),
             europe.delete_imported_key_material(replica.arn()).unwrap_err(),

@@ -1,4 +1,4 @@
-//! Changing the root key: what it refuses, and what is in the file afterwards.
+//! Changing the root key: what is refused, and what the file contains afterwards.
 
 use manila_local_kms::{AuditLog, CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
 

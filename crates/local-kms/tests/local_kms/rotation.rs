@@ -1,4 +1,4 @@
-//! Rotation: the newest material encrypts, every older one still decrypts, and nobody rotates twice.
+//! Rotation: the newest material encrypts, every older one still decrypts, and nothing rotates twice.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use manila_local_kms::{
 use crate::lifecycle::{Asked, open_at};
 use crate::{Folder, TestClock, both, code, context, decrypt, encrypt};
 
-/// The number of the material that a ciphertext is encrypted under: a small integer of CBOR after its name.
+/// Returns the number of the material that encrypted a ciphertext: a small CBOR integer after its name.
 fn material_of(ciphertext: &[u8]) -> u8 {
     let name = b"material";
     let at = ciphertext.windows(name.len()).position(|window| window == name).unwrap();
     ciphertext[at + name.len()]
 }
 
-/// The number of the material that encrypts now.
+/// Returns the number of the material that encrypts now.
 fn newest(kms: &LocalKms, key: &str) -> u8 {
     material_of(&encrypt(kms, key, b"x").unwrap())
 }
@@ -63,7 +63,7 @@ fn id_and_arn_stay_and_every_older_material_still_decrypts() {
             let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
             assert_eq!(material_of(&ciphertext), material);
             ciphertexts.push(ciphertext);
-            // To the second.
+            // Exact to the second.
             clock.advance_secs(90 * 24 * 60 * 60 - 1);
             assert_eq!(newest(&kms, key.arn()), material);
             clock.advance_secs(1);
@@ -79,7 +79,7 @@ fn id_and_arn_stay_and_every_older_material_still_decrypts() {
     }
 }
 
-/// Something that needs the newest material, and the number of that material where it shows.
+/// A call that needs the newest material, and the number of that material if it shows.
 type Use = fn(&LocalKms, &str) -> Option<u8>;
 
 #[test]
@@ -123,7 +123,7 @@ fn rotations_are_listed_and_several_that_were_missed_are_one() {
         assert!(kms.list_key_rotations(key.arn()).unwrap().is_empty());
         clock.advance_days(45);
         kms.rotate_key_on_demand(key.arn()).unwrap();
-        // Three periods and a half.
+        // Three and a half periods.
         clock.advance_days(270);
         assert_eq!(newest(&kms, key.arn()), 3);
         assert_eq!(newest(&kms, key.arn()), 3);
@@ -137,7 +137,7 @@ fn rotations_are_listed_and_several_that_were_missed_are_one() {
     }
 }
 
-/// The list says under which material a ciphertext of a day is.
+/// The list tells under which material a ciphertext of a given day is.
 #[test]
 fn a_late_rotation_is_dated_to_when_it_took_place_and_the_schedule_goes_on() {
     for (kms, clock, _folder) in both() {
@@ -156,7 +156,7 @@ fn a_late_rotation_is_dated_to_when_it_took_place_and_the_schedule_goes_on() {
     }
 }
 
-/// The owner's maintenance of the store asks no policy either.
+/// Nor do policies apply to the owner's maintenance of the store.
 #[test]
 fn a_change_of_the_root_key_rotates_under_any_policy_and_uses_up_no_rotation_on_demand() {
     let kms = LocalKms::in_memory().unwrap();
@@ -189,7 +189,7 @@ fn on_demand_leaves_the_schedule_and_works_25_times() {
             let error = kms.rotate_key_on_demand(key.arn()).unwrap_err();
             assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "LimitExceededException"));
         }
-        // Automatic rotations do not count, and go on.
+        // Automatic rotations do not count towards the limit, and continue.
         let listed = kms.list_key_rotations(key.arn()).unwrap();
         let on_demand = listed.iter().filter(|rotation| rotation.rotation_type == RotationType::OnDemand);
         assert_eq!((listed.len(), on_demand.count()), (26, 25));
@@ -226,7 +226,7 @@ fn a_new_period_counts_from_the_last_rotation() {
         clock.advance_days(100);
         kms.enable_key_rotation_every(key.arn(), 200).unwrap();
         assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(290)));
-        // Ended and begun again it counts from then.
+        // Turned off and on again, the period starts from that moment.
         kms.disable_key_rotation(key.arn()).unwrap();
         clock.advance_days(10);
         kms.enable_key_rotation_every(key.arn(), 200).unwrap();
@@ -316,7 +316,7 @@ fn a_process_whose_clock_is_behind_uses_what_the_other_rotated() {
     clock.advance_days(90);
     assert_eq!((newest(&one, key.arn()), newest(&two, key.arn())), (2, 2));
     assert_eq!(decrypt(&two, key.arn(), &old).unwrap(), b"x");
-    // It takes the other's time, so its own rotation is not of a time before it.
+    // It adopts the other's time, so that its own rotation is not dated before it.
     behind.advance_days(10);
     two.rotate_key_on_demand(key.arn()).unwrap();
     let listed = one.list_key_rotations(key.arn()).unwrap();

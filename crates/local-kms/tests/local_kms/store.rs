@@ -1,4 +1,4 @@
-//! The store: what tampering it notices, and what it is kept with.
+//! The store: the tampering that it detects, and what its file is protected with.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use manila_local_kms::{AuditLog, CreateKey, ErrorKind, Kms, KmsRequest, LocalKms
 use crate::raw_file::{TABLES, database, records, set_record, table};
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 
-/// All rows of the store's records and of its manifest, with redb's own tools.
+/// All rows of the store's records and of its manifest, read with redb itself.
 #[derive(Clone, PartialEq)]
 struct Rows {
     records: Vec<(&'static str, String, Vec<u8>)>,
@@ -51,7 +51,7 @@ fn assert_damaged(folder: &Folder, what: &str) {
     assert!(error.to_string().contains("tampered"), "{what}: {error}");
 }
 
-/// A store with two keys, an alias, a grant and a deadline.
+/// Makes a store with two keys, an alias, a grant and a deadline.
 fn furnished() -> Folder {
     let folder = Folder::new();
     let kms = folder.create();
@@ -91,7 +91,7 @@ fn the_file_does_not_tell_which_key_an_alias_names_nor_how_long_names_and_logs_a
     for (table, id, _) in &rows {
         let tells = *table == "key-aliases" && keys.iter().any(|key| id.contains(key.key_id()));
         assert!(!tells, "{table} {id}");
-        // The ends of logs stand under a digest, of which no part is the number of their lines.
+        // The ends of logs are stored under a digest, which does not contain the number of their lines.
         assert!(*table != "audit" || id == "log" || id.len() == "end/".len() + 32, "{id}");
     }
     assert_eq!(folder.open().unwrap().list_aliases().unwrap().len(), 4);
@@ -135,19 +135,19 @@ fn no_row_of_the_manifest_can_be_removed_or_changed() {
             changed[at] ^= 1;
             set_manifest(&folder.store(), id, Some(&changed));
             let kind = folder.open().unwrap_err().kind();
-            // The first bytes of the root count the root keys.
+            // The first bytes of the root hold the number of the root key.
             assert!(matches!(kind, ErrorKind::Storage | ErrorKind::RootKeyChanged), "row {id}, byte {at}");
         }
         set_manifest(&folder.store(), id, Some(&row));
         folder.open().unwrap();
     }
     set_manifest(&folder.store(), 3, Some(&[0; 32]));
-    assert_damaged(&folder, "a bucket where none was");
+    assert_damaged(&folder, "a bucket where there was none");
 }
 
 #[test]
 fn no_record_can_be_set_back_by_itself() {
-    // A key is disabled, then another one made; and someone puts back what was stored of the first.
+    // A key is disabled, and another one made; then the stored rows of the first are put back.
     let folder = Folder::new();
     let kms = folder.create();
     let key = kms.create_key(CreateKey::default()).unwrap();
@@ -178,7 +178,7 @@ fn no_record_can_be_set_back_by_itself() {
     folder.open().unwrap();
 }
 
-/// Puts rows back, over others of the same ids.
+/// Puts rows back, replacing those of the same ids.
 fn put(store: &Path, rows: &Rows) {
     for (table, id, record) in &rows.records {
         set_record(store, table, id, Some(record));
@@ -190,7 +190,7 @@ fn put(store: &Path, rows: &Rows) {
 
 #[test]
 fn records_of_another_store_are_refused() {
-    // Two stores under one root key: a record carried from one to the other must not count there.
+    // Two stores under one root key: a record copied from one to the other must not be accepted.
     let folders = [Folder::new(), Folder::new()];
     let root = || RootKey::from_bytes(&[7; 32]);
     let [a, b] = folders.each_ref().map(|folder| LocalKms::create(folder.store(), root()).unwrap());
@@ -227,7 +227,7 @@ fn a_store_is_not_set_back_while_it_is_open() {
     let copy = folder.0.path().join("copy");
     kms.backup(&copy).unwrap();
     kms.create_key(CreateKey::default()).unwrap();
-    // The copy's rows are put in place of the current ones, by one who may write the file.
+    // Someone with write access to the file replaces the current rows by the copy's.
     let old = rows(&copy);
     let database = database(&folder.store());
     let writing = database.begin_write().unwrap();
@@ -264,7 +264,7 @@ fn a_changed_root_key_shuts_out_the_old_one() {
     kms.change_root_key(RootKey::from_passphrase("another")).unwrap();
 
     assert_eq!(decrypt(&kms, key.arn(), &ciphertext).unwrap(), b"kept");
-    assert_eq!(decrypt(&clone, key.arn(), &ciphertext).unwrap(), b"kept", "clones of the handle go on");
+    assert_eq!(decrypt(&clone, key.arn(), &ciphertext).unwrap(), b"kept", "clones of the handle still work");
     kms.create_key(CreateKey::default()).unwrap();
     for refused in [
         other_handle.describe_key(key.arn()).unwrap_err(),
@@ -354,7 +354,7 @@ fn after_a_purge_no_sealed_byte_of_a_deleted_key_is_left() {
             doomed.push(key.key_id().to_owned());
         }
     }
-    // Sealed anew several times, so that the file holds older copies too.
+    // Sealed again several times, so that the file holds older copies too.
     for id in &doomed {
         kms.rotate_key_on_demand(id).unwrap();
         kms.update_key_description(id, "soon gone").unwrap();
@@ -453,7 +453,7 @@ fn a_store_of_another_format_is_refused_by_name() {
         let reading = database.begin_read().unwrap();
         reading.open_table(header).unwrap().get(b"store".as_slice()).unwrap().unwrap().value().to_vec()
     };
-    // In the CBOR of the header stands "format" and behind it the number.
+    // In the CBOR of the header, "format" is followed by the number.
     let at = stored.windows(6).position(|window| window == b"format").unwrap() + 6;
     drop(database);
     let current = stored[at];
@@ -482,7 +482,7 @@ fn a_root_key_file_that_is_not_its_owners_alone_or_another_users_is_refused() {
         let error = RootKey::open_file(folder.root()).unwrap_err();
         assert!(error.kind() == ErrorKind::Io && error.to_string().contains("chmod 600"), "{mode:o}: {error}");
     }
-    // As secrets are mounted into containers.
+    // The modes with which secrets are mounted into containers.
     for mode in [0o400, 0o440, 0o444] {
         fs::set_permissions(folder.root(), fs::Permissions::from_mode(mode)).unwrap();
         RootKey::open_file(folder.root()).unwrap();
@@ -558,7 +558,7 @@ fn what_was_sealed_in_one_copy_of_a_store_counts_in_no_other() {
     let other = folder.0.path().join("other");
     let root = || RootKey::open_file(folder.root()).unwrap();
     let (copy, _) = LocalKms::restore(&backup, &other, root()).unwrap();
-    // Both copies go on by themselves, with as many commits: restoring was one.
+    // Both copies continue separately, with as many commits: restoring was one.
     (0..3).for_each(|_| kms.update_key_description(key.key_id(), "in use").unwrap());
     copy.update_key_description(key.key_id(), "compromised").unwrap();
     copy.disable_key(key.key_id()).unwrap();
@@ -593,11 +593,11 @@ fn what_is_dropped_while_restoring_is_not_in_the_new_file() {
     }
 }
 
-/// The bytes that are in no row of the file: what an earlier row left there.
+/// Returns the bytes that are in no row of the file: what an earlier row left there.
 fn pieces_of(old: &Rows, header: &[u8]) -> std::collections::HashSet<Vec<u8>> {
     let records = old.records.iter().map(|(_, _, record)| record.as_slice());
     let tags = old.manifest.iter().map(|(_, row)| &row[row.len() - 32..]);
-    // Of the header the salt and the check value: the rest is as it was.
+    // Of the header, only the salt and the check value: the rest is unchanged.
     let secret = header.windows(4).position(|window| window == b"salt").map(|at| &header[at + 5..at + 21]);
     let check = &header[header.len() - 48..];
     let all = records.chain(tags).chain(secret).chain([check]);
@@ -678,9 +678,9 @@ fn a_root_key_cannot_be_changed_by_another_than_the_owner() {
     assert!(refused.iter().all(|error| code(error) == "AccessDeniedException"));
 }
 
-/// Reads until the handle has looked at its file.
+/// Reads until the handle has looked at its file, and returns the error.
 fn soon(kms: &LocalKms) -> manila_local_kms::Error {
-    (0..20).find_map(|_| kms.list_keys().err()).expect("a handle looks at its file in one of sixteen reads")
+    (0..20).find_map(|_| kms.list_keys().err()).expect("a handle looks at its file every sixteenth read")
 }
 
 #[test]
@@ -720,7 +720,7 @@ fn a_verification_of_the_log_holds_nothing_that_others_wait_for() {
     let root = RootKey::create_file(folder.root()).unwrap();
     let kms = LocalKms::builder().audit(AuditLog::file(&log)).create(folder.store(), root).unwrap();
     let key = kms.create_key(CreateKey::default()).unwrap();
-    // The copy is locked, and the verification waits for that: as long as it likes.
+    // The copy is locked, and the verification waits for the lock, however long that takes.
     let copy = folder.0.path().join("copy.jsonl");
     fs::copy(&log, &copy).unwrap();
     let lock = fs::File::options().append(true).open(&copy).unwrap();

@@ -14,7 +14,7 @@ use crate::audit::heard::listen;
 use crate::audit::tests::{Heard, STORE, event, keys, tenant};
 use crate::audit::{Checkpoint, Commits, Memory, Told, verify};
 
-/// Hooks for tests, which look at a log and act in the middle of an append.
+/// Hooks that let tests inspect a log and act in the middle of an append.
 #[derive(Default)]
 pub(in crate::audit) struct Hooks {
     /// Called between finding the end of the file and writing there.
@@ -44,19 +44,19 @@ impl Folder {
     fn append_raw(&self, bytes: &[u8]) {
         OpenOptions::new().append(true).open(self.path()).unwrap().write_all(bytes).unwrap();
     }
-    /// Whole lines, and the faults with their lines.
+    /// Returns the number of whole lines, and the faults with their lines.
     fn verify(&self) -> (u64, Vec<(u64, AuditFaultKind)>) {
         let report = verify(&self.path(), &keys([1, 2]), STORE, &Memory::default(), None, true).unwrap().report;
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())
     }
 }
 
-/// The word of a store whose root key has this number.
+/// Returns the word of a store whose root key has this number.
 fn word(epoch: u64) -> Word {
     Word { commit: 0, epoch, begins: None, holds: false }
 }
 
-/// The end of a log for the store to remember, beside which another log is remembered or not.
+/// Returns the end of a log for the store to remember, given the checkpoint of another log that it may remember.
 fn end_of(log: &Log, before: Option<&Checkpoint>) -> Result<Kept> {
     let word = Word { holds: true, ..word(1) };
     let followed = log.follow(&keys([1]), STORE, before, None);
@@ -127,7 +127,7 @@ fn a_checkpoint_is_gone_on_from_only_where_it_stands() {
     calls(&folder.open(), 3);
     let third = end(None);
     assert_eq!((third.head.lines, third.len), (3, fs::metadata(folder.path()).unwrap().len()));
-    // Behind the last line, at the checkpoint and after it, may be anything.
+    // Anything may follow the last line, at the checkpoint and after it.
     folder.append_raw("x".repeat(3 << 20).as_bytes());
     let with_filler = end(Some(&third));
     calls(&folder.open(), 2);
@@ -157,7 +157,7 @@ fn what_was_followed_before_the_lock_is_not_read_again() {
     let log = folder.open();
     let followed = log.follow(&keys([1]), STORE, Some(&third), None);
     calls(&folder.open(), 2);
-    // A line that was followed changes; behind it the log goes on.
+    // A line that was already followed is changed, and the log continues after it.
     let text = fs::read_to_string(folder.path()).unwrap();
     let changed = text.split_inclusive('\n').enumerate();
     let changed =
@@ -169,7 +169,7 @@ fn what_was_followed_before_the_lock_is_not_read_again() {
     };
     assert_eq!(end(&followed).unwrap().checkpoint.head.lines, 10);
     assert!(end(&Followed::default()).is_err());
-    // Nor does a handle that kept the end itself follow again what it knows.
+    // Nor does a handle that stored the end itself follow the part it knows again.
     let kept = end_of(&log, None).unwrap().checkpoint;
     calls(&log, 2);
     fs::write(folder.path(), fs::read_to_string(folder.path()).unwrap().replace("Decrypt", "Encrypt")).unwrap();
@@ -198,7 +198,7 @@ fn a_line_that_takes_another_back_comes_before_the_next_one() {
 }
 
 #[test]
-fn a_log_goes_on_behind_a_torn_line() {
+fn a_log_continues_after_a_torn_line() {
     let folder = Folder::new();
     let log = folder.open();
     assert!(end_of(&log, None).unwrap_err().to_string().contains("has no lines"));
@@ -212,7 +212,7 @@ fn a_log_goes_on_behind_a_torn_line() {
 }
 
 #[test]
-fn a_log_whose_first_line_is_torn_begins_anew() {
+fn a_log_whose_first_line_is_torn_starts_again() {
     let folder = Folder::new();
     fs::write(folder.path(), b"{\"seq\":1,").unwrap();
     calls(&folder.open(), 2);
@@ -236,7 +236,7 @@ fn tampering_with_the_end_stays_visible_and_stops_nothing() {
     let text = fs::read_to_string(folder.path()).unwrap();
     let (rest, _) = text.trim_end().rsplit_once('\n').unwrap();
     let changed = text[rest.len() + 1..].replace("Decrypt", "Encrypt");
-    // Foreign text of every length that is looked at in one go.
+    // Foreign text of every length that is searched in one go.
     for filler in [1, 100 << 10, 3 << 20] {
         fs::write(folder.path(), format!("{rest}\n{changed}{}\n", "x".repeat(filler))).unwrap();
         calls(&folder.open(), 1);
@@ -263,7 +263,7 @@ fn a_file_that_shrinks_or_changes_under_an_open_log_is_an_error() {
     assert!(refusal(&log).contains("cut short"));
     assert!(refusal(&log).contains("cut short"), "the second time too");
     assert_eq!(end_of(&log, None).unwrap_err().kind(), ErrorKind::AuditFailed);
-    // Grown again, with other lines; where this handle left off is then in the middle of one, or between two.
+    // Grown again, with other lines; the end that this handle knows is now within one of them, or between two.
     for operation in ["Encrypt", "GenerateDataKey", "Sign"] {
         fs::write(folder.path(), b"").unwrap();
         let other = folder.open();
@@ -365,8 +365,8 @@ fn the_file_is_its_owners_alone_and_nothing_but_a_file() {
     assert!(Log::open(AuditLog::file(folder.0.path())).is_err());
 }
 
-/// A limit on the size of files stands in for a full disk: writing stops half way through a line. It is set by a
-/// shell, which then runs this test again.
+/// A file size limit stands in for a full disk: writing stops half way through a line. A shell sets it, and then runs
+/// this test again.
 #[cfg(unix)]
 #[test]
 fn a_line_that_is_half_written_is_taken_back() {
@@ -397,7 +397,7 @@ fn a_line_that_is_half_written_is_taken_back() {
     assert_eq!(folder.verify(), (3, vec![]));
 }
 
-/// The number of times that this thread waited for the disk.
+/// Returns how often this thread waited for the disk.
 fn waits(work: impl FnOnce()) -> usize {
     let ((), events) = disk::events(work);
     events.iter().filter(|event| matches!(event, disk::Event::Synced { .. })).count()

@@ -1,4 +1,4 @@
-//! What must be in a store after what its writer said.
+//! A model of what a store must contain, given what its writer reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,12 +9,12 @@ use manila_local_kms::{AuditFaultKind, AuditLog, Error, KeyState, LocalKms, Loca
 
 use crate::{TestClock, decrypt};
 
-/// On-demand rotations of one key.
+/// The limit of on-demand rotations of one key.
 const MAX_ROTATIONS: usize = 25;
-/// Aliases, which the first keys are made with.
+/// The number of aliases, which are made along with the first keys.
 pub const ALIASES: u64 = 3;
 
-/// One call of the writer. Keys, aliases, texts and backups go by numbers.
+/// One call of the writer. Keys, aliases, texts and backups are identified by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Open,
@@ -32,7 +32,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Reads what `Debug` writes.
+    /// Parses the output of `Debug`.
     fn parse(text: &str) -> Self {
         let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let name = words.next().unwrap();
@@ -48,11 +48,11 @@ impl Step {
             ("Purge", []) => Self::Purge,
             ("Backup", [backup]) => Self::Backup(*backup),
             ("ChangeRootKey", []) => Self::ChangeRootKey,
-            _ => panic!("{text:?} is no step"),
+            _ => panic!("{text:?} is not a valid step"),
         }
     }
 
-    /// Whether the audit log gets a line of it.
+    /// Returns true if the audit log gets a line for it.
     fn is_logged(self) -> bool {
         !matches!(self, Self::Open)
     }
@@ -100,7 +100,7 @@ impl Place {
         LocalKms::builder().clock(self.clock.clone())
     }
 
-    /// As writers open the store, or make it if it is not there.
+    /// Opens the store as writers do, or makes it if it is missing.
     pub fn open_to_write(&self, root: u8) -> LocalKms {
         let settings = self.settings().audit(AuditLog::file(self.log()));
         if self.store().exists() {
@@ -114,7 +114,7 @@ impl Place {
         self.settings().open(self.store(), root_key(root))
     }
 
-    /// What is in a backup, which is used up.
+    /// Returns the contents of a backup, which is used up.
     fn restore(&self, number: u64, root: u8) -> State {
         let new = self.folder.join("restored");
         let (kms, _) = self.settings().restore(self.backup(number), &new, root_key(root)).unwrap();
@@ -125,8 +125,8 @@ impl Place {
         state
     }
 
-    /// Leaves half a line at the end of the log, as a kill in the middle of writing it would. That moment is too short
-    /// to be hit by chance. Returns whether there was a line to take half of.
+    /// Cuts the last line of the log in half, as a kill while writing it would. Real kills rarely hit that moment.
+    /// Returns true if there was a whole line to cut.
     fn tear(&self) -> bool {
         let Ok(log) = fs::read(self.log()) else { return false };
         let Some(line) = log.split_inclusive(|byte| *byte == b'\n').next_back().filter(|line| line.ends_with(b"\n"))
@@ -139,13 +139,13 @@ impl Place {
     }
 }
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     root: u8,
-    /// Keys that nobody deletes, and how often each was rotated.
+    /// The keys that nobody deletes, and how often each was rotated.
     keys: BTreeMap<u64, usize>,
-    /// The keys that aliases name.
+    /// The key that each alias names.
     aliases: BTreeMap<u64, u64>,
 }
 
@@ -168,7 +168,7 @@ impl State {
         next
     }
 
-    /// What is in a store, and the ids of its keys.
+    /// Reads the contents of a store, and the ids of its keys.
     fn of(kms: &LocalKms, root: u8) -> (Self, BTreeMap<u64, String>) {
         let (mut keys, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for key in crate::described(kms) {
@@ -192,32 +192,32 @@ impl State {
 
 struct Encrypted {
     key: u64,
-    /// How often the key had been rotated.
+    /// The number of rotations of the key before.
     rotations: usize,
     text: u64,
     ciphertext: Vec<u8>,
 }
 
-/// What one store's writers said, and so what must be in it.
+/// The reports of one store's writers, and the contents that follow from them.
 #[derive(Default)]
 pub struct Model {
     state: State,
-    /// Begun, and not acknowledged.
+    /// The step that was begun and not acknowledged.
     in_flight: Option<Step>,
     encrypted: Vec<Encrypted>,
-    /// Backups, and what must be in them.
+    /// The backups, and their expected contents.
     backups: Vec<(u64, State)>,
-    /// Lines of the audit log.
+    /// The number of lines expected in the audit log.
     lines: u64,
-    /// Lines at most that the log may have besides: of keys that are deleted when they are due.
+    /// The most further lines that the log may have: those of keys deleted when due.
     deletions: u64,
-    /// Torn lines that were put into the log.
+    /// The number of torn lines put into the log.
     torn: usize,
     kills: usize,
     pub tally: Tally,
 }
 
-/// What happened.
+/// Counts of what happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub acknowledged: usize,
@@ -227,9 +227,9 @@ pub struct Tally {
     pub purged: usize,
     pub backed_up: usize,
     pub root_keys: usize,
-    /// Ciphertexts that older material of a key opens, counted at each check.
+    /// The number of ciphertexts that older material of a key decrypts, counted at each check.
     pub opened_with_older: usize,
-    /// Calls that were cut off, and were done, or were not.
+    /// The number of calls that were cut off but had been made, and of those that had not.
     pub cut_off_done: usize,
     pub cut_off_undone: usize,
 }
@@ -239,12 +239,12 @@ impl Model {
         Self { tally, ..Self::default() }
     }
 
-    /// What the next writer has to know: the root key, and the ids of the keys.
+    /// Returns what the next writer has to know: the root key, and the ids of the keys.
     pub fn orders(&self, kms: Option<&LocalKms>) -> (u8, BTreeMap<u64, String>) {
         (self.state.root, kms.map(|kms| State::of(kms, self.state.root).1).unwrap_or_default())
     }
 
-    /// Takes in what the writer says.
+    /// Records a line of the writer.
     pub fn hear(&mut self, line: &str) {
         let (what, rest) = line.split_once(' ').unwrap();
         let (step, answer) = rest.split_once('/').unwrap_or((rest, ""));
@@ -278,7 +278,7 @@ impl Model {
         }
     }
 
-    /// Checks a store whose writer is dead, and takes over what is in it. `survivor` had it open all the while.
+    /// Checks a store whose writer is dead, and adopts its contents. `survivor` had it open throughout.
     pub fn check(&mut self, place: &Place, survivor: Option<LocalKms>) -> Option<LocalKms> {
         self.kills += 1;
         let cut_off = self.in_flight.take();
@@ -290,7 +290,7 @@ impl Model {
         let tagged = survivor.and_then(|kms| {
             let (state, ids) = State::of(&kms, self.state.root);
             self.check_state(&state, next.as_ref());
-            // It can go on writing, too.
+            // The handle can still write.
             let (id, tag) = (ids.into_values().next()?, ("kills".to_owned(), self.kills.to_string()));
             kms.tag_key(&id, [tag.clone()]).unwrap();
             Some((id, vec![tag]))
@@ -328,7 +328,7 @@ impl Model {
     fn check_state(&self, found: &State, next: Option<&State>) {
         assert!(
             *found == self.state || Some(found) == next,
-            "found {found:?}\nafter {:?}\nor maybe {next:?}",
+            "found {found:?}\nafter {:?}\nor possibly {next:?}",
             self.state
         );
     }
@@ -340,8 +340,8 @@ impl Model {
         }
     }
 
-    /// All lines are there that must be, also that of a call that was cut off and yet done. Nothing is wrong with the
-    /// log but lines that were begun and not finished, and lines of what was not done any more.
+    /// Checks that all expected lines are there, including that of a call that was cut off but had been made. The only
+    /// faults allowed are lines that were begun and not finished, and lines of changes that were not made.
     fn check_log(&mut self, place: &Place, kms: &LocalKms, cut_off: Option<Step>, was_done: bool) {
         if !place.log().exists() {
             assert_eq!((cut_off, self.lines), (Some(Step::Open), 0), "the log is gone");
@@ -368,7 +368,7 @@ impl Model {
     }
 }
 
-/// The number of whole lines that tell of the opening or closing of a handle.
+/// Returns the number of whole lines that record the opening or closing of a handle.
 fn handles(log: &Path) -> u64 {
     let text = fs::read(log).unwrap();
     let whole = text.split(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\"}"));
