@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders of sources, by the names of their crates.
+/// The source folder of each crate.
 const CRATES: [(&str, &str); 5] = [
     ("manila", "src"),
     ("manila-core", "crates/core/src"),
@@ -12,15 +12,15 @@ const CRATES: [(&str, &str); 5] = [
     ("manila-aws", "crates/aws/src"),
     ("manila-cli", "crates/cli/src"),
 ];
-/// The most lines of a source file, comments included and unit tests not.
+/// The maximum length of a source file in lines, including comments but not unit tests.
 const LONGEST_FILE: usize = 500;
 
-/// A source file, with the path that its crate knows it by.
+/// A source file, with the path that identifies it within its crate.
 struct Source {
     package: &'static str,
-    /// Below `src`, such as `message/frame.rs`.
+    /// The path below `src`, such as `message/frame.rs`.
     name: String,
-    /// Without comments and unit tests.
+    /// The text without comments and unit tests.
     code: String,
 }
 
@@ -67,7 +67,7 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a text names `word` as the beginning of a path.
+/// Returns true if a text names `word` as the beginning of a path.
 fn names(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -76,8 +76,8 @@ fn names(text: &str, word: &str) -> bool {
     })
 }
 
-/// The files that name one of `words`, save those that `may`.
-fn who_names(words: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
+/// Lists the files that name one of `words`, except those that `may`.
+fn files_naming(words: &[&str], may: impl Fn(&Source) -> bool) -> Vec<String> {
     let found = sources().into_iter().filter(|source| words.iter().any(|word| names(&source.code, word)));
     found.filter(|source| !may(source)).map(|source| format!("{}: {}", source.package, source.name)).collect()
 }
@@ -100,8 +100,8 @@ fn the_cryptographic_crates_are_named_in_one_place() {
         "subtle",
     ];
     let may = |source: &Source| source.package == "manila-core" && source.name.starts_with("crypto");
-    assert_eq!(who_names(&crates, may), [""; 0]);
-    assert!(!who_names(&crates, |_| false).is_empty(), "the check finds nothing at all");
+    assert_eq!(files_naming(&crates, may), [""; 0]);
+    assert!(!files_naming(&crates, |_| false).is_empty(), "the check finds nothing at all");
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn tokio_stays_in_the_streams_and_in_the_crate_for_aws() {
     let may = |source: &Source| {
         source.package == "manila-aws" || source.package == "manila" && source.name.starts_with("stream/")
     };
-    assert_eq!(who_names(&["tokio"], may), [""; 0]);
-    assert!(!who_names(&["tokio"], |_| false).is_empty(), "the check finds nothing at all");
+    assert_eq!(files_naming(&["tokio"], may), [""; 0]);
+    assert!(!files_naming(&["tokio"], |_| false).is_empty(), "the check finds nothing at all");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn the_message_knows_neither_keys_nor_files() {
 
 #[test]
 fn keys_and_bytes_meet_in_encrypt_and_decrypt_alone() {
-    // What sees plaintext names no keyring, and what sees keys names no frame.
+    // Modules that see plaintext do not name a keyring, and modules that see keys do not name a frame.
     let sees_bytes = |name: &str| name.starts_with("stream");
     let sees_keys = |name: &str| ["cmm", "keyring"].iter().any(|module| name.starts_with(module));
     let sources = of("manila");
@@ -145,7 +145,7 @@ fn keys_and_bytes_meet_in_encrypt_and_decrypt_alone() {
     }
 }
 
-/// Adds the paths that a text begins with, each name of a group by itself.
+/// Adds the paths that a text begins with, listing each name of a group separately.
 fn expand(prefix: &str, text: &str, found: &mut Vec<String>) {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
     let path = format!("{prefix}{}", &text[..end]);
@@ -170,7 +170,7 @@ fn expand(prefix: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The files of a crate that a file imports, by the longest module path that is a file.
+/// Returns the files of its crate that a file imports: for each import, the longest module path that is a file.
 fn imports(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
     let above = source.name.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.replace('/', "::") + "::");
     let code = source.code.replace("super::", &format!("crate::{above}"));
@@ -194,10 +194,11 @@ fn imports(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
     found
 }
 
-/// The files that import each other in a circle, and those that import these, with what each imports of them.
+/// Returns the files that import each other in a cycle and the files that import those, each with its imports among
+/// them.
 fn circles(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let files: BTreeSet<_> = sources.iter().map(|source| source.name.clone()).collect();
-    // A file and the folder of its name are one room: its parts may name what it declares.
+    // A file and the folder of the same name count as one module: its parts may name what it declares.
     let mut left: BTreeMap<_, _> =
         sources.iter().map(|source| (source.name.clone(), imports(source, &files))).collect();
     for (name, imported) in &mut left {

@@ -1,4 +1,4 @@
-//! The client's settings and refusals: each wrong has a kind of its own and a text that says what to do.
+//! The client's settings and refusals: each mistake has its own kind of error, and a text that says what to do.
 
 use std::error::Error as _;
 
@@ -25,7 +25,7 @@ fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
 }
 
-/// A message of `suite`, bound to `tenant` = `acme`.
+/// Encrypts a message of `suite` with `tenant` = `acme` in its context.
 fn message(suite: Suite) -> Vec<u8> {
     client_for(suite, keyring()).unwrap().encrypt(b"plaintext", &context(&[("tenant", "acme")])).unwrap()
 }
@@ -93,7 +93,7 @@ fn what_the_reader_expects_of_the_context_is_held_to() {
     assert_eq!(kind, ErrorKind::ContextMismatch);
     assert!(text.contains("tenant") && !text.contains("emca"), "{text}");
     assert_eq!(refused(&client, &sealed, ExpectedContext::exactly(&context(&[]))).0, ErrorKind::ContextMismatch);
-    // A key that the header lacks is authenticated with it, and was not when the message was sealed.
+    // A pair that the header lacks is authenticated with it, but was not when the message was encrypted.
     let (kind, text) = refused(&client, &sealed, &context(&[("tenant", "acme"), ("stage", "prod")]));
     assert_eq!(kind, ErrorKind::ContextMismatch);
     assert!(text.contains("lacks") && text.contains("stage") && !text.contains("\"tenant\""), "{text}");
@@ -165,7 +165,7 @@ fn limits_are_refused_before_any_key_is_asked_for() {
     ] {
         let client = client.build().unwrap();
         assert_eq!(refused(&client, &two_keys, any()).0, kind);
-        // Also where the header was read under other limits.
+        // The same if the header was read under different limits.
         assert_eq!(client.decryptor(header.clone(), any()).unwrap_err().kind(), kind);
     }
     let wrong = ExpectedContext::from(&context(&[("a", "c")]));

@@ -1,13 +1,13 @@
-//! `docs/conformance.md` names what exists, and rests on nothing that has to be set up first.
+//! Checks that `docs/conformance.md` names tests that exist, and does not rest only on tests that need a setup.
 
 use std::fs;
 use std::path::Path;
 
-/// What runs only where something was set up for it.
+/// The kinds of vectors that run only after a setup.
 const SET_UP: [&str; 2] = ["live", "official"];
-/// Test programs that do.
+/// The test programs that run only after a setup.
 const SET_UP_PROGRAMS: [&str; 2] = ["tests/interop", "tests/moto"];
-/// Vectors that `tests/vectors.rs` counts as not run.
+/// The keyrings whose vectors `tests/vectors.rs` counts as not run.
 const NOT_RUN: [&str; 2] = ["raw-ecdh", "hierarchical"];
 
 fn read(name: &str) -> String {
@@ -15,12 +15,12 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// The rows: all cells but the last, and the last.
+/// Returns the rows of the tables: all cells but the last, and the last.
 fn rows(document: &str) -> Vec<(Vec<&str>, &str)> {
     let rows = document.lines().filter(|line| line.starts_with("| ")).map(|line| {
         let mut cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -30,7 +30,7 @@ fn rows(document: &str) -> Vec<(Vec<&str>, &str)> {
     rows.filter(|(_, last)| *last != "shown by").collect()
 }
 
-/// Whether a file has a test of that name which `cargo test` runs.
+/// Returns true if a file has a test of that name that `cargo test` runs.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     lines.iter().enumerate().any(|(at, line)| {
@@ -42,7 +42,7 @@ fn is_test(source: &str, name: &str) -> bool {
     })
 }
 
-/// Whether what a row names shows it on a fresh clone. Fails where it does not exist.
+/// Returns true if the reference of a row runs on a fresh clone. Panics if it does not exist.
 fn runs_everywhere(shown_by: &str, vectors: &str) -> bool {
     match shown_by.split_once('#') {
         Some(("vectors", set)) => {
@@ -74,7 +74,7 @@ fn every_row_names_code_that_exists_and_a_test_that_runs_everywhere() {
             continue;
         }
         let runs: Vec<_> = quoted(last).map(|shown_by| runs_everywhere(shown_by, &vectors)).collect();
-        assert!(runs.contains(&true), "what shows it has to be set up: {before:?}");
+        assert!(runs.contains(&true), "only tests that need a setup show it: {before:?}");
     }
     assert!(rows.len() > 250, "{} rows", rows.len());
 }

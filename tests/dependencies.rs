@@ -1,8 +1,8 @@
-//! What a build does not carry along.
+//! The dependencies that a build does not include.
 
 use std::process::Command;
 
-/// The packages of a build with these features, its build scripts and tests left out.
+/// Lists the packages of a build with these features, except those of build scripts and tests.
 fn packages(features: &[&str]) -> Vec<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -51,7 +51,7 @@ fn a_message_is_sealed_under_an_alias_and_opened_by_arn() {
 
     let opener = Client::new(KmsKeyring::new(kms.clone(), key.arn()).unwrap());
     assert_eq!(open_every_way(&opener, &message, &(&bound).into()).unwrap().plaintext, b"hello");
-    // An alias seals, but no message names one: the error says what to give instead.
+    // An alias can encrypt, but messages never name one: the error says what to give instead.
     let error = sealer.decrypt(&message, &bound).unwrap_err();
     assert!(error.to_string().contains("give it the key's ARN"), "{error}");
 
@@ -68,7 +68,7 @@ fn an_expected_pair_that_was_never_bound_is_named() {
     let client = Client::new(KmsKeyring::new(kms, key.arn()).unwrap());
     let message = client.encrypt(b"", &context(&[])).unwrap();
     let error = client.decrypt(&message, &context(&[("stage", "prod")])).unwrap_err();
-    // Each cause says which key, and at the end of the chain stands what the KMS said.
+    // Each cause names its key, and the chain ends with the KMS's own answer.
     let mut chain = vec![error.to_string()];
     let mut next = std::error::Error::source(&error);
     while let Some(cause) = next {

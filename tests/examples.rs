@@ -1,12 +1,12 @@
-//! The examples: each is short, shows in its first comment what it prints, and prints that.
+//! The examples: each is short, and prints what its first comment says it prints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The most lines of an example, comments included.
+/// The maximum length of an example in lines, including comments.
 const LONGEST: usize = 50;
-/// The example that wants AWS KMS, and so is only compiled here.
+/// The example that needs AWS KMS, and so is only compiled here.
 const WANTS_AWS: &str = "aws_kms";
 /// The examples that are run here.
 const RUN: [&str; 7] = ["cached", "custom_keyring", "custom_kms", "inspect", "local_kms", "seek", "stream_file"];
@@ -15,7 +15,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// The program that cargo has built of an example, which lies in a folder beside that of this test.
+/// Runs an example built by cargo, from the folder next to the one of this test.
 fn run(name: &str) -> Output {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap().join("examples");
@@ -28,7 +28,8 @@ fn run(name: &str) -> Output {
     Command::new(&program).output().unwrap()
 }
 
-/// The lines of the block `text` in the first comment of an example: what it prints. `...` stands for anything.
+/// Returns the lines of the block `text` in the first comment of an example: its expected output. `...` matches any
+/// text.
 fn shown(name: &str) -> Vec<String> {
     let source = fs::read_to_string(folder().join(name).with_extension("rs")).unwrap();
     let comment = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
@@ -38,7 +39,7 @@ fn shown(name: &str) -> Vec<String> {
     shown
 }
 
-/// Whether a line is what is shown, where `...` stands for anything.
+/// Returns true if a line matches the shown one, in which `...` matches any text.
 fn matches(line: &str, shown: &str) -> bool {
     let Some((before, behind)) = shown.split_once("...") else { return line == shown };
     let rest = line.strip_prefix(before);

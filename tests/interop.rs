@@ -1,8 +1,9 @@
-//! The official Python and JavaScript SDKs, alive: they seal and we open, we seal and they open.
+//! Exchanges messages with the running official Python and JavaScript SDKs: they encrypt and we decrypt, we encrypt and
+//! they decrypt.
 //!
-//! Runs when `MANILA_INTEROP` names the folder that `tests/interop/setup.sh` set up, and says so when it does not.
-//! The cases are a pairwise selection: every value of each dimension meets every value of each other one that it can.
-//! They are the same at each run; `MANILA_INTEROP_SEED` chooses others.
+//! Runs if `MANILA_INTEROP` names the folder that `tests/interop/setup.sh` set up; otherwise prints that it did not
+//! run. The cases are a pairwise selection: every value of each dimension occurs with every value of each other one, if
+//! the two are compatible. They are the same in each run; `MANILA_INTEROP_SEED` selects others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -58,7 +59,7 @@ enum Direction {
     WeSeal,
 }
 
-/// Length of the plaintext, told by frames.
+/// The length of the plaintext, relative to the frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Length {
     Zero,
@@ -73,7 +74,7 @@ enum Length {
 enum Pairs {
     None,
     Plain,
-    /// Keys above U+FFFF beside keys below it: bytes order them otherwise than UTF-16 does.
+    /// Keys above U+FFFF next to keys below it, which sort differently by bytes than by UTF-16.
     Wide,
     Large,
 }
@@ -83,7 +84,7 @@ enum Keys {
     Aes(usize),
     #[cfg(feature = "aws-lc")]
     Rsa(&'static str),
-    /// Wrapped under two AES keys, read with the second alone.
+    /// Wrapped under two AES keys, and read with the second alone.
     Multi,
 }
 
@@ -118,7 +119,7 @@ struct Case {
     length: Length,
     context: Pairs,
     keys: Keys,
-    /// Where each value stands in its dimension.
+    /// The index of each value in its dimension.
     places: [usize; 7],
 }
 
@@ -132,7 +133,8 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A pairwise selection: of some random cases always the one that adds most pairs that have not met.
+/// Selects cases so that all pairs of values occur: each time, of some random cases, the one that adds the most new
+/// pairs.
 fn select(seed: u64) -> Vec<Case> {
     const CANDIDATES: usize = 60;
     let mut random = Random(seed);
@@ -173,7 +175,7 @@ impl Case {
         }
     }
 
-    /// Python writes frame lengths that are multiples of 128 alone.
+    /// Python only writes frame lengths that are multiples of 128.
     fn is_possible(&self) -> bool {
         self.peer == Who::JavaScript || self.direction == Direction::WeSeal || self.frame_length.is_multiple_of(128)
     }
@@ -246,7 +248,7 @@ impl Case {
         if self.peer == Who::PythonMasterKeys {
             fields.insert("api".to_owned(), "master-key-provider".into());
             if op == "decrypt" {
-                // The legacy path leaves the check to its caller; the header it answers with is checked here.
+                // The legacy API leaves the check to its caller; the header that it returns is checked here.
                 fields.remove("encryption_context");
             }
         }
@@ -267,7 +269,7 @@ impl Case {
 }
 
 fn check(what: &str, right: bool) -> Result<(), String> {
-    if right { Ok(()) } else { Err(format!("{what} is another")) }
+    if right { Ok(()) } else { Err(format!("{what} differs")) }
 }
 
 impl Pairs {
@@ -296,7 +298,7 @@ const KEY: [u8; 32] = *b"a test key of thirty-two bytes..";
 const OTHER: [u8; 32] = *b"another test key, also of 32 ...";
 
 impl Keys {
-    /// Our keyring to seal with, or to open with.
+    /// Makes our keyring to encrypt or to decrypt with.
     fn ours(self, open: bool) -> Box<dyn Keyring> {
         let aes = |name: &str, key: &[u8]| RawAesKeyring::new("interop", name, key).unwrap();
         match self {
@@ -324,7 +326,7 @@ impl Keys {
         }
     }
 
-    /// The same keys in the words of the peers.
+    /// Describes the same keys for the peers.
     fn theirs(self, open: bool) -> Value {
         let aes = |name: &str, key: &[u8]| json!({"type": "raw-aes", "namespace": "interop", "name": name, "key": STANDARD.encode(key)});
         match self {
@@ -343,7 +345,7 @@ impl Keys {
     }
 }
 
-/// A key of the vectors, which protects nothing.
+/// A key from the vectors, which protects nothing.
 #[cfg(feature = "aws-lc")]
 fn rsa_pems() -> (String, String) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/manifest.json");

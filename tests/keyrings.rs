@@ -1,4 +1,4 @@
-//! Keyrings: contracts, the rules of each, and plain calls where keys are not at hand.
+//! Keyrings: their contracts, the rules of each, and blocking calls with keys that are not local.
 
 use std::error::Error as _;
 use std::future::poll_fn;
@@ -38,7 +38,7 @@ fn the_contract_catches_a_keyring_that_binds_nothing() {
     assert_eq!(error.kind(), ErrorKind::Internal);
 }
 
-/// Seals a message under a known data key, and returns it with that data key.
+/// Encrypts a message under a known data key, and returns both.
 fn sealed_under_known_key(suite: AlgorithmSuite, context: &EncryptionContext) -> (Vec<u8>, DataKey) {
     let data_key = vec![7; suite.data_key_len()];
     let message = client_for(suite, FixedKeyKeyring::new(&data_key)).unwrap().encrypt(b"x", context).unwrap();
@@ -56,17 +56,17 @@ fn a_request_is_opened_by_the_key_that_sealed_its_header_alone() {
         for len in [0, 15, 16, 24, 31, 32, 33, 64].into_iter().filter(|len| *len != suite.data_key_len()) {
             assert!(!request.is_opened_by(&DataKey::new(&vec![7; len])), "{suite}, {len} bytes");
         }
-        // The message is the same whichever data keys a keyring is shown.
+        // The request's message is the same whichever data keys are given to a keyring.
         let key = EncryptedDataKey { provider_id: "other".into(), provider_info: vec![], ciphertext: vec![] };
         let shown = request.with_encrypted_data_keys(vec![key]);
         assert!(shown.is_opened_by(&data_key) && shown != request);
-        // Nothing in the header can be changed: the commitment and the tag are in it.
+        // No byte of the header can be changed: it includes the commitment and the tag.
         let header_len = UnverifiedHeader::parse(&message).unwrap().len();
         let mut changed = 0;
         for at in 0..header_len {
             let mut forged = message.clone();
             forged[at] ^= 1;
-            // In suites that sign the public key is checked to be one before there is a request.
+            // In signing suites, the public key is validated before there is a request.
             let Ok(request) = decryption_request(&forged, ExpectedContext::any()) else { continue };
             assert!(!request.is_opened_by(&data_key), "{suite}, byte {at}");
             changed += 1;
@@ -138,7 +138,7 @@ fn any_member_of_a_multi_keyring_opens_and_order_is_kept() {
     for (name, byte) in [("a", 1), ("b", 2), ("c", 3)] {
         let client = Client::new(raw_aes(name, byte));
         assert_eq!(open_every_way(&client, &message, &ExpectedContext::any()).unwrap().plaintext, b"for three");
-        // Wrong ones before the right one do not keep it from opening.
+        // Wrong keys before the right one do not prevent decryption.
         let multi = MultiKeyring::without_generator(raw_aes("a", 9)).child(raw_aes("z", 9)).child(raw_aes(name, byte));
         assert_eq!(Client::new(multi).decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"for three");
     }
@@ -152,7 +152,7 @@ fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
     let error = Client::new(wrong).decrypt(&message, ExpectedContext::any()).unwrap_err();
     assert_eq!((error.kind(), error.causes().len()), (ErrorKind::NoUsableDataKey, 2));
     assert!(error.to_string().contains("\"a\"") && error.to_string().contains("\"b\""), "{error}");
-    // A chain: the failure, its first cause, and for a KMS what it said.
+    // The error chain: the failure, its first cause, and for a KMS its answer.
     assert_eq!(error.source().unwrap().to_string(), error.causes()[0].to_string());
     let stranger = Client::new(raw_aes("z", 1)).decrypt(&message, ExpectedContext::any()).unwrap_err();
     assert_eq!((stranger.kind(), stranger.causes().len()), (ErrorKind::NoUsableDataKey, 0));
@@ -163,18 +163,18 @@ fn a_wrong_key_tells_a_cause_for_each_data_key_tried() {
 fn a_multi_keyring_without_generator_cannot_seal() {
     let client = Client::new(MultiKeyring::without_generator(raw_aes("a", 1)));
     assert_eq!(client.encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
-    // As the child of one that has a generator it wraps.
+    // As a child of a keyring with a generator, it wraps.
     let nested = MultiKeyring::new(raw_aes("b", 2)).child(MultiKeyring::without_generator(raw_aes("a", 1)));
     let message = Client::new(nested).encrypt(b"nested", &none()).unwrap();
     assert_eq!(client.decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"nested");
-    // One with a generator cannot be a child: it would make a second data key.
+    // A keyring with a generator cannot be a child: it would generate a second data key.
     let two_generators = MultiKeyring::new(raw_aes("b", 2)).child(MultiKeyring::new(raw_aes("a", 1)));
     assert_eq!(Client::new(two_generators).encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
 fn a_data_key_that_nobody_wrapped_is_refused() {
-    /// Makes a data key and keeps it to itself.
+    /// Generates a data key without wrapping it.
     #[derive(Debug)]
     struct Selfish;
     impl Keyring for Selfish {
@@ -200,7 +200,7 @@ fn a_data_key_that_nobody_wrapped_is_refused() {
 
 #[test]
 fn a_member_of_a_multi_keyring_that_wraps_nothing_is_named() {
-    /// Makes a data key if it is told to, and wraps none.
+    /// Generates a data key if told to, and wraps none.
     #[derive(Debug)]
     struct Idle {
         makes: bool,
@@ -227,7 +227,7 @@ fn a_member_of_a_multi_keyring_that_wraps_nothing_is_named() {
         (MultiKeyring::new(raw_aes("a", 1)).child(raw_aes("b", 2)).child(idle()), "child 2 of"),
         (MultiKeyring::new(raw_aes("a", 1)).child(idle()).child(raw_aes("b", 2)), "child 1 of"),
         (MultiKeyring::new(raw_aes("a", 1)).child(of_children), "child 2 of"),
-        // A backup recipient beside it does not make up for it.
+        // A child that wraps the data key does not make up for it.
         (MultiKeyring::new(Idle { makes: true }).child(raw_aes("b", 2)), "the generator of"),
         (MultiKeyring::new(idle()).child(raw_aes("b", 2)), "the generator of"),
     ];
@@ -238,7 +238,7 @@ fn a_member_of_a_multi_keyring_that_wraps_nothing_is_named() {
     }
 }
 
-/// Keys that come over a network, as it were: every call waits once.
+/// Stands in for keys on a network: every call is pending once.
 #[derive(Debug)]
 struct Remote {
     inner: RawAesKeyring,
@@ -279,7 +279,7 @@ impl Keyring for Remote {
     }
 }
 
-/// The smallest executor there is.
+/// A minimal executor.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -311,7 +311,7 @@ fn a_keyring_that_breaks_its_promise_is_named() {
     let error = client.encrypt(b"", &none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.to_string().contains("Remote"), "{error}");
-    // By its type: `Debug` of another's keyring might show anything.
+    // Named by its type: the `Debug` output of a foreign keyring might show anything.
     assert!(!error.to_string().contains("claims_to_be_local"), "{error}");
 }
 

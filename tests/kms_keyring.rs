@@ -1,4 +1,4 @@
-//! Keyrings of a KMS: the rules of each form, over a KMS that tells what it was asked.
+//! KMS keyrings: the rules of each form, over a KMS that records its calls.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use fake_kms::{CHINA, FakeKms, Fault, IRELAND, MRK_IRELAND, MRK_VIRGINIA, VIRGIN
 
 const ACCOUNT: &str = "111122223333";
 
-/// Adds one data key to a message, of whatever fields.
+/// Adds one data key with arbitrary fields to a message.
 #[derive(Debug)]
 struct Adds(EncryptedDataKey);
 
@@ -55,13 +55,13 @@ fn filter() -> DiscoveryFilter {
     DiscoveryFilter::new("aws", [ACCOUNT]).unwrap()
 }
 
-/// A message whose first data key is a raw one and whose others are those of `children`.
+/// Encrypts a message whose first data key is a raw one and whose others are those of `children`.
 fn sealed(children: impl IntoIterator<Item = Box<dyn Keyring>>) -> Vec<u8> {
     let keyring = children.into_iter().fold(MultiKeyring::new(raw()), MultiKeyring::child);
     Client::new(keyring).encrypt(b"hello", &context()).unwrap()
 }
 
-/// A message sealed under keys of a KMS, in this order.
+/// Encrypts a message under keys of a KMS, in this order.
 fn sealed_under(kms: &FakeKms, arns: &[&str]) -> Vec<u8> {
     let message = sealed(arns.iter().map(|arn| {
         let there = kms.elsewhere(if arn.contains("eu-west-1") { "eu-west-1" } else { "us-east-1" });
@@ -77,7 +77,7 @@ fn open(keyring: impl Keyring + 'static, message: &[u8]) -> Result<Vec<u8>, Erro
     Client::new(keyring).decrypt(message, context()).map(|opened| opened.plaintext)
 }
 
-/// Holds that a message does not open, and that the keyring asked nothing and had nothing to say.
+/// Asserts that a message does not open, and that the keyring made no call and gave no cause.
 fn passes_over(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8]) {
     let shown = format!("{keyring:?}");
     let error = open(keyring, message).unwrap_err();
@@ -85,7 +85,7 @@ fn passes_over(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8]) {
     assert_eq!(kms.calls(), [""; 0], "{shown}");
 }
 
-/// Holds that a message opens, and which keys the KMS was asked for.
+/// Asserts that a message opens, and which keys the KMS was asked for.
 fn opens_with(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8], keys: &[&str]) {
     let shown = format!("{keyring:?}");
     assert_eq!(open(keyring, message).unwrap(), b"hello", "{shown}");
@@ -93,7 +93,7 @@ fn opens_with(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8], keys:
     assert_eq!(kms.calls(), calls, "{shown}");
 }
 
-/// A keyring of each form, each of which asks for `MRK_IRELAND` in its region.
+/// Makes a keyring of each form, each of which asks for `MRK_IRELAND` in its region.
 fn all_forms(kms: &FakeKms) -> [KmsKeyring<FakeKms>; 6] {
     [
         KmsKeyring::new(kms.clone(), MRK_IRELAND).unwrap(),
@@ -204,7 +204,7 @@ fn an_mrk_aware_keyring_takes_another_region_of_an_mrk_key_and_nothing_else() {
         (MRK_IRELAND, "arn:aws:kms:us-east-1:111122223333:key/mrk-77777"),
         (MRK_IRELAND, "arn:aws:kms:us-east-1:111122223333:key/7777"),
         (MRK_IRELAND, "arn:aws:kms:eu-west-1:444455556666:key/mrk-7777"),
-        // A key in one region is strict, even if others have its id.
+        // A key of a single region is matched exactly, even if another region has its id.
         (IRELAND, VIRGINIA),
         (IRELAND, "arn:aws:kms:us-east-1:111122223333:key/mrk-1111"),
     ];
@@ -227,7 +227,7 @@ fn a_discovery_keyring_asks_for_the_keys_that_the_filter_admits() {
     opens_with(&kms, discovery("aws-cn", &[ACCOUNT]), &message, &[CHINA]);
     passes_over(&kms, discovery("aws", &["111122223334", "1111222233330", "11112222333"]), &message);
     passes_over(&kms, discovery("aws-us-gov", &[ACCOUNT, "444455556666"]), &message);
-    // Not one that knows regions: multi-Region keys are asked for as they are named.
+    // Does not apply to a KMS without regions: multi-Region keys are asked for by the name in the message.
     let of_replica = sealed_under(&kms, &[MRK_IRELAND]);
     let error = open(discovery("aws", &[ACCOUNT]), &of_replica).unwrap_err();
     assert_eq!((error.kind(), error.causes().len()), (ErrorKind::KeyRefused, 1));
@@ -266,8 +266,8 @@ fn parts_of_an_arn_that_no_filter_could_name_are_passed_over() {
 #[test]
 fn ids_that_no_key_of_aws_has_are_passed_over() {
     let kms = FakeKms::new("us-east-1");
-    // A KMS over HTTP would make a path, a query or a line of a header of them. Multi-Region keys are looked for
-    // elsewhere, so their ids are tried too.
+    // A KMS over HTTP would put them in a path, a query or a header line. The ids of multi-Region keys are tried too,
+    // because those are looked up in other regions.
     for id in [
         "../../../admin/keys",
         "..",
@@ -302,11 +302,11 @@ fn an_mrk_discovery_keyring_asks_for_multi_region_keys_in_its_own_region() {
     opens_with(&ireland, discovery(filter()), &sealed_under(&virginia, &[MRK_VIRGINIA]), &[MRK_IRELAND]);
     opens_with(&ireland, discovery(filter()), &sealed_under(&virginia, &[MRK_IRELAND]), &[MRK_IRELAND]);
     opens_with(&ireland, discovery(filter()), &sealed_under(&virginia, &[IRELAND]), &[IRELAND]);
-    // There is a key of that id in Ireland too, but it is another one.
+    // Ireland has a key with that id too, but it is a different one.
     passes_over(&ireland, discovery(filter()), &sealed_under(&virginia, &[VIRGINIA]));
     let all = sealed_under(&virginia, &[VIRGINIA, MRK_VIRGINIA, MRK_IRELAND, IRELAND]);
     opens_with(&ireland, discovery(filter()), &all, &[MRK_IRELAND]);
-    // The filter looks at multi-Region keys too.
+    // The filter applies to multi-Region keys too.
     for filter in [DiscoveryFilter::new("aws-cn", [ACCOUNT]), DiscoveryFilter::new("aws", ["444455556666"])] {
         passes_over(&ireland, discovery(filter.unwrap()), &all);
     }
@@ -354,7 +354,7 @@ fn discovery_keyrings_cannot_seal() {
 #[test]
 fn every_form_checks_what_the_kms_answers() {
     let kms = FakeKms::new("eu-west-1");
-    // Twice, so that one goes on to the next.
+    // Two data keys, so that the keyring goes on from the first to the second.
     let message = sealed_under(&kms, &[MRK_IRELAND, MRK_IRELAND]);
     let cases = [(Fault::TellsOtherArn, ErrorKind::Internal), (Fault::CutsPlaintext, ErrorKind::NoUsableDataKey)];
     for (fault, kind) in cases {
@@ -432,7 +432,7 @@ fn a_malformed_arn_fails_its_keyring_wherever_it_stands_and_no_other() {
                 assert_eq!(kms.calls(), [""; 0], "{shown}");
             }
         }
-        // A data key of another provider names what it likes.
+        // A data key of another provider may have any name.
         let message = sealed([bad("aws-kms-hierarchy"), good()]);
         kms.calls();
         for keyring in all_forms(&kms) {

@@ -1,4 +1,4 @@
-//! Multi-keyrings over the regions of a KMS: which client is asked for which key, in which order.
+//! Multi-keyrings over the regions of a KMS: which client is asked for which key, and in which order.
 
 #![cfg(feature = "local-kms")]
 
@@ -16,7 +16,7 @@ const VIRGINIA: &str = "us-east-1";
 const IRELAND: &str = "eu-west-1";
 const MUMBAI: &str = "ap-south-1";
 
-/// What was done since the last look: `made REGION`, or `OPERATION in REGION for KEY`.
+/// The events since the last look: `made REGION`, or `OPERATION in REGION for KEY`.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -30,7 +30,7 @@ impl Log {
     }
 }
 
-/// A region of a KMS, which tells what it is asked.
+/// A region of a KMS, which records its calls.
 #[derive(Debug)]
 struct Logged {
     kms: LocalKms,
@@ -70,7 +70,7 @@ impl Kms for Logged {
     }
 }
 
-/// A KMS of three regions, and clients that tell what they do.
+/// A KMS of three regions, and clients that record what they do.
 struct World {
     kms: LocalKms,
     log: Log,
@@ -92,7 +92,7 @@ impl World {
         self.kms.region(region).unwrap().create_key(CreateKey::default()).unwrap().arn().to_owned()
     }
 
-    /// A multi-Region key of Virginia and its replica in Ireland.
+    /// Creates a multi-Region key in Virginia and its replica in Ireland.
     fn multi_region_key(&self) -> (String, String) {
         let virginia = self.kms.region(VIRGINIA).unwrap();
         let primary = virginia.create_key(CreateKey::default().multi_region()).unwrap();
@@ -160,7 +160,7 @@ fn all_get_the_same_client_however_many_ask_at_once() {
     assert!(Arc::ptr_eq(&clients.get(VIRGINIA).unwrap(), &got[0]), "it is kept");
 }
 
-/// A client that asks for others when it is dropped.
+/// A client that asks for other clients when it is dropped.
 #[derive(Debug)]
 struct Asks(Weak<RegionalClients<Self>>);
 
@@ -180,7 +180,8 @@ fn nothing_of_the_callers_runs_while_the_clients_are_locked() {
             let (own, again) = (own.clone(), AtomicBool::new(true));
             RegionalClients::new(move |region| {
                 let clients = own.upgrade().unwrap();
-                // A client of another region, and one of the same, which is then kept in place of this one.
+                // Asks for a client of another region, or for one of the same region, which is then kept instead of
+                // this one.
                 match region {
                     VIRGINIA => drop(clients.get(MUMBAI)?),
                     MUMBAI if again.swap(false, Ordering::Relaxed) => drop(clients.get(MUMBAI)?),
@@ -279,21 +280,21 @@ fn a_multi_region_key_stands_in_a_keyring_once() {
     let aware = |generator: &str, others: &[&str]| {
         MultiKeyring::kms_mrk_aware(&world.clients, generator, others.iter().copied())
     };
-    // All that stand there twice are named, wherever they stand, and no others.
+    // All duplicates are named, wherever they are in the list, and no others.
     let text = invalid(aware(&primary, &[&single, &other, &replica, &other_replica]));
     assert!([&primary, &replica, &other, &other_replica].iter().all(|arn| text.contains(*arn)), "{text}");
     assert!(!text.contains(&single), "{text}");
     let text = invalid(aware(&single, &[&primary, &other, &replica]));
     assert!(text.contains(&primary) && text.contains(&replica) && !text.contains(&other), "{text}");
-    // The same id in another account or partition is as ambiguous to the specification.
+    // To the specification, the same id in another account or partition is just as ambiguous.
     let elsewhere = replica.replace("000000000000", "111122223333");
     assert!(invalid(aware(&primary, &[&elsewhere])).contains(&elsewhere));
-    assert!(world.log.take().is_empty(), "no client is made for a keyring that cannot be");
+    assert!(world.log.take().is_empty(), "no client is made for an invalid keyring");
 
     invalid(aware(&primary, &[&primary]));
     aware(&primary, &[&other_replica, &single]).unwrap();
     aware(&single, &[&single]).unwrap();
-    // An alias is no multi-Region key, whatever it is called.
+    // An alias is not a multi-Region key, whatever its name.
     let alias = "arn:aws:kms:us-east-1:000000000000:alias/mrk-1";
     aware(alias, &[alias]).unwrap();
     MultiKeyring::kms(&world.clients, &primary, [&replica]).unwrap();

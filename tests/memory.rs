@@ -1,6 +1,7 @@
-//! Memory follows what arrives, never what a header claims; and no message is too deep for a small stack.
+//! Memory use follows the data that arrives, never the claims of a header; and every message can be handled on a small
+//! stack.
 
-#![allow(unsafe_code, reason = "a counting allocator cannot be had without")]
+#![allow(unsafe_code, reason = "a counting allocator needs it")]
 
 #[cfg(feature = "cache")]
 #[path = "support/junk.rs"]
@@ -13,11 +14,11 @@ use std::io::{self, Read, Write};
 use manila::testing::FixedKeyKeyring;
 use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext, UnverifiedHeader};
 
-/// Counts the bytes that this thread holds, the most it ever held, how often it took some, and how often as many as a
-/// message.
+/// Counts the bytes that this thread has allocated, their maximum, the number of allocations, and the number of those
+/// as large as a message.
 struct Counting;
 
-/// What a message of 1 KiB takes at least.
+/// The minimum size of an allocation for a message of 1 KiB.
 const OF_A_MESSAGE: usize = 1 << 10;
 
 thread_local! {
@@ -40,7 +41,7 @@ fn release(bytes: usize) {
     let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(bytes)));
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         hold(layout.size());
@@ -61,7 +62,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that `work` held at a time, on top of what was held before.
+/// Returns the most bytes that `work` held at a time, on top of those held before.
 fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     MOST.set(before);
@@ -69,7 +70,7 @@ fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (done, MOST.get() - before)
 }
 
-/// How often `work` took memory, and how often as much as a message.
+/// Returns how often `work` allocated memory, and how often as much as a message.
 fn taken<T>(work: impl FnOnce() -> T) -> (usize, usize) {
     let before = (TAKEN.get(), TAKEN_FOR_A_MESSAGE.get());
     work();
@@ -87,7 +88,7 @@ fn none() -> EncryptionContext {
     EncryptionContext::empty()
 }
 
-/// A version 2 header of one empty data key up to what follows the given bytes.
+/// Returns a version 2 header with one empty data key, up to the end of the given bytes.
 fn header_up_to(parts: &[&[u8]]) -> Vec<u8> {
     [&[&[2, 0x04, 0x78][..], &[0; 32]], parts].concat().concat()
 }
@@ -104,13 +105,13 @@ fn claims_of_a_header_cost_nothing() {
     ] {
         let (refused, held) = most_held(|| UnverifiedHeader::parse(claim).unwrap_err());
         assert_eq!(refused.kind(), kind);
-        // Any of these claims is of 64 KiB and more. A stream makes room for one field at a time.
+        // Each of these claims is of 64 KiB or more. A stream allocates memory for one field at a time.
         assert!(held < 4 * KIB, "{held} bytes held for {} that came", claim.len());
         let (refused, held) = most_held(|| UnverifiedHeader::read(&claim[..]).unwrap_err());
         assert_eq!(refused.kind(), kind);
         assert!(held < 72 * KIB, "{held} bytes held for {} that came from a stream", claim.len());
     }
-    // Without the limit: 65,535 data keys are claimed, none comes.
+    // Without the limit: 65,535 data keys are claimed, and none follow.
     let limits = manila::HeaderLimits { max_encrypted_data_keys: u16::MAX, ..Default::default() };
     let (refused, held) = most_held(|| UnverifiedHeader::parse_within(&most_keys, limits).unwrap_err());
     assert_eq!(refused.kind(), ErrorKind::Truncated);
@@ -128,7 +129,7 @@ fn a_claimed_frame_of_4_gib_costs_nothing() {
     assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
     assert!(held < 16 * KIB, "{held}");
 
-    // Where the limit is lifted, the frame takes what it is, not what it might be.
+    // Without the limit, the frame takes its actual size, not its maximum.
     let lifted = Client::builder(FixedKeyKeyring::new(&[7; 32])).max_frame_length(u32::MAX).build().unwrap();
     let (opened, held) = most_held(|| lifted.decrypt(&message, ExpectedContext::any()).unwrap());
     assert_eq!(opened.plaintext, b"x");
@@ -144,7 +145,7 @@ fn a_claimed_frame_of_4_gib_costs_nothing() {
 
 #[test]
 fn a_non_framed_body_that_does_not_come_costs_nothing() {
-    // Version 1, not framed, claims 64 MiB and sends none of it: found in the crafted vectors under other lengths.
+    // Version 1, non-framed, claims 64 MiB and sends none of it. Found in the crafted vectors with other lengths.
     let suite = AlgorithmSuite::Aes256GcmHkdfSha256;
     let client = manila::testing::client_for(suite, FixedKeyKeyring::new(&[7; 32])).unwrap();
     let message = client.encrypt(b"", &none()).unwrap();
@@ -155,7 +156,7 @@ fn a_non_framed_body_that_does_not_come_costs_nothing() {
     assert_eq!(UnverifiedHeader::parse(&non_framed).unwrap().content_type(), manila::ContentType::NonFramed);
     let (_, held) = most_held(|| client.decrypt(&non_framed, ExpectedContext::any()).unwrap_err());
     assert!(held < 64 * KIB, "{held}");
-    // Over the limit: seen before the header's tag is, which is wrong here.
+    // Above the limit: detected before the header's tag, which is wrong here.
     let at = non_framed.len() - 1000 - 8;
     non_framed[at..at + 8].copy_from_slice(&(64 * MIB as u64 + 1).to_be_bytes());
     assert_eq!(client.decrypt(&non_framed, ExpectedContext::any()).unwrap_err().kind(), ErrorKind::LimitExceeded);
@@ -203,12 +204,12 @@ fn a_stream_on_many_threads_takes_no_more_than_it_says() {
     }
 }
 
-/// Runs `work` on the 2 MiB stack that threads get by default.
+/// Runs `work` on a 2 MiB stack, the default for threads.
 fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(2 * MIB).spawn(work).unwrap().join().unwrap();
 }
 
-/// Seals and opens on every path there is.
+/// Encrypts and decrypts on every path.
 fn every_path(plaintext: &[u8], frame_length: u32) {
     for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
         let client = client(suite, frame_length);
@@ -245,7 +246,7 @@ fn a_frame_takes_no_memory_of_its_own() {
     for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
         let client = client(suite, 4096);
         let none = none();
-        // On the way through each path, as often for two hundred frames as for twenty.
+        // The counts on each path are the same for two hundred frames as for twenty.
         let counts = |len: usize| {
             let plaintext = vec![7; len];
             let message = client.encrypt(&plaintext, &none).unwrap();
@@ -312,7 +313,7 @@ mod cache {
         (Client::with_cmm(cmm.clone()), cmm)
     }
 
-    /// The bytes that `work` left held.
+    /// Returns the bytes that are still allocated after `work`.
     fn left(work: impl FnOnce()) -> usize {
         let before = HELD.get();
         work();

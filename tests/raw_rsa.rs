@@ -1,4 +1,4 @@
-//! The raw RSA keyring: its keys' encodings, and PKCS #1 v1.5 that tells nothing.
+//! The raw RSA keyring: the encodings of its keys, and that PKCS #1 v1.5 reveals nothing about padding.
 
 #![cfg(feature = "aws-lc")]
 
@@ -14,7 +14,7 @@ use manila::{
 
 use RsaPadding::{OaepSha1, OaepSha256, OaepSha384, OaepSha512, Pkcs1};
 
-/// Keys of the vectors, which protect nothing.
+/// Reads a key from the vectors, which protects nothing.
 fn pem(key: &str, half: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/manifest.json");
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -49,7 +49,7 @@ fn who_has_the_public_key_seals_and_who_has_the_private_key_opens() {
         assert_eq!(opened.header.encrypted_data_keys()[0].provider_info, b"k");
         let cannot_open = sealer.decrypt(&message, ExpectedContext::any()).unwrap_err();
         assert!(cannot_open.to_string().contains("no private key"), "{cannot_open}");
-        // No public key is derived from the private one.
+        // The public key is not derived from the private one.
         assert_eq!(opener.encrypt(b"", &none()).unwrap_err().kind(), ErrorKind::InvalidInput);
         let other = Client::new(pair("rsa2048-b", padding).allow_pkcs1_decrypt());
         assert!(other.decrypt(&message, ExpectedContext::any()).is_err());
@@ -82,7 +82,7 @@ fn keys_come_in_pem_and_der_of_pkcs8_spki_and_pkcs1() {
     let pkcs8 = document(&pem("rsa2048-a", "private_pem"));
     let as_pem =
         |label, der: &[u8]| pkcs8::Document::try_from(der).unwrap().to_pem(label, pkcs8::LineEnding::LF).unwrap();
-    // Inside both of these stands the PKCS #1 form.
+    // Both of these contain the PKCS #1 form.
     let parsed = pkcs8::SubjectPublicKeyInfoRef::try_from(spki.as_bytes()).unwrap();
     let public_pkcs1 = parsed.subject_public_key.as_bytes().unwrap();
     let parsed = pkcs8::PrivateKeyInfoRef::try_from(pkcs8.as_bytes()).unwrap();
@@ -126,8 +126,8 @@ fn pkcs1_opens_only_where_it_is_allowed() {
     assert!(error.to_string().contains("allow_pkcs1_decrypt"), "{error}");
 }
 
-/// Seals as an attacker does who has the public key alone: under a data key of their own, which comes last in the
-/// message if it comes at all, behind data keys of their choice.
+/// Encrypts as an attacker with only the public key could: under their own data key, which comes last in the message or
+/// is left out, after data keys of their choice.
 #[derive(Debug)]
 struct Attacker {
     candidates: Vec<Vec<u8>>,
@@ -160,13 +160,13 @@ fn forged(suite: AlgorithmSuite, candidates: Vec<Vec<u8>>, own_too: bool) -> Vec
     client_for(suite, Attacker { candidates, own_too }).unwrap().encrypt(b"forged", &none()).unwrap()
 }
 
-/// The first data key of a good message of `suite`.
+/// Returns the first data key of a valid message of `suite`.
 fn data_key_of_another_message(suite: AlgorithmSuite, key: &str) -> Vec<u8> {
     let message = client_for(suite, pair(key, Pkcs1)).unwrap().encrypt(b"x", &none()).unwrap();
     UnverifiedHeader::parse(&message).unwrap().encrypted_data_keys()[0].ciphertext.clone()
 }
 
-/// Data keys that an attacker would like to tell apart: the first is padded well and has the right length.
+/// Returns data keys that an attacker would like to tell apart: the first has valid padding and the right length.
 fn candidates(suite: AlgorithmSuite) -> Vec<Vec<u8>> {
     let other_length = match suite.data_key_len() {
         32 => AlgorithmSuite::Aes128GcmHkdfSha256,
@@ -181,14 +181,14 @@ fn candidates(suite: AlgorithmSuite) -> Vec<Vec<u8>> {
         data_key_of_another_message(other_length, "rsa2048-a"),
         wrong_padding(data_key_of_another_message(suite, "rsa2048-b").iter().map(|byte| byte >> 1).collect()),
         wrong_padding(vec![1; 256]),
-        // Over the modulus, or of no length that RSA takes.
+        // Larger than the modulus, or of a length that RSA does not accept.
         wrong_padding(vec![0xff; 256]),
         wrong_padding(vec![1; 255]),
         wrong_padding(Vec::new()),
     ]
 }
 
-/// Length of what AWS-LC makes of a ciphertext, if its padding is right.
+/// Returns the length of the plaintext that AWS-LC finds in a ciphertext, if its padding is valid.
 fn private_decrypts_to(ciphertext: &[u8]) -> Option<usize> {
     use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, PrivateDecryptingKey};
     let (_, der) = pkcs8::SecretDocument::from_pem(&pem("rsa2048-a", "private_pem")).unwrap();
@@ -196,7 +196,7 @@ fn private_decrypts_to(ciphertext: &[u8]) -> Option<usize> {
     key.decrypt(ciphertext, &mut [0; 256]).ok().map(|plaintext| plaintext.len())
 }
 
-/// Counts how often it is asked, and is down.
+/// Counts its calls, and is unavailable.
 #[derive(Clone, Debug, Default)]
 struct Down(Arc<AtomicU64>);
 
@@ -215,13 +215,13 @@ impl Keyring for Down {
     }
 }
 
-/// Kind, text and number of causes: all that an error tells.
+/// Returns the kind, text and number of causes: everything that an error reveals.
 fn told(client: &Client, message: &[u8]) -> (ErrorKind, String, usize) {
     let error = open_every_way(client, message, &ExpectedContext::any()).unwrap_err();
     (error.kind(), error.to_string(), error.causes().len())
 }
 
-/// A suite of each way to derive a key, and one with shorter keys.
+/// A suite for each way to derive a key, and one with shorter keys.
 const SUITES: [AlgorithmSuite; 4] = [
     AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
     AlgorithmSuite::Aes256GcmHkdfSha256,
@@ -240,7 +240,8 @@ fn no_pkcs1_data_key_that_does_not_open_tells_why() {
     }
 }
 
-/// The header is as long as an attacker likes, so a candidate that was spared the pass over it would show by the time.
+/// An attacker chooses the length of the header, so the time would reveal a candidate for which the pass over it was
+/// skipped.
 #[test]
 fn every_pkcs1_data_key_takes_the_same_work() {
     for suite in SUITES {
@@ -265,7 +266,7 @@ fn an_attackers_own_data_key_behind_a_candidate_does_not_tell_its_padding() {
             assert_eq!(reader.decrypt(&message, ExpectedContext::any()).unwrap().plaintext, b"forged", "{suite}");
         }
     }
-    // As many as the default limit allows, none of them padded well, and then one.
+    // As many as the default limit allows: none with valid padding, and then one.
     let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
     let reader = client_for(suite, pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt()).unwrap();
     let mut many = vec![vec![1; 256]; 63];
@@ -284,7 +285,7 @@ fn the_next_member_of_a_multi_keyring_is_asked_whatever_the_pkcs1_padding() {
             let reader = client_for(suite, MultiKeyring::without_generator(rsa).child(next.clone())).unwrap();
             let error = reader.decrypt(&forged(suite, vec![candidate], false), ExpectedContext::any()).unwrap_err();
             assert_eq!(next.0.load(Ordering::SeqCst), 1);
-            // What may pass is told, and not that the message was forged.
+            // The transient error is reported, and not that the message was forged.
             assert_eq!((error.kind(), error.causes().len()), (ErrorKind::Unavailable, 2), "{error}");
             assert_eq!(*first.get_or_insert(error.to_string()), error.to_string());
         }
@@ -297,7 +298,7 @@ fn a_good_pkcs1_data_key_behind_others_of_its_name_opens() {
     let rsa = || pair("rsa2048-a", Pkcs1).allow_pkcs1_decrypt();
     for suite in SUITES {
         let client = |keyring| client_for(suite, keyring).unwrap();
-        // Sealed under another reader's RSA key of the same name first.
+        // Encrypted first under another reader's RSA key with the same name.
         let foreign = || pair("rsa2048-b", Pkcs1);
         let mixed = client(MultiKeyring::new(foreign()).child(rsa()).child(aes())).encrypt(b"x", &none()).unwrap();
         let only_aes = client(MultiKeyring::new(foreign()).child(aes())).encrypt(b"x", &none()).unwrap();
@@ -326,7 +327,7 @@ fn a_changed_header_is_opened_by_no_pkcs1_data_key_and_judged_by_the_other_membe
         let down = client(MultiKeyring::without_generator(rsa()).child(Down::default()));
         let by_rsa_and_kms = told(&down, &changed);
         assert_eq!((by_rsa_and_kms.0, by_rsa_and_kms.2), (ErrorKind::Unavailable, 2), "{}", by_rsa_and_kms.1);
-        // A keyring that can trust what it unwraps still finds the header wrong.
+        // A keyring that can trust what it unwraps still finds that the header is wrong.
         let by_aes = told(&client(MultiKeyring::without_generator(aes())), &changed);
         assert_eq!(by_aes.0, ErrorKind::AuthenticationFailed);
         assert_eq!(told(&client(MultiKeyring::without_generator(rsa()).child(aes())), &changed), by_aes);

@@ -1,4 +1,4 @@
-//! `Debug` of everything that holds a key shows none of it.
+//! The `Debug` output of everything that holds a key does not show the key.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext, Unverif
 
 const KEY: [u8; 32] = *b"\xc3\xa5zqjzqjzqjzqjzqjzqjzqjzqjzqj!\xf0\x9f";
 
-/// Every way in which bytes of [`KEY`] might be written.
+/// Asserts that bytes of [`KEY`] do not appear in any usual notation.
 #[track_caller]
 fn shows_nothing(value: &impl Debug) {
     for shown in [format!("{value:?}"), format!("{value:#?}")] {
@@ -51,8 +51,8 @@ fn keys_and_what_holds_them() {
 }
 
 #[test]
-fn messages_on_their_way() {
-    // Under the fixed key the data key is KEY itself, in a suite without derivation the message's key too.
+fn messages_in_progress() {
+    // Under the fixed key the data key is KEY itself, and in a suite without derivation so is the message's key.
     let client = Client::builder(FixedKeyKeyring::new(&KEY))
         .suite(AlgorithmSuite::Aes256GcmNoKdf)
         .commitment_policy(manila::CommitmentPolicy::ForbidEncryptAllowDecrypt)

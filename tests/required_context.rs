@@ -1,4 +1,4 @@
-//! Pairs that are authenticated but not stored.
+//! Encryption context pairs that are authenticated but not stored.
 
 use manila::cmm::{Cmm, DefaultCmm, RequiredContextCmm};
 use manila::keyring::RawAesKeyring;
@@ -29,7 +29,7 @@ fn required_pairs_are_left_out_and_must_be_given_again() {
     assert_eq!(opened.header.encryption_context().get("tenant"), None);
     assert_eq!(opened.header.encryption_context().get("kind"), Some("note"));
     assert_eq!(opened.header.authenticated_context().get("tenant"), Some("acme"));
-    // A reader without the materials manager may give the pairs as well.
+    // A reader without this materials manager may supply the pairs too.
     assert!(open_every_way(&Client::new(keyring()), &message, &given).is_ok());
 
     for wrong in [&[][..], &[("kind", "note")], &[("tenant", "emca")], &[("tenant", "acme"), ("more", "x")]] {
@@ -53,7 +53,7 @@ fn all_pairs_may_be_required() {
     let message = client.encrypt(b"x", &pairs).unwrap();
     let opened = open_every_way(&client, &message, &ExpectedContext::exactly(&pairs)).unwrap();
     assert_eq!(opened.plaintext, b"x");
-    // All that is stored is the format's own pair.
+    // Only the format's own pair is stored.
     assert_eq!(opened.header.encryption_context().without_reserved().len(), 0);
 }
 
@@ -77,7 +77,7 @@ fn what_cannot_be_a_key_cannot_be_required() {
 
 #[test]
 fn no_manager_can_leave_the_formats_own_key_out_of_the_header() {
-    /// Requires the key under which a signed message carries its public key.
+    /// Requires the key under which a signed message stores its public key.
     #[derive(Debug)]
     struct Eager(DefaultCmm<RawAesKeyring>);
     impl Cmm for Eager {
@@ -97,7 +97,7 @@ fn no_manager_can_leave_the_formats_own_key_out_of_the_header() {
             true
         }
     }
-    // The default suite signs: the message would have no public key, and never open.
+    // The default suite signs: without the public key in the message it could never be decrypted.
     let error = Client::with_cmm(Eager(DefaultCmm::new(keyring()))).encrypt(b"x", &context(&[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.to_string().contains("aws-crypto-public-key"), "{error}");

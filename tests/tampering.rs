@@ -1,4 +1,4 @@
-//! A small message of every suite, changed in every way: none of the changes opens.
+//! A small message of every suite, changed in every way: none of the changed messages opens.
 
 use manila::keyring::RawAesKeyring;
 use manila::testing::{client_for, open_every_way, policy_for};
@@ -11,7 +11,7 @@ struct Subject {
     suite: AlgorithmSuite,
     client: Client,
     message: Vec<u8>,
-    /// Where the body begins.
+    /// The offset of the body.
     body: usize,
 }
 
@@ -44,7 +44,7 @@ impl Subject {
         }
     }
 
-    /// The frames, and what follows them.
+    /// Returns the frames, and what follows them.
     fn frames(&self) -> (Vec<&[u8]>, &[u8]) {
         let regular = 4 + 12 + FRAME_LENGTH + 16;
         let (first, rest) = self.message[self.body..].split_at(regular);
@@ -95,7 +95,7 @@ fn bytes_behind_the_message_are_refused() {
 fn every_way_of_dropping_doubling_or_swapping_frames_is_refused() {
     for subject in Subject::all() {
         let (frames, footer) = subject.frames();
-        // Every sequence of up to four of the three frames but the right one.
+        // Every sequence of up to four of the three frames, except the right one.
         let mut arrangements: Vec<Vec<usize>> = vec![vec![]];
         let mut tried = 0;
         while let Some(arrangement) = arrangements.pop() {

@@ -1,8 +1,8 @@
 //! Messages of other implementations, good and bad, in the layout of `tests/vectors/README.md`.
 //!
-//! Runs the copy in `tests/vectors`, or every folder named in `MANILA_VECTORS` (colon-separated) instead. A case
-//! that needs what is not built yet is counted as not run, never as passed. Each message is read whole and as a
-//! stream, and both must agree.
+//! Runs the copy in `tests/vectors`, or instead every folder named in `MANILA_VECTORS` (colon-separated). A case that
+//! needs a feature that is not built yet is counted as not run, never as passed. Each message is read both whole and as
+//! a stream, and the results must agree.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -24,12 +24,12 @@ use manila::{
 };
 use serde_json::Value;
 
-/// Names folders of vectors, separated by colons.
+/// The variable that names folders of vectors, separated by colons.
 const FOLDERS: &str = "MANILA_VECTORS";
 
 const PUBLIC_KEY: &str = "aws-crypto-public-key";
 
-/// Keyrings that wait for being built. A case that needs anything else is run.
+/// Keyrings that are not built yet. All other cases are run.
 const NOT_BUILT: &[&str] = &[
     "raw-ecdh",
     "hierarchical",
@@ -37,8 +37,8 @@ const NOT_BUILT: &[&str] = &[
     "raw-rsa",
 ];
 
-/// Where the specification is silent or at odds with every peer: the end of a case's name, and whether it works here.
-/// `docs/conformance.md` says why.
+/// Cases where the specification is silent or contradicts every peer: the end of the case's name, and whether it works
+/// here. `docs/conformance.md` gives the reasons.
 const DECIDED: &[(&str, bool)] = &[
     ("context-unsorted", true),
     ("context-utf16-order", true),
@@ -66,12 +66,12 @@ const DECIDED: &[(&str, bool)] = &[
     ("encrypt-aes-namespace-empty", true),
 ];
 
-/// What became of a case.
+/// The outcome of a case.
 enum Outcome {
     Passed,
     Failed(String),
     NotRun,
-    /// The specification is silent: what this implementation does.
+    /// The result of this implementation, where the specification is silent.
     Unspecified(Result<(), Error>),
 }
 
@@ -221,7 +221,7 @@ impl VectorSet {
         }
         check_fields(case, &header)?;
         if let Some(wanted) = case.get("encryption_context") {
-            // Some official cases name the public key, the others leave it out.
+            // Some official cases include the public key, others do not.
             let (found, mut wanted) = (without_public_key(header.authenticated_context()), pairs_of(wanted));
             wanted.remove(PUBLIC_KEY);
             if found != wanted {
@@ -231,7 +231,7 @@ impl VectorSet {
         Ok(())
     }
 
-    /// The reader of a case, or `None` where it needs what is not built yet.
+    /// Makes the reader of a case, or returns `None` if it needs a feature that is not built yet.
     fn client(&self, case: &Value) -> Option<Client> {
         let mut builder = match (case["kms_answers"].as_array(), case["required_context_keys"].as_array()) {
             (Some(_), _) => Client::builder(RecordedKms::keyring(case)),
@@ -321,9 +321,9 @@ impl VectorSet {
     }
 }
 
-/// Seals as a case asks, and opens again. What the types of this crate cannot say counts as refused.
+/// Encrypts as a case asks, and decrypts the result. Values that this crate's types cannot represent count as refused.
 fn seal(case: &Value, keyring: Box<dyn Keyring>) -> Result<(), Error> {
-    let unsayable = |what: &str| Error::other(ErrorKind::InvalidInput, format!("{what} is outside of its type"), "");
+    let unsayable = |what: &str| Error::other(ErrorKind::InvalidInput, format!("{what} does not fit its type"), "");
     let mut builder: ClientBuilder = Client::builder(keyring).suite(suite(case)).commitment_policy(policy(case));
     let frame_length = case["frame_length"].as_i64().expect("frame_length");
     let frame_length = u32::try_from(frame_length).map_err(|_| unsayable("the frame length"))?;
@@ -366,14 +366,14 @@ fn check_refused(case: &Value, message: &[u8], client: &Client, expected: &Expec
     }
 }
 
-/// The kinds that fit a vector's hint, where the hint is precise.
+/// Returns the kinds that match a vector's hint, if the hint is precise.
 fn kinds_for(hint: &str) -> Option<&'static [ErrorKind]> {
     use ErrorKind as Kind;
     Some(match hint {
         "header-parse" => &[Kind::Malformed],
         "sequence" => &[Kind::Malformed, Kind::Truncated],
         "truncated" => &[Kind::Truncated, Kind::Malformed, Kind::LimitExceeded],
-        // With PKCS #1 v1.5 a data key that does not unwrap fails as a wrong one, later.
+        // With PKCS #1 v1.5, a data key that cannot be unwrapped fails later, as a wrong one does.
         "unwrap" => &[Kind::NoUsableDataKey, Kind::CommitmentMismatch, Kind::AuthenticationFailed],
         "commitment" => &[Kind::CommitmentMismatch],
         // A changed header may break a rule or a limit before anything can be authenticated.
@@ -388,7 +388,7 @@ fn kinds_for(hint: &str) -> Option<&'static [ErrorKind]> {
     })
 }
 
-/// A KMS that gives the answers that were recorded, to the very request that was recorded.
+/// A KMS that returns recorded answers, each only to the request it was recorded for.
 #[derive(Debug)]
 struct RecordedKms {
     answers: Vec<(String, Vec<u8>, Vec<u8>)>,
@@ -434,7 +434,7 @@ impl Kms for RecordedKms {
 }
 
 fn check_known_answers(case: &Value) -> Result<(), String> {
-    // Those of messages that must fail hold what the header claims, not what follows from the data key.
+    // For messages that must fail, they hold the claims of the header, not what follows from the data key.
     let Some(answers) = case.get("known_answers").filter(|_| case["expect"] == "ok") else { return Ok(()) };
     let (data_key, message_id) = (bytes(&case["keyring"]["data_key"]), bytes(&answers["message-id"]));
     let (key, commitment) = derive_key(suite(case), &data_key, &message_id).map_err(|error| error.to_string())?;
@@ -447,7 +447,7 @@ fn check_known_answers(case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A message that only a KMS could open: its fields, its shape and its signature.
+/// Checks a message that only a KMS could decrypt: its fields, its structure and its signature.
 fn check_parse(case: &Value, message: &[u8]) -> Result<(), String> {
     let fail = |error: Error| error.to_string();
     let header = UnverifiedHeader::parse(message).map_err(fail)?;
@@ -488,7 +488,7 @@ fn check_fields(case: &Value, header: &HeaderFields) -> Result<(), String> {
         ContentType::Framed(length) => length as usize,
         ContentType::NonFramed => 0,
     };
-    // What the official manifests tell is the length that was asked for, which their makers did not all heed.
+    // The official manifests state the requested length, which not all writers respected.
     let ours = case.get("origin").is_none();
     if ours && number(&case["frame_length"]).is_some_and(|wanted| wanted != frame_length) {
         return Err(format!("frame length {frame_length}"));

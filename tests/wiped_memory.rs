@@ -1,7 +1,6 @@
-//! No key is left in memory when all that held it is gone.
+//! No key is left in memory when everything that held it is gone.
 //!
-//! All memory of the process that can be written to is searched, the dead stack of the thread that did the work with
-//! it.
+//! The search covers all writable memory of the process, including the dead stack of the thread that did the work.
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +16,7 @@ use manila::testing::{client_for, derive_key};
 use manila::{AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, ExpectedContext, UnverifiedHeader};
 use zeroize::Zeroizing;
 
-/// The key that is looked for, masked: this program holds it nowhere in the clear but where it is handed over.
+/// The key to look for, masked: the program only has it in the clear where it hands it over.
 static MASKED: [u8; 32] = *b"\x11\x93\x5e\xd0\x27\x68\xaf\x04\xc3\x7b\xee\x3a\x99\x52\xb6\x1d\
 \x84\xf7\x20\x6c\xd9\x35\xa8\x4f\x02\xe1\x76\xbb\x18\xcd\x60\x9a";
 
@@ -29,7 +28,7 @@ fn key() -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// Has the key for the data key of each message.
+/// Uses the key as the data key of each message.
 #[derive(Debug)]
 struct Known(AlgorithmSuite);
 
@@ -56,7 +55,7 @@ impl Keyring for Known {
     }
 }
 
-/// A sink that its writer need not give back.
+/// A sink that stays accessible when its writer does not return it.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -76,14 +75,14 @@ fn client(suite: AlgorithmSuite, keyring: impl Keyring + 'static) -> Client {
     client_for(suite, keyring).unwrap()
 }
 
-/// A copy of all memory that can be written to, and the message that was made before it was taken.
+/// A copy of all writable memory, and the message that was made before it was taken.
 struct Dump {
     file: File,
     message: Vec<u8>,
 }
 
 impl Dump {
-    /// Does `work` on a thread that then stands still, and copies the memory.
+    /// Runs `work` on a thread that then stands still, and copies the memory.
     fn after(work: impl FnOnce() -> Vec<u8> + Send + 'static) -> Self {
         let (done, wait) = channel();
         let (go_on, stand_still) = channel::<()>();
@@ -92,7 +91,7 @@ impl Dump {
             let _ = stand_still.recv();
         });
         let message = wait.recv().unwrap();
-        // Into a file, as memory that is copied must not grow by the copy.
+        // Into a file, because the copy must not enlarge the memory that is copied.
         let mut file = tempfile::tempfile().unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let memory = File::open("/proc/self/mem").unwrap();
@@ -101,7 +100,7 @@ impl Dump {
             let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
             let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
             for at in (start..end).step_by(page.len()) {
-                // Some pages of the kernel's cannot be read.
+                // Some of the kernel's pages cannot be read.
                 if memory.read_exact_at(&mut page, at).is_ok() {
                     file.write_all(&page).unwrap();
                 }
@@ -112,7 +111,7 @@ impl Dump {
         Self { file, message }
     }
 
-    /// How often `key` occurs, and each half of it: a half is the first round key of AES, and the second.
+    /// Counts the occurrences of `key` and of each of its halves: they are the first two round keys of AES.
     fn occurrences(&self, key: &[u8]) -> [usize; 3] {
         let mut bytes = vec![0; usize::try_from(self.file.metadata().unwrap().len()).unwrap()];
         self.file.read_exact_at(&mut bytes, 0).unwrap();
@@ -120,7 +119,7 @@ impl Dump {
         [key, first, second].map(|part| bytes.windows(part.len()).filter(|window| *window == part).count())
     }
 
-    /// The key of the message.
+    /// Returns the key of the message.
     fn message_key(&self) -> Vec<u8> {
         let header = UnverifiedHeader::parse(&self.message).unwrap();
         let suite = header.suite();
@@ -128,7 +127,7 @@ impl Dump {
     }
 }
 
-/// One test, which copies all that it searches before it searches: a search holds the key it looks for.
+/// A single test, which takes all copies before it searches any, because a search holds the key it looks for.
 #[test]
 fn keys_are_wiped_when_all_that_held_them_is_dropped() {
     let data_key = Dump::after(|| {
@@ -149,7 +148,7 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
             message
         })
     });
-    // That what is there is found, last, as it stays there.
+    // Proves last that the search finds a key that is there, because this key stays in memory.
     let unfinished = Dump::after(|| {
         let sink = Shared::default();
         let mut writer =
@@ -164,7 +163,7 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
     });
 
     assert!(leaked.occurrences(&key())[0] > 0, "the search finds nothing");
-    // AWS-LC may keep round keys in an order of its own.
+    // AWS-LC may store round keys in its own order.
     if cfg!(not(feature = "aws-lc")) {
         assert!(unfinished.occurrences(&unfinished.message_key())[0] > 0, "the search does not find a message's key");
     }

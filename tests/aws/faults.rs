@@ -1,5 +1,5 @@
-//! What becomes of each way in which the service can misbehave: the right kind of error, after no more attempts than the
-//! client was made for, and nothing used that came of it.
+//! Faults of the service: each ends in the right kind of error, after no more attempts than the client allows, and no
+//! bad answer is used.
 
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -13,7 +13,7 @@ use crate::patience::{ATTEMPTS, within_a_minute};
 use crate::server::{Fault, Server};
 use crate::{client, context};
 
-/// Each fault, with the kind of error that sealing and opening end in.
+/// Each fault, with the kinds of error that encryption and decryption end in.
 const FAULTS: [(Fault, ErrorKind, ErrorKind); 32] = {
     use ErrorKind::{Internal, InvalidInput, KeyRefused, NoUsableDataKey, Unavailable};
     [
@@ -65,12 +65,12 @@ async fn every_fault_ends_in_its_kind_of_error_after_the_attempts_of_the_client(
         let sealed = within_a_minute(user.encrypt_async(b"hello", &context())).await;
         let sealing_calls = server.calls().len();
         let opened = within_a_minute(user.decrypt_async(&message, context())).await;
-        // What may be otherwise in a moment is tried again, and only that.
+        // Only errors that may be transient are retried.
         let attempts = |kind| if kind == ErrorKind::Unavailable { ATTEMPTS } else { 1 };
         let made = (sealing_calls, server.calls().len());
         assert_eq!(made, (attempts(sealing), attempts(opening)), "{fault:?}");
-        // An answer to GenerateDataKey may name another key than the alias that was asked for; it must not name another
-        // key than the ARN.
+        // The answer to GenerateDataKey may name a different key than the requested alias, but not a different key than
+        // the requested ARN.
         let sealed = sealed.map(|_| ()).unwrap_err();
         assert_eq!(sealed.kind(), sealing, "sealing, {fault:?}: {sealed:?}");
         let opened = opened.unwrap_err();
@@ -83,14 +83,14 @@ async fn every_fault_ends_in_its_kind_of_error_after_the_attempts_of_the_client(
                 assert!(error.to_string().contains(code), "{error}");
             }
         }
-        // And nothing is lost: with the service back, the same client goes on.
+        // The client is still usable: once the service recovers, it continues.
         server.misbehave(Fault::None);
         assert_eq!(user.decrypt_async(&message, context()).await.unwrap().plaintext, b"hello", "after {fault:?}");
         user.encrypt_async(b"again", &context()).await.unwrap();
     }
 }
 
-/// Has no credentials.
+/// A provider without credentials.
 #[derive(Debug)]
 struct Nobody;
 
@@ -136,10 +136,10 @@ async fn the_users_own_retries_are_respected() {
     assert_eq!(server.calls().len(), 2, "one throttled, one answered");
     server.misbehave(Fault::Refuse(400, "ThrottlingException"));
     user.encrypt_async(b"hello", &context()).await.unwrap_err();
-    assert_eq!(server.calls().len(), 2, "as many as the client was made for");
+    assert_eq!(server.calls().len(), 2, "as many attempts as the client allows");
     server.misbehave(Fault::Refuse(400, "AccessDeniedException"));
     user.encrypt_async(b"hello", &context()).await.unwrap_err();
-    assert_eq!(server.calls().len(), 1, "what will not change is not asked again");
+    assert_eq!(server.calls().len(), 1, "permanent errors are not retried");
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn on_opening_every_failure_goes_on_to_the_next_data_key() {
         bad.misbehave(fault);
         let opened = within_a_minute(user.decrypt_async(&message, context())).await.unwrap();
         assert_eq!(opened.plaintext, b"hello", "{fault:?}");
-        // With nothing left to go on to, what may change weighs most.
+        // If no other key is left to try, the transient error takes precedence.
         good.misbehave(Fault::Refuse(400, "AccessDeniedException"));
         let error = within_a_minute(user.decrypt_async(&message, context())).await.unwrap_err();
         assert_eq!(error.causes().len(), 2);
@@ -186,14 +186,14 @@ async fn on_sealing_the_first_failure_ends_it() {
 
 #[tokio::test]
 async fn no_error_shows_a_byte_of_the_answer() {
-    // The plaintext is in the answer: an error about the answer must not show it.
+    // The answer contains the plaintext: an error about the answer must not show it.
     let kms = LocalKms::in_memory().unwrap();
     let server = Server::new(kms.clone());
     let key = kms.create_key(CreateKey::default()).unwrap();
     let user = Client::new(KmsKeyring::new(client(&server), key.arn()).unwrap());
     server.misbehave(Fault::PlaintextLen(31));
     let error = user.encrypt_async(b"hello", &context()).await.unwrap_err();
-    // 31 bytes of 7 are "BwcH..." in Base64, and "7, 7" or "\x07" as bytes.
+    // 31 bytes of value 7 are "BwcH..." in Base64, and "7, 7" or "\x07" as bytes.
     for shown in [format!("{error:?}"), format!("{error:#?}"), error.to_string()] {
         for secret in ["BwcH", "7, 7", "\\x07\\x07", "0707"] {
             assert!(!shown.contains(secret), "{shown}");

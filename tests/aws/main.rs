@@ -1,4 +1,4 @@
-//! AWS KMS through the SDK's own client: against a server in this process that speaks its protocol in front of a
+//! AWS KMS through the SDK's own client, against a server in this process that speaks its protocol on top of a
 //! `LocalKms`, and can misbehave.
 
 #![cfg(all(feature = "aws-kms", feature = "local-kms"))]
@@ -19,7 +19,7 @@ use manila::{Client, EncryptionContext, ErrorKind};
 use patience::{patient, within_a_minute};
 use server::{Fault, Server};
 
-/// A client of the SDK in a region of the server.
+/// Makes a client of the SDK for a region of the server.
 fn client_in(server: &Server, region: &str) -> AwsKms {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -62,7 +62,7 @@ async fn moving_from_the_embedded_kms_is_one_line() {
     assert_eq!(embedded.decrypt(&message, context()).unwrap().plaintext, b"hello");
     let message = embedded.encrypt(b"hello", &context()).unwrap();
     assert_eq!(remote.decrypt_async(&message, context()).await.unwrap().plaintext, b"hello");
-    // A plain call over the network is refused before anything is done.
+    // A blocking call over the network is refused before any request is sent.
     server.calls();
     assert_eq!(remote.encrypt(b"hello", &context()).unwrap_err().kind(), ErrorKind::NeedsAsync);
     assert!(server.calls().is_empty());
@@ -87,7 +87,7 @@ async fn a_call_says_who_asks_and_all_that_it_is_bound_to() {
         assert_eq!(call.body["EncryptionContext"]["tenant"], "acme");
         assert_eq!(call.body["GrantTokens"], serde_json::json!(["token-1", "token-2"]));
     }
-    // Without pairs or tokens nothing is sent of them.
+    // If there are no pairs or tokens, the request has no such fields.
     let empty = EncryptionContext::empty();
     client_in(&server, "local").region().unwrap();
     Kms::encrypt(&client(&server), KmsRequest::new(key.arn(), &empty), b"x").await.unwrap();
@@ -130,7 +130,7 @@ async fn discovery_asks_for_keys_of_its_own_region_first() {
     let clients = RegionalClients::new(move |region| kms.region(region));
     let multi = MultiKeyring::kms(&clients, keys[0].arn(), [keys[1].arn(), keys[2].arn()]).unwrap();
     let message = Client::new(multi).encrypt(b"hello", &context()).unwrap();
-    // The server knows no key of any of these regions, so each is asked for in turn.
+    // The server has no key in any of these regions, so each is asked in turn.
     let discovery = Client::new(KmsKeyring::discovery(client_in(&server, "eu-west-1"), filter()));
     let error = discovery.decrypt_async(&message, context()).await.unwrap_err();
     assert_eq!((error.kind(), error.causes().len()), (ErrorKind::KeyRefused, 3), "{error}");
@@ -170,7 +170,7 @@ async fn children_wrap_at_once_and_keep_their_order() {
         let first = MultiKeyring::new(KmsKeyring::new(client(&server), first).unwrap());
         others.iter().fold(first, |all, key| all.child(KmsKeyring::new(client(&server), key.arn()).unwrap()))
     };
-    // None of the children has its answer before all have asked.
+    // No child gets its answer before all have asked.
     server.misbehave(Fault::Together("Encrypt", 7));
     let user = Client::new(multi(keys[0].arn(), &keys[1..]));
     let message = within_a_minute(user.encrypt_async(b"hello", &context())).await.unwrap();
@@ -183,7 +183,7 @@ async fn children_wrap_at_once_and_keep_their_order() {
 fn one_worker_thread_and_two_hundred_operations_do_not_deadlock() {
     let kms = LocalKms::in_memory().unwrap();
     let server = Server::new(kms.clone());
-    // None of them has its data key before all have asked for one.
+    // No caller gets its data key before all have asked for one.
     server.misbehave(Fault::Together("GenerateDataKey", 200));
     let [generator, child] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
     let keyring = |key: &manila::local_kms::KeyMetadata| KmsKeyring::new(client(&server), key.arn()).unwrap();

@@ -1,4 +1,4 @@
-//! Time as the SDK's client sees it: none passes, so that no test depends on the speed of the machine.
+//! Time as the SDK's client sees it: none passes, so no test depends on the speed of the machine.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use aws_sdk_kms::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{AsyncSleep, Builder, Sleep, StalledStreamProtectionConfig};
 
-/// The timeout of an attempt. It ends when the server keeps silent, and by nothing else.
+/// The timeout of an attempt. It elapses only if the server keeps silent.
 const ATTEMPT: Duration = Duration::from_secs(3600);
-/// Waits before another attempt are shorter, and end at once. No other wait of the SDK is, and none of them ends.
+/// The upper bound of waits between attempts, which end at once. The SDK's other waits are longer, and never end.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How often a client tries.
+/// The number of attempts that a client makes.
 pub const ATTEMPTS: usize = 2;
 
-/// Has a client try twice and wait for as long as it takes, but for an answer that `silence` says will not come.
+/// Makes a client try twice and wait without limit, except for an answer that `silence` says will not come.
 pub fn patient(config: Builder, silence: &Arc<Silence>) -> Builder {
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS.try_into().unwrap())
         .with_initial_backoff(LONGEST_BACKOFF / 100);
-    // By default the clients of a process share what they may spend on retries.
+    // By default the clients of a process share a budget for retries.
     let partition = RetryPartition::custom("of one client").token_bucket(TokenBucket::unlimited()).build();
     config
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
@@ -33,7 +33,7 @@ pub fn patient(config: Builder, silence: &Arc<Silence>) -> Builder {
         .sleep_impl(Patience(silence.clone()))
 }
 
-/// The timers of the SDK.
+/// The SDK's timers.
 #[derive(Debug)]
 struct Patience(Arc<Silence>);
 
@@ -47,7 +47,7 @@ impl AsyncSleep for Patience {
     }
 }
 
-/// Counts the requests that a server took and will not answer.
+/// Counts the requests that a server accepted and will not answer.
 #[derive(Debug, Default)]
 pub struct Silence(Mutex<(usize, Vec<Waker>)>);
 
@@ -61,7 +61,7 @@ impl Silence {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Ends when silence is kept about one request more than so far.
+    /// Completes when one more request than so far is left unanswered.
     fn next(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let (silence, so_far) = (self.clone(), self.0.lock().unwrap().0);
         Box::pin(poll_fn(move |context| {
@@ -75,7 +75,7 @@ impl Silence {
     }
 }
 
-/// Waits for what comes unless something hangs.
+/// Waits for a future, and fails if it hangs.
 pub async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing waits for ever")
 }

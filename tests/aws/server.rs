@@ -1,5 +1,5 @@
-//! An HTTP server that speaks as much of AWS KMS's protocol as three operations need, in front of a `LocalKms`, and
-//! misbehaves as it is told to.
+//! An HTTP server that speaks enough of AWS KMS's protocol for three operations, on top of a `LocalKms`, and misbehaves
+//! on request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,33 +19,33 @@ use manila::testing::{context_with_reserved, ready};
 
 use crate::patience::Silence;
 
-/// What is wrong with an answer.
+/// A fault of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     None,
-    /// A status and AWS's name for the error.
+    /// An error status, with AWS's name for the error.
     Refuse(u16, &'static str),
-    /// A status without a body that could be read.
+    /// An error status without a readable body.
     Status(u16),
-    /// The connection stays, and no answer comes.
+    /// The connection stays open, and no answer comes.
     Silence,
-    /// Calls of the operation are answered once so many of them wait.
+    /// Calls of the operation are answered once this many are waiting.
     Together(&'static str, usize),
     /// The connection ends in the middle of the answer.
     Cut,
     /// The connection ends before the answer.
     HangUp,
-    /// The answer names another key.
+    /// The answer names a different key.
     OtherKey,
-    /// The plaintext has so many bytes.
+    /// The plaintext has this many bytes.
     PlaintextLen(usize),
-    /// What should be JSON is none.
+    /// The body is not valid JSON.
     Garbage,
-    /// JSON, but without what was asked for.
+    /// The body is JSON without the expected fields.
     Empty,
 }
 
-/// A server on a port of the loopback interface; it ends when it is dropped.
+/// A server on a port of the loopback interface, stopped on drop.
 pub struct Server {
     pub address: SocketAddr,
     pub silence: Arc<Silence>,
@@ -63,7 +63,7 @@ struct Shared {
     ended: AtomicBool,
 }
 
-/// A request that came in.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub operation: String,
@@ -97,17 +97,17 @@ impl Server {
         Self { address, silence: shared.silence.clone(), shared, accepting: Some(accepting) }
     }
 
-    /// Answers so from now on.
+    /// Answers with this fault from now on.
     pub fn misbehave(&self, fault: Fault) {
         self.misbehave_times(fault, usize::MAX);
     }
 
-    /// Answers so for a number of times.
+    /// Answers with this fault a number of times.
     pub fn misbehave_times(&self, fault: Fault, times: usize) {
         *self.shared.fault.lock().unwrap() = (fault, times);
     }
 
-    /// The requests so far, which are then forgotten.
+    /// Returns the requests so far, and clears them.
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.shared.calls.lock().unwrap())
     }
@@ -116,7 +116,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         drop(TcpStream::connect(self.address));
         self.accepting.take().unwrap().join().unwrap();
     }
@@ -204,7 +204,7 @@ impl Shared {
     fn perform(&self, call: &Call) -> Result<Value, Error> {
         let pairs = call.body["EncryptionContext"].as_object().cloned().unwrap_or_default();
         let pairs = pairs.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
-        // A context of the format's own carries keys that begin with aws-crypto-.
+        // The SDK's requests carry contexts with keys that begin with aws-crypto-.
         let context = context_with_reserved(pairs)?;
         let key_id = call.body["KeyId"].as_str().expect("every call names its key");
         let request = KmsRequest::new(key_id, &context);
@@ -232,7 +232,7 @@ impl Shared {
     }
 }
 
-/// The next request on a connection, if there is one.
+/// Reads the next request on a connection, if there is one.
 fn read_call(reader: &mut impl BufRead) -> std::io::Result<Option<Call>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {

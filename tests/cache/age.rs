@@ -1,4 +1,4 @@
-//! How many entries there are, and for how long.
+//! The number of cache entries and their lifetime.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn the_capacity_is_exact_and_the_least_recently_used_entry_goes_first() {
         let names: Vec<_> = (0..=capacity).map(|n| n.to_string()).collect();
         let keys: BTreeMap<_, _> = names[..capacity].iter().map(|name| (name, cached.seal(name).unwrap())).collect();
         assert_eq!((cached.cmm.stats().entries, cached.cmm.stats().evicted), (capacity, 0));
-        // Used in another order, last to first: the one that came last is now the one to go.
+        // Used in reverse order, so that the entry added last is now the first to be evicted.
         for name in names[..capacity].iter().rev() {
             assert_eq!(cached.seal(name).unwrap(), keys[name]);
         }
@@ -32,7 +32,7 @@ fn the_capacity_is_exact_and_the_least_recently_used_entry_goes_first() {
             cached.seal(&format!("new {gone}")).unwrap();
             assert_eq!((cached.cmm.stats().entries, cached.cmm.stats().evicted), (capacity, (capacity - gone) as u64));
         }
-        // All of them have gone, one after the other; those that came are all there.
+        // All old entries have been evicted in turn, and all new ones are present.
         let calls = cached.fake.calls();
         for there in 0..capacity {
             cached.seal(&format!("new {there}")).unwrap();
@@ -46,7 +46,7 @@ fn the_capacity_is_exact_and_the_least_recently_used_entry_goes_first() {
 
 #[test]
 fn of_any_uses_the_last_ones_are_kept() {
-    // Against a plain list of what was used, latest last.
+    // Compared with a plain list of what was used, latest last.
     const CAPACITY: usize = 5;
     let cached = with_room_for(CAPACITY);
     let mut kept: Vec<String> = Vec::new();
@@ -83,7 +83,7 @@ fn the_capacity_is_exact_under_eight_threads() {
     });
     let stats = cached.cmm.stats();
     assert_eq!(stats.entries, 7);
-    // What is counted is what is there: seven more, unlike those, and all that there were have gone.
+    // The count is accurate: seven further entries displace all of those.
     for n in 0..7 {
         cached.seal(&format!("new {n}")).unwrap();
     }
@@ -129,7 +129,7 @@ fn use_makes_nothing_younger() {
 
 #[test]
 fn either_clock_makes_entries_old() {
-    // The machine slept, and its monotonic clock with it.
+    // The machine slept, and its monotonic clock stopped.
     let cached = Cached::local();
     let key = cached.seal("").unwrap();
     cached.clock.advance_wall(99);
@@ -143,7 +143,7 @@ fn either_clock_makes_entries_old() {
     assert_eq!(cached.seal("").unwrap(), key);
     cached.clock.advance_monotonic(1);
     assert_ne!(cached.seal("").unwrap(), key);
-    // The larger of the two counts, not their sum.
+    // The larger of the two ages counts, not their sum.
     let cached = Cached::local();
     let key = cached.seal("").unwrap();
     cached.clock.advance_wall(70);
@@ -153,7 +153,7 @@ fn either_clock_makes_entries_old() {
 
 #[test]
 fn a_clock_set_back_never_extends_a_keys_life() {
-    // Before the entry was ever used again.
+    // Set back before the entry was used again.
     let cached = Cached::local();
     let key = cached.seal("").unwrap();
     cached.clock.set_wall_back(1_000_000);
@@ -161,13 +161,13 @@ fn a_clock_set_back_never_extends_a_keys_life() {
     assert_eq!(cached.seal("").unwrap(), key);
     cached.clock.advance(1);
     assert_ne!(cached.seal("").unwrap(), key);
-    // After it was found old by the time of day alone.
+    // Set back after the entry was found expired by the time of day alone.
     let cached = Cached::local();
     let key = cached.seal("").unwrap();
     cached.clock.advance_wall(100);
     cached.clock.set_wall_back(0);
     assert_ne!(cached.seal("").unwrap(), key);
-    // In small steps: whatever it says, it makes nothing younger.
+    // Set back in small steps: no reading makes an entry younger.
     let cached = Cached::new(Fake::local(), |settings| settings.renew_before(Duration::from_secs(10)));
     let key = cached.seal("").unwrap();
     cached.clock.advance_wall(89);
@@ -240,7 +240,7 @@ fn a_cache_that_keeps_nothing_is_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     assert!(CachingCmm::new(raw_aes(), CacheSettings::new(1, Duration::from_nanos(1))).is_ok());
-    // No limit at all can be said too, and nothing overflows.
+    // Settings without an effective limit are allowed, and nothing overflows.
     let forever = CacheSettings::new(usize::MAX, Duration::MAX).renew_before(Duration::from_secs(1));
     let cmm = CachingCmm::new(Fake::local(), forever.retry_renewal_after(Duration::MAX)).unwrap();
     crate::client(&cmm, crate::SUITE).encrypt(b"x", &context(&[])).unwrap();

@@ -1,4 +1,4 @@
-//! What passes the cache by: suites that use their data key as it is, and messages that cannot be counted.
+//! Requests that bypass the cache: suites that use the data key directly, and messages of unknown length.
 
 use std::io::Write;
 
@@ -84,7 +84,7 @@ fn a_stream_that_exceeds_its_bound_fails() {
 }
 
 #[test]
-fn what_is_too_long_for_one_data_key_passes_the_cache_by() {
+fn a_message_too_long_for_one_data_key_bypasses_the_cache() {
     for fake in [Fake::local(), Fake::remote()] {
         let cached = Cached::new(fake, |settings| settings.max_bytes(100));
         let client = cached.client();
@@ -100,7 +100,7 @@ fn what_is_too_long_for_one_data_key_passes_the_cache_by() {
 
 #[test]
 fn a_suite_that_the_policy_forbids_is_refused_before_anyone_is_asked() {
-    // The cache's own check: a client's settings would not let it come so far.
+    // This is the cache's own check: the client's settings would not let the request get this far.
     let cached = Cached::remote();
     let request = |suite, policy| {
         let spy = Spy::default();
@@ -123,7 +123,7 @@ fn a_suite_that_the_policy_forbids_is_refused_before_anyone_is_asked() {
     assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (1, 1));
 }
 
-/// Keeps what a client asks for: the request cannot be made outside.
+/// Keeps the request of a client, as requests cannot be constructed outside the crate.
 #[derive(Clone, Debug, Default)]
 struct Spy(std::sync::Arc<std::sync::Mutex<Option<manila::materials::EncryptionRequest>>>);
 

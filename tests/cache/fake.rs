@@ -1,4 +1,4 @@
-//! A materials manager that counts its calls, waits and fails as it is told; a clock; and a hand that polls.
+//! A materials manager that counts its calls, waits and fails on request; a test clock; and futures that tests poll.
 
 use std::fmt::{Debug, Formatter};
 use std::future::{Future, poll_fn};
@@ -13,7 +13,7 @@ use manila::keyring::RawAesKeyring;
 use manila::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture};
 use manila::{Clock, Error, ErrorKind};
 
-/// How a manager that needs tokio shows that there is none.
+/// The ways in which a manager that needs tokio reports that there is no runtime.
 #[derive(Clone, Copy, Debug)]
 pub enum Outside {
     Panics,
@@ -30,7 +30,7 @@ struct State {
     local: bool,
     gate: Gate,
     fails: AtomicBool,
-    /// How many calls will panic.
+    /// The number of calls that will panic.
     panics: AtomicU64,
     needs_tokio: Mutex<Option<Outside>>,
     tries_headers: AtomicBool,
@@ -59,7 +59,7 @@ impl Fake {
         Self::new(raw_aes(), true)
     }
 
-    /// Not local, though it answers at once until its gate is shut.
+    /// Not local, although it answers at once until its gate is shut.
     pub fn remote() -> Self {
         Self::new(raw_aes(), false)
     }
@@ -68,12 +68,12 @@ impl Fake {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// Calls wait from now on.
+    /// Makes calls wait from now on.
     pub fn shut(&self) {
         self.0.gate.0.lock().unwrap().shut = true;
     }
 
-    /// All that wait go on.
+    /// Lets all waiting calls continue.
     pub fn open(&self) {
         let waiting = {
             let mut gate = self.0.gate.0.lock().unwrap();
@@ -83,7 +83,7 @@ impl Fake {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// From now on each call takes a turn: it waits, and all that wait at the end of the turn go on.
+    /// Makes each call wait for a turn from now on: at the end of a turn, all calls that wait for it continue.
     pub fn turn(&self) {
         self.0.gate.0.lock().unwrap().turn.get_or_insert(0);
         self.open();
@@ -102,27 +102,27 @@ impl Fake {
         self.0.panics.store(if panics { u64::MAX } else { 0 }, Ordering::SeqCst);
     }
 
-    /// The next call that passes its gate panics, and none after it.
+    /// Makes the next call that passes the gate panic, and none after it.
     pub fn panics_once(&self) {
         self.0.panics.store(1, Ordering::SeqCst);
     }
 
-    /// Once its gate is passed, a call goes on inside a tokio runtime alone, as AWS KMS does.
+    /// Once past the gate, calls continue only inside a tokio runtime, as with AWS KMS.
     pub fn needs_tokio(&self, outside: Outside) {
         *self.0.needs_tokio.lock().unwrap() = Some(outside);
     }
 
-    /// Data keys that do not open the header of the message that is asked about are no answer.
+    /// Only answers with data keys that open the header of the message in question.
     pub fn tries_headers(&self) {
         self.0.tries_headers.store(true, Ordering::SeqCst);
     }
 
-    /// How often a call was polled at the gate.
+    /// Returns how often calls were polled at the gate.
     pub fn polls(&self) -> u64 {
         self.0.gate.1.load(Ordering::SeqCst)
     }
 
-    /// Calls that are under way, and the most there ever were.
+    /// Returns the number of calls in progress, and the most there ever were.
     pub fn at_once(&self) -> (usize, usize) {
         (self.0.at_once.load(Ordering::SeqCst), self.0.most_at_once.load(Ordering::SeqCst))
     }
@@ -149,7 +149,7 @@ impl Fake {
     }
 }
 
-/// A call that is under way.
+/// A call in progress.
 struct Call<'a>(&'a State);
 
 impl<'a> Call<'a> {
@@ -225,7 +225,7 @@ impl Gate {
     }
 }
 
-/// Two clocks that stand still until they are moved, each for itself.
+/// Two clocks that stand still until they are moved, each separately.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<(AtomicU64, AtomicU64)>);
 
@@ -264,7 +264,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A future that goes on only when its test polls it.
+/// A future that makes progress only when its test polls it.
 pub struct Polled<T>(Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T> Polled<T> {
@@ -272,7 +272,7 @@ impl<T> Polled<T> {
         Self(Box::pin(future))
     }
 
-    /// Its output, if it has come to its end.
+    /// Returns the output if the future has completed.
     pub fn poll(&mut self) -> Option<T> {
         match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Some(output),

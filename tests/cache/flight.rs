@@ -1,4 +1,4 @@
-//! Single flight: of many who ask for the same, one asks the inner manager.
+//! Single flight: of many concurrent callers with the same request, one calls the inner manager.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
@@ -19,7 +19,7 @@ fn caller(client: &Client, context: &EncryptionContext) -> Polled<Sealed> {
     Polled::new(async move { client.encrypt_async(b"x", &context).await.map(|message| data_key(&message)) })
 }
 
-/// So many callers of one cached client, none of which is done before all have asked.
+/// Runs many callers of one cached client, none of which completes before all have asked.
 fn stampede(ids: u64) -> (Cached, Vec<Vec<u8>>) {
     let cached = Cached::remote();
     let client = cached.client();
@@ -198,7 +198,7 @@ fn waiters_that_go_away_disturb_nobody() {
 }
 
 #[test]
-fn a_waiter_whom_nobody_polls_holds_up_no_other() {
+fn a_waiter_that_is_not_polled_holds_up_no_other() {
     for killed in [false, true] {
         let cached = Cached::remote();
         let (client, context) = (cached.client(), context(&[]));
@@ -220,16 +220,16 @@ fn a_waiter_whom_nobody_polls_holds_up_no_other() {
     }
 }
 
-/// Waiters are woken: an executor polls nobody without reason.
+/// Waiters are woken: an executor does not poll without reason.
 #[test]
-fn whoever_waits_is_woken() {
+fn every_waiter_is_woken() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let all = futures_util::future::join_all((0..100).map(|_| client.encrypt_async(b"x", &context)));
-        // Polled behind the callers, all of whom wait by then.
+        // Polled after the callers, all of which are waiting by then.
         let answer = async {
             assert_eq!(cached.cmm.stats().misses, 100);
             cached.fake.open();
@@ -242,7 +242,7 @@ fn whoever_waits_is_woken() {
 }
 
 #[test]
-fn when_the_leader_fails_everyone_gets_its_error_once_and_the_next_tries_anew() {
+fn when_the_leader_fails_everyone_gets_its_error_once_and_the_next_tries_again() {
     let cached = Cached::remote();
     let (client, context) = (cached.client(), context(&[]));
     cached.fake.shut();
@@ -271,7 +271,7 @@ fn one_who_comes_after_the_error_does_not_get_it() {
     assert!(leader.poll().is_none() && follower.poll().is_none());
     cached.fake.open();
     assert!(leader.poll().unwrap().is_err());
-    // The follower has not seen the error yet: the flight is over all the same.
+    // The follower has not seen the error yet, but the flight is already over.
     cached.fake.fails(false);
     assert!(caller(&client, &context).poll().unwrap().is_ok());
     assert!(follower.poll().unwrap().is_err());
@@ -305,7 +305,7 @@ fn flights_of_different_questions_do_not_wait_for_each_other() {
     cached.fake.shut();
     let mut slow = caller(&client, &context(&[("id", "slow")]));
     assert!(slow.poll().is_none());
-    // The gate is open for whoever comes now; the first stays where it is until it is polled.
+    // The gate is open for newcomers; the first caller stays where it is until it is polled.
     cached.fake.open();
     assert!(caller(&client, &context(&[("id", "fast")])).poll().unwrap().is_ok());
     assert_eq!(cached.cmm.stats().in_flight, 1);
@@ -329,7 +329,7 @@ fn callers_over_a_local_manager_neither_lead_nor_wait() {
     });
     let stats = cached.cmm.stats();
     assert_eq!((stats.coalesced, stats.in_flight, stats.entries), (0, 0, 1));
-    assert_eq!(stats.misses, cached.fake.calls(), "each who misses asks for itself");
+    assert_eq!(stats.misses, cached.fake.calls(), "each caller that misses asks for itself");
     assert_eq!(stats.hits + stats.misses, 800);
 }
 

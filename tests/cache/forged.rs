@@ -1,4 +1,4 @@
-//! Forged messages: they bring nothing into a cache, push nothing out of it, and fail no other reader.
+//! Forged messages: they add nothing to a cache, evict nothing from it, and do not make other readers fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ fn reader(client: &Client, message: &[u8]) -> Polled<Opened> {
     Polled::new(async move { client.decrypt_async(&message, &context(&[])).await.map(|opened| opened.plaintext) })
 }
 
-/// Messages under one data key: what readers of one entry have.
+/// Encrypts messages under one data key, as readers of one entry have them.
 fn messages(count: u32) -> Vec<Vec<u8>> {
     let writer = Cached::local();
     (0..count).map(|n| writer.client().encrypt(&n.to_be_bytes(), &context(&[])).unwrap()).collect()
 }
 
-/// The message with a wrong tag on its header, and the same data keys and context: nobody can tell before the data key is
-/// known.
+/// Returns the message with a wrong header tag but the same data keys and context: the forgery cannot be detected
+/// before the data key is known.
 fn with_wrong_tag(message: &[u8]) -> Vec<u8> {
     let mut forged = message.to_vec();
     let header_len = UnverifiedHeader::parse(message).unwrap().len();
@@ -68,14 +68,15 @@ fn a_forged_message_is_not_kept_and_a_good_one_after_it_is() {
         }
         reader(&cached.client(), good).poll().unwrap().unwrap();
         assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (4, 1));
-        // They share the good one's entry by now, and fail by themselves.
+        // They now share the entry of the good one, and fail on their own.
         assert!(reader(&cached.client(), &with_wrong_tag(other)).poll().unwrap().is_err());
         reader(&cached.client(), other).poll().unwrap().unwrap();
         assert_eq!((cached.fake.calls(), cached.cmm.stats().hits), (4, 2));
     }
 }
 
-/// A thousand good readers behind some forged ones: all of the former open, in so many calls, one at a time.
+/// Runs a thousand good readers behind some forged ones: all good ones succeed, with a bounded number of calls, one at
+/// a time.
 fn a_thousand_behind(forged: usize, fake: Fake) -> Cached {
     let cached = Cached::new(fake, |settings| settings);
     let (client, messages) = (cached.client(), messages(1000));
@@ -107,7 +108,7 @@ fn a_thousand_good_readers_behind_a_forged_leader_share_its_call() {
 
 #[test]
 fn what_a_forged_leader_is_told_about_its_header_is_told_to_nobody_else() {
-    // The manager holds its answer against the leader's header, as keyrings do that cannot trust their unwrapping.
+    // The manager checks its answer against the leader's header, as keyrings that cannot trust their unwrapping do.
     for forged in [1, 10] {
         let fake = Fake::remote();
         fake.tries_headers();
@@ -141,7 +142,7 @@ fn whoever_is_behind_forged_messages_waits_for_the_logarithm_of_their_number() {
 }
 
 #[test]
-fn a_forged_leader_whom_nobody_polls_again_fails_nobody() {
+fn a_forged_leader_that_is_never_polled_again_does_not_fail_others() {
     for tries_headers in [false, true] {
         let cached = Cached::remote();
         if tries_headers {
@@ -177,7 +178,7 @@ fn a_failure_that_depends_on_no_header_is_everyones() {
 }
 
 #[test]
-fn whoever_comes_between_an_answer_and_the_first_who_opens_by_it_asks_nobody() {
+fn a_reader_between_an_answer_and_its_first_use_asks_nobody() {
     let cached = Cached::remote();
     let (client, messages) = (cached.client(), messages(3));
     cached.fake.shut();
@@ -202,7 +203,7 @@ fn an_answer_that_opens_late_does_not_replace_a_later_one() {
     cached.fake.open();
     assert!(forged.poll().unwrap().is_err());
     cached.clock.advance(100);
-    // The first answer is too old: whoever comes makes another call, and is the first to keep an answer.
+    // The first answer is too old: the next caller makes another call, and is the first to store an answer.
     reader(&client, &messages[2]).poll().unwrap().unwrap();
     assert_eq!((cached.fake.calls(), cached.cmm.stats().entries), (2, 1));
     sleeps.poll().unwrap().unwrap();
@@ -218,12 +219,12 @@ fn a_forged_reader_who_is_to_renew_an_entry_neither_spoils_nor_stops_it() {
     reader(&cached.client(), &good).poll().unwrap().unwrap();
     cached.clock.advance(80);
     assert!(reader(&cached.client(), &with_wrong_tag(&good)).poll().unwrap().is_err());
-    // The data key is the one that has opened a header before.
+    // The data key is the one that opened a header before.
     assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (2, 1));
     cached.clock.advance(79);
     ready(cached.client().decrypt_async(&good, &context(&[]))).unwrap();
     assert_eq!((cached.fake.calls(), cached.cmm.stats().expired), (2, 0));
-    // One that is told about its own header goes on with the old data key, and the next one renews.
+    // A caller that is refused because of its own header uses the old data key, and the next caller renews.
     cached.clock.advance(1);
     cached.fake.tries_headers();
     assert!(reader(&cached.client(), &with_wrong_tag(&good)).poll().unwrap().is_err());

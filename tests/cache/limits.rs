@@ -1,4 +1,4 @@
-//! Limits are exact: no data key ever encrypts more than was allowed, however many threads there are.
+//! Exact limits: no data key ever encrypts more than allowed, however many threads there are.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::{Cached, context, data_key};
 const THREADS: usize = 8;
 const EACH: usize = 500;
 
-/// Messages and bytes under each data key that eight threads wrote with at once.
+/// Counts the messages and bytes that eight threads, started together, wrote under each data key.
 fn written(cached: &Cached, len: impl Fn(usize) -> usize + Sync) -> BTreeMap<Vec<u8>, (u64, u64)> {
     let (written, start) = (Mutex::new(BTreeMap::new()), Barrier::new(THREADS));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -55,7 +55,8 @@ fn the_limit_of_messages_is_exact() {
 #[test]
 fn the_limit_of_bytes_is_exact() {
     const LIMIT: u64 = 1000;
-    // What is left of the limit after the first message: one byte more than the second needs, just that, one less.
+    // The rest of the limit after the first message: one byte more than the second needs, exactly enough, and one byte
+    // less.
     for (second, fits) in [(99, true), (100, true), (101, false)] {
         let cached = Cached::new(Fake::local(), |settings| settings.max_bytes(LIMIT));
         let client = cached.client();
@@ -65,7 +66,7 @@ fn the_limit_of_bytes_is_exact() {
         assert_eq!(cached.cmm.stats().exhausted_by_bytes, u64::from(!fits));
         assert_eq!(cached.cmm.stats().exhausted_by_messages, 0);
     }
-    // An empty message needs nothing.
+    // An empty message uses up no bytes.
     let cached = Cached::new(Fake::local(), |settings| settings.max_bytes(LIMIT));
     let seal = |len: usize| data_key(&cached.client().encrypt(&vec![0; len], &context(&[])).unwrap());
     assert_eq!(seal(1000), seal(0));
@@ -88,7 +89,7 @@ fn the_limit_of_messages_is_exact_under_eight_threads() {
 
 #[test]
 fn where_flights_are_shared_no_data_key_is_given_up_before_its_limit() {
-    // 4000 messages: 400 data keys of ten messages, and of ten bytes.
+    // 4000 messages: 400 data keys with ten messages, or ten bytes, each.
     for change in [CacheSettings::max_messages, CacheSettings::max_bytes] {
         let cached = Cached::new(Fake::remote(), |settings| change(settings, 10));
         let written = written(&cached, |_| 1);
@@ -110,7 +111,7 @@ fn the_limit_of_bytes_is_exact_under_eight_threads() {
 
 #[test]
 fn renewals_change_nothing_about_limits() {
-    // Every message finds an entry that is to be renewed: a second goes by with each.
+    // Every message finds an entry that is due for renewal: a second passes with each.
     for fake in [Fake::local(), Fake::remote()] {
         let cached = Cached::new(fake, |settings| {
             let settings = settings.max_messages(7).max_bytes(20).renew_before(Duration::from_secs(99));

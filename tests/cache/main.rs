@@ -1,4 +1,4 @@
-//! The cache of data keys: it never stampedes and never surprises.
+//! The cache of data keys: no stampedes, and exact limits.
 
 #![cfg(feature = "cache")]
 
@@ -29,11 +29,11 @@ use manila::{AlgorithmSuite, Client, EncryptionContext, Error, UnverifiedHeader}
 
 use fake::{Fake, TestClock};
 
-/// Committing and unsigned: what most tests write.
+/// The committing, unsigned suite that most tests write.
 pub(crate) const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
 pub(crate) const SIGNED: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384;
 
-/// A manager of a test behind a cache.
+/// A fake manager behind a cache.
 pub(crate) struct Cached {
     pub(crate) fake: Fake,
     pub(crate) cmm: CachingCmm,
@@ -41,7 +41,7 @@ pub(crate) struct Cached {
 }
 
 impl Cached {
-    /// Entries for 100 seconds, unless the settings are changed.
+    /// Makes a cache whose entries live 100 seconds, unless the settings are changed.
     pub(crate) fn new(fake: Fake, change: impl FnOnce(CacheSettings) -> CacheSettings) -> Self {
         let clock = TestClock::default();
         let settings = CacheSettings::new(1000, Duration::from_secs(100)).clock(clock.clone());
@@ -61,13 +61,13 @@ impl Cached {
         client(&self.cmm, SUITE)
     }
 
-    /// The data key, as it is wrapped, of a message that has just been written.
+    /// Writes a message, and returns its wrapped data key.
     pub(crate) fn seal(&self, id: &str) -> Result<Vec<u8>, Error> {
         ready(self.client().encrypt_async(b"x", &context(&[("id", id)]))).map(|message| data_key(&message))
     }
 }
 
-/// A client that reads and writes all that `suite` needs.
+/// Makes a client that may read and write messages of `suite`.
 pub(crate) fn client(cmm: &CachingCmm, suite: AlgorithmSuite) -> Client {
     Client::builder_with_cmm(cmm.clone()).suite(suite).commitment_policy(policy_for(suite)).build().unwrap()
 }
@@ -76,7 +76,7 @@ pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
     EncryptionContext::new(pairs.iter().copied()).unwrap()
 }
 
-/// The wrapped data key of a message: no two data keys have the same.
+/// Returns the wrapped data key of a message. Different data keys never have the same one.
 pub(crate) fn data_key(message: &[u8]) -> Vec<u8> {
     let header = UnverifiedHeader::parse(message).unwrap();
     let [key] = header.encrypted_data_keys() else { panic!("one data key") };

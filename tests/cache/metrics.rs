@@ -39,7 +39,7 @@ fn the_counters_are_told_to_metrics() {
         found.map_or(0, |(_, count)| count.load(Ordering::SeqCst))
     };
     assert_eq!(count("hit"), stats.hits);
-    // One more by the cache of the reader's counterpart.
+    // The cache of the writer that made the reader's message adds one.
     assert_eq!(count("miss"), stats.misses + 1);
     assert_eq!(count("coalesced"), stats.coalesced);
     assert_eq!(count("expired"), stats.expired);

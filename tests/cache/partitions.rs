@@ -1,4 +1,4 @@
-//! What one materials manager's callers have, another's never get.
+//! Partitions: the entries of one materials manager's callers are never available to another's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn a_partition_belongs_to_the_manager_that_first_used_its_name() {
     let cache = cache();
     let (first, second) = (Arc::new(Fake::local()), Arc::new(Fake::local()));
     let cmm = cache.partition("a", first.clone()).unwrap();
-    // A handle of the same manager in another Arc is, as far as can be told, another manager.
+    // The cache must treat a handle of the same manager in another Arc as another manager.
     for other in [second.clone(), Arc::new((*first).clone())] {
         for _ in 0..2 {
             let error = cache.partition("a", other.clone()).unwrap_err();
@@ -108,7 +108,7 @@ fn a_partition_lasts_as_long_as_one_of_its_handles() {
     assert!(cache.partition("tenant", Arc::new(Fake::local())).is_err(), "it still belongs to the first manager");
     assert_eq!(Arc::strong_count(&fake), 3);
     drop(second);
-    // Its entries are gone, and so is its hold on the manager.
+    // Its entries are gone, and it no longer holds the manager.
     assert_eq!((cache.stats().entries, Arc::strong_count(&fake)), (1, 2));
     let again = cache.partition("tenant", fake.clone()).unwrap();
     assert_ne!(seal(&again), key);
@@ -130,7 +130,7 @@ fn a_partition_that_was_dropped_by_name_is_never_found_by_a_later_one() {
     assert!(cache.drop_partition("tenant"));
     assert!(!cache.clone().drop_partition("tenant"), "handles are one cache");
     assert_eq!(cache.stats().entries, 1);
-    // Who still has a handle goes on, apart from the partition that has the name now.
+    // Remaining handles still work, separate from the partition that now has the name.
     let of_old = seal(&old);
     let new = cache.partition("tenant", fake.clone()).unwrap();
     let of_new = seal(&new);
@@ -160,7 +160,7 @@ mod principals {
 
     use super::*;
 
-    /// The owner and Alice may do all, Bob may not decrypt.
+    /// The policy: the owner and Alice may do anything, Bob may not decrypt.
     const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[
         {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:root"},"Action":"kms:*","Resource":"*"},
         {"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::000000000000:user/alice",
@@ -185,7 +185,7 @@ mod principals {
         let (for_alice, for_bob) = (Client::with_cmm(for_alice), Client::with_cmm(for_bob));
 
         let pairs = context(&[("tenant", "acme")]);
-        // Bob's own data keys too: that he wrote a message does not mean that he may read it.
+        // Messages that Bob wrote are included: having written one does not entitle a user to read it.
         for writer in [&for_alice, &for_bob] {
             let message = writer.encrypt(b"x", &pairs).unwrap();
             for _ in 0..2 {

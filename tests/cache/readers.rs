@@ -1,4 +1,4 @@
-//! One reader's good opening never opens a message for another who expects something else.
+//! Readers with different expectations: one reader's success never opens a message for another.
 
 use manila::cmm::{CachingCmm, RequiredContextCmm};
 use manila::keyring::{MultiKeyring, RawAesKeyring};
@@ -8,7 +8,7 @@ use manila::{AlgorithmSuite, Client, CommitmentPolicy, EncryptionContext, Error,
 use crate::fake::{Fake, keyring};
 use crate::{Cached, SIGNED, SUITE, client, context};
 
-/// A message of a writer without a cache.
+/// Encrypts a message without a cache.
 fn message(suite: AlgorithmSuite, context: &EncryptionContext) -> Vec<u8> {
     let client = Client::builder(keyring()).suite(suite).commitment_policy(policy_for(suite)).build().unwrap();
     client.encrypt(b"secret", context).unwrap()
@@ -18,7 +18,7 @@ fn open(cached: &Cached, message: &[u8], expected: impl Into<ExpectedContext>) -
     ready(cached.client().decrypt_async(message, expected)).map(|opened| opened.plaintext)
 }
 
-/// A local and a remote one: what holds for the one holds for the other.
+/// A local and a remote one, which must behave the same.
 fn both() -> [Cached; 2] {
     [Cached::local(), Cached::remote()]
 }
@@ -58,7 +58,7 @@ fn an_extra_pair_is_refused_though_the_cache_is_warm() {
     for cached in both() {
         let message = message(SUITE, &pairs);
         open(&cached, &message, &pairs).unwrap();
-        // Only the inner manager can tell whether the pair was left out of the header: every time it is asked anew.
+        // Only the inner manager can tell whether the pair was left out of the header, so it is asked every time.
         let extra = context(&[("tenant", "acme"), ("more", "x")]);
         for calls in 2..5 {
             assert_eq!(open(&cached, &message, &extra).unwrap_err().kind(), ErrorKind::ContextMismatch);
@@ -78,7 +78,7 @@ fn exactly_is_another_expectation_than_any() {
             assert_eq!(error.kind(), ErrorKind::ContextMismatch);
         }
         assert_eq!(cached.fake.calls(), 1);
-        // Each expectation has an entry of its own.
+        // Each expectation has its own entry.
         for expected in [ExpectedContext::exactly(&pairs), ExpectedContext::from(&pairs)] {
             open(&cached, &message, expected).unwrap();
         }
@@ -102,7 +102,7 @@ fn a_reader_without_the_required_pair_is_refused_though_the_cache_is_warm() {
         }
         assert_eq!(cached.fake.calls(), calls, "the manager that requires it asks nobody");
 
-        // A reader of the same cache who requires nothing, and does not know the pair, or knows another.
+        // Readers of the same cache that require nothing, and do not know the pair or expect a different one.
         for wrong in [&[][..], &[("kind", "note")], &[("tenant", "emca")], &[("tenant", "acme"), ("more", "x")]] {
             let error = open(&cached, &message, &context(wrong)).unwrap_err();
             assert!(
@@ -111,7 +111,7 @@ fn a_reader_without_the_required_pair_is_refused_though_the_cache_is_warm() {
             );
             assert!(open_requiring(wrong).is_err());
         }
-        // The warm entry is still good for who knows it.
+        // The warm entry still serves readers that know the pair.
         let calls = cached.fake.calls();
         assert_eq!(open(&cached, &message, &context(&[("tenant", "acme")])).unwrap(), b"secret");
         assert_eq!(cached.fake.calls(), calls);
@@ -180,12 +180,12 @@ fn suites_and_contexts_do_not_share_data_keys() {
     let cached = Cached::local();
     let mut keys = std::collections::BTreeSet::new();
     for suite in [SUITE, SIGNED] {
-        // Serialised carelessly, these look alike.
+        // With careless serialisation these would look alike.
         for pairs in [&[][..], &[("a", "bc")], &[("ab", "c")], &[("a", "b"), ("c", "")], &[("a", ""), ("b", "c")]] {
             keys.insert(crate::data_key(&client(&cached.cmm, suite).encrypt(b"x", &context(pairs)).unwrap()));
         }
     }
-    // The default suite by name, and by its not being named: the inner manager may answer them differently.
+    // The default suite, named and not named: the inner manager may answer the two differently.
     keys.insert(crate::data_key(&Client::with_cmm(cached.cmm.clone()).encrypt(b"x", &context(&[])).unwrap()));
     assert_eq!((keys.len(), cached.fake.calls()), (11, 11));
 }
@@ -200,7 +200,7 @@ fn messages_with_other_data_keys_are_other_messages() {
     let second = writer.encrypt(b"second", &context(&[])).unwrap();
     assert_eq!(open(&cached, &first, &context(&[])).unwrap(), b"first");
     assert_eq!(open(&cached, &second, &context(&[])).unwrap(), b"second");
-    // The second wrapped key differs by one bit: it is not looked at, but it is part of the question.
+    // The second wrapped key differs by one bit: it is not tried, but it is part of the request.
     let key = manila::UnverifiedHeader::parse(&first[..]).unwrap().encrypted_data_keys()[1].ciphertext.clone();
     let at = first.windows(key.len()).position(|window| window == key).unwrap();
     let mut changed = first.clone();
@@ -269,7 +269,7 @@ fn what_two_caches_write_and_read_is_the_same() {
 
 #[test]
 fn a_context_that_may_not_be_written_is_refused_on_a_hit_too() {
-    // The same answer whether the cache is cold or warm, and nobody is asked.
+    // The answer is the same with a cold and a warm cache, and the inner manager is not asked.
     let cached = Cached::local();
     let client = |cmm: &CachingCmm| Client::builder_with_cmm(cmm.clone()).build().unwrap();
     let long = context(&[("k", &"v".repeat(65_500))]);

@@ -1,4 +1,4 @@
-//! Before an entry expires one caller renews it, and the rest go on with the old one.
+//! Early renewal: before an entry expires one caller renews it, and the others continue with the old data key.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use manila::{Client, Error, ErrorKind};
 use crate::fake::{Fake, Polled, raw_aes};
 use crate::{Cached, context, data_key};
 
-/// Entries live 100 seconds and are renewed from the 80th; what fails is tried again after 5.
+/// Makes a cache whose entries live 100 seconds and are renewed from the 80th; failed renewals are retried after 5.
 fn renewing(fake: Fake) -> Cached {
     Cached::new(fake, |settings| {
         settings.renew_before(Duration::from_secs(20)).retry_renewal_after(Duration::from_secs(5))
     })
 }
 
-/// Someone who seals: what comes of it is the data key.
+/// A caller that encrypts, and returns the data key.
 type Caller = Polled<Result<Vec<u8>, Error>>;
 
 fn caller(client: &Client) -> Caller {
@@ -25,7 +25,7 @@ fn caller(client: &Client) -> Caller {
     )
 }
 
-/// A renewal that waits for the manager far away: the old data key, and the caller who renews.
+/// Starts a renewal that waits for a remote manager, and returns the old data key and the renewing caller.
 fn under_way() -> (Cached, Vec<u8>, Caller) {
     let cached = renewing(Fake::remote());
     let old = cached.seal("").unwrap();
@@ -46,9 +46,9 @@ fn an_entry_is_renewed_within_the_grace_period() {
         assert_eq!(cached.fake.calls(), 1);
         cached.clock.advance(1);
         let new = cached.seal("").unwrap();
-        assert_ne!(new, old, "who renews has the new one");
+        assert_ne!(new, old, "the renewing caller has the new one");
         assert_eq!(cached.seal("").unwrap(), new);
-        // It has a life of its own.
+        // The new entry has its own lifetime.
         cached.clock.advance(79);
         assert_eq!(cached.seal("").unwrap(), new);
         cached.clock.advance(1);
@@ -113,7 +113,7 @@ fn a_renewal_that_fails_leaves_the_old_entry_in_use_until_it_expires() {
         // The 80th second, and every fifth after it.
         assert_eq!(calls, (0..20).map(|second| 2 + second / 5).collect::<Vec<_>>());
         assert_eq!(cached.cmm.stats().renewals_failed, 4);
-        // Now it is too old, and the failure is everyone's.
+        // Now the entry is too old, and every caller sees the failure.
         assert_eq!(cached.seal("").unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!((cached.cmm.stats().expired, cached.cmm.stats().entries), (1, 0));
         cached.fake.fails(false);
@@ -209,14 +209,14 @@ fn an_old_entry_that_expires_during_its_renewal_is_replaced_by_a_flight() {
 fn an_answer_is_as_old_as_the_call_that_brought_it() {
     let (cached, _, mut renews) = under_way();
     let client = cached.client();
-    // The old entry expires; one leads a call and goes away, and another waits for it.
+    // The old entry expires; one caller leads a call and is dropped, and another waits for it.
     cached.clock.advance(20);
     let (mut leads, mut waits) = (caller(&client), caller(&client));
     assert!(leads.poll().is_none() && waits.poll().is_none());
     cached.fake.open();
     renews.poll().unwrap().unwrap();
     drop(leads);
-    // It is not polled for long: by then its answer is to be renewed.
+    // It is not polled for a while: by then its answer is due for renewal.
     cached.clock.advance(80);
     let calls = cached.fake.calls();
     waits.poll().unwrap().unwrap();
@@ -231,7 +231,7 @@ fn a_late_renewal_puts_off_nothing_but_its_own_entry() {
     cached.fake.open();
     let new = cached.seal("").unwrap();
     cached.clock.advance(80);
-    // The first renewal fails now: the entry that has taken the old one's place is to be renewed all the same.
+    // The first renewal fails now: the entry that replaced the old one is to be renewed all the same.
     cached.fake.fails(true);
     assert!(renews.poll().unwrap().is_err());
     cached.fake.fails(false);

@@ -1,4 +1,4 @@
-//! Callers at once for whom one data key has no room do not wait for each other's.
+//! Concurrent callers that need more than one data key do not wait for each other's.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn callers(client: &Client) -> Vec<Polled<Result<Vec<u8>, Error>>> {
     (0..CALLERS).map(caller).collect()
 }
 
-/// Polls all of them turn by turn, and returns their data keys and how many turns the calls took.
+/// Polls all callers in turn, and returns their data keys and how many turns the calls took.
 fn turns(fake: &Fake, mut callers: Vec<Polled<Result<Vec<u8>, Error>>>) -> (Vec<Vec<u8>>, u32) {
     let (mut keys, mut turns) = (Vec::new(), 0);
     loop {
@@ -60,7 +60,7 @@ fn as_many_share_a_call_as_its_data_key_has_room_for() {
     let mut uses: Vec<_> = keys.iter().collect::<BTreeSet<_>>().into_iter().map(used).collect();
     uses.sort_unstable();
     assert_eq!((uses, turns, cached.fake.calls()), (vec![10, 30, 30, 30], 1, 4));
-    // The last of them has room for twenty more.
+    // The last data key has room for twenty more.
     cached.fake.turns_no_more();
     assert!((0..20).all(|_| keys.contains(&data_key(&seal(&cached)))));
     assert!(!keys.contains(&data_key(&seal(&cached))));
@@ -71,7 +71,7 @@ fn seal(cached: &Cached) -> Vec<u8> {
     manila::testing::ready(cached.client().encrypt_async(b"1234", &context(&[]))).unwrap()
 }
 
-/// Writes messages of a suite that uses its data key as it is, whatever it is asked for.
+/// Writes messages of a suite that uses the data key directly, whatever suite is requested.
 #[derive(Debug)]
 struct WithoutKdf(Fake);
 

@@ -1,4 +1,4 @@
-//! Callers as programs have them: in `select!`, in sets of futures, and outside the runtime that the KMS needs.
+//! Callers as they occur in programs: in `select!`, in sets of futures, and outside the runtime that the KMS needs.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use crate::fake::{Fake, Outside, Polled};
 use crate::{Cached, context, data_key};
 
-/// Where only a hang can be feared.
+/// A timeout that only a hang can reach.
 const LONG: Duration = Duration::from_secs(60);
 
 async fn seal(client: &Client) -> Result<Vec<u8>, Error> {
     client.encrypt_async(b"x", &context(&[])).await.map(|message| data_key(&message))
 }
 
-/// A manager that is waited for until another task opens it.
+/// Makes a cache of a manager that waits until another task opens its gate.
 fn shut() -> (Cached, Client) {
     let cached = Cached::remote();
     cached.fake.shut();
@@ -34,7 +34,7 @@ async fn in_a_select_that_went_on_to_a_second_call_both_are_answered() {
     let late = tokio::select! {
         biased;
         done = &mut first => panic!("nobody has answered: {done:?}"),
-        // As a deadline after which a note of the delay is sealed.
+        // As with a deadline, after which a note of the delay is encrypted.
         () = yield_now() => true,
     };
     assert!(late);
@@ -56,7 +56,7 @@ async fn in_a_set_of_futures_that_is_not_polled_just_now_a_leader_holds_up_nobod
     }
     let fake = cached.fake.clone();
     tokio::spawn(async move { fake.open() });
-    // As in a loop that takes one result after the other, and does something with each.
+    // As in a loop that takes one result after another, and does something with each.
     let key = timeout(LONG, seal(&client)).await.expect("the set is alive, and nobody polls it").unwrap();
     while let Some(sealed) = timeout(LONG, set.next()).await.unwrap() {
         assert_eq!(sealed.unwrap(), key);
@@ -109,7 +109,8 @@ fn caller(client: &Client) -> Polled<Result<Vec<u8>, Error>> {
     Polled::new(async move { seal(&client).await })
 }
 
-/// Callers inside a runtime and outside of it, on a manager that needs one: none of the former notices the latter.
+/// Runs callers inside and outside a runtime, on a manager that needs one: those inside are not affected by those
+/// outside.
 fn outsiders(number: usize, outside: Outside) -> (Vec<Error>, Cached) {
     let (cached, client) = shut();
     cached.fake.needs_tokio(outside);
@@ -123,7 +124,7 @@ fn outsiders(number: usize, outside: Outside) -> (Vec<Error>, Cached) {
     assert!(outsiders.iter_mut().all(|caller| caller.poll().is_none()), "they join, and disturb nothing");
     let mut errors = Vec::new();
     for outsider in &mut outsiders {
-        // They are the first to be polled after the answer.
+        // They are polled first after the answer.
         cached.fake.open();
         errors.push(outsider.poll().expect("it has driven the call").unwrap_err());
         cached.fake.shut();
@@ -133,7 +134,7 @@ fn outsiders(number: usize, outside: Outside) -> (Vec<Error>, Cached) {
     cached.fake.open();
     let _inside = runtime.enter();
     for caller in &mut inside {
-        caller.poll().expect("it is polled where it may be").unwrap();
+        caller.poll().expect("it is polled inside the runtime").unwrap();
     }
     (errors, cached)
 }
@@ -143,13 +144,13 @@ fn a_waiter_outside_the_runtime_that_the_kms_needs_fails_alone() {
     for (outside, kind) in [(Outside::Panics, ErrorKind::Internal), (Outside::Fails, ErrorKind::InvalidInput)] {
         let (errors, cached) = outsiders(1, outside);
         assert_eq!(errors[0].kind(), kind, "{}", errors[0]);
-        // The shared one, the outsider's own, and the one that those inside share.
+        // The shared call, the outsider's own, and the one that those inside share.
         assert_eq!((cached.fake.calls(), cached.cmm.stats().in_flight), (3, 0));
     }
 }
 
 #[test]
-fn a_waiter_to_whom_the_leaders_runtime_is_gone_asks_in_its_own() {
+fn a_waiter_without_the_leaders_runtime_asks_in_its_own() {
     let (cached, client) = shut();
     let (mut leader, mut waiter, mut other) = (caller(&client), caller(&client), caller(&client));
     assert!(leader.poll().is_none() && waiter.poll().is_none() && other.poll().is_none());

@@ -1,4 +1,4 @@
-//! What is counted and told, and that no secret is.
+//! Statistics and events: what is counted and reported, and that secrets are not.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::fake::{Fake, Polled};
 use crate::heard::{Heard, listen};
 use crate::{Cached, SUITE, client, context};
 
-/// One of everything that is counted.
+/// Causes one of each counted event.
 pub fn one_of_each() -> CacheStats {
     let cached = Cached::new(Fake::remote(), |settings| settings.max_messages(4).max_bytes(100).renew_before(GRACE));
     let cmm = &cached.cmm;
@@ -20,7 +20,7 @@ pub fn one_of_each() -> CacheStats {
     let seal = |id: &str, len: usize| {
         ready(writer.encrypt_async(&vec![b'p'; len], &context(&[("id", id)]))).unwrap();
     };
-    // Two callers at once: two misses, one waits.
+    // Two concurrent callers: two misses, one of which waits.
     cached.fake.shut();
     let mut callers = ["waits"; 2].map(|id| {
         let writer = writer.clone();
@@ -32,19 +32,19 @@ pub fn one_of_each() -> CacheStats {
     for caller in &mut callers {
         caller.poll().unwrap().unwrap();
     }
-    // Four messages, and a fifth: a miss, three hits, exhausted, a miss.
+    // Four messages and a fifth: a miss, three hits, exhausted, a miss.
     (0..5).for_each(|_| seal("messages", 1));
     // A hundred bytes, and one more.
     seal("bytes", 100);
     seal("bytes", 1);
-    // Passed by for three reasons.
+    // Bypassed for three reasons.
     ready(writer.encryptor_async(&context(&[]))).unwrap().writer(Vec::new()).write_all(b"x").unwrap();
     seal("", 101);
     ready(client(cmm, manila::AlgorithmSuite::Aes256GcmNoKdf).encrypt_async(b"x", &context(&[]))).unwrap();
-    // Two readings.
+    // Two reads.
     let message = ready(client(&Cached::remote().cmm, SUITE).encrypt_async(b"x", &context(&[]))).unwrap();
     (0..2).for_each(|_| drop(ready(writer.decrypt_async(&message, &context(&[]))).unwrap()));
-    // A renewal, another that fails, and what is too old.
+    // A renewal, one that fails, and an expired entry.
     cached.clock.advance(50);
     seal("bytes", 1);
     cached.clock.advance(50);
@@ -109,7 +109,7 @@ fn everything_is_told_at_debug_and_no_secret_is() {
     listen(listener, one_of_each);
     let told: Vec<_> = all.lock().unwrap().iter().filter(|(_, to, _)| to == "manila::cache").cloned().collect();
     assert!(told.iter().all(|(level, ..)| *level == Level::DEBUG), "{told:?}");
-    // As many events as there are counts, and the text of each is a name that the program has: no context, key or text.
+    // There are as many events as counts, and the text of each is a fixed name: it contains no context, key or text.
     let count = |name: &str| told.iter().filter(|(.., text)| *text == format!("event={name:?};")).count();
     let known = [
         ("hit", 4),
@@ -124,7 +124,7 @@ fn everything_is_told_at_debug_and_no_secret_is() {
         ("renewed", 1),
         ("renewal_failed", 1),
     ];
-    // The writer of the two readings has a cache too, and tells of its miss.
+    // The writer of the message for the two reads has a cache too, and reports its miss.
     for (name, expected) in known {
         assert_eq!(count(name), expected + usize::from(name == "miss"), "{name}");
     }

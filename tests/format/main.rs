@@ -1,5 +1,5 @@
-//! The format from both ends: what this crate writes is opened by a reader that shares nothing with it, and that reader
-//! opens what the official SDKs wrote.
+//! The format from both ends: an independent reader opens what this crate writes, and opens what the official SDKs
+//! wrote.
 
 mod page;
 
@@ -22,7 +22,7 @@ fn keyring() -> RawAesKeyring {
     RawAesKeyring::new("tests", "k", &KEY).unwrap()
 }
 
-/// A client that seals with a suite, and opens what it sealed.
+/// Makes a client that encrypts with a suite, and decrypts the result.
 fn client(suite: AlgorithmSuite, frame_length: u32) -> Client {
     let builder = Client::builder(keyring()).suite(suite).commitment_policy(policy_for(suite));
     builder.frame_length(frame_length).build().unwrap()
@@ -32,7 +32,7 @@ fn pairs_of(context: &EncryptionContext) -> Pairs {
     context.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// Opens a message of [`keyring`] by the pages.
+/// Opens a message of [`keyring`] with the independent reader.
 fn read(message: &[u8], left_out: &[(String, String)]) -> Outcome<Message> {
     page::open(message, left_out, Departures::default(), |header| {
         page::unwrap_aes(header, "tests", "k", &KEY, &[&header.pairs, left_out].concat())
@@ -43,7 +43,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect()
 }
 
-/// The lengths of frames: all full but the last, which is full as well where it comes out even.
+/// Returns the lengths of the frames: all are full except possibly the last.
 fn frames_of(len: usize, frame_length: usize) -> Vec<usize> {
     let full = len.saturating_sub(1) / frame_length;
     let mut frames = vec![frame_length; full];
@@ -51,7 +51,7 @@ fn frames_of(len: usize, frame_length: usize) -> Vec<usize> {
     frames
 }
 
-/// Reads vectors: the manifest, and its messages and plaintexts.
+/// The vectors: the manifest, and its messages and plaintexts.
 struct Vectors {
     manifest: Value,
     files: BTreeMap<String, Vec<u8>>,
@@ -70,12 +70,12 @@ impl Vectors {
         &self.files[slice["file"].as_str().unwrap()][number("at")..][..number("len")]
     }
 
-    /// The good messages of the official SDKs that a raw AES keyring opens.
+    /// Returns the valid messages of the official SDKs that a raw AES keyring opens.
     fn of_raw_aes(&self) -> impl Iterator<Item = &Value> {
         let all = self.manifest["tests"].as_array().unwrap().iter();
         all.filter(|case| {
             let is_official = !["crafted", "mutated"].contains(&case["produced_by"].as_str().unwrap());
-            // The wrapped keys of these are bound to a context in another order than the specification's.
+            // The wrapped keys of these are bound to a context serialised in an order that is not the specification's.
             let is_ordered = case["category"] != "javascript-default-order";
             is_official && is_ordered && case["expect"] == "ok" && case["keyring"]["type"] == "raw-aes"
         })
@@ -168,7 +168,7 @@ fn pairs_that_are_left_out_are_under_the_headers_tag() {
         let pairs = |pairs: &[(&str, &str)]| -> Pairs {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
-        // The data key is bound to all pairs, whichever of them the header's tag is tried with.
+        // The data key is bound to all pairs, whichever of them the header's tag is verified with.
         let open = |left_out: &[(&str, &str)]| {
             page::open(&sealed, &pairs(left_out), Departures::default(), |header| {
                 let context = [&header.pairs[..], &pairs(&[("of", "us"), ("tenant", "acme")])].concat();
@@ -198,7 +198,7 @@ fn each_signed_message_has_a_key_of_its_own_in_its_context() {
     }
 }
 
-/// Keeps each write.
+/// Records each write.
 #[derive(Default)]
 struct Writes(Vec<Vec<u8>>);
 
@@ -224,15 +224,15 @@ fn a_footer_leaves_whole_and_is_the_signature_behind_its_length() {
         let writes = writer.finish().unwrap().0;
         let sealed = writes.concat();
         assert_eq!(read(&sealed, &[]).unwrap().frames, [16, 16, 8]);
-        // The reader verified it; here it is cut off where the last frame ends.
+        // The reader has verified the message; here it is cut at the end of the last frame.
         let footer = &sealed[sealed.len() - usize::from(len) - 2..];
         assert_eq!(footer[..3], [0, len, 0x30]);
         assert!(writes.last().unwrap().ends_with(footer), "{:?}", writes.last());
     }
 }
 
-/// The list of changes of .NET 4.0.1 tells what was wrong: two zero bytes too many where no pair was left out
-/// of the header, and no message id in the information of HKDF.
+/// The changelog of .NET 4.0.1 says what was wrong: two extra zero bytes if no pair was left out of the header, and no
+/// message id in the info of HKDF.
 #[test]
 fn what_dotnet_4_0_0_wrote_otherwise_than_the_pages_is_not_opened() {
     let write = |suite: Suite, departures: Departures| {

@@ -1,5 +1,5 @@
-//! A reader and a writer of messages, from the pages of the specification on data formats and algorithm suites and from
-//! nothing of this crate. They know no limits and no kinds of errors: they are here to say whether a message is one.
+//! A reader and a writer of messages, written from the specification's pages on data formats and algorithm suites
+//! without using this crate. They have no limits and no kinds of errors: they only tell whether a message is valid.
 
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -19,7 +19,7 @@ pub enum Kdf {
     Identity,
     Sha256,
     Sha384,
-    /// With a commitment: of version 2.
+    /// With key commitment, in version 2 messages.
     Sha512,
 }
 
@@ -56,12 +56,12 @@ pub const SUITES: [Suite; 11] = [
     suite(0x0578, 32, Kdf::Sha512, Some(Curve::P384)),
 ];
 
-/// Where a writer leaves the pages. Nothing is left here: [`Departures::default`] is the specification.
+/// Deviations of a writer from the specification. [`Departures::default`] has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Departures {
-    /// HKDF of the suites without commitment takes the suite's id alone.
+    /// In suites without commitment, the HKDF info is only the suite's id.
     pub no_message_id: bool,
-    /// Two zero bytes stand behind the header in its AAD where no pair is left out of it.
+    /// Two zero bytes follow the header in its AAD if no pair is left out of it.
     pub empty_pairs_counted: bool,
 }
 
@@ -77,22 +77,22 @@ pub struct Header {
     pub message_id: Vec<u8>,
     pub pairs: Pairs,
     pub data_keys: Vec<DataKey>,
-    /// Zero: not framed.
+    /// Zero if the message is non-framed.
     pub frame_length: usize,
     pub commitment: Vec<u8>,
 }
 
-/// What is in a message that is one.
+/// The contents of a valid message.
 pub struct Message {
     pub header: Header,
     pub plaintext: Vec<u8>,
-    /// The lengths of the frames' content; the last is the final frame's.
+    /// The lengths of the frames' contents; the last is the final frame's.
     pub frames: Vec<usize>,
-    /// The public key of the signature, as the context tells it.
+    /// The public key of the signature, as stated in the context.
     pub public_key: Option<String>,
 }
 
-/// The bytes that are left to read.
+/// The bytes left to read.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -183,7 +183,7 @@ fn field(bytes: &[u8]) -> Vec<u8> {
     [&two_bytes(bytes.len())[..], bytes].concat()
 }
 
-/// Their count and the pairs, sorted by the bytes of their keys; nothing where there are none.
+/// Serialises the number of pairs and the pairs, sorted by the bytes of their keys; returns nothing if there are none.
 pub fn serialise(pairs: &[(String, String)]) -> Vec<u8> {
     if pairs.is_empty() {
         return Vec::new();
@@ -216,7 +216,7 @@ fn sealed(key: &[u8], iv: &[u8], aad: &[u8], msg: &[u8]) -> Vec<u8> {
     .unwrap()
 }
 
-/// The key of a message's content, and its commitment.
+/// Derives the key of a message's content, and its commitment.
 fn derive(suite: Suite, data_key: &[u8], message_id: &[u8], departures: Departures) -> (Vec<u8>, Vec<u8>) {
     let id = suite.id.to_be_bytes();
     let message_id_in_info = if departures.no_message_id { &[][..] } else { message_id };
@@ -250,8 +250,8 @@ fn header_aad(header: &[u8], left_out: &[(String, String)], departures: Departur
     [header, &serialise(left_out), if counted { &[0, 0] } else { &[] }].concat()
 }
 
-/// Opens a message, which must end where its bytes do, with the data key that `unwrap` finds in its header. `left_out` are
-/// pairs that are authenticated and not in the header.
+/// Opens a message, which must end where its bytes do, with the data key that `unwrap` finds in its header. `left_out`
+/// are the pairs that are authenticated but not in the header.
 pub fn open(
     message: &[u8],
     left_out: &[(String, String)],
@@ -289,7 +289,7 @@ fn open_body(bytes: &mut Bytes<'_>, header: &Header, key: &[u8]) -> Outcome<(Vec
         let mut number = bytes.number(4)?;
         last = header.frame_length == 0 || number == 0xffff_ffff;
         if header.frame_length == 0 {
-            // The IV of a block has no number before it.
+            // The IV of a non-framed body is not preceded by a number.
             let rest = bytes.take(8)?;
             let iv = [&u32::try_from(number).unwrap().to_be_bytes()[..], rest].concat();
             let len = bytes.number(8)?;
@@ -312,7 +312,7 @@ fn open_body(bytes: &mut Bytes<'_>, header: &Header, key: &[u8]) -> Outcome<(Vec
     Ok((plaintext, frames))
 }
 
-/// Verifies a DER signature under a compressed point in Base64.
+/// Verifies a DER signature with a compressed point in Base64.
 fn verify(curve: Curve, point: &str, signed: &[u8], signature: &[u8]) -> Outcome<()> {
     let point = STANDARD.decode(point).map_err(|_| "a public key that is not Base64")?;
     match curve {
@@ -330,7 +330,7 @@ fn verify(curve: Curve, point: &str, signed: &[u8], signature: &[u8]) -> Outcome
     }
 }
 
-/// The data key that a raw AES keyring with this name and key wrapped.
+/// Unwraps the data key that a raw AES keyring with this name and key wrapped.
 pub fn unwrap_aes(header: &Header, namespace: &str, name: &str, key: &[u8], context: &Pairs) -> Outcome<Vec<u8>> {
     let mut ours = header.data_keys.iter().filter(|data_key| data_key.provider == namespace.as_bytes());
     ours.find_map(|data_key| {
@@ -340,7 +340,7 @@ pub fn unwrap_aes(header: &Header, namespace: &str, name: &str, key: &[u8], cont
     .ok_or("no data key opens")
 }
 
-/// Writes an unsigned message of one final frame. `header` tells all but the commitment.
+/// Writes an unsigned message of one final frame. `header` holds everything except the commitment.
 pub fn write(mut header: Header, data_key: &[u8], plaintext: &[u8], departures: Departures) -> Vec<u8> {
     let (key, commitment) = derive(header.suite, data_key, &header.message_id, departures);
     header.commitment = commitment;

@@ -1,4 +1,4 @@
-//! The official SDKs as programs that answer requests: JSON, one a line.
+//! The official SDKs as programs that answer requests in JSON, one per line.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-/// A peer's program, kept for many requests; it ends with its standard input.
+/// A peer's program, kept for many requests; it exits when its standard input closes.
 pub struct Peer {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -37,7 +37,7 @@ impl Peer {
         Self { child, stdin, stdout }
     }
 
-    /// The answer to a request, or why there is none.
+    /// Returns the answer to a request, or why there is none.
     pub fn ask(&mut self, request: &Value) -> Result<Value, String> {
         writeln!(self.stdin.as_mut().unwrap(), "{request}").map_err(|error| error.to_string())?;
         loop {

@@ -1,4 +1,4 @@
-//! A KMS that tells what it was asked, and may break its contract.
+//! A KMS that records its calls, and may break its contract.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,32 +15,32 @@ pub const MRK_VIRGINIA: &str = "arn:aws:kms:us-east-1:111122223333:key/mrk-7777"
 pub const MRK_IRELAND: &str = "arn:aws:kms:eu-west-1:111122223333:key/mrk-7777";
 pub const CHINA: &str = "arn:aws-cn:kms:us-east-1:111122223333:key/5555";
 
-/// What is wrong with a KMS.
+/// The ways in which a KMS may be faulty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// Opens with any context.
+    /// Decrypts with any context.
     IgnoresContext,
-    /// Takes context text that is not ASCII for question marks.
+    /// Treats non-ASCII characters in the context as question marks.
     FoldsContext,
-    /// Opens with any key.
+    /// Decrypts with any key.
     IgnoresKey,
-    /// Encrypts nothing as well, and more than 4096 bytes.
+    /// Encrypts plaintexts of zero bytes or more than 4096 as well.
     TakesAnyLength,
-    /// Makes data keys of 32 bytes, whatever is asked for.
+    /// Generates data keys of 32 bytes, whatever length is requested.
     MakesLongDataKeys,
     /// Answers Decrypt with another ARN.
     TellsOtherArn,
     /// Answers `GenerateDataKey` and Encrypt with the id of the key.
     TellsNoArn,
-    /// Forgets the last byte of what it opens.
+    /// Drops the last byte of a decrypted plaintext.
     CutsPlaintext,
-    /// Says that it is not there where a key is not.
+    /// Reports a missing key as the KMS being unavailable.
     UnknownKeyIsUnavailable,
-    /// Says that it is broken where a ciphertext is.
+    /// Reports a bad ciphertext as an internal error.
     BadCiphertextIsInternal,
 }
 
-/// What stands for the text of a ciphertext: which key material, which context, what was encrypted.
+/// The meaning of a ciphertext: its key material, context and plaintext.
 #[derive(Clone)]
 struct Sealed {
     material: &'static str,
@@ -48,7 +48,7 @@ struct Sealed {
     plaintext: Vec<u8>,
 }
 
-/// The KMS of one region of a world; regions share the material of multi-Region keys. Ciphertexts are mere numbers.
+/// The KMS of one region; the regions of a world share the material of multi-Region keys. Ciphertexts are mere numbers.
 #[derive(Clone)]
 pub struct FakeKms {
     region: &'static str,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for FakeKms {
 }
 
 impl FakeKms {
-    /// ARNs and material. The same material twice: a multi-Region key.
+    /// ARNs and material. Two ARNs with the same material are a multi-Region key.
     const KEYS: [(&str, &str); 7] = [
         (VIRGINIA, "a"),
         (VIRGINIA_2, "b"),
@@ -79,12 +79,12 @@ impl FakeKms {
         Self { region, sealed: Arc::default(), calls: Arc::default(), fault: None }
     }
 
-    /// The KMS of another region of the same world. Counts its own calls.
+    /// Returns the KMS of another region of the same world, which counts its own calls.
     pub fn elsewhere(&self, region: &'static str) -> Self {
         Self { region, calls: Arc::default(), ..self.clone() }
     }
 
-    /// The same KMS with something wrong. Counts its own calls.
+    /// Returns the same KMS with a fault, which counts its own calls.
     pub fn with(&self, fault: Fault) -> Self {
         Self { fault: Some(fault), calls: Arc::default(), ..self.clone() }
     }
@@ -93,7 +93,7 @@ impl FakeKms {
         self.fault == Some(fault)
     }
 
-    /// What was asked since the last time: the call and the key.
+    /// Returns the calls since the last time, each with its key.
     pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
@@ -102,7 +102,7 @@ impl FakeKms {
         self.calls.lock().unwrap().push(format!("{call} {key_id}"));
     }
 
-    /// The ARN and the material of a key of this region, named by ARN or id.
+    /// Finds the ARN and the material of a key of this region by ARN or id.
     fn find(&self, name: &str) -> Result<(&'static str, &'static str), Error> {
         let here = Self::KEYS.into_iter().filter(|(arn, _)| arn.split(':').nth(3) == Some(self.region));
         let found = here.into_iter().find(|(arn, _)| *arn == name || arn.rsplit('/').next() == Some(name));

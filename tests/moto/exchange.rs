@@ -1,5 +1,5 @@
-//! The official SDKs over the same moto: they seal and we open, we seal and they open, with suites of both versions,
-//! signed and unsigned.
+//! Exchanges messages with the official SDKs over the same moto: they encrypt and we decrypt, we encrypt and they
+//! decrypt, with suites of both versions, signed and unsigned.
 
 use std::sync::Mutex;
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::peer::Peer;
 use crate::world::{ACCOUNT, IRELAND, PAIRS, VIRGINIA, World, context, filter, region_of};
 
-/// Of both message versions, unsigned and signed.
+/// Suites of both message versions, unsigned and signed.
 const SUITES: [AlgorithmSuite; 4] = [
     AlgorithmSuite::Aes256GcmHkdfSha256,
     AlgorithmSuite::Aes256GcmHkdfSha384EcdsaP384,
@@ -23,7 +23,7 @@ const SUITES: [AlgorithmSuite; 4] = [
 
 const PLAINTEXT: &[u8] = &[7; 1000];
 
-/// What seals and what opens, as our keyrings and in the words of the peers.
+/// The keyrings that encrypt and decrypt, as ours and as described to the peers.
 struct Keyrings<S, O> {
     seals: S,
     opens: O,
@@ -90,7 +90,7 @@ pub async fn two_regions(world: &World) {
     exchange(world, &keyrings).await;
 }
 
-/// Wrapped under a multi-Region key and another, and looked for in two regions.
+/// Wrapped under a multi-Region key and another key, and looked up in two regions.
 pub async fn discovery_in_two_regions(world: &World) {
     let ((primary, _), virginia) = (world.multi_region_key().await, world.key(VIRGINIA).await);
     let their_discovery = |region| world.their_discovery("aws-kms-mrk-discovery", region);

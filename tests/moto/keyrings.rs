@@ -6,7 +6,7 @@ use manila::{Client, ErrorKind, UnverifiedHeader};
 
 use crate::world::{IRELAND, VIRGINIA, World, filter, open, seal};
 
-/// The ARNs that a message names.
+/// Returns the ARNs that a message names.
 fn named(message: &[u8]) -> Vec<String> {
     let header = UnverifiedHeader::parse(message).unwrap();
     header.encrypted_data_keys().iter().map(|key| String::from_utf8(key.provider_info.clone()).unwrap()).collect()
@@ -89,7 +89,7 @@ pub async fn a_multi_region_key_opens_in_the_region_of_its_replica(world: &World
     assert_eq!(open(strict, &message).await.unwrap_err().kind(), ErrorKind::NoUsableDataKey);
     let astray = KmsKeyring::mrk_discovery(in_ireland(), VIRGINIA, filter()).unwrap_err();
     assert_eq!(astray.kind(), ErrorKind::InvalidInput, "{astray}");
-    // A key of one region is not looked for in another.
+    // A single-region key is not looked up in another region.
     let single = world.key(VIRGINIA).await;
     let message = seal(KmsKeyring::new(world.client(VIRGINIA), &single).unwrap()).await;
     let error = open(KmsKeyring::mrk_discovery(in_ireland(), IRELAND, filter()).unwrap(), &message).await.unwrap_err();
@@ -103,7 +103,7 @@ pub async fn either_region_opens_what_two_keys_sealed(world: &World) {
     assert_eq!(named(&message), [ireland.as_str(), &virginia]);
     for (region, arn) in [(VIRGINIA, &virginia), (IRELAND, &ireland)] {
         open(KmsKeyring::new(clients.get(region).unwrap(), arn).unwrap(), &message).await.unwrap();
-        // With one of the keys gone the other still opens.
+        // If one of the keys is disabled, the other still decrypts.
         let multi = Client::new(MultiKeyring::kms(&clients, &ireland, [&virginia]).unwrap());
         clients.get(region).unwrap().as_client().disable_key().key_id(arn).send().await.unwrap();
         assert!(multi.decrypt_async(&message, crate::world::context()).await.is_ok(), "without {arn}");

@@ -1,7 +1,7 @@
-//! AWS KMS through the SDK's own client, against moto: a KMS that nobody here wrote.
+//! AWS KMS through the SDK's own client, against moto: an independent implementation of the KMS.
 //!
-//! Runs when `MANILA_MOTO` names the folder that `tests/interop/setup.sh` set up, and says so when it does not. The
-//! official SDKs use the same moto: they seal and we open, we seal and they open.
+//! Runs if `MANILA_MOTO` names the folder that `tests/interop/setup.sh` set up; otherwise prints that it did not run.
+//! The official SDKs use the same moto: they encrypt and we decrypt, we encrypt and they decrypt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
     let world = Arc::new(World::start(&folder));
     let mut failed = 0;
     for (name, case) in CASES {
-        // As a task of its own, so that its panic ends the case alone.
+        // Runs as a separate task, so that a panic only ends this case.
         let passed = tokio::spawn(case(world.clone())).await.is_ok();
         println!("{name} ... {}", if passed { "ok" } else { "FAILED" });
         failed += usize::from(!passed);

@@ -1,4 +1,4 @@
-//! What moto refuses: the kind, and AWS's name for it beneath.
+//! Calls that moto refuses: the kind of error, and AWS's name for it among the causes.
 
 use manila::kms::{Kms, KmsRequest};
 use manila::{EncryptionContext, Error, ErrorKind};
@@ -13,7 +13,7 @@ fn refused<T>(result: Result<T, Error>, code: &str) {
     assert!(answer(&error).request_id.is_some(), "{error}");
 }
 
-/// Neither seals, nor opens what the key sealed before.
+/// Asserts that the key can neither encrypt nor decrypt what it encrypted before.
 async fn check_refused(world: &World, arn: &str, message: &[u8], code: &str) {
     let client = world.strict(arn);
     refused(client.encrypt_async(b"hello", &context()).await, code);
@@ -58,7 +58,7 @@ pub async fn a_key_that_is_not_there_is_refused(world: &World) {
         refused(Kms::encrypt(&kms, KmsRequest::new(name, &context()), b"hello").await, "NotFoundException");
         refused(Kms::decrypt(&kms, KmsRequest::new(name, &context()), &message).await, "NotFoundException");
     }
-    // A region has keys of its own.
+    // Each region has its own keys.
     let request = context();
     refused(Kms::encrypt(&world.client(IRELAND), KmsRequest::new(id, &request), b"x").await, "NotFoundException");
     refused(world.strict(&in_ireland).encrypt_async(b"hello", &context()).await, "NotFoundException");

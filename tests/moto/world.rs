@@ -44,13 +44,13 @@ impl World {
         RegionalClients::new(move |region| Ok(client(&endpoint, region)))
     }
 
-    /// The ARN of a new key.
+    /// Creates a key, and returns its ARN.
     pub async fn key(&self, region: &str) -> String {
         let made = self.client(region).as_client().create_key().send().await.unwrap();
         made.key_metadata.unwrap().arn.unwrap()
     }
 
-    /// The ARNs of a new multi-Region key in Virginia and its replica in Ireland.
+    /// Creates a multi-Region key in Virginia and its replica in Ireland, and returns their ARNs.
     pub async fn multi_region_key(&self) -> (String, String) {
         let made = self.client(VIRGINIA).as_client().create_key().multi_region(true).send().await.unwrap();
         let primary = made.key_metadata.unwrap().arn.unwrap();
@@ -65,7 +65,7 @@ impl World {
     }
 }
 
-/// A client that waits for as long as it takes.
+/// Makes a client without timeouts.
 fn client(endpoint: &str, region: &str) -> AwsKms {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -85,7 +85,7 @@ pub fn filter() -> DiscoveryFilter {
     DiscoveryFilter::new("aws", [ACCOUNT]).unwrap()
 }
 
-/// Pairs that sort one way by bytes and another by UTF-16, and that look alike.
+/// Pairs that sort differently by bytes and by UTF-16, and pairs that look alike.
 pub const PAIRS: [(&str, &str); 5] = [
     ("tenant", "acme"),
     ("\u{1f511}", "key"),
@@ -108,14 +108,14 @@ pub async fn open(keyring: impl Keyring + 'static, message: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// What the KMS answered, beneath an error or its only cause.
+/// Returns the KMS's answer beneath an error or its only cause.
 pub fn answer(error: &Error) -> &KmsError {
     assert!(error.causes().len() < 2, "{error:?}");
     error.kms_error().unwrap_or_else(|| panic!("no answer of a KMS is beneath {error:?}"))
 }
 
-/// Moto on a free port of the loopback interface. It ends when it is dropped, and with its standard input if this
-/// process is killed.
+/// Moto on a free port of the loopback interface. It is stopped on drop, and exits when its standard input closes if
+/// this process is killed.
 struct Moto {
     child: Child,
     endpoint: String,

@@ -14,7 +14,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Waits before every byte or few, and is interrupted now and then.
+/// Is pending before every few bytes, and is interrupted now and then.
 struct Halting<T> {
     inner: T,
     turn: usize,
@@ -187,7 +187,7 @@ fn a_writer_that_is_dropped_leaves_nothing_that_opens() {
     });
 }
 
-/// A sink that fails once and works from then on.
+/// A sink that fails once and then works.
 #[derive(Debug, Default)]
 struct FailsOnce {
     calls: usize,
@@ -235,7 +235,7 @@ fn the_first_error_of_a_sink_is_the_last_word() {
     });
 }
 
-/// Says that it would block without waking anyone, which an asynchronous stream must not.
+/// Returns `WouldBlock` without waking anyone, which an asynchronous stream must not do.
 struct Misbehaved;
 
 impl AsyncRead for Misbehaved {
@@ -244,7 +244,7 @@ impl AsyncRead for Misbehaved {
     }
 }
 
-/// A sink of which one call says so.
+/// A sink of which one call returns `WouldBlock`.
 struct Stalls(&'static str);
 
 impl Stalls {
@@ -275,7 +275,7 @@ fn a_stream_that_breaks_its_contract_fails_rather_than_hang() {
         let mut reader = client.decryptor(parts(&message).0, any()).unwrap().reader(Misbehaved);
         let error = AsyncReadExt::read(&mut reader, &mut [0; 10]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Other);
-        // Whichever of its calls does so: what is `Pending` is polled no more, as nobody is woken.
+        // Whichever call does so: a future that returned `Pending` is not polled again, as nobody is woken.
         for breaks in ["write", "flush", "shutdown"] {
             let mut writer = client.encryptor_async(&none()).await.unwrap().writer(Stalls(breaks));
             let context = &mut Context::from_waker(std::task::Waker::noop());
@@ -352,7 +352,7 @@ fn several_threads_work_behind_an_asynchronous_stream() {
     });
 }
 
-/// A sink that cannot be shut down the first time.
+/// A sink whose first shutdown fails.
 #[derive(Default)]
 struct Stuck {
     tried: bool,
@@ -391,7 +391,7 @@ fn what_is_held_back_cannot_be_consumed() {
         let (header, body) = parts(&message);
         let mut reader = client.decryptor(header, any()).unwrap().reader(Halting::new(body, body.len().div_ceil(2)));
         let opened = std::future::poll_fn(|context| {
-            // Wherever it waits, once when all has arrived but the end.
+            // Called wherever the reader is pending, including once everything but the end has arrived.
             AsyncBufReadExt::consume(&mut reader, 5);
             match Pin::new(&mut reader).poll_fill_buf(context) {
                 Poll::Ready(shown) => Poll::Ready(shown.map(<[u8]>::to_vec)),

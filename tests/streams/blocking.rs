@@ -1,4 +1,4 @@
-//! Streams that block.
+//! Blocking streams.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write};
@@ -35,7 +35,7 @@ fn streamed_messages_open_whole_and_whole_ones_streamed() {
                     }
                     let streamed = write_in_pieces(&client, &plaintext, piece);
                     assert_eq!(streamed.len() as u64, exact, "{suite} {frame_length} {len} {piece}");
-                    // The same frames: sizes and numbers, if not the same random bytes.
+                    // The frames have the same sizes and numbers, though not the same random bytes.
                     let summary = |message: &[u8]| {
                         let header = UnverifiedHeader::parse(message).unwrap();
                         header.summarize_body(&message[header.len()..]).unwrap()
@@ -68,7 +68,7 @@ fn a_write_always_takes_something() {
     }
 }
 
-/// Fails now and then with errors that say "again".
+/// Fails now and then with errors that ask for a retry.
 struct Unsteady<T> {
     inner: T,
     turn: usize,
@@ -148,7 +148,7 @@ fn nothing_is_lost_between_interruptions() {
     }
 }
 
-/// A sink that fails once and works from then on.
+/// A sink that fails once and then works.
 #[derive(Clone, Debug, Default)]
 struct FailsOnce {
     written: Rc<Cell<usize>>,
@@ -203,7 +203,7 @@ fn a_bound_on_the_plaintext_is_enforced() {
     writer.write_all(&pattern(39)).unwrap();
     let error = Error::from(writer.write_all(&[0; 2]).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
-    assert_eq!(writer.finish().unwrap_err().kind(), ErrorKind::LimitExceeded, "a message that was cut is not finished");
+    assert_eq!(writer.finish().unwrap_err().kind(), ErrorKind::LimitExceeded, "a truncated message is not finished");
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn frames_before_a_broken_one_are_released_however_they_come() {
 
 #[test]
 fn a_reader_asks_for_no_more_than_it_was_promised() {
-    // One frame, then a source that would block for ever: what has come must be released first.
+    // One frame, then a source that would block for ever: the frame must be released first.
     struct OneFrameThenSilence<'a>(&'a [u8]);
     impl Read for OneFrameThenSilence<'_> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -330,13 +330,13 @@ fn a_source_is_sealed_as_its_bytes_written_are() {
             for len in [0, 1, 15, 16, 17, 4096, 65_536, 65_537, 200_000] {
                 let plaintext = pattern(len);
                 let mut writer = client.encryptor(&none()).unwrap().writer(Vec::new());
-                // Before, between and behind sources, writes: all of it is one plaintext.
+                // Writes before, between and after sources all belong to one plaintext.
                 let (first, rest) = plaintext.split_at(len / 3);
                 writer.write_all(&first[..len / 7]).unwrap();
                 assert_eq!(writer.write_from(&first[len / 7..]).unwrap(), (first.len() - len / 7) as u64);
                 let mut source = Unsteady { inner: rest, turn: 1 };
                 let mut read = 0;
-                // `write_from` begins anew where it would block: nothing is lost.
+                // `write_from` starts again where it would block, and nothing is lost.
                 while patiently(|| writer.write_from(&mut source)).unwrap() > 0 || !source.inner.is_empty() {
                     read += 1;
                     assert!(read < 10);
@@ -387,7 +387,7 @@ fn plaintext_is_shown_where_it_was_opened() {
         let mut reader = client.decryptor(header, any()).unwrap().reader(body);
         assert_eq!(reader.fill_buf().unwrap(), &plaintext[..200], "all but the final frame, which waits for the end");
         reader.consume(30);
-        // Both faces show one stream, whatever the buffer.
+        // `Read` and `BufRead` show the same stream, whatever the size of the buffer.
         let mut some = [0; 150];
         reader.read_exact(&mut some).unwrap();
         assert_eq!(some, plaintext[30..180]);

@@ -1,4 +1,4 @@
-//! Whole messages in memory that is used again.
+//! Whole messages in reused memory.
 
 use std::task::{Context, Waker};
 
@@ -14,7 +14,7 @@ fn memory_is_used_again_whatever_it_held() {
     for suite in SUITES {
         let client = client(suite, 100);
         let (mut message, mut plaintext) = (pattern(5000), pattern(7000));
-        // Shorter, longer than it was, longer than its memory, and empty.
+        // Shorter, longer than before, longer than the capacity, and empty.
         for len in [1000, 2000, 100_000, 0, 100, 101] {
             client.encrypt_into(&pattern(len), &none(), &mut message).unwrap();
             let header = client.decrypt_into(&message, any(), &mut plaintext).unwrap();
@@ -41,10 +41,10 @@ fn a_message_is_opened_in_its_own_memory() {
     }
 }
 
-/// A buffer whose old bytes can be looked at once it is empty.
+/// A buffer whose old bytes can be inspected once it is empty.
 struct Watched {
     buffer: Vec<u8>,
-    /// How many of its bytes were ever written, and where they are.
+    /// The number of bytes ever written to it, and their address.
     written: usize,
     memory: *const u8,
 }
@@ -54,13 +54,13 @@ impl Watched {
         Self { written: bytes.len(), memory: bytes.as_ptr(), buffer: bytes }
     }
 
-    /// What is left in the memory of a buffer that is empty.
-    #[expect(unsafe_code, reason = "what a vector no longer holds cannot be read without")]
+    /// Returns what is left in the memory of an empty buffer.
+    #[expect(unsafe_code, reason = "reading past the length of a vector needs it")]
     fn left(&mut self) -> Vec<u8> {
         assert!(self.buffer.is_empty(), "{} bytes are still there", self.buffer.len());
-        assert_eq!(self.buffer.as_ptr(), self.memory, "the memory is another: nothing is known of the old one");
+        assert_eq!(self.buffer.as_ptr(), self.memory, "the buffer was reallocated: nothing is known of the old memory");
         let spare = &self.buffer.spare_capacity_mut()[..self.written];
-        // SAFETY: the vector held as many bytes in the same memory when it was made.
+        // SAFETY: the vector held this many bytes in the same memory when it was made.
         spare.iter().map(|byte| unsafe { byte.assume_init() }).collect()
     }
 
@@ -78,7 +78,7 @@ fn a_buffer_that_is_emptied_and_no_more_is_seen() {
     assert_eq!(watched.left(), pattern(2000));
 }
 
-/// Makes keys as another does, and waits for ever before that if it is told to.
+/// Makes keys as the inner keyring does, or waits for ever before that if told to.
 #[derive(Debug)]
 struct Remote {
     keys: FixedKeyKeyring,
@@ -119,7 +119,7 @@ fn remote(suite: AlgorithmSuite, waits: bool, says_local: bool) -> Client {
     client_for(suite, Remote { keys, waits, says_local }).unwrap()
 }
 
-/// Polls a future so often and drops it.
+/// Polls a future this many times, then drops it.
 fn abandon(future: impl Future, polls: usize) {
     let mut future = std::pin::pin!(future);
     for _ in 0..polls {
@@ -127,7 +127,7 @@ fn abandon(future: impl Future, polls: usize) {
     }
 }
 
-/// Ways to end before a key is known: the kind of error, the client, how often its future is polled.
+/// Ways to end before a key is known: the kind of error, the client, and how often its future is polled.
 fn interruptions(suite: AlgorithmSuite) -> [(Option<ErrorKind>, Client, usize); 4] {
     [
         (Some(ErrorKind::NeedsAsync), remote(suite, false, false), 0),
@@ -148,7 +148,7 @@ fn after_an_error_nothing_is_left_of_a_plaintext() {
             bad
         };
         let start = parts(&good).0.len();
-        // Nothing is opened, the header alone, some frames, and all but the last byte.
+        // Nothing is decrypted, only the header, some frames, or all but the last byte.
         for (why, bad) in [
             ("no message", b"no message".to_vec()),
             ("a header that is changed", changed(start - 1)),
@@ -233,7 +233,7 @@ fn a_message_that_no_key_opened_stays_as_it_was() {
     let mut buffer = message.clone();
     assert_eq!(stranger.decrypt_in_place(&mut buffer, any()).unwrap_err().kind(), ErrorKind::NoUsableDataKey);
     assert_eq!(buffer, message);
-    // A key that does not fit is refused by the commitment, before anything is opened.
+    // A wrong key is refused by the commitment, before anything is decrypted.
     let other = client_for(UNSIGNED, FixedKeyKeyring::new(&[1; 32])).unwrap();
     assert_eq!(other.decrypt_in_place(&mut buffer, any()).unwrap_err().kind(), ErrorKind::CommitmentMismatch);
     assert_eq!(buffer, message);

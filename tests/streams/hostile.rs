@@ -1,4 +1,4 @@
-//! Streams, sources and settings that do what none should.
+//! Streams, sources and settings that behave as none should.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -8,7 +8,7 @@ use crate::{SIGNED, UNSIGNED, any, builder, client, none, parts, pattern};
 
 const MIB: usize = 1 << 20;
 
-/// Gives all that is asked for, and remembers the most that was.
+/// Fills every buffer, and records the largest.
 struct Asked<'a> {
     rest: &'a [u8],
     most: usize,
@@ -57,7 +57,7 @@ fn behind_a_frame_that_fails_nothing_stays_in_the_buffer() {
         let client = builder(UNSIGNED, 65_536).threads(threads).build().unwrap();
         let mut message = client.encrypt(&plaintext, &none()).unwrap();
         let start = parts(&message).0.len();
-        // In the midst of a batch, whose later frames other threads open meanwhile.
+        // In the middle of a batch, whose later frames other threads decrypt at the same time.
         message[start + 150 * (FRAME + 32) + 100] ^= 1;
         let (header, body) = parts(&message);
         let mut reader = client.decryptor(header, any()).unwrap().reader(body);
@@ -95,7 +95,7 @@ fn any_number_of_threads_can_be_allowed() {
     }
 }
 
-/// Says that it put more into a buffer than that has room for.
+/// Returns a count larger than the buffer.
 struct Boaster(usize);
 
 impl Read for Boaster {
@@ -151,7 +151,7 @@ fn a_bound_on_the_plaintext_holds_for_sources_too() {
     writer.write_all(&pattern(40)[..7]).unwrap();
     assert_eq!(writer.write_from(&pattern(40)[7..]).unwrap(), 33);
     assert_eq!(client.decrypt(&writer.finish().unwrap(), any()).unwrap().plaintext, pattern(40));
-    // Written first and read first: both count.
+    // Bytes written directly and bytes read from a source both count.
     let mut writer = bounded();
     writer.write_all(&pattern(7)).unwrap();
     assert_eq!(Error::from(writer.write_from(&pattern(34)[..]).unwrap_err()).kind(), ErrorKind::LimitExceeded);
@@ -161,7 +161,7 @@ fn a_bound_on_the_plaintext_holds_for_sources_too() {
     assert_eq!(Error::from(writer.write_all(&pattern(34)).unwrap_err()).kind(), ErrorKind::LimitExceeded);
 }
 
-/// A sink that keeps what it gets and fails to flush once.
+/// A sink that keeps its input and fails to flush once.
 #[derive(Default)]
 struct Unflushed {
     failed: bool,
@@ -190,7 +190,8 @@ fn a_flush_that_failed_is_not_made_good_by_the_next() {
     assert_eq!(writer.finish().map(|_| ()).unwrap_err().kind(), ErrorKind::Io);
 }
 
-/// What each way makes of a message: its plaintext, or what was released before the error, and that.
+/// Returns the outcome of each way to read a message: the plaintext, or what was released before the error, and the
+/// error.
 fn outcomes(threads: usize, message: &[u8]) -> [(Vec<u8>, String); 4] {
     let suite = parts(message).0.suite();
     let client = builder(suite, 60_000).threads(threads).build().unwrap();
@@ -212,7 +213,7 @@ fn outcomes(threads: usize, message: &[u8]) -> [(Vec<u8>, String); 4] {
             Err(error) => break Err(error.into()),
         }
     };
-    // Into a buffer that is as long as all of it, and longer: frames go straight there.
+    // Into a buffer as long as the plaintext and longer, so that frames are written directly to it.
     let (mut read, mut filled, mut reader) = (vec![0; 9 * MIB], 0, reader());
     let read_error = loop {
         match reader.read(&mut read[filled..]) {
@@ -241,13 +242,13 @@ fn any_number_of_threads_comes_to_the_same_end() {
             cases.push(bad);
         };
         for n in [0, 1, 60, 118, 119] {
-            // The mark of the final frame on another, a wrong number, IV, content and tag.
+            // Another frame marked as final; a wrong number, IV, content and tag.
             change(&|bad| bad[frame(n)..frame(n) + 4].fill(0xff));
             change(&|bad| bad[frame(n) + 3] ^= 1);
             change(&|bad| bad[frame(n) + 8] ^= 1);
             change(&|bad| bad[frame(n) + 1000] ^= 1);
             change(&|bad| bad[frame(n) + SEALED - 1] ^= 1);
-            // A frame left out, one twice, and the final frame too early.
+            // A frame left out, a frame repeated, and the final frame too early.
             change(&|bad| drop(bad.drain(frame(n)..frame(n + 1))));
             change(&|bad| {
                 let again = bad[frame(n)..frame(n + 1)].to_vec();
@@ -260,7 +261,7 @@ fn any_number_of_threads_comes_to_the_same_end() {
             change(&|bad| bad.truncate(frame(n)));
             change(&|bad| bad.truncate(frame(n) + 2));
             change(&|bad| bad.truncate(frame(n) + SEALED - 1));
-            // Two faults, the later of which is met first by another thread.
+            // Two faults, of which another thread meets the later one first.
             change(&|bad| {
                 bad[frame(n) + 1000] ^= 1;
                 bad[frame(118)] ^= 1;
@@ -279,7 +280,7 @@ fn any_number_of_threads_comes_to_the_same_end() {
     }
 }
 
-/// Would block once all was read, and ends after that.
+/// Would block once everything was read, and then ends.
 struct Hesitant<'a>(&'a [u8], bool);
 
 impl Read for Hesitant<'_> {
@@ -310,10 +311,10 @@ fn a_header_over_the_limit_is_not_read_to_its_end() {
     let reader = builder(UNSIGNED, 16).max_header_length(1000).build().unwrap();
     let mut source = &message[..];
     assert_eq!(reader.read_header(&mut source).unwrap_err().kind(), ErrorKind::LimitExceeded);
-    assert!(message.len() - source.len() < 100, "it was refused by the length it tells");
+    assert!(message.len() - source.len() < 100, "it was refused by the length it states");
 }
 
-/// Takes records of 16 bytes until the stream ends, as programs do.
+/// Reads records of 16 bytes until the stream ends, as programs do.
 fn records(mut reader: impl Read) -> Result<usize, io::Error> {
     let (mut record, mut count) = ([0; 16], 0);
     loop {
@@ -345,7 +346,7 @@ fn a_cut_message_is_not_whole_to_whoever_reads_records() {
         let (header, body) = parts(&message);
         let reader = |body| client.decryptor(header.clone(), any()).unwrap().reader(body);
         assert_eq!(records(reader(body)).unwrap(), 20);
-        // Between two frames, where all that came are whole records, in a frame, and before the last byte.
+        // Between two frames, where only whole records have arrived; within a frame; and before the last byte.
         for end in [0, 96, 2 * 96, 2 * 96 + 50, body.len() - 1] {
             let error = records(reader(&body[..end])).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "cut at {end}");

@@ -1,4 +1,5 @@
-//! Streams of every kind: the same messages as whole calls make and open, whatever the source and the sink do.
+//! Streams of every kind: they make and open the same messages as calls on whole messages, however the source and the
+//! sink behave.
 
 use manila::testing::{FixedKeyKeyring, policy_for};
 use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, ExpectedContext, UnverifiedHeader};
@@ -38,12 +39,12 @@ fn none() -> EncryptionContext {
     EncryptionContext::empty()
 }
 
-/// Bytes of which no two places near each other look alike.
+/// Returns bytes in which no two neighbouring sections look alike.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
 }
 
-/// The header of a message, and its body.
+/// Splits a message into its header and its body.
 fn parts(message: &[u8]) -> (UnverifiedHeader, &[u8]) {
     let header = UnverifiedHeader::parse(message).unwrap();
     let body = &message[header.len()..];

@@ -1,4 +1,4 @@
-//! Messages written anew.
+//! Re-encryption of messages.
 
 use std::io::{self, Write};
 
@@ -38,7 +38,7 @@ fn a_message_moves_to_other_keys_and_another_suite() {
     }
 }
 
-/// The old key is of no use any more; a policy may refuse the new suite before that shows.
+/// Returns the error of decrypting with the old key, which no longer fits; a policy may refuse the new suite first.
 fn old_error(from: AlgorithmSuite, to: AlgorithmSuite) -> ErrorKind {
     let reads_all = policy_for(from) == manila::CommitmentPolicy::ForbidEncryptAllowDecrypt;
     if reads_all || policy_for(from) == policy_for(to) {
@@ -48,7 +48,7 @@ fn old_error(from: AlgorithmSuite, to: AlgorithmSuite) -> ErrorKind {
     }
 }
 
-/// A sink that shows what it was given, whatever became of its owner.
+/// A sink whose contents are available whatever becomes of its owner.
 struct Shared<'a>(&'a mut Vec<u8>);
 
 impl Write for Shared<'_> {
@@ -119,7 +119,7 @@ fn pairs_that_the_old_header_lacks_stay_out_of_the_new_one() {
             assert!(!shows(&moved, "J. Doe") && !shows(&moved, "patient"));
             let stored = UnverifiedHeader::parse(&moved).unwrap().encryption_context().without_reserved();
             assert_eq!(stored, EncryptionContext::new([("kind", "report")]).unwrap());
-            // Who knows them opens it, and nobody else.
+            // Readers that know the pairs can open it, and nobody else.
             for expected in [ExpectedContext::exactly(&context), (&patient).into()] {
                 let opened = open_every_way(&new, &moved, &expected).unwrap();
                 assert_eq!(opened.plaintext, pattern(5000));
@@ -129,7 +129,7 @@ fn pairs_that_the_old_header_lacks_stay_out_of_the_new_one() {
             for expected in [ExpectedContext::any(), (&other).into()] {
                 open_every_way(&new, &moved, &expected).unwrap_err();
             }
-            // And so it goes on.
+            // The same for a further re-encryption.
             let again = new.reencrypt(moved.as_slice(), Vec::new(), &patient, &old).unwrap();
             assert!(!shows(&again, "J. Doe"));
             assert_eq!(old.decrypt(&again, &context).unwrap().plaintext, pattern(5000));
@@ -141,7 +141,7 @@ fn hiding_client(suite: AlgorithmSuite) -> Client {
     Client::builder_with_cmm(hiding("new", 2)).suite(suite).commitment_policy(policy_for(suite)).build().unwrap()
 }
 
-/// Forgets which pairs are to be left out, as one does that was written before there were such.
+/// Leaves out no pairs, like a manager written before there were any.
 #[derive(Debug)]
 struct Forgets(RawAesKeyring);
 
@@ -175,7 +175,7 @@ fn a_materials_manager_that_would_show_a_pair_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.to_string().contains("Forgets"), "{error}");
     assert!(sink.is_empty());
-    // One that demands pairs which the message does not have refuses it as any other.
+    // A client that requires pairs that the message does not have refuses it as it would any other.
     let plain = named(UNSIGNED, "plain", 3);
     let message = plain.encrypt(b"hello", &none()).unwrap();
     let error = plain.reencrypt(message.as_slice(), Vec::new(), any(), &hiding_client(UNSIGNED)).unwrap_err();

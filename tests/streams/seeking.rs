@@ -1,4 +1,4 @@
-//! Reads at any place of a sealed message.
+//! Reads at any offset of an encrypted message.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
@@ -40,7 +40,7 @@ fn every_range_reads_what_was_sealed() {
     }
 }
 
-/// Counts what is read of it, and tells a size of its own.
+/// Counts the bytes read from it, and reports a size of its own.
 struct Watched {
     bytes: Vec<u8>,
     read: AtomicUsize,
@@ -55,7 +55,7 @@ impl Watched {
 
 impl ReadAt for Watched {
     fn read_some_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        // In pieces, and stumbling.
+        // In pieces, with interruptions.
         if self.read.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -96,7 +96,7 @@ fn the_end_is_verified_before_anything_is_read() {
         for more in [1, 2, 16, 32, 48, 100] {
             open(&[&good[..], &vec![0; more]].concat()).unwrap_err();
         }
-        // Nothing of the final frame can be changed; 70 bytes are four frames and six bytes.
+        // No byte of the final frame can be changed; 70 bytes are four frames and six bytes.
         let start = header + 4 * (16 + 32);
         for at in start..start + 40 + 6 {
             let mut bad = good.clone();
@@ -119,9 +119,9 @@ fn a_frame_that_was_changed_is_refused_when_it_is_read() {
         let error = file.read_at(16, &mut buf).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Malformed | ErrorKind::Truncated));
         file.read_at(10, &mut buf).unwrap_err();
-        assert_eq!(file.read_at(32, &mut buf).unwrap(), 16, "and so is the one behind it");
+        assert_eq!(file.read_at(32, &mut buf).unwrap(), 16, "and so is the one after it");
     }
-    // Frames that were exchanged are good in themselves, and yet not in their place.
+    // Frames that were exchanged are valid by themselves, but not in their places.
     let mut swapped = message.clone();
     let (front, back) = swapped.split_at_mut(start);
     front[start - 48..].swap_with_slice(&mut back[..48]);
@@ -145,7 +145,7 @@ fn a_file_that_shrinks_is_an_error_and_one_that_grows_keeps_its_length() {
     assert_eq!(sealed.read_at(0, &mut buf[..16]).unwrap(), 16);
     assert_eq!(sealed.read_at(0, &mut buf).unwrap_err().kind(), ErrorKind::Truncated);
     assert_eq!(sealed.read_at(48, &mut buf).unwrap_err().kind(), ErrorKind::Truncated);
-    // As a stream: an end that comes too early is no end.
+    // As a stream: an end that comes too early is not the end of the stream.
     let mut cursor = sealed.cursor();
     cursor.seek(SeekFrom::Start(48)).unwrap();
     for _ in 0..2 {
@@ -160,7 +160,7 @@ fn what_cannot_be_read_at_any_place_is_refused_and_says_why() {
     let error = decryptor(SIGNED, &signed).seekable(signed.as_slice()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PolicyViolation);
     assert!(error.to_string().contains("seekable_ignoring_signature"), "{error}");
-    // A source that fails, and one that lies about its length.
+    // A source that fails, and one that reports a wrong length.
     let message = client(UNSIGNED, 16).encrypt(&pattern(64), &none()).unwrap();
     let broken = Mutex::new(Broken(message.len() as u64));
     assert_eq!(decryptor(UNSIGNED, &message).seekable(&broken).unwrap_err().kind(), ErrorKind::Io);
@@ -186,7 +186,8 @@ impl Seek for Broken {
 
 #[test]
 fn a_signature_may_have_any_length_that_there_is() {
-    // The DER of official SDKs varies; ours has one length. Whoever seeks does not look at it, so any bytes will do.
+    // Signatures of official SDKs vary in length; ours do not. Seeking does not look at the signature, so any bytes
+    // will do.
     let good = client(SIGNED, 16).encrypt(&pattern(64), &none()).unwrap();
     let footer = good.len() - 2 - 103;
     for len in [0_usize, 1, 70, 71, 100, 102, 103, 104] {
@@ -232,7 +233,7 @@ fn a_cursor_is_a_stream_that_moves() {
         let mut all = Vec::new();
         cursor.read_to_end(&mut all).unwrap();
         assert!(all == plaintext);
-        // Against a cursor of the standard library that does the same.
+        // Compared with a cursor of the standard library that does the same.
         let mut model = Cursor::new(&plaintext);
         let third = i64::try_from(len / 3).unwrap();
         for to in [
@@ -279,7 +280,7 @@ fn a_cursor_tells_what_is_wrong_and_goes_on_elsewhere() {
 
 #[test]
 fn sealed_files_are_sources_like_others() {
-    // A message within a message, read through both.
+    // A message within a message, read through both layers.
     let inner = client(UNSIGNED, 16).encrypt(&pattern(200), &none()).unwrap();
     let outer = client(UNSIGNED, 100).encrypt(&inner, &none()).unwrap();
     let outer = decryptor(UNSIGNED, &outer).seekable(outer).unwrap();
@@ -292,7 +293,7 @@ fn sealed_files_are_sources_like_others() {
 
 #[test]
 fn the_map_tells_what_to_fetch() {
-    // As a program does that keeps messages in a store which it asks for ranges.
+    // As a program would that keeps messages in a store with range requests.
     let (message, file) = sealed(UNSIGNED, 100, 1234);
     let map = client(UNSIGNED, 100).encryptor(&none()).unwrap().frame_map(1234).unwrap();
     assert_eq!(&map, file.frame_map());
@@ -301,7 +302,7 @@ fn the_map_tells_what_to_fetch() {
     let [start, end] = [range.start, range.end].map(|place| usize::try_from(place).unwrap());
     let mut holes = vec![0; message.len()];
     holes[start..end].copy_from_slice(&message[start..end]);
-    // The final frame is always needed: it tells the length.
+    // The final frame is always needed: it determines the length.
     let last = map.frame_ciphertext(map.frames()).unwrap();
     let last = usize::try_from(last.start).unwrap()..usize::try_from(last.end).unwrap();
     holes[last.clone()].copy_from_slice(&message[last]);
@@ -341,7 +342,7 @@ fn a_cursor_forgets_what_it_held_when_it_fails() {
     assert_eq!(buf, pattern(20)[10..]);
 }
 
-/// Remembers the most that was asked for at once, and how often.
+/// Records the largest read, and the number of reads.
 struct Asked(Vec<u8>, AtomicUsize, AtomicUsize);
 
 impl ReadAt for Asked {

@@ -1,4 +1,4 @@
-//! Several threads on one message: the same messages, and the same errors, as with one.
+//! Several threads on one message: the same messages and the same errors as with one.
 
 use std::io::{Read, Write};
 
@@ -12,7 +12,7 @@ fn on(threads: usize, suite: AlgorithmSuite, frame_length: u32) -> Client {
     builder(suite, frame_length).threads(threads).build().unwrap()
 }
 
-/// Frames that divide a thread's share and frames that do not, and one longer than a share.
+/// Frames that divide a thread's share, frames that do not, and one longer than a share.
 const FRAME_LENGTHS: [u32; 3] = [65_536, 99_991, 3 << 20];
 
 #[test]
@@ -42,7 +42,7 @@ fn what_several_threads_seal_one_opens_and_the_other_way_round() {
     }
 }
 
-/// What a reader releases before it fails, and the error.
+/// Returns what a reader releases before it fails, and the error.
 fn released(client: &Client, message: &[u8]) -> (Vec<u8>, Error) {
     let (header, body) = parts(message);
     let mut opened = Vec::new();
@@ -72,7 +72,7 @@ fn the_first_fault_is_the_one_that_is_told_on_any_number_of_threads() {
                 assert!(opened == plaintext[..frames[0] * FRAME], "{} bytes were released", opened.len());
             }
         }
-        // A frame out of its place, a message cut in a frame and between two, and one that goes on.
+        // A frame out of place, a message cut within a frame and between two, and one that goes on after its end.
         let frame = |n: usize| start + n * (FRAME + 32)..start + (n + 1) * (FRAME + 32);
         let mut swapped = message.clone();
         let (front, back) = swapped.split_at_mut(frame(601).start);

@@ -1,4 +1,4 @@
-//! What `tracing` is told, for tests to look at.
+//! A `tracing` subscriber that lets tests inspect events.
 
 use std::fmt::Debug;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Hands on each event while it happens: what it is, and its fields in their order, each with its value's `Debug`.
+/// Passes on each event as it happens: its metadata, and its fields in order, each with the `Debug` form of its value.
 pub(crate) struct Heard<F>(pub(crate) F);
 
 impl<F: Fn(&Metadata<'_>, &[(&str, String)]) + 'static + Send + Sync> Subscriber for Heard<F> {
@@ -41,10 +41,10 @@ impl<F: Fn(&Metadata<'_>, &[(&str, String)]) + 'static + Send + Sync> Subscriber
     fn exit(&self, _: &Id) {}
 }
 
-/// Does `work` while `subscriber` is told of the events of this thread.
+/// Runs `work` while `subscriber` receives the events of this thread.
 ///
-/// As long as there has been one subscriber at the most, `tracing` asks the thread that meets an event first whether
-/// anybody listens to it, and takes the answer for all threads: another test, which has no subscriber, would silence the
+/// As long as there has only ever been one subscriber, `tracing` asks the thread that first reaches an event whether
+/// anybody listens to it, and applies the answer to all threads: another test, without a subscriber, would silence the
 /// event here. Once there are two, it asks them all.
 pub(crate) fn listen<T>(subscriber: impl Subscriber + Send + Sync, work: impl FnOnce() -> T) -> T {
     static ANOTHER: LazyLock<Dispatch> =

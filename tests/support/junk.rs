@@ -1,13 +1,13 @@
-//! Headers that are as large as headers may be, and whose tag is wrong.
+//! Headers of the maximum size, with a wrong tag.
 
 use manila::{EncryptedDataKey, UnverifiedHeader};
 
-/// The message with 15 data keys more in its header, a MiB, which are nobody's.
+/// Returns the message with 15 more data keys in its header, 1 MiB in all, which belong to nobody.
 pub fn with_junk(message: &[u8], n: u64) -> Vec<u8> {
     let header = UnverifiedHeader::parse(message).unwrap();
     let len = |key: &EncryptedDataKey| 6 + key.provider_id.len() + key.provider_info.len() + key.ciphertext.len();
     let keys: usize = header.encrypted_data_keys().iter().map(len).sum();
-    // Version, suite and id, then the context behind its length.
+    // Version, suite and id, then the length of the context and the context.
     let count = 35 + 2 + usize::from(u16::from_be_bytes([message[35], message[36]]));
     let mut junk = vec![0xaa; 65_535];
     junk[..8].copy_from_slice(&n.to_be_bytes());

@@ -1,9 +1,9 @@
-//! What test programs say where that which they need is not set up. They end well all the same: `cargo test` is to run on
-//! a fresh clone, without a network.
+//! Messages of test programs whose prerequisites are not set up. They succeed all the same: `cargo test` must run on a
+//! fresh clone, without a network.
 
 use std::path::PathBuf;
 
-/// The folder that a variable names. Where it names none, the last line of the program says so, and what to set.
+/// Returns the folder that a variable names. If it names none, the program's last line says so, and what to set.
 pub fn folder(program: &str, variable: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     if folder.is_none() {
