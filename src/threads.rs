@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn the_caller_and_another_thread_can_wait_for_each_other() {
-        // Hashing and encrypting do: jobs must run concurrently, or in order if there is only one thread.
+        // Hashing and encrypting wait for each other: jobs must run concurrently, or in order if there is only one
+        // thread.
         for threads in [1, 2] {
             let (sender, receiver) = channel();
             let jobs: [Box<dyn FnOnce() + Send>; 2] = [

@@ -1,4 +1,4 @@
-//! The program from outside: whole files or nothing, exit codes, and damage refused.
+//! The program from outside: it writes whole files or nothing, returns the right exit codes, and refuses damaged input.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ impl Desk {
         ran
     }
 
-    /// The names of all files, hidden ones too.
+    /// Returns the names of all files, including hidden ones.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -171,8 +171,8 @@ fn seven_kinds_of_damage_leave_no_output() {
         ("a flipped bit in the header", flipped(5), "commits to"),
         ("a flipped bit in a frame", flipped(sealed.len() / 2), "authenticate"),
         ("a flipped bit in the last tag", flipped(sealed.len() - 1), "authenticate"),
-        ("a cut file", sealed[..sealed.len() - 1].to_vec(), "ends before"),
-        ("more bytes behind it", [&sealed[..], b"x"].concat(), "more bytes"),
+        ("a truncated file", sealed[..sealed.len() - 1].to_vec(), "ends before"),
+        ("more bytes after it", [&sealed[..], b"x"].concat(), "more bytes"),
         ("swapped frames", swapped.concat(), "moved, repeated or lost"),
         ("no message at all", b"hello, this is a text".to_vec(), "not a message"),
     ];
@@ -182,7 +182,7 @@ fn seven_kinds_of_damage_leave_no_output() {
         assert_eq!(ran.code, 1, "{damage}");
         assert!(ran.errors.contains(says) && ran.errors.lines().count() == 1, "{damage}: {}", ran.errors);
         assert_eq!(desk.names(), ["damaged", "keys", "plain", "plain.manila"], "{damage}");
-        // Nor does anything reach stdout.
+        // Nor is anything written to stdout.
         let ran = desk.run(&["decrypt", "damaged", "-o", "-"]);
         assert!(ran.code == 1 && ran.output.is_empty(), "{damage}");
     }
@@ -217,7 +217,7 @@ fn stdin_and_stdout() {
     let streamed = pipe(&["decrypt", "-", "--stream"], &sealed.output);
     assert_eq!((streamed.code, streamed.output), (0, pattern(300_000)));
     assert!(streamed.errors.contains("discard"), "{}", streamed.errors);
-    // As it goes: what was whole before the cut is printed, and the exit code tells.
+    // Streaming prints the whole frames before the cut, and the exit code reports the failure.
     let cut = pipe(&["decrypt", "-", "--stream"], &sealed.output[..sealed.output.len() - 1]);
     assert_eq!((cut.code, cut.output), (1, pattern(300_000)[..4 * 65_536].to_vec()));
     assert_eq!(desk.names(), ["keys", "plain"]);
@@ -266,7 +266,7 @@ fn inspect_needs_no_key_and_escapes_what_it_shows() {
     assert_eq!(json["plaintext_bytes"], 100_000);
     assert_eq!(json["encrypted_data_keys"][0]["provider_id"], "aws-kms");
     assert_eq!(desk.run(&["inspect", "plain"]).code, 1);
-    // A file that was cut still shows its header.
+    // A truncated file still shows its header.
     let sealed = fs::read(desk.path("plain.manila")).unwrap();
     fs::write(desk.path("cut"), &sealed[..sealed.len() / 2]).unwrap();
     let cut = desk.run(&["inspect", "cut"]);
@@ -330,7 +330,7 @@ fn a_stream_is_printed_frame_by_frame() {
     let mut child = desk.command(&["decrypt", "-", "--stream"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&sealed[..sealed.len() / 2]).unwrap();
-    // The input stays open: what has verified must come out all the same.
+    // The input stays open: verified plaintext must be written all the same.
     let mut printed = vec![0; 20_000];
     child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
     assert_eq!(printed, pattern(50_000)[..20_000]);
@@ -342,7 +342,7 @@ fn a_stream_is_printed_frame_by_frame() {
 #[cfg(unix)]
 #[test]
 fn signals_leave_nothing_behind() {
-    // A shell that puts a run of these tests into the background has it ignore INT, and what it starts too.
+    // A shell that runs these tests in the background makes them, and the programs they start, ignore INT.
     for signal in if ignores_interrupts() { &["TERM"][..] } else { &["INT", "TERM"] } {
         let desk = Desk::new(b"");
         fs::write(desk.path("kept"), b"old").unwrap();
@@ -369,7 +369,7 @@ fn ignores_interrupts() -> bool {
     ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0)
 }
 
-/// Waits until it is so, unless something hangs.
+/// Waits until the condition holds, and fails if it hangs.
 #[cfg(unix)]
 fn wait_for(condition: impl Fn() -> bool) {
     let started = std::time::Instant::now();

@@ -1,7 +1,7 @@
-//! The crates that are built before the program first runs, each by name: `dependencies.txt` lists them.
+//! The crates that are built before the program first runs, by name: `dependencies.txt` lists them.
 //!
-//! A new one makes the first command of the README slower for everybody who tries it. Where it is worth that, add its
-//! line: the name, once for each version of it, and behind a colon the systems that it is built on, if not on all.
+//! A new one makes the first command of the README slower for everyone who tries it. If it is worth that, add its line:
+//! the name, once for each version of it, and after a colon the systems that it is built on, if not on all.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::process::Command;
 const LIST: &str = include_str!("dependencies.txt");
 const MOST: usize = 135;
 
-/// The number of versions of each crate that the build of the program takes, build scripts included.
+/// Returns the number of versions of each crate that the build of the program uses, including build scripts.
 fn built() -> BTreeMap<String, usize> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -17,7 +17,7 @@ fn built() -> BTreeMap<String, usize> {
     let output = cargo.args(["--format", "{p}"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
-    // A name and a version; behind them a folder, a kind or a mark that the crate was shown before.
+    // A name and a version; after them a folder, a kind, or a mark that the crate was listed before.
     let mut packages: Vec<_> = tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
     packages.sort();
     packages.dedup();
@@ -31,7 +31,7 @@ fn counted<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> 
     })
 }
 
-/// The number of versions of each crate that the list has for this system.
+/// Returns the number of versions of each crate that the list has for this system.
 fn listed() -> BTreeMap<String, usize> {
     counted(LIST.lines().filter_map(|line| match line.split_once(": ") {
         None => Some(line),

@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn no_text_can_steer_a_terminal() {
-        /// An error of another crate, which shows what it was told as it is.
+        /// An error of another crate, which shows its text unchanged.
         struct Raw(&'static str);
 
         impl fmt::Debug for Raw {
@@ -274,7 +274,7 @@ mod tests {
 
         impl StdError for Raw {}
 
-        // As a keyring, a service or a stream may word it.
+        // A text as a keyring, a service or a stream might write it.
         let said = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\u{2066}c";
         let cause = Error::from(io::Error::other(Raw(said)));
         let error = Error::with_causes(ErrorKind::NoUsableDataKey, said, vec![cause]);

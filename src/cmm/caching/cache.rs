@@ -355,7 +355,7 @@ mod tests {
     use crate::suite::AlgorithmSuite;
     use manila_core::EncryptionContext;
 
-    /// Keeps an answer, and returns what shows whether its data key is still in memory.
+    /// Stores an answer, and returns a weak handle that shows whether its data key is still in memory.
     fn put(cache: &Cache, name: &str) -> Weak<Zeroizing<Vec<u8>>> {
         let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
         let data_key = DataKey::new(&[7; 32]);
@@ -463,10 +463,10 @@ mod tests {
         assert!(first.leads() && !second.leads() && other.leads());
         assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2));
         drop(first);
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2), "one is still on it");
+        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2), "one caller still holds it");
         drop(second);
         assert_eq!((held(), calls_held(), cache.stats().in_flight), (1, 1, 1));
-        // A flight that nobody else may join is not taken for the one after it.
+        // A flight that nobody else may join is not mistaken for its successor.
         cache.clear();
         let next = join("b");
         assert!(next.leads());
@@ -495,7 +495,7 @@ mod tests {
         };
         let callers = [60, 40, 1, 1, 1, 1].map(join);
         assert_eq!(callers.each_ref().map(Waiter::leads), [true, false, true, false, false, true]);
-        // Whoever goes away makes room.
+        // A caller that is dropped makes room.
         let [.., last] = callers;
         let next = [50, 50].map(join);
         assert_eq!(next.each_ref().map(Waiter::leads), [false, true]);

@@ -1,4 +1,4 @@
-//! Helpers for the tests of the cache and its model.
+//! Helpers for the tests of the cache and of its model.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use manila_core::{Clock, EncryptionContext};
 use crate::materials::EncryptionRequest;
 use crate::policy::CommitmentPolicy;
 
-/// Stands still until it is set, in seconds.
+/// A clock that stands still until it is set, in seconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hand(pub(super) Arc<AtomicU64>);
 
@@ -24,7 +24,7 @@ impl Clock for Hand {
     }
 }
 
-/// A request for a message of so many bytes; requests of different names have different ids.
+/// Returns a request for a message of this many bytes; requests with different names have different ids.
 pub(super) fn request(name: &str, bytes: u64) -> EncryptionRequest {
     EncryptionRequest {
         encryption_context: EncryptionContext::new([("id", name)]).unwrap(),

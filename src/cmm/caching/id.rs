@@ -249,7 +249,7 @@ mod tests {
     use crate::cmm::caching::for_tests::request;
     use manila_core::internal::crypto::Sha512;
 
-    /// The id of a request whose question is so many bytes long.
+    /// Returns the id of a request whose encoding has this many bytes.
     fn of_len(len: usize, hasher: &RandomState) -> (EncodedId, Vec<u8>) {
         // Tag of the kind, policy, no suite, one pair, `id`, the value after a length of two bytes, no required keys.
         let around = 3 + 1 + 3 + 2 + 1;

@@ -1,12 +1,12 @@
-//! A model of the cache's concurrency: shuttle runs threads in many orders that it chooses, and finds those that block.
+//! A model of the cache's concurrency: shuttle runs threads in many orders of its choice, and finds those that block.
 //!
-//! `ci/model` builds the crate so.
+//! `ci/model` builds the crate with it.
 //!
-//! Modelled are the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and
-//! waking: threads change at each of them, and at each call to the inner manager. There are callers who go away,
-//! callers who are alive and never polled again, and readers of forged messages, whoever of them leads. Not modelled
-//! are the counters of the statistics and weak memory: shuttle's atomics are sequentially consistent, and the cache's
-//! say nothing about other memory than their own.
+//! The model covers the shards' locks, the counts of entries and uses, and flights with all their waiting, driving and
+//! waking: threads switch at each of them, and at each call to the inner manager. There are callers that are dropped,
+//! callers that stay alive and are never polled again, and readers of forged messages, any of which may lead. It does
+//! not cover the counters of the statistics or weak memory: shuttle's atomics are sequentially consistent, and the
+//! cache's atomics do not guard other memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -39,7 +39,7 @@ use crate::suite::AlgorithmSuite;
 
 const RUNS: usize = 20_000;
 
-/// Runs a model in many orders: some chosen at random, some so as to show rare ones.
+/// Runs a model in many orders: some chosen at random, others so as to reach rare ones.
 fn explore(model: impl Fn() + Copy + Send + Sync + 'static) {
     let config = || {
         let mut config = Config::new();
@@ -50,17 +50,17 @@ fn explore(model: impl Fn() + Copy + Send + Sync + 'static) {
     Runner::new(PctScheduler::new_from_seed(1, 3, RUNS), config()).run(model);
 }
 
-/// An inner manager: each data key holds the number of the call that made it.
+/// An inner manager whose data keys hold the number of the call that made them.
 #[derive(Debug)]
 struct Model {
     local: bool,
     calls: AtomicU64,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
-    /// The calls that fail, by their numbers.
+    /// The numbers of the calls that fail.
     fails: Range<u64>,
     fails_with: ErrorKind,
-    /// Tries the data key on the header of the message.
+    /// True if it tries the data key on the header of the message.
     tries_headers: bool,
 }
 
@@ -123,7 +123,7 @@ impl Model {
 /// The data key of all messages that are read.
 const OF_MESSAGES: [u8; 32] = [7; 32];
 
-/// A good message and a forged one, which have the same id.
+/// A valid message and a forged one, with the same id.
 static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     let context = EncryptionContext::empty();
     let mut materials = EncryptionMaterials::new(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, &context).unwrap();
@@ -143,7 +143,7 @@ static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     [good, request(&message)]
 });
 
-/// Pending once.
+/// Is pending once.
 async fn later() {
     let mut polled = false;
     poll_fn(|context| {
@@ -170,7 +170,7 @@ impl Cmm for Model {
     }
 }
 
-/// A cache over a model, and which data key was used how often.
+/// A cache over a model, and how often each data key was used.
 #[derive(Clone)]
 struct Scene {
     inner: Arc<Model>,
@@ -199,7 +199,7 @@ impl Scene {
         Ok(key)
     }
 
-    /// Reads a message, and tells whether it opens.
+    /// Reads a message, and returns true if it opens.
     async fn read(&self, good: bool) -> bool {
         let [good_one, forged] = &*MESSAGES;
         let request = if good { good_one } else { forged };
@@ -207,7 +207,7 @@ impl Scene {
         materials.is_ok_and(|materials| request.is_opened_by(&materials.data_key))
     }
 
-    /// A thread of a caller who is polled once, then alive and never polled again until all is done.
+    /// Starts a thread with a caller that is polled once, then stays alive but is not polled again until all is done.
     fn sleeper<T: 'static>(
         &self,
         done: &Arc<AtomicBool>,
@@ -223,7 +223,7 @@ impl Scene {
         })
     }
 
-    /// Threads that ask for these, each for its own in turn; what each got.
+    /// Runs threads that each ask for their names in turn, and returns what each got.
     fn run(&self, threads: &[&'static [&'static str]]) -> Vec<Vec<Result<Vec<u8>>>> {
         let ask = |names: &'static [&'static str]| {
             let scene = self.clone();
@@ -233,11 +233,11 @@ impl Scene {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
 
-    /// Holds at the end of everything: what is counted is there, nobody is waited for.
+    /// Checks at the end of everything that what is counted is there, and nobody is waited for.
     fn check(&self) {
         let (entries, flights) = self.cache().held();
         assert_eq!(entries, self.cache().len());
-        assert_eq!(flights, 0, "flights that nobody is on");
+        assert_eq!(flights, 0, "flights without callers");
         assert_eq!(self.cmm.stats().in_flight, 0);
         assert!(entries <= self.cache().settings.capacity);
     }
@@ -377,7 +377,7 @@ fn a_renewal_whose_caller_goes_away_is_put_off() {
         let answers = scene.run(&[&["a"], &["a"]]);
         cancelled.join().unwrap();
         assert!(answers.iter().flatten().all(Result::is_ok));
-        // Whoever set out first is the only one, whether it came to its end or not.
+        // The first caller is the only one, whether it completed or not.
         assert_eq!((scene.inner.calls(), scene.inner.most_at_once.load(Ordering::SeqCst)), (2, 1));
         scene.clock.0.store(95, Ordering::SeqCst);
         block_on(scene.ask("a")).unwrap();
@@ -403,7 +403,7 @@ fn when_leaders_go_away_another_takes_over_and_nobody_waits_for_ever() {
         let answers = scene.run(&[&["a"], &["a"]]);
         leaders.into_iter().for_each(|leader| leader.join().unwrap());
         assert!(answers.iter().flatten().all(Result::is_ok));
-        assert!((1..=3).contains(&scene.inner.calls()), "one, and one for each that went away");
+        assert!((1..=3).contains(&scene.inner.calls()), "one, and one for each caller that was dropped");
         assert_eq!(scene.inner.most_at_once.load(Ordering::SeqCst), 1);
         assert_eq!(answers.iter().flatten().flatten().collect::<BTreeSet<_>>().len(), 1);
         scene.check();
@@ -442,10 +442,10 @@ fn good_readers_open_and_keep_whatever_forged_ones_do() {
             }
             done.store(true, Ordering::SeqCst);
             sleeper.join().unwrap();
-            // One for all good ones, and at most one for each forged one; where headers are tried, two may ask at once
-            // after the second that failed.
+            // One call for all valid messages, and at most one for each forged one; if headers are tried, two may be
+            // made at once after the second failure.
             assert!(scene.inner.calls() <= 3 + u64::from(tries_headers));
-            // Whoever is told about its own header may ask beside the others.
+            // A caller whose own header was tried may call at the same time as the others.
             assert!(tries_headers || scene.inner.most_at_once.load(Ordering::SeqCst) == 1);
             assert_eq!((scene.cache().len(), block_on(scene.read(true)), scene.cmm.stats().hits > 0), (1, true, true));
             scene.check();
@@ -473,7 +473,8 @@ fn a_failure_that_may_be_its_drivers_own_leaves_nobody_waiting() {
         let fails_with = ErrorKind::InvalidInput;
         let scene = Scene::new(Model { fails: 0..1, fails_with, ..Model::new(false) }, 10, |settings| settings);
         let answers = scene.run(&[&["a"], &["a"], &["a"]]);
-        // The failure is everyone's, or whoever drove the call asks for itself and the rest ask once more.
+        // Either all callers get the failure, or the one that drove the call calls for itself and the others call again
+        // together.
         let calls = scene.inner.calls();
         assert!((1..=3).contains(&calls));
         assert!(calls > 1 || answers.iter().flatten().all(Result::is_err));
@@ -482,7 +483,7 @@ fn a_failure_that_may_be_its_drivers_own_leaves_nobody_waiting() {
 }
 
 #[test]
-fn an_error_is_everyones_who_waited_and_nobodys_who_came_later() {
+fn an_error_reaches_all_who_waited_and_nobody_who_came_later() {
     explore(|| {
         let scene = Scene::new(Model { fails: 0..1, ..Model::new(false) }, 10, |settings| settings);
         let answers = scene.run(&[&["a", "a"], &["a", "a"], &["a"]]);

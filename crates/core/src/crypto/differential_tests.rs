@@ -1,9 +1,9 @@
-//! Both backends on the same inputs: what one makes the other opens, and what one refuses the other refuses.
+//! Both backends on the same inputs: what one encrypts the other decrypts, and what one refuses the other refuses.
 
 use super::{Refused, aws_lc, random_array, rustcrypto};
 use crate::crypto::{Curve, IV_LEN, TAG_LEN};
 
-/// Lengths around the blocks of AES and of its wide implementations.
+/// Lengths around the block sizes of AES and of its wide implementations.
 const LENGTHS: [usize; 14] = [0, 1, 15, 16, 17, 31, 32, 33, 127, 128, 129, 4096, 5000, 65_536];
 
 #[test]
@@ -58,7 +58,7 @@ fn both_refuse_the_same() {
     }
     assert_eq!(one.open_in_place(iv, b"aad", &mut sealed.clone(), &wrong_tag), Err(Refused));
     assert_eq!(other.open_in_place(iv, b"aad", &mut sealed.clone(), &wrong_tag), Err(Refused));
-    // Lengths that do not agree.
+    // Mismatched lengths.
     assert_eq!(one.open(iv, b"aad", &sealed, &tag, &mut out[1..]), Err(Refused));
     assert_eq!(other.open(iv, b"aad", &sealed, &tag, &mut out[1..]), Err(Refused));
     for len in [0, 15, 17, 31, 33, 64] {
