@@ -4,6 +4,6 @@
 #![cfg_attr(not(all(feature = "aws-kms", feature = "local-kms")), allow(rustdoc::broken_intra_doc_links))]
 
 pub use manila_core::{
-    GeneratedDataKey, KeyArn, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest, SecretBytes,
+    GeneratedDataKey, KeyArn, KeyFuture, Kms, KmsCiphertext, KmsError, KmsPlaintext, KmsRequest, SecretBytes,
     generate_by_encrypting,
 };
