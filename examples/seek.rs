@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use manila::keyring::RawAesKeyring;
-use manila::{Client, EncryptionContext, ReadAt, Result};
+use manila::{Client, EncryptionContext, ExpectedContext, ReadAt, Result};
 
 /// Stands for an object in a store that is fetched by ranges, and counts the bytes that are fetched.
 struct Object(Vec<u8>, AtomicU64);
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     // Verifies the final frame first, and with it the length; then each frame that is read, and no other.
     let header = client.read_header(message.as_slice())?;
     let object = Object(message, AtomicU64::new(0));
-    let file = client.decryptor(header, &EncryptionContext::empty())?.seekable(object)?;
+    let file = client.decryptor(header, ExpectedContext::any())?.seekable(object)?;
     println!("{} bytes of plaintext in {} frames", file.plaintext_len(), file.frame_map().frames());
 
     // `file.cursor()` is a `Read` and `Seek` over the same bytes.

@@ -7,7 +7,7 @@ pub(crate) mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::expected_context::ExpectedContext;
+use crate::expected_context::StatedExpectation;
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FrameKind, NextFrame};
@@ -31,7 +31,7 @@ pub(crate) struct PendingDecryption {
 
 impl PendingDecryption {
     /// Checks a header against the settings and the expected context.
-    pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, settings: &Settings) -> Result<Self> {
+    pub(crate) fn new(header: UnverifiedHeader, expected: StatedExpectation, settings: &Settings) -> Result<Self> {
         settings.header_limits.check_data_keys(header.encrypted_data_keys().len())?;
         settings.header_limits.check_length(header.len())?;
         let shape =

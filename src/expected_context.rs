@@ -10,8 +10,11 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 /// authenticated all the same (the specification calls it the reproduced encryption context): the message decrypts if
 /// it was encrypted with that pair but without storing it, and otherwise fails.
 ///
+/// To expect nothing has to be said with [`any`](Self::any): a context without pairs, such as that of a request whose
+/// tenant is missing, is refused as an expectation, because it would accept every message.
+///
 /// ```
-/// use manila::{Client, EncryptionContext, ExpectedContext};
+/// use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
 /// # use manila::keyring::RawAesKeyring;
 /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
 ///
@@ -23,12 +26,26 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 /// assert!(client.decrypt(&message, ExpectedContext::exactly(&tenant)).is_err());
 /// assert!(client.decrypt(&message, ExpectedContext::exactly(&context)).is_ok());
 /// assert!(client.decrypt(&message, ExpectedContext::any()).is_ok());
+///
+/// let error = client.decrypt(&message, &EncryptionContext::empty()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidInput);
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ExpectedContext {
     pairs: EncryptionContext,
-    exactly: bool,
+    rule: Rule,
+}
+
+/// The rule for pairs of a message that are not among those expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rule {
+    /// The caller said that nothing is expected.
+    Any,
+    /// Others may be there. There must be an expected one.
+    Includes,
+    /// Others must not be there.
+    Exactly,
 }
 
 impl ExpectedContext {
@@ -46,10 +63,11 @@ impl ExpectedContext {
     /// ```
     #[must_use]
     pub fn any() -> Self {
-        Self { pairs: EncryptionContext::empty(), exactly: false }
+        Self { pairs: EncryptionContext::empty(), rule: Rule::Any }
     }
 
-    /// Expects these pairs and no others, except those that the format adds.
+    /// Expects these pairs and no others, except those that the format adds. Without pairs, the message must have none
+    /// either.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
@@ -62,7 +80,7 @@ impl ExpectedContext {
     /// ```
     #[must_use]
     pub fn exactly(pairs: &EncryptionContext) -> Self {
-        Self { pairs: pairs.clone(), exactly: true }
+        Self { pairs: pairs.clone(), rule: Rule::Exactly }
     }
 
     /// Returns the pairs that must be there.
@@ -74,7 +92,17 @@ impl ExpectedContext {
     /// Returns whether other pairs are not allowed.
     #[cfg(feature = "cache")]
     pub(crate) fn is_exact(&self) -> bool {
-        self.exactly
+        self.rule == Rule::Exactly
+    }
+
+    /// Refuses a context without pairs that was passed as an expectation.
+    pub(crate) fn stated(self) -> Result<StatedExpectation> {
+        if self.rule == Rule::Includes && self.pairs.is_empty() {
+            let detail = "an empty encryption context as the expected one would accept every message: give the pairs \
+                          that the message must have, or ExpectedContext::any() to accept every context";
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+        Ok(StatedExpectation(self))
     }
 
     /// Compares the context of a header with this expectation.
@@ -90,7 +118,7 @@ impl ExpectedContext {
                 return mismatch(key, "has an unexpected value for the key");
             }
         }
-        if self.exactly {
+        if self.rule == Rule::Exactly {
             let surplus = header.iter().find(|(key, _)| *key != PUBLIC_KEY && self.pairs.get(key).is_none());
             if let Some((key, _)) = surplus {
                 return mismatch(key, "has the unexpected key");
@@ -100,15 +128,26 @@ impl ExpectedContext {
     }
 }
 
+/// An expectation that the caller stated: a message is decrypted with no other, so that no way to decrypt can forget to
+/// ask.
+#[derive(Debug)]
+pub(crate) struct StatedExpectation(ExpectedContext);
+
+impl StatedExpectation {
+    pub(crate) fn into_inner(self) -> ExpectedContext {
+        self.0
+    }
+}
+
 impl From<&EncryptionContext> for ExpectedContext {
     fn from(pairs: &EncryptionContext) -> Self {
-        Self { pairs: pairs.clone(), exactly: false }
+        Self { pairs: pairs.clone(), rule: Rule::Includes }
     }
 }
 
 impl From<EncryptionContext> for ExpectedContext {
     fn from(pairs: EncryptionContext) -> Self {
-        Self { pairs, exactly: false }
+        Self { pairs, rule: Rule::Includes }
     }
 }
 

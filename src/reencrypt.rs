@@ -65,9 +65,10 @@ impl Client {
         expected: impl Into<ExpectedContext>,
         to: &Client,
     ) -> Result<W> {
+        let expected = expected.into().stated()?;
         let mut message = BufReader::new(message);
         let header = self.read_header(&mut message)?;
-        let decryptor = self.decryptor_async(header, expected.into()).await?;
+        let decryptor = self.decryptor_expecting(header, expected).await?;
         let (stored, context) = (decryptor.header().encryption_context(), decryptor.header().authenticated_context());
         let context = context.without_reserved();
         let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());

@@ -217,7 +217,8 @@ pub async fn check_keyring(keyring: &dyn Keyring, binding: ContextBinding) -> Re
 /// The errors of [`UnverifiedHeader::parse`], and [`ErrorKind::ContextMismatch`] if the header is not as expected.
 pub fn decryption_request(message: &[u8], expected: impl Into<ExpectedContext>) -> Result<DecryptionRequest> {
     let policy = CommitmentPolicy::ForbidEncryptAllowDecrypt;
-    DecryptionRequest::new(UnverifiedHeader::parse(message)?, expected.into(), policy)
+    let expected = expected.into().stated()?;
+    DecryptionRequest::new(UnverifiedHeader::parse(message)?, expected, policy)
 }
 
 /// Returns a request for a message with these encrypted data keys and this context, whose header verifies under the

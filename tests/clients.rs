@@ -5,7 +5,7 @@ use std::error::Error as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use manila::keyring::{MultiKeyring, RawAesKeyring};
-use manila::testing::{client_for, open_every_way};
+use manila::testing::{client_for, open_every_way, ready};
 use manila::{
     AlgorithmSuite, Client, ClientBuilder, CommitmentPolicy, ContentType, EncryptionContext, ErrorKind,
     ExpectedContext, UnverifiedHeader,
@@ -85,8 +85,7 @@ fn what_the_reader_expects_of_the_context_is_held_to() {
     let client = Client::new(keyring());
     let sealed = message(Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384);
     let pairs = context(&[("tenant", "acme")]);
-    for expected in [ExpectedContext::any(), (&pairs).into(), ExpectedContext::exactly(&pairs), (&context(&[])).into()]
-    {
+    for expected in [ExpectedContext::any(), (&pairs).into(), ExpectedContext::exactly(&pairs)] {
         assert!(open_every_way(&client, &sealed, &expected).is_ok(), "{expected:?}");
     }
     let (kind, text) = refused(&client, &sealed, &context(&[("tenant", "emca")]));
@@ -97,6 +96,35 @@ fn what_the_reader_expects_of_the_context_is_held_to() {
     let (kind, text) = refused(&client, &sealed, &context(&[("tenant", "acme"), ("stage", "prod")]));
     assert_eq!(kind, ErrorKind::ContextMismatch);
     assert!(text.contains("lacks") && text.contains("stage") && !text.contains("\"tenant\""), "{text}");
+
+    let without = Client::new(keyring()).encrypt(b"x", &context(&[])).unwrap();
+    assert!(open_every_way(&client, &without, &ExpectedContext::exactly(&context(&[]))).is_ok());
+}
+
+#[test]
+fn to_expect_nothing_must_be_said_and_is_asked_for_before_anything_is_done() {
+    let client = Client::new(keyring());
+    let empty = context(&[]);
+    // Bytes that are not a message would be another error, if they were looked at.
+    let mut message = b"not a message".to_vec();
+    let errors = [
+        client.decrypt(&message, &empty).map(drop),
+        client.decrypt(&message, empty.clone()).map(drop),
+        ready(client.decrypt_async(&message, &empty)).map(drop),
+        client.decrypt_into(&message, &empty, &mut Vec::new()).map(drop),
+        client.decrypt_in_place(&mut message, &empty).map(drop),
+        client.reencrypt(message.as_slice(), Vec::new(), &empty, &client).map(drop),
+    ];
+    for error in errors.map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("ExpectedContext::any()"), "{error}");
+    }
+    assert_eq!(message, b"not a message");
+    assert_eq!(client.decrypt(&message, ExpectedContext::any()).unwrap_err().kind(), ErrorKind::Malformed);
+
+    let header = UnverifiedHeader::parse(&self::message(Suite::Aes256GcmHkdfSha512CommitKey)).unwrap();
+    let stranger = Client::new(RawAesKeyring::new("tests", "stranger", &[2; 32]).unwrap());
+    assert_eq!(stranger.decryptor(header, &empty).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]

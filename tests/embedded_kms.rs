@@ -27,7 +27,7 @@ fn a_retargeted_alias_encrypts_under_the_new_key_from_the_next_message_on() {
     let [old, new] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
     kms.create_alias("alias/app", old.arn()).unwrap();
     let sealer = Client::new(KmsKeyring::new(kms.clone(), "alias/app").unwrap());
-    let bound = context(&[]);
+    let bound = context(&[("tenant", "acme")]);
     let opens = |message: &[u8], arn: &str| {
         Client::new(KmsKeyring::new(kms.clone(), arn).unwrap()).decrypt(message, &bound).is_ok()
     };

@@ -14,12 +14,12 @@ impl Client {
     ///
     /// ```
     /// use manila::keyring::RawAesKeyring;
-    /// use manila::{Client, EncryptionContext};
+    /// use manila::{Client, EncryptionContext, ExpectedContext};
     ///
     /// let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// let client = Client::builder(keyring).frame_length(1024).build()?;
     /// let message = client.encrypt(&[7; 3000], &EncryptionContext::empty())?;
-    /// # assert_eq!(client.decrypt(&message, &EncryptionContext::empty())?.plaintext, [7; 3000]);
+    /// # assert_eq!(client.decrypt(&message, ExpectedContext::any())?.plaintext, [7; 3000]);
     /// # Ok::<(), manila::Error>(())
     /// ```
     pub fn builder(keyring: impl Keyring + 'static) -> ClientBuilder {
@@ -85,7 +85,7 @@ impl ClientBuilder {
     /// Sets which suites the client may write and read. By default only those with key commitment.
     ///
     /// ```
-    /// use manila::{Client, CommitmentPolicy, EncryptionContext, ErrorKind};
+    /// use manila::{Client, CommitmentPolicy, EncryptionContext, ErrorKind, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
     ///
@@ -95,13 +95,13 @@ impl ClientBuilder {
     /// let message = old.encrypt(b"hello", &EncryptionContext::empty())?; // in a suite without key commitment
     ///
     /// let strict = Client::new(keyring()?);
-    /// let error = strict.decrypt(&message, &EncryptionContext::empty()).unwrap_err();
+    /// let error = strict.decrypt(&message, ExpectedContext::any()).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
     ///
     /// let moving = Client::builder(keyring()?)
     ///     .commitment_policy(CommitmentPolicy::RequireEncryptAllowDecrypt)
     ///     .build()?;
-    /// assert_eq!(moving.decrypt(&message, &EncryptionContext::empty())?.plaintext, b"hello");
+    /// assert_eq!(moving.decrypt(&message, ExpectedContext::any())?.plaintext, b"hello");
     /// # Ok::<(), manila::Error>(())
     /// ```
     pub fn commitment_policy(mut self, policy: CommitmentPolicy) -> Self {
@@ -166,14 +166,14 @@ impl ClientBuilder {
     /// in memory.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
     /// let writer = Client::builder(keyring()?).frame_length(1 << 20).build()?;
     /// let message = writer.encrypt(b"hello", &EncryptionContext::empty())?;
     ///
     /// let small = Client::builder(keyring()?).max_frame_length(65_536).build()?;
-    /// let error = small.decrypt(&message, &EncryptionContext::empty()).unwrap_err();
+    /// let error = small.decrypt(&message, ExpectedContext::any()).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     /// # Ok::<(), manila::Error>(())
     /// ```
@@ -206,13 +206,13 @@ impl ClientBuilder {
     /// than threads, fewer threads work.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::{Client, EncryptionContext, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// # let plaintext = vec![7; 3 << 20];
     /// let client = Client::builder(keyring).frame_length(65_536).threads(4).build()?;
     /// let message = client.encrypt(&plaintext, &EncryptionContext::empty())?;
-    /// # assert_eq!(client.decrypt(&message, &EncryptionContext::empty())?.plaintext, plaintext);
+    /// # assert_eq!(client.decrypt(&message, ExpectedContext::any())?.plaintext, plaintext);
     /// # Ok::<(), manila::Error>(())
     /// ```
     pub fn threads(mut self, threads: usize) -> Self {
@@ -226,17 +226,17 @@ impl ClientBuilder {
     /// client writes are unsigned by default too.
     ///
     /// ```
-    /// # use manila::{Client, EncryptionContext, ErrorKind};
+    /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
     /// let signed = Client::new(keyring()?).encrypt(b"hello", &EncryptionContext::empty())?;
     ///
     /// let client = Client::builder(keyring()?).unsigned_only(true).build()?;
-    /// let error = client.decrypt(&signed, &EncryptionContext::empty()).unwrap_err();
+    /// let error = client.decrypt(&signed, ExpectedContext::any()).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::PolicyViolation);
     ///
     /// let unsigned = client.encrypt(b"hello", &EncryptionContext::empty())?;
-    /// assert_eq!(client.decrypt(&unsigned, &EncryptionContext::empty())?.plaintext, b"hello");
+    /// assert_eq!(client.decrypt(&unsigned, ExpectedContext::any())?.plaintext, b"hello");
     /// # Ok::<(), manila::Error>(())
     /// ```
     pub fn unsigned_only(mut self, only: bool) -> Self {

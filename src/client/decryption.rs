@@ -10,7 +10,7 @@ use manila_core::Result;
 use crate::buffer::WipeGuard;
 use crate::client::Client;
 use crate::decrypt::{Decryptor, PendingDecryption};
-use crate::expected_context::ExpectedContext;
+use crate::expected_context::{ExpectedContext, StatedExpectation};
 #[cfg(feature = "tokio")]
 use crate::message::header::HeaderLimits;
 use crate::message::header::{Header, UnverifiedHeader};
@@ -50,9 +50,9 @@ impl fmt::Debug for Decrypted {
 impl Client {
     /// Decrypts a complete message. Returns nothing until all of it has been verified.
     ///
-    /// `expected` is what the message's encryption context must hold: a `&EncryptionContext` of pairs that must be
-    /// there while others may be (so an empty one demands nothing), [`ExpectedContext::exactly`], or
-    /// [`ExpectedContext::any`] to check the returned header yourself.
+    /// `expected` is what the message's encryption context must hold: a `&EncryptionContext` of at least one pair, which
+    /// must be there while others may be, [`ExpectedContext::exactly`], or [`ExpectedContext::any`] to check the returned
+    /// header yourself.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind};
@@ -71,6 +71,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::ContextMismatch`](crate::ErrorKind::ContextMismatch) if the encryption context is not as expected.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if an empty one is expected: nothing is read then.
     /// [`ErrorKind::NoUsableDataKey`](crate::ErrorKind::NoUsableDataKey),
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) or
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if no data key can be obtained.
@@ -240,7 +241,7 @@ impl Client {
         header: UnverifiedHeader,
         expected: impl Into<ExpectedContext>,
     ) -> Result<Decryptor> {
-        self.decryptor_for(PendingDecryption::new(header, expected.into(), &self.settings)?).await
+        self.decryptor_expecting(header, expected.into().stated()?).await
     }
 
     /// Reads the header at the start of a stream, and not one byte more, within this client's limits.
@@ -276,12 +277,22 @@ impl Client {
 
     /// Reads the header of a complete message and obtains its data key. Also returns the offset of the body.
     async fn decryptor_of(&self, message: &[u8], expected: ExpectedContext) -> Result<(Decryptor, usize)> {
+        let expected = expected.stated()?;
         let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
         let start = header.len();
         let pending = PendingDecryption::new(header, expected, &self.settings)?;
         // Decryption checks this again, but a body over the limit must fail before a KMS is called.
         pending.check_body(message.get(start..).unwrap_or_default())?;
         Ok((self.decryptor_for(pending).await?, start))
+    }
+
+    /// Starts decrypting a message whose header has already been read, with an expectation that was checked before.
+    pub(crate) async fn decryptor_expecting(
+        &self,
+        header: UnverifiedHeader,
+        expected: StatedExpectation,
+    ) -> Result<Decryptor> {
+        self.decryptor_for(PendingDecryption::new(header, expected, &self.settings)?).await
     }
 
     /// Obtains the data key and verifies the header under it.

@@ -22,7 +22,7 @@ use crate::message::header::EncryptedDataKey;
 ///
 /// let key = |name: &str, bytes: [u8; 32]| RawAesKeyring::new("example", name, &bytes);
 /// let both = MultiKeyring::new(key("primary", [1; 32])?).child(key("recovery", [2; 32])?); // test keys
-/// let context = EncryptionContext::empty();
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
 /// let message = Client::new(both).encrypt(b"hello", &context)?;
 ///
 /// let recovery = Client::new(key("recovery", [2; 32])?);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use manila_core::internal::crypto::{self, AeadKey, Refused};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
-use crate::expected_context::ExpectedContext;
+use crate::expected_context::{ExpectedContext, StatedExpectation};
 use crate::materials::DataKey;
 use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
 use crate::message_key::MessageKey;
@@ -38,7 +38,8 @@ pub struct DecryptionRequest {
 }
 
 impl DecryptionRequest {
-    pub(crate) fn new(header: UnverifiedHeader, expected: ExpectedContext, policy: CommitmentPolicy) -> Result<Self> {
+    pub(crate) fn new(header: UnverifiedHeader, expected: StatedExpectation, policy: CommitmentPolicy) -> Result<Self> {
+        let expected = expected.into_inner();
         let header_context = header.encryption_context();
         let given_context = expected.check(header_context)?;
         let full_context = header_context.merged(&given_context);

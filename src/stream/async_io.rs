@@ -108,7 +108,7 @@ impl<W: AsyncWrite + Unpin> EncryptWriter<W> {
     ///
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
     /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
-    /// # let context = EncryptionContext::empty();
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
     /// let mut writer = client.encryptor_async(&context).await?.writer(Vec::new()); // or a `tokio::fs::File`
     /// writer.write_all(b"hello").await?;
     /// let message = writer.finish_async().await?;

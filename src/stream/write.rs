@@ -47,7 +47,7 @@ impl Encryptor {
 /// # use manila::keyring::RawAesKeyring;
 ///
 /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
-/// # let context = EncryptionContext::empty();
+/// # let context = EncryptionContext::new([("tenant", "acme")])?;
 /// let mut writer = client.encryptor(&context)?.writer(Vec::new());
 /// for number in 1..=3 {
 ///     writeln!(writer, "line {number}")?;
@@ -78,7 +78,7 @@ impl<W: Write> EncryptWriter<W> {
     /// # use manila::{Client, EncryptionContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
-    /// # let context = EncryptionContext::empty();
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
     /// # let plaintext = vec![7; 100_000];
     /// let mut writer = client.encryptor(&context)?.writer(Vec::new());
     /// let count = writer.write_from(plaintext.as_slice())?; // or a file
@@ -109,7 +109,7 @@ impl<W: Write> EncryptWriter<W> {
     /// # use manila::{Client, EncryptionContext};
     /// # use manila::keyring::RawAesKeyring;
     /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
-    /// # let context = EncryptionContext::empty();
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
     /// let writer = client.encryptor(&context)?.writer(Vec::new());
     /// let message = writer.finish()?; // of an empty plaintext
     /// assert_eq!(client.decrypt(&message, &context)?.plaintext, b"");

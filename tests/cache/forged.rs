@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use manila::cmm::{CacheSettings, DataKeyCache};
 use manila::testing::ready;
-use manila::{Client, Error, ErrorKind, UnverifiedHeader};
+use manila::{Client, Error, ErrorKind, ExpectedContext, UnverifiedHeader};
 
 use crate::fake::{Fake, Polled, keyring};
 use crate::junk::with_junk;
@@ -15,7 +15,9 @@ type Opened = Result<Vec<u8>, Error>;
 
 fn reader(client: &Client, message: &[u8]) -> Polled<Opened> {
     let (client, message) = (client.clone(), message.to_vec());
-    Polled::new(async move { client.decrypt_async(&message, &context(&[])).await.map(|opened| opened.plaintext) })
+    Polled::new(
+        async move { client.decrypt_async(&message, ExpectedContext::any()).await.map(|opened| opened.plaintext) },
+    )
 }
 
 /// Encrypts messages under one data key, as readers of one entry have them.
@@ -40,18 +42,18 @@ fn a_thousand_forged_messages_of_a_mib_leave_a_cache_as_it_was() {
     let [a, b] = ["a", "b"].map(|name| cache.partition(name, fake.clone()).unwrap());
     let message = messages(1).remove(0);
     for cmm in [&a, &b] {
-        client(cmm, SUITE).decrypt(&message, &context(&[])).unwrap();
+        client(cmm, SUITE).decrypt(&message, ExpectedContext::any()).unwrap();
     }
     let before = cache.stats();
     assert_eq!(before.entries, 2);
     for n in 0..1000 {
-        let error = client(&a, SUITE).decrypt(&with_junk(&message, n), &context(&[])).unwrap_err();
+        let error = client(&a, SUITE).decrypt(&with_junk(&message, n), ExpectedContext::any()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
     }
     let after = cache.stats();
     assert_eq!((after.entries, after.evicted, after.misses), (2, 0, before.misses + 1000));
     for cmm in [&a, &b] {
-        client(cmm, SUITE).decrypt(&message, &context(&[])).unwrap();
+        client(cmm, SUITE).decrypt(&message, ExpectedContext::any()).unwrap();
     }
     assert_eq!((cache.stats().misses, cache.stats().hits), (after.misses, before.hits + 2));
 }
@@ -222,7 +224,7 @@ fn a_forged_reader_who_is_to_renew_an_entry_neither_spoils_nor_stops_it() {
     // The data key is the one that opened a header before.
     assert_eq!((cached.fake.calls(), cached.cmm.stats().renewed), (2, 1));
     cached.clock.advance(79);
-    ready(cached.client().decrypt_async(&good, &context(&[]))).unwrap();
+    ready(cached.client().decrypt_async(&good, ExpectedContext::any())).unwrap();
     assert_eq!((cached.fake.calls(), cached.cmm.stats().expired), (2, 0));
     // A caller that is refused because of its own header uses the old data key, and the next caller renews.
     cached.clock.advance(1);

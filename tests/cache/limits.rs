@@ -5,9 +5,9 @@ use std::io::Write;
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
-use manila::ErrorKind;
 use manila::cmm::{CacheSettings, CachingCmm};
 use manila::testing::ready;
+use manila::{ErrorKind, ExpectedContext};
 
 use crate::fake::{Fake, raw_aes};
 use crate::{Cached, context, data_key};
@@ -171,7 +171,7 @@ fn a_data_key_opens_any_number_of_messages() {
     let writer = Cached::remote();
     for _ in 0..5 {
         let message = ready(writer.client().encrypt_async(&[7; 100], &context(&[]))).unwrap();
-        ready(cached.client().decrypt_async(&message, &context(&[]))).unwrap();
+        ready(cached.client().decrypt_async(&message, ExpectedContext::any())).unwrap();
     }
     assert_eq!((writer.fake.calls(), cached.fake.calls(), cached.cmm.stats().hits), (1, 1, 4));
 }

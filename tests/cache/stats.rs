@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use manila::ExpectedContext;
 use manila::cmm::CacheStats;
 use manila::testing::ready;
 use tracing::{Level, Metadata};
@@ -43,7 +44,7 @@ pub fn one_of_each() -> CacheStats {
     ready(client(cmm, manila::AlgorithmSuite::Aes256GcmNoKdf).encrypt_async(b"x", &context(&[]))).unwrap();
     // Two reads.
     let message = ready(client(&Cached::remote().cmm, SUITE).encrypt_async(b"x", &context(&[]))).unwrap();
-    (0..2).for_each(|_| drop(ready(writer.decrypt_async(&message, &context(&[]))).unwrap()));
+    (0..2).for_each(|_| drop(ready(writer.decrypt_async(&message, ExpectedContext::any())).unwrap()));
     // A renewal, one that fails, and an expired entry.
     cached.clock.advance(50);
     seal("bytes", 1);
@@ -138,7 +139,7 @@ fn debug_shows_no_key() {
     let settings = manila::cmm::CacheSettings::new(10, Duration::from_secs(100));
     let cmm = manila::cmm::CachingCmm::new(manila::cmm::DefaultCmm::new(keyring), settings).unwrap();
     let message = client(&cmm, SUITE).encrypt(b"x", &context(&[])).unwrap();
-    client(&cmm, SUITE).decrypt(&message, &context(&[])).unwrap();
+    client(&cmm, SUITE).decrypt(&message, ExpectedContext::any()).unwrap();
     assert_eq!(cmm.stats().entries, 2);
     for shown in [format!("{cmm:?}"), format!("{cmm:#?}")] {
         let plain: String = shown.split_whitespace().collect();

@@ -135,7 +135,7 @@ static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     encryptor.encrypt_all(&[], &mut message).unwrap();
     let request = |message: &[u8]| {
         let header = UnverifiedHeader::parse(message).unwrap();
-        DecryptionRequest::new(header, ExpectedContext::any(), CommitmentPolicy::default()).unwrap()
+        DecryptionRequest::new(header, ExpectedContext::any().stated().unwrap(), CommitmentPolicy::default()).unwrap()
     };
     let good = request(&message);
     let tag_end = UnverifiedHeader::parse(&message).unwrap().len();
