@@ -35,9 +35,7 @@ fn main() -> Result<()> {
     let message = client.encrypt(&lines, &EncryptionContext::empty())?;
 
     // Verifies the final frame first, and with it the length; then each frame that is read, and no other.
-    let header = client.read_header(message.as_slice())?;
-    let object = Object(message, AtomicU64::new(0));
-    let file = client.decryptor(header, ExpectedContext::any())?.seekable(object)?;
+    let file = client.open_seekable(Object(message, AtomicU64::new(0)), ExpectedContext::any())?;
     println!("{} bytes of plaintext in {} frames", file.plaintext_len(), file.frame_map().frames());
 
     // `file.cursor()` is a `Read` and `Seek` over the same bytes.

@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 
 use manila::keyring::RawAesKeyring;
@@ -38,9 +38,7 @@ fn main() -> Result<()> {
 
 /// Decrypts one file into another, which appears under its name only once all of it has been verified.
 fn decrypt(client: &Client, message: &Path, target: &Path) -> Result<u64> {
-    let mut message = BufReader::new(File::open(message)?);
-    let header = client.read_header(&mut message)?;
-    let mut reader = client.decryptor(header, &EncryptionContext::new([("tenant", "acme")])?)?.reader(message);
+    let mut reader = client.open(File::open(message)?, &EncryptionContext::new([("tenant", "acme")])?)?;
     let mut draft = NamedTempFile::new_in(target.parent().unwrap_or(Path::new(".")))?;
     let written = io::copy(&mut reader, &mut draft)?;
     draft.persist(target).map_err(|failed| failed.error)?;

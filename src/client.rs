@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod decryption;
 mod encryption;
+mod opening;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -106,8 +106,9 @@ pub(crate) fn verifier(header: &HeaderFields) -> Result<Option<Verifier>> {
 
 /// The key and verified header of one message that is to be read as a stream or at any offset.
 ///
-/// Obtain one from [`Client::decryptor`](crate::Client::decryptor), and pass it the source with
-/// [`reader`](Self::reader) or [`seekable`](Self::seekable).
+/// Obtain one from [`Client::decryptor`](crate::Client::decryptor), for a header that was read before, and pass it the
+/// source with [`reader`](Self::reader) or [`seekable`](Self::seekable). [`Client::open`](crate::Client::open) and
+/// [`Client::open_seekable`](crate::Client::open_seekable) take both steps at once.
 ///
 /// ```
 /// use std::io::Read;

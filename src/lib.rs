@@ -27,9 +27,10 @@
 //! | you have | to encrypt | to decrypt |
 //! |---|---|---|
 //! | a slice | [`Client::encrypt`] | [`Client::decrypt`] |
-//! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`UnverifiedHeader::read`], [`Client::decryptor`], then [`Decryptor::reader`] |
+//! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`Client::open`] |
 //! | a buffer to reuse | [`Client::encrypt_into`] | [`Client::decrypt_into`], [`Client::decrypt_in_place`] |
-//! | a file to read at any offset | | [`Decryptor::seekable`] |
+//! | a file to read at any offset | | [`Client::open_seekable`] |
+//! | a message whose header is looked at first | | [`Client::read_header`], [`Client::decryptor`], then [`Decryptor::reader`] or [`Decryptor::seekable`] |
 //! | a message to encrypt again under other keys | [`Client::reencrypt`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], to inspect a message |
@@ -53,7 +54,7 @@
 //! | `local-kms` | yes | [`local_kms`], the embedded KMS |
 //! | `cache` | yes | [`cmm::CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`aws`]: AWS KMS, called from a tokio runtime; Rust 1.94.1 or later |
-//! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; none of tokio's own features |
+//! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; of tokio's own features only `io-util`, and no runtime |
 //! | `metrics` | | the cache's counters through the `metrics` facade; enables `cache` |
 //! | `testing` | | [`testing`]: contract checks for keyrings and KMSs, and a keyring with a fixed key |
 //!

@@ -1,6 +1,6 @@
 //! [`Client::reencrypt`]: encrypts a message again, under other keys or in another suite.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::pin::pin;
 
 use manila_core::Result;
@@ -65,16 +65,12 @@ impl Client {
         expected: impl Into<ExpectedContext>,
         to: &Client,
     ) -> Result<W> {
-        let expected = expected.into().stated()?;
-        let mut message = BufReader::new(message);
-        let header = self.read_header(&mut message)?;
-        let decryptor = self.decryptor_expecting(header, expected).await?;
-        let (stored, context) = (decryptor.header().encryption_context(), decryptor.header().authenticated_context());
+        let mut reader = self.open_blocking(message, expected.into()).await?;
+        let (stored, context) = (reader.header().encryption_context(), reader.header().authenticated_context());
         let context = context.without_reserved();
         let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
         let omitted = omitted.map(str::to_owned).collect();
         let mut writer = to.encryptor_for(&context, omitted, None).await?.writer(sink);
-        let mut reader = decryptor.reader(message);
         loop {
             let plaintext = reader.fill_buf()?;
             if plaintext.is_empty() {

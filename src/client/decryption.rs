@@ -208,7 +208,9 @@ impl Client {
     /// Starts decrypting a message whose header has already been read. Read the body as a stream with
     /// [`Decryptor::reader`], or at any offset with [`Decryptor::seekable`].
     ///
-    /// Read the header with [`read_header`](Self::read_header).
+    /// It is for programs that look at the header before a key is requested, with [`read_header`](Self::read_header):
+    /// others call [`open`](Self::open) or [`open_seekable`](Self::open_seekable). Header and body must come from one
+    /// reader, because a buffered one takes more from its source than the header.
     ///
     /// ```
     /// use std::io::Read;
@@ -220,6 +222,7 @@ impl Client {
     /// # let message = client.encrypt(b"hello", &context)?;
     /// let mut source = message.as_slice(); // or a `BufReader` of a file
     /// let header = client.read_header(&mut source)?;
+    /// println!("of tenant {:?}, not verified", header.encryption_context().get("tenant"));
     /// let mut plaintext = Vec::new();
     /// client.decryptor(header, &context)?.reader(source).read_to_end(&mut plaintext)?;
     /// assert_eq!(plaintext, b"hello");
@@ -246,7 +249,8 @@ impl Client {
 
     /// Reads the header at the start of a stream, and not one byte more, within this client's limits.
     ///
-    /// It reads field by field, so give it a buffered reader.
+    /// It reads field by field, so give it a buffered reader, and use the same reader for the body:
+    /// [`open`](Self::open) does both.
     ///
     /// ```
     /// use std::io::{BufReader, Read};

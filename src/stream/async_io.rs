@@ -11,11 +11,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use manila_core::Result;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use crate::client::Client;
+use crate::expected_context::ExpectedContext;
 use crate::message::header::{HeaderLimits, UnverifiedHeader};
 use crate::message::header_parser::HeaderReader;
+use crate::stream::decrypt_engine::Start;
 use crate::stream::read::DecryptReader;
 use crate::stream::write::EncryptWriter;
 
@@ -175,6 +177,45 @@ impl UnverifiedHeader {
 }
 
 impl Client {
+    /// Opens a message for reading as an asynchronous stream, like [`open`](Self::open), with keys that may come over a
+    /// network. The source is buffered.
+    ///
+    /// If the future is dropped before it completes, everything it has read is lost.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let message = client.encrypt_async(b"piece by piece", &context).await?;
+    ///
+    /// let source = message.as_slice(); // or a `tokio::fs::File`
+    /// let mut reader = client.open_async(source, &context).await?;
+    /// let mut plaintext = Vec::new();
+    /// reader.read_to_end(&mut plaintext).await?;
+    /// assert_eq!(plaintext, b"piece by piece");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The same as [`open`](Self::open), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).
+    pub async fn open_async<R: AsyncRead + Unpin>(
+        &self,
+        source: R,
+        expected: impl Into<ExpectedContext>,
+    ) -> Result<DecryptReader<BufReader<R>>> {
+        let expected = expected.into().stated()?;
+        let mut source = BufReader::new(source);
+        let header = self.read_header_async(&mut source).await?;
+        let decryptor = self.decryptor_expecting(header, expected).await?;
+        Ok(DecryptReader::new(decryptor, source, Start::AfterHeader))
+    }
+
     /// Reads the header at the start of an asynchronous stream, like [`read_header`](Self::read_header).
     ///
     /// If the future is dropped before it completes, everything it has read is lost.

@@ -1,6 +1,6 @@
 //! The decryption engine: turns bytes of a message into plaintext, without IO.
 
-use manila_core::Result;
+use manila_core::{Error, ErrorKind, Result};
 
 use crate::decrypt::Decryptor;
 use crate::message::footer::{self, Footer};
@@ -25,6 +25,16 @@ pub(crate) struct DecryptEngine {
     batch_len: usize,
     /// The shortest caller's buffer to decrypt into directly, in bytes.
     min_direct_len: usize,
+    start: Start,
+}
+
+/// The position at which the input starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The end of the header, which was read from the same source.
+    AfterHeader,
+    /// The position that the caller's reader has, which should be the end of the header.
+    AsGiven,
 }
 
 /// The part of the message that comes next.
@@ -49,7 +59,7 @@ pub(crate) enum Step {
 }
 
 impl DecryptEngine {
-    pub(crate) fn new(decryptor: Decryptor) -> Self {
+    pub(crate) fn new(decryptor: Decryptor, start: Start) -> Self {
         let threads = decryptor.threads();
         let shape = decryptor.shape();
         let (batch_len, min_direct_len) = match shape.regular_len() {
@@ -72,6 +82,7 @@ impl DecryptEngine {
             last_read_was_full: false,
             batch_len,
             min_direct_len,
+            start,
         }
     }
 
@@ -109,6 +120,24 @@ impl DecryptEngine {
 
     /// Advances as far as the bytes that have arrived allow.
     pub(crate) fn advance(&mut self) -> Result<Step> {
+        self.try_advance().map_err(|error| self.explain(error))
+    }
+
+    /// Adds to an error of the first frame the mistake that it may come from: a reader that was buffered for the header
+    /// has read part of the body, and another one starts behind it.
+    fn explain(&self, error: Error) -> Error {
+        let at_start = self.start == Start::AsGiven && self.phase == Phase::Body && self.sequence == 1;
+        let nothing_came = self.ciphertext.is_empty();
+        match error.kind() {
+            ErrorKind::Malformed if at_start => {}
+            ErrorKind::Truncated if at_start && nothing_came => {}
+            _ => return error,
+        }
+        let detail = format!("{error}, or the reader does not start where the header ended: use one reader for both");
+        Error::new(error.kind(), detail)
+    }
+
+    fn try_advance(&mut self) -> Result<Step> {
         loop {
             if !self.plaintext().is_empty() {
                 return Ok(Step::Consume);

@@ -11,7 +11,7 @@ use crate::buffer;
 use crate::decrypt::Decryptor;
 use crate::encrypt::Encryptor;
 use crate::message::header::Header;
-use crate::stream::decrypt_engine::{DecryptEngine, Step};
+use crate::stream::decrypt_engine::{DecryptEngine, Start, Step};
 use crate::stream::encrypt_engine::EncryptEngine;
 
 /// Keeps the first error, with which every later call fails.
@@ -117,8 +117,8 @@ pub(super) struct DecryptDriver {
 }
 
 impl DecryptDriver {
-    pub(super) fn new(decryptor: Decryptor) -> Self {
-        Self { engine: DecryptEngine::new(decryptor), failed: Latch::default() }
+    pub(super) fn new(decryptor: Decryptor, start: Start) -> Self {
+        Self { engine: DecryptEngine::new(decryptor, start), failed: Latch::default() }
     }
 
     pub(super) fn header(&self) -> &Header {

@@ -5,10 +5,12 @@ use std::io::{self, BufRead, Read};
 
 use crate::decrypt::Decryptor;
 use crate::message::header::Header;
+use crate::stream::decrypt_engine::Start;
 use crate::stream::driver::DecryptDriver;
 
 impl Decryptor {
-    /// Returns a reader of the plaintext. `body` must be positioned at the end of the header.
+    /// Returns a reader of the plaintext. `body` must be positioned at the end of the header: give it the reader that
+    /// the header was read from. [`Client::open`](crate::Client::open) does both.
     ///
     /// Each frame is released once its tag has been verified, and the final one once the whole message has been. In
     /// signed suites, all frames except the final one are therefore released **before the signature is verified**: do
@@ -31,22 +33,19 @@ impl Decryptor {
     /// assert_eq!(plaintext, b"piece by piece");
     ///
     /// // An error keeps its kind through `std::io`.
-    /// let mut cut = &message[..message.len() - 1];
-    /// let header = client.read_header(&mut cut)?;
-    /// let mut reader = client.decryptor(header, ExpectedContext::any())?.reader(cut);
+    /// let mut reader = client.open(&message[..message.len() - 1], ExpectedContext::any())?;
     /// let error = Error::from(reader.read_to_end(&mut plaintext).unwrap_err());
     /// assert_eq!(error.kind(), ErrorKind::Truncated);
     ///
     /// // A program that acts on plaintext as it arrives should refuse signed messages.
     /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// let careful = Client::builder(keyring).unsigned_only(true).build()?;
-    /// let header = careful.read_header(message.as_slice())?;
-    /// let refused = careful.decryptor(header, ExpectedContext::any()).unwrap_err();
+    /// let refused = careful.open(message.as_slice(), ExpectedContext::any()).unwrap_err();
     /// assert_eq!(refused.kind(), ErrorKind::PolicyViolation);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reader<R>(self, body: R) -> DecryptReader<R> {
-        DecryptReader::new(self, body)
+        DecryptReader::new(self, body, Start::AsGiven)
     }
 }
 
@@ -55,7 +54,7 @@ impl Decryptor {
 /// Each frame is released once its tag has been verified. The message is genuine and complete only when a read has
 /// returned `Ok(0)`: an error before that means that the plaintext read so far belongs to a message that was truncated
 /// or modified. In signed suites, all frames except the final one are released **before the signature is verified**:
-/// see [`Decryptor::reader`].
+/// see [`Decryptor::reader`]. Obtain one from [`Client::open`](crate::Client::open).
 ///
 /// After an error, every later read fails with the same error. As an [`io::Error`], a truncated message is
 /// [`InvalidData`](io::ErrorKind::InvalidData) and never [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so programs
@@ -72,9 +71,7 @@ impl Decryptor {
 ///
 /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
 /// # let message = client.encrypt(b"one\ntwo\n", &EncryptionContext::empty())?;
-/// let mut source = message.as_slice(); // or a `BufReader` of a file
-/// let header = client.read_header(&mut source)?;
-/// let reader = client.decryptor(header, ExpectedContext::any())?.reader(source);
+/// let reader = client.open(message.as_slice(), ExpectedContext::any())?; // or a `File`
 /// let lines = reader.lines().collect::<Result<Vec<_>, _>>()?;
 /// assert_eq!(lines, ["one", "two"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -86,8 +83,8 @@ pub struct DecryptReader<R> {
 }
 
 impl<R> DecryptReader<R> {
-    pub(crate) fn new(decryptor: Decryptor, body: R) -> Self {
-        Self { driver: DecryptDriver::new(decryptor), body }
+    pub(crate) fn new(decryptor: Decryptor, body: R, start: Start) -> Self {
+        Self { driver: DecryptDriver::new(decryptor, start), body }
     }
 
     /// Returns the verified header.

@@ -25,6 +25,8 @@ impl Decryptor {
     /// message is refused here; if it is truncated later, reading the missing bytes fails. A frame is verified each
     /// time it is read. Frames that are not read are not verified.
     ///
+    /// [`Client::open_seekable`](crate::Client::open_seekable) reads the header as well.
+    ///
     /// ```
     /// use manila::{Client, EncryptionContext, ExpectedContext};
     /// use manila::keyring::RawAesKeyring;
@@ -33,6 +35,7 @@ impl Decryptor {
     /// let client = Client::builder(keyring).unsigned_only(true).build()?;
     /// # let message = client.encrypt(b"any offset will do", &EncryptionContext::empty())?;
     /// let header = client.read_header(message.as_slice())?; // or `BufReader::new(&file)`
+    /// assert!(!header.suite().is_signed());
     /// let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?; // or `file`
     /// let mut buf = [0; 5];
     /// assert_eq!(seekable.read_at(4, &mut buf)?, 5);
@@ -82,11 +85,10 @@ impl Decryptor {
 
 /// A message whose plaintext can be read at any offset. Only the frames that hold the requested bytes are decrypted.
 ///
-/// Obtain one from [`Decryptor::seekable`]. It can be shared between threads, which can all read at once.
+/// Obtain one from [`Client::open_seekable`](crate::Client::open_seekable). It can be shared between threads, which can all read at once.
 ///
 /// ```
 /// use std::fs::File;
-/// use std::io::BufReader;
 ///
 /// use manila::{Client, EncryptionContext, ExpectedContext};
 /// # use manila::keyring::RawAesKeyring;
@@ -97,9 +99,7 @@ impl Decryptor {
 /// let client = Client::builder(keyring).unsigned_only(true).build()?;
 /// std::fs::write(&path, client.encrypt(&[7; 100_000], &EncryptionContext::empty())?)?;
 ///
-/// let file = File::open(&path)?;
-/// let header = client.read_header(BufReader::new(&file))?;
-/// let message = client.decryptor(header, ExpectedContext::any())?.seekable(file)?;
+/// let message = client.open_seekable(File::open(&path)?, ExpectedContext::any())?;
 /// let mut buf = [0; 10];
 /// assert_eq!(message.read_at(50_000, &mut buf)?, 10); // decrypts one frame
 /// assert_eq!(buf, [7; 10]);
@@ -168,8 +168,7 @@ impl<R: ReadAt> SeekableMessage<R> {
     /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// # let client = Client::builder(keyring).unsigned_only(true).build()?;
     /// # let message = client.encrypt(b"hello, world", &EncryptionContext::empty())?;
-    /// # let header = client.read_header(message.as_slice())?;
-    /// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+    /// # let seekable = client.open_seekable(message, ExpectedContext::any())?;
     /// let mut buf = [0; 100];
     /// let count = seekable.read_at(7, &mut buf)?;
     /// assert_eq!(&buf[..count], b"world");
@@ -206,8 +205,7 @@ impl<R: ReadAt> SeekableMessage<R> {
     /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
     /// # let client = Client::builder(keyring).unsigned_only(true).build()?;
     /// # let message = client.encrypt(b"hello", &EncryptionContext::empty())?;
-    /// # let header = client.read_header(message.as_slice())?;
-    /// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+    /// # let seekable = client.open_seekable(message, ExpectedContext::any())?;
     /// let mut plaintext = String::new();
     /// seekable.cursor().read_to_string(&mut plaintext)?;
     /// assert_eq!(plaintext, "hello");
@@ -344,8 +342,7 @@ impl<R> fmt::Debug for SeekableMessage<R> {
 /// # let keyring = RawAesKeyring::new("example", "test-key", &[0; 32])?;
 /// # let client = Client::builder(keyring).unsigned_only(true).build()?;
 /// # let message = client.encrypt(b"hello, world", &EncryptionContext::empty())?;
-/// # let header = client.read_header(message.as_slice())?;
-/// # let seekable = client.decryptor(header, ExpectedContext::any())?.seekable(message)?;
+/// # let seekable = client.open_seekable(message, ExpectedContext::any())?;
 /// let mut cursor = seekable.cursor();
 /// cursor.seek(SeekFrom::End(-5))?;
 /// let mut word = String::new();

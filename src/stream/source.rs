@@ -127,6 +127,27 @@ macro_rules! forward_read_at {
 
 forward_read_at!(&T, Arc<T>, Box<T>);
 
+/// Reads a source from its start, for what is read once and in order.
+pub(crate) struct Sequential<'a, R: ?Sized> {
+    source: &'a R,
+    offset: u64,
+}
+
+impl<'a, R: ReadAt + ?Sized> Sequential<'a, R> {
+    pub(crate) fn new(source: &'a R) -> Self {
+        Self { source, offset: 0 }
+    }
+}
+
+impl<R: ReadAt + ?Sized> Read for Sequential<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read_some_at(self.offset, buf)?;
+        let count = buffer::check_count(count, buf.len())?;
+        self.offset = self.offset.saturating_add(count as u64);
+        Ok(count)
+    }
+}
+
 /// Reads until `buf` is full or the source ends, and returns the number of bytes.
 pub(super) fn read_fully_at(source: &(impl ReadAt + ?Sized), mut offset: u64, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0_usize;

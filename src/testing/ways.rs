@@ -131,10 +131,9 @@ fn is_non_framed(message: &[u8]) -> bool {
 ///
 /// # Errors
 /// The same as [`Client::decrypt`].
-pub fn open_streamed(client: &Client, mut message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
-    let header = client.read_header(&mut message)?;
+pub fn open_streamed(client: &Client, message: impl Read, expected: &ExpectedContext) -> Result<Vec<u8>> {
     let mut plaintext = Vec::new();
-    client.decryptor(header, expected)?.reader(message).read_to_end(&mut plaintext)?;
+    client.open(message, expected)?.read_to_end(&mut plaintext)?;
     Ok(plaintext)
 }
 

@@ -94,6 +94,13 @@ async fn read_halting(client: &Client, message: &[u8], most: usize) -> Result<Ve
     Ok(plaintext)
 }
 
+async fn open_halting(client: &Client, message: &[u8], most: usize) -> Result<Vec<u8>, Error> {
+    let mut reader = client.open_async(Halting::new(message, most), any()).await?;
+    let mut plaintext = Vec::new();
+    AsyncReadExt::read_to_end(&mut reader, &mut plaintext).await?;
+    Ok(plaintext)
+}
+
 #[test]
 fn asynchronous_messages_are_those_of_all_other_ways() {
     run(async {
@@ -111,6 +118,7 @@ fn asynchronous_messages_are_those_of_all_other_ways() {
                     assert_eq!(message.len() as u64, exact);
                     assert_eq!(open_every_way(&client, &message, &any()).unwrap().plaintext, plaintext);
                     assert_eq!(read_halting(&client, &message, *most).await.unwrap(), plaintext);
+                    assert_eq!(open_halting(&client, &message, *most).await.unwrap(), plaintext);
                 }
             }
         }
@@ -127,6 +135,8 @@ fn a_stream_cut_at_any_byte_has_no_clean_end() {
             let message = client.encrypt(&pattern(len), &none()).unwrap();
             for end in 0..message.len() {
                 let error = read_halting(&client, &message[..end], 5).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Truncated, "{suite} cut at {end}");
+                let error = open_halting(&client, &message[..end], 5).await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Truncated, "{suite} cut at {end}");
             }
             let longer = [&message[..], b"!"].concat();

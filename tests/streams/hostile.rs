@@ -200,7 +200,7 @@ fn outcomes(threads: usize, message: &[u8]) -> [(Vec<u8>, String); 4] {
     let whole_error = client.decrypt_into(message, any(), &mut whole).map(|_| ());
     let mut in_place = message.to_vec();
     let in_place_error = client.decrypt_in_place(&mut in_place, any()).map(|_| ());
-    let reader = || client.decryptor(parts(message).0, any()).unwrap().reader(parts(message).1);
+    let reader = || client.open(message, any()).unwrap();
     let (mut shown, mut shown_reader) = (Vec::new(), reader());
     let shown_error = loop {
         match shown_reader.fill_buf() {

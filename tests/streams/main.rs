@@ -9,6 +9,7 @@ mod asynchronous;
 mod blocking;
 mod buffers;
 mod hostile;
+mod opening;
 mod reencrypt;
 mod seeking;
 mod threads;
