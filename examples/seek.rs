@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use manila::keyring::RawAesKeyring;
-use manila::{Client, EncryptionContext, ExpectedContext, ReadAt, Result};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext, ReadAt, Result};
 
 /// Stands for an object in a store that is fetched by ranges, and counts the bytes that are fetched.
 struct Object(Vec<u8>, AtomicU64);
@@ -28,9 +28,10 @@ impl ReadAt for Object {
 }
 
 fn main() -> Result<()> {
-    // Unsigned, since whoever reads from the middle never verifies the signature at the end.
+    // Not signed, since whoever reads from the middle never verifies the signature at the end.
     let keyring = RawAesKeyring::new("example", "key-1", &[7; 32])?;
-    let client = Client::builder(keyring).unsigned_only(true).frame_length(4096).build()?;
+    let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+    let client = Client::builder(keyring).suite(suite).frame_length(4096).build()?;
     let lines: Vec<u8> = (0..300_000).flat_map(|n| format!("line {n:07}\n").into_bytes()).collect();
     let message = client.encrypt(&lines, &EncryptionContext::empty())?;
 

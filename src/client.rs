@@ -44,6 +44,30 @@ pub struct Client {
 impl Client {
     /// Creates a client that uses a keyring, with the default settings. For other settings, see
     /// [`builder`](Self::builder).
+    ///
+    /// It writes the default suite of every Encryption SDK, 0x0578, which commits to the key and signs each message with
+    /// ECDSA on P-384: readers then know that someone who may encrypt wrote the message, and not one of those who may
+    /// only decrypt. The signature has its price. All of the message is hashed, which takes several times as long as
+    /// encrypting it and cannot be divided among threads; a stream releases plaintext before the signature at its end is
+    /// known; and the message cannot be read at offsets. Where all readers are trusted to write as well, use
+    /// [`AlgorithmSuite::Aes256GcmHkdfSha512CommitKey`](crate::AlgorithmSuite::Aes256GcmHkdfSha512CommitKey), which has
+    /// the key commitment alone:
+    ///
+    /// ```
+    /// # use manila::{AlgorithmSuite, Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let signing = Client::new(keyring()?);
+    /// let unsigned = Client::builder(keyring()?).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build()?;
+    ///
+    /// // Each reads the messages of the other.
+    /// let message = unsigned.encrypt(b"hello", &context)?;
+    /// assert_eq!(signing.decrypt(&message, &context)?.plaintext, b"hello");
+    /// assert!(signing.open_seekable(message, &context).is_ok());
+    /// # assert!(unsigned.open_seekable(signing.encrypt(b"hello", &context)?, &context).is_err());
+    /// # Ok::<(), manila::Error>(())
+    /// ```
     pub fn new(keyring: impl Keyring + 'static) -> Self {
         Self::with_cmm(DefaultCmm::new(keyring))
     }

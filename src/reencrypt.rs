@@ -37,6 +37,22 @@ impl Client {
     /// # Ok::<(), manila::Error>(())
     /// ```
     ///
+    /// To make signed messages readable at any offset, re-encrypt them with a client that writes another suite. It reads
+    /// both, so it can stand in for the old client before all messages have moved:
+    ///
+    /// ```
+    /// # use manila::{AlgorithmSuite, Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let keyring = || RawAesKeyring::new("example", "test-key", &[0; 32]);
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// # let signed = Client::new(keyring()?).encrypt(b"hello", &context)?;
+    /// let client = Client::builder(keyring()?).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build()?;
+    /// let unsigned = client.reencrypt(signed.as_slice(), Vec::new(), &context, &client)?; // verifies the signature
+    /// let seekable = client.open_seekable(unsigned, &context)?;
+    /// # assert_eq!(seekable.plaintext_len(), 5);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The errors of [`decrypt`](Self::decrypt) on this client and of [`encrypt`](Self::encrypt) on `to`;
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the source or the sink fails;

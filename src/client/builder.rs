@@ -65,8 +65,11 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Sets the algorithm suite of the messages the client writes. Defaults to the one of the commitment policy:
-    /// [`CommitmentPolicy::default_suite`].
+    /// Sets the algorithm suite of the messages the client writes. Defaults to the one of the commitment policy,
+    /// [`CommitmentPolicy::default_suite`], which is signed.
+    ///
+    /// To write messages that can be read at any offset, choose [`AlgorithmSuite::Aes256GcmHkdfSha512CommitKey`]. The
+    /// client still reads signed messages; to refuse those as well, use [`unsigned_only`](Self::unsigned_only) instead.
     ///
     /// ```
     /// # use manila::{AlgorithmSuite, Client, EncryptionContext};
@@ -223,7 +226,8 @@ impl ClientBuilder {
     /// Sets whether to refuse signed messages before any key is requested. Off by default.
     ///
     /// A stream then never releases plaintext that a signature at its end could still invalidate. The messages this
-    /// client writes are unsigned by default too.
+    /// client writes are unsigned by default too. It is a setting for reading as much as for writing: a client that only
+    /// has to write unsigned messages, and may have signed ones to read, takes [`suite`](Self::suite) instead.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};

@@ -45,14 +45,16 @@ impl Decryptor {
     ///
     /// # Errors
     /// [`ErrorKind::PolicyViolation`] if the message is signed, because a signature can only be verified by reading all
-    /// of the message (but see [`seekable_ignoring_signature`](Self::seekable_ignoring_signature)).
+    /// of the message: [`Client::reencrypt`](crate::Client::reencrypt) converts it to a suite that is not signed.
     /// [`ErrorKind::InvalidInput`] if it is non-framed. [`ErrorKind::Truncated`], [`ErrorKind::Malformed`] or
     /// [`ErrorKind::AuthenticationFailed`] if the message does not end with its final frame and footer.
     /// [`ErrorKind::Io`] if reading fails.
     pub fn seekable<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
         if self.header().suite().is_signed() {
-            let detail = "the message is signed, and its signature can only be verified by reading all of it: read it \
-                          from its start, or ignore the signature with seekable_ignoring_signature";
+            let detail = "the message is signed, and its signature can only be verified by reading all of it: write \
+                          messages that are read at offsets with AlgorithmSuite::Aes256GcmHkdfSha512CommitKey \
+                          (ClientBuilder::suite), convert this one with Client::reencrypt, or give up its signature \
+                          with seekable_ignoring_signature";
             return Err(Error::new(ErrorKind::PolicyViolation, detail));
         }
         SeekableMessage::open(self, message)
