@@ -362,7 +362,7 @@ fn check_refused(case: &Value, message: &[u8], client: &Client, expected: &Expec
     let error = open_every_way(client, message, expected).err().ok_or("opens")?;
     match case["error_kind"].as_str().and_then(kinds_for) {
         _ if error.kind() == ErrorKind::Internal => Err(format!("{error:?}")),
-        Some(kinds) if !kinds.contains(&error.kind()) => Err(format!("wrong kind: {error:?}")),
+        Some(kinds) if !kinds.contains(&error.kind()) => Err(format!("{:?}: {error:?}", error.kind())),
         _ => Ok(()),
     }
 }

@@ -22,12 +22,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// marks that change the direction of text are escaped in `Display` and `Debug`, wherever the text came from. A
 /// [`source`](StdError::source) of another crate formats itself. Cloning is cheap and keeps the causes.
 ///
+/// `Debug` is for people too, so that a `main` that returns a [`Result`] prints a sentence: the text, and then, a line
+/// each, those causes that it does not tell already. `{:#?}` shows the fields.
+///
 /// ```
 /// use manila_core::{EncryptionContext, ErrorKind};
 ///
 /// let error = EncryptionContext::new([("aws-crypto-mine", "x")]).unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
 /// assert!(error.to_string().contains("reserved"));
+/// assert_eq!(format!("{error:?}"), error.to_string());
 /// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -174,8 +178,47 @@ impl fmt::Display for Error {
     }
 }
 
+/// Returns the text of an error, without its list of causes, and the texts of its causes and sources that none before
+/// them contains. Each is escaped.
+fn chain(error: &Error) -> (String, Vec<String>) {
+    let text = Escaped(&error.0.detail).to_string();
+    let mut told = Vec::new();
+    for cause in &error.0.causes {
+        add_untold(&text, &mut told, cause);
+    }
+    if let Some(source) = &error.0.source {
+        add_untold(&text, &mut told, source.as_ref());
+    }
+    (text, told)
+}
+
+fn add_untold(text: &str, told: &mut Vec<String>, error: &(dyn StdError + 'static)) {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // Errors of other crates may hold text of a message or a service as it came.
+        let cause = Escaped(&error.to_string()).to_string();
+        if !text.contains(&cause) && !told.iter().any(|before| before.contains(&cause)) {
+            told.push(cause);
+        }
+        next = error.source();
+    }
+}
+
+/// Shows the text and the causes as `anyhow` does.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            let (text, causes) = chain(self);
+            f.write_str(&text)?;
+            return match causes.as_slice() {
+                [] => Ok(()),
+                [cause] => write!(f, "\n\nCaused by:\n    {cause}"),
+                causes => {
+                    f.write_str("\n\nCaused by:")?;
+                    causes.iter().enumerate().try_for_each(|(n, cause)| write!(f, "\n    {n}: {cause}"))
+                }
+            };
+        }
         let mut out = f.debug_struct("Error");
         out.field("kind", &self.0.kind).field("detail", &self.0.detail);
         if !self.0.causes.is_empty() {
@@ -256,6 +299,34 @@ mod tests {
     }
 
     #[test]
+    fn debug_tells_the_chain_and_nothing_twice() {
+        let error = Error::new(ErrorKind::Truncated, "cut short");
+        assert_eq!(format!("{error:?}"), "cut short");
+
+        // The source that the text quotes is not told again, and one that it does not quote is.
+        let quoted = Error::from(io::Error::other("gone"));
+        assert_eq!(format!("{quoted:?}"), "reading or writing failed: gone");
+        let unquoted = Error::other(ErrorKind::Storage, "the store cannot be read", quoted.clone());
+        assert_eq!(
+            format!("{unquoted:?}"),
+            "the store cannot be read\n\nCaused by:\n    reading or writing failed: gone"
+        );
+
+        let causes = vec![error, unquoted];
+        let several = Error::with_causes(ErrorKind::NoUsableDataKey, "no data key could be decrypted", causes);
+        let lines = [
+            "no data key could be decrypted",
+            "",
+            "Caused by:",
+            "    0: cut short",
+            "    1: the store cannot be read",
+            "    2: reading or writing failed: gone",
+        ];
+        assert_eq!(format!("{several:?}"), lines.join("\n"));
+        assert!(format!("{several:#?}").contains("kind: NoUsableDataKey"));
+    }
+
+    #[test]
     fn no_text_can_steer_a_terminal() {
         /// An error of another crate, which shows its text unchanged.
         struct Raw(&'static str);
@@ -279,7 +350,12 @@ mod tests {
         let cause = Error::from(io::Error::other(Raw(said)));
         let error = Error::with_causes(ErrorKind::NoUsableDataKey, said, vec![cause]);
         let answer = KmsError::new(said, said).with_request_id(said).to_string();
-        let shown = [error.to_string(), format!("{error:?}"), io::Error::from(error).to_string(), answer];
+        // The only line breaks are those between the causes.
+        let debug = format!("{error:?}");
+        let [first, "", "Caused by:", last] = *debug.lines().collect::<Vec<_>>() else { panic!("{debug:?}") };
+        let of_io = io::Error::from(error.clone());
+        let fields = format!("{error:#?}").replace('\n', "");
+        let shown = [error.to_string(), of_io.to_string(), answer, first.to_owned(), last.to_owned(), fields];
         for text in shown {
             assert!(text.contains("a\\u{1b}[2J") && !text.contains(crate::text::steers), "{text:?}");
         }
