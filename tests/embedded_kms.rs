@@ -26,7 +26,7 @@ fn a_retargeted_alias_encrypts_under_the_new_key_from_the_next_message_on() {
     let kms = LocalKms::in_memory().unwrap();
     let [old, new] = [(); 2].map(|()| kms.create_key(CreateKey::default()).unwrap());
     kms.create_alias("alias/app", old.arn()).unwrap();
-    let sealer = Client::new(KmsKeyring::new(kms.clone(), "alias/app").unwrap());
+    let sealer = Client::new(KmsKeyring::encrypt_only(kms.clone(), "alias/app").unwrap());
     let bound = context(&[("tenant", "acme")]);
     let opens = |message: &[u8], arn: &str| {
         Client::new(KmsKeyring::new(kms.clone(), arn).unwrap()).decrypt(message, &bound).is_ok()
@@ -42,7 +42,7 @@ fn a_retargeted_alias_encrypts_under_the_new_key_from_the_next_message_on() {
 fn a_message_is_sealed_under_an_alias_and_opened_by_arn() {
     let kms = LocalKms::in_memory().unwrap();
     let key = kms.create_key(CreateKey::default().alias("alias/app")).unwrap();
-    let sealer = Client::new(KmsKeyring::new(kms.clone(), "alias/app").unwrap());
+    let sealer = Client::new(KmsKeyring::encrypt_only(kms.clone(), "alias/app").unwrap());
     let bound = context(&[("tenant", "acme")]);
     let message = sealer.encrypt(b"hello", &bound).unwrap();
     let header = UnverifiedHeader::parse(&message).unwrap();
@@ -51,9 +51,9 @@ fn a_message_is_sealed_under_an_alias_and_opened_by_arn() {
 
     let opener = Client::new(KmsKeyring::new(kms.clone(), key.arn()).unwrap());
     assert_eq!(open_every_way(&opener, &message, &(&bound).into()).unwrap().plaintext, b"hello");
-    // An alias can encrypt, but messages never name one: the error says what to give instead.
+    // An alias can encrypt, but messages never name one: the errors say what to give instead.
     let error = sealer.decrypt(&message, &bound).unwrap_err();
-    assert!(error.to_string().contains("give it the key's ARN"), "{error}");
+    assert!(error.to_string().contains("KmsKeyring::new and the ARN of the key"), "{error}");
 
     let other = kms.create_key(CreateKey::default()).unwrap();
     let error = Client::new(KmsKeyring::new(kms, other.arn()).unwrap()).decrypt(&message, &bound).unwrap_err();

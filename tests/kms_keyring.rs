@@ -93,7 +93,17 @@ fn opens_with(kms: &FakeKms, keyring: KmsKeyring<FakeKms>, message: &[u8], keys:
     assert_eq!(kms.calls(), calls, "{shown}");
 }
 
-/// Makes a keyring of each form, each of which asks for `MRK_IRELAND` in its region.
+/// A constructor of a keyring for one key.
+type Maker = fn(FakeKms, &str) -> Result<KmsKeyring<FakeKms>, Error>;
+
+/// The strict form, the multi-Region aware one, and the one that only encrypts.
+const MAKERS: [Maker; 3] = [
+    |kms, key| KmsKeyring::new(kms, key),
+    |kms, key| KmsKeyring::mrk_aware(kms, key),
+    |kms, key| KmsKeyring::encrypt_only(kms, key),
+];
+
+/// Makes a keyring of each form that decrypts, each of which asks for `MRK_IRELAND` in its region.
 fn all_forms(kms: &FakeKms) -> [KmsKeyring<FakeKms>; 6] {
     [
         KmsKeyring::new(kms.clone(), MRK_IRELAND).unwrap(),
@@ -122,10 +132,12 @@ fn a_strict_keyring_asks_for_its_own_arn_alone() {
 #[test]
 fn a_keyring_seals_with_its_own_key() {
     let kms = FakeKms::new("eu-west-1");
-    let makers: [fn(FakeKms, &str) -> KmsKeyring<FakeKms>; 2] =
-        [|kms, key| KmsKeyring::new(kms, key).unwrap(), |kms, key| KmsKeyring::mrk_aware(kms, key).unwrap()];
-    for make in makers {
-        for key in [MRK_IRELAND, "mrk-7777"] {
+    let [strict, mrk_aware, encrypt_only] = MAKERS;
+    for (make, names) in
+        [(strict, &[MRK_IRELAND][..]), (mrk_aware, &[MRK_IRELAND]), (encrypt_only, &[MRK_IRELAND, "mrk-7777"])]
+    {
+        let make = |kms, key| make(kms, key).unwrap();
+        for key in names {
             let message = Client::new(make(kms.clone(), key)).encrypt(b"hello", &context()).unwrap();
             assert_eq!(kms.calls(), [format!("generate {key}")]);
             let header = UnverifiedHeader::parse(&message).unwrap();
@@ -134,7 +146,7 @@ fn a_keyring_seals_with_its_own_key() {
             let child = MultiKeyring::new(raw()).child(make(kms.clone(), key));
             let message = Client::new(child).encrypt(b"hello", &context()).unwrap();
             assert_eq!(kms.calls(), [format!("encrypt {key}")]);
-            opens_with(&kms, make(kms.clone(), MRK_IRELAND), &message, &[MRK_IRELAND]);
+            opens_with(&kms, KmsKeyring::new(kms.clone(), MRK_IRELAND).unwrap(), &message, &[MRK_IRELAND]);
         }
         for (fault, suite) in [
             (Fault::TellsNoArn, AlgorithmSuite::Aes256GcmHkdfSha512CommitKey),
@@ -161,12 +173,47 @@ fn what_the_kms_refuses_is_not_sealed() {
 #[test]
 fn keys_are_named_by_arn_id_or_alias() {
     let kms = FakeKms::new("us-east-1");
-    for wrong in ["", "key:1", "arn:aws:s3:us-east-1:111122223333:key/1", "arn:aws:kms:us-east-1:111122223333:key/"] {
-        let error = KmsKeyring::new(kms.clone(), wrong).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
-        let error = KmsKeyring::mrk_aware(kms.clone(), wrong).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
+    let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+    let wrong = [
+        "",
+        "my key",
+        "my-app",
+        "app",
+        "key:1",
+        "key/1",
+        &id[1..],
+        &format!("{id}0"),
+        "1234abcd12ab34cd56ef1234567890ab",
+        "1234abcd-12ab-34cd-56ef-1234567890ag",
+        "mrk-",
+        "mrk-app",
+        "alias/",
+        "alias/my key",
+        "alias/ä",
+        "Alias/app",
+        "arn:aws:s3:us-east-1:111122223333:key/1",
+        "arn:aws:kms:us-east-1:111122223333:key/",
+    ];
+    for wrong in wrong {
+        for make in MAKERS {
+            let error = make(kms.clone(), wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
+            assert!(error.to_string().contains("is not a valid"), "{error}");
+        }
     }
+    let alias_arn = "arn:aws:kms:us-east-1:111122223333:alias/app";
+    let mrk = "mrk-1234abcd12ab34cd56ef1234567890ab";
+    for name in [id, mrk, "alias/app", "alias/aws/s3", "alias/a_b-C/9", alias_arn, VIRGINIA] {
+        KmsKeyring::encrypt_only(kms.clone(), name).unwrap();
+        // Whatever is not the ARN of a key would encrypt what this keyring could not decrypt.
+        for make in &MAKERS[..2] {
+            match make(kms.clone(), name) {
+                Ok(_) => assert_eq!(name, VIRGINIA),
+                Err(error) => assert!(error.to_string().contains("KmsKeyring::encrypt_only"), "{error}"),
+            }
+        }
+    }
+    assert_eq!(kms.calls(), [""; 0]);
 }
 
 #[test]
@@ -175,13 +222,10 @@ fn what_is_named_by_id_or_alias_cannot_open() {
     let message = sealed_under(&kms, &[MRK_VIRGINIA]);
     let alias_arn = "arn:aws:kms:us-east-1:111122223333:alias/mrk-7777";
     for name in ["mrk-7777", "alias/mrk-7777", alias_arn] {
-        let keyrings = [KmsKeyring::new(kms.clone(), name).unwrap(), KmsKeyring::mrk_aware(kms.clone(), name).unwrap()];
-        for keyring in keyrings {
-            let error = open(keyring, &message).unwrap_err();
-            assert_eq!((error.kind(), error.causes().len()), (ErrorKind::InvalidInput, 1), "{name}");
-            assert!(error.to_string().contains("give it the key's ARN"), "{error}");
-            assert_eq!(kms.calls(), [""; 0], "{name}");
-        }
+        let error = open(KmsKeyring::encrypt_only(kms.clone(), name).unwrap(), &message).unwrap_err();
+        assert_eq!((error.kind(), error.causes().len()), (ErrorKind::InvalidInput, 1), "{name}");
+        assert!(error.to_string().contains("KmsKeyring::new and the ARN of the key"), "{error}");
+        assert_eq!(kms.calls(), [""; 0], "{name}");
     }
 }
 
@@ -492,7 +536,7 @@ fn every_form_works_over_the_embedded_kms() {
         KmsKeyring::discovery_any_account(kms.clone()),
         KmsKeyring::mrk_discovery(kms.clone(), "local", filter()).unwrap(),
     ];
-    let sealer = Client::new(KmsKeyring::new(kms.clone(), key.key_id()).unwrap());
+    let sealer = Client::new(KmsKeyring::encrypt_only(kms.clone(), key.key_id()).unwrap());
     let message = sealer.encrypt(b"hello", &context()).unwrap();
     for keyring in keyrings {
         let client = Client::new(keyring);

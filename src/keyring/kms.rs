@@ -24,6 +24,7 @@ use crate::message::header::EncryptedDataKey;
 /// |---|---|---|
 /// | [`new`](Self::new) | its key | its key |
 /// | [`mrk_aware`](Self::mrk_aware) | its key | its key, and replicas of it if it is a multi-Region key |
+/// | [`encrypt_only`](Self::encrypt_only) | its key | nothing |
 /// | [`discovery`](Self::discovery) | nothing | every key of the filter's accounts |
 /// | [`mrk_discovery`](Self::mrk_discovery) | nothing | the same, in one region, with the replicas there of multi-Region keys |
 ///
@@ -32,8 +33,8 @@ use crate::message::header::EncryptedDataKey;
 /// specification requires; other keyrings of a [`MultiKeyring`](crate::keyring::MultiKeyring) can still decrypt the
 /// message.
 ///
-/// A keyring with an alias or a bare key id can encrypt, since the KMS returns the key's ARN, which the message stores.
-/// It cannot decrypt, since no message names an alias.
+/// An alias or a bare key id is enough to encrypt, since the KMS returns the key's ARN, which the message stores. It is
+/// not enough to decrypt, since no message names an alias: the constructors that decrypt insist on ARNs.
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
@@ -44,7 +45,7 @@ use crate::message::header::EncryptedDataKey;
 /// let kms = LocalKms::in_memory()?;
 /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
 /// let context = EncryptionContext::new([("tenant", "acme")])?;
-/// let sealed = Client::new(KmsKeyring::new(kms.clone(), "alias/app")?).encrypt(b"hello", &context)?;
+/// let sealed = Client::new(KmsKeyring::encrypt_only(kms.clone(), "alias/app")?).encrypt(b"hello", &context)?;
 ///
 /// let strict = KmsKeyring::new(kms.clone(), key.arn())?;
 /// assert_eq!(Client::new(strict).decrypt(&sealed, &context)?.plaintext, b"hello");
@@ -62,15 +63,62 @@ pub struct KmsKeyring<K> {
 }
 
 impl<K: Kms> KmsKeyring<K> {
-    /// Returns a keyring of one key: `key_id` is its ARN or, only for encryption, its id, an alias (`alias/app`) or an
-    /// alias ARN.
+    /// Returns a keyring of one key, named by its ARN.
     ///
     /// The keyring is strict: it decrypts only data keys that were encrypted under exactly this key ARN.
     ///
+    /// ```
+    /// # #[cfg(feature = "local-kms")] {
+    /// use manila::ErrorKind;
+    /// use manila::keyring::KmsKeyring;
+    /// use manila::local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+    /// // An alias would encrypt, and not decrypt a single message: it is refused at once.
+    /// let error = KmsKeyring::new(kms.clone(), "alias/app").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    ///
+    /// let keyring = KmsKeyring::new(kms.clone(), kms.describe_key("alias/app")?.arn())?;
+    /// # }
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it has none of these forms.
-    pub fn new(kms: K, key_id: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::strict(key_id.into())?, grant_tokens: Vec::new() })
+    /// [`ErrorKind::InvalidInput`] if it is not the ARN of a key. To encrypt under an alias, use
+    /// [`encrypt_only`](Self::encrypt_only).
+    pub fn new(kms: K, key_arn: impl Into<String>) -> Result<Self> {
+        let form = Form::strict(key_arn.into(), kms.provider_id())?;
+        Ok(Self { kms, form, grant_tokens: Vec::new() })
+    }
+
+    /// Returns a keyring that encrypts under one key, and does not decrypt: `key_id` is the key's ARN, its id, an alias
+    /// (`alias/app`) or the ARN of an alias.
+    ///
+    /// ```
+    /// # #[cfg(feature = "local-kms")] {
+    /// use manila::keyring::KmsKeyring;
+    /// use manila::local_kms::{CreateKey, LocalKms};
+    /// use manila::{Client, EncryptionContext};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
+    /// let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let writer = Client::new(KmsKeyring::encrypt_only(kms.clone(), "alias/app")?);
+    /// let message = writer.encrypt(b"hello", &context)?;
+    ///
+    /// let reader = Client::new(KmsKeyring::new(kms, key.arn())?);
+    /// assert_eq!(reader.decrypt(&message, &context)?.plaintext, b"hello");
+    /// # }
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it has none of these forms. The ids of AWS KMS keys are UUIDs, or `mrk-` and
+    /// hexadecimal digits; those of a KMS with another [`provider_id`](Kms::provider_id) are not checked.
+    pub fn encrypt_only(kms: K, key_id: impl Into<String>) -> Result<Self> {
+        let form = Form::encrypt_only(key_id.into(), kms.provider_id())?;
+        Ok(Self { kms, form, grant_tokens: Vec::new() })
     }
 
     /// Returns a keyring of a multi-Region key: it also decrypts data keys of the key's replicas in other regions, with
@@ -92,8 +140,9 @@ impl<K: Kms> KmsKeyring<K> {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn mrk_aware(kms: K, key_id: impl Into<String>) -> Result<Self> {
-        Ok(Self { kms, form: Form::mrk_aware(key_id.into())?, grant_tokens: Vec::new() })
+    pub fn mrk_aware(kms: K, key_arn: impl Into<String>) -> Result<Self> {
+        let form = Form::mrk_aware(key_arn.into(), kms.provider_id())?;
+        Ok(Self { kms, form, grant_tokens: Vec::new() })
     }
 
     /// Returns a keyring that decrypts with whichever key the message names, if the filter allows it. It cannot

@@ -52,7 +52,7 @@ pub async fn a_key_seals_by_id_alias_or_alias_arn(world: &World) {
     world.client(VIRGINIA).as_client().create_alias().alias_name(&alias).target_key_id(id).send().await.unwrap();
     for name in [id, &alias, &format!("{prefix}:{alias}")] {
         check_kms(&world.client(VIRGINIA), name).await.unwrap();
-        let named_so = || KmsKeyring::new(world.client(VIRGINIA), name).unwrap();
+        let named_so = || KmsKeyring::encrypt_only(world.client(VIRGINIA), name).unwrap();
         let message = seal(named_so()).await;
         assert_eq!(named(&message), [arn.as_str()]);
         open(KmsKeyring::new(world.client(VIRGINIA), &arn).unwrap(), &message).await.unwrap();

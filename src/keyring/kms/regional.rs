@@ -104,7 +104,7 @@ impl<K> fmt::Debug for RegionalClients<K> {
 impl MultiKeyring {
     /// Returns a keyring of several KMS keys, each named by its ARN (or, only for encryption, that of an alias), with
     /// the client of its region. `generator` generates the data key, the others wrap it as well. Any of the keys
-    /// decrypts.
+    /// decrypts; an alias does not.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if one of them is not a valid ARN, and the error of making a client.
@@ -113,7 +113,7 @@ impl MultiKeyring {
         generator: impl Into<String>,
         others: impl IntoIterator<Item = I>,
     ) -> Result<Self> {
-        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::new(kms, arn));
+        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| of_key(KmsKeyring::new, kms, arn));
         of_keys(keyring, generator.into(), others.into_iter().map(Into::into))
     }
 
@@ -129,7 +129,7 @@ impl MultiKeyring {
     ) -> Result<Self> {
         let (generator, others) = (generator.into(), others.into_iter().map(Into::into).collect::<Vec<String>>());
         check_unique([&generator].into_iter().chain(&others))?;
-        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| KmsKeyring::mrk_aware(kms, arn));
+        let keyring = |arn: String| clients.keyring(&region_of(&arn)?, |kms| of_key(KmsKeyring::mrk_aware, kms, arn));
         of_keys(keyring, generator, others)
     }
 
@@ -164,6 +164,18 @@ impl MultiKeyring {
             clients.keyring(region, |kms| KmsKeyring::mrk_discovery(kms, region, filter.clone()))
         };
         of_regions(regions.into_iter().map(keyring))
+    }
+}
+
+/// Makes the keyring of a key, or one that only encrypts if the ARN is that of an alias.
+fn of_key<K: Kms>(
+    make: impl FnOnce(Arc<K>, String) -> Result<KmsKeyring<Arc<K>>>,
+    kms: Arc<K>,
+    arn: String,
+) -> Result<KmsKeyring<Arc<K>>> {
+    match KeyArn::parse(&arn) {
+        Ok(_) => make(kms, arn),
+        Err(_) => KmsKeyring::encrypt_only(kms, arn),
     }
 }
 
