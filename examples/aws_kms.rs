@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The context is bound to the message, seen by KMS, and written to CloudTrail.
     let context = EncryptionContext::new([("tenant", "acme"), ("purpose", "example")])?;
-    let client = Client::new(KmsKeyring::new(kms.clone(), key)?);
+    let client = Client::new(KmsKeyring::encrypt_only(kms.clone(), key)?);
     let message = client.encrypt_async(b"hello", &context).await?;
 
     let header = UnverifiedHeader::parse(&message)?;

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         assert_eq!(client.decrypt(&message, tenant)?.plaintext, b"hello");
     }
     let stats = cmm.stats();
-    println!("1000 messages: {} calls to the KMS, {} answers from the cache", stats.misses, stats.hits);
+    println!("1000 messages: {} calls to the KMS, {} answers from the cache", stats.misses(), stats.hits());
 
     // The cache opens nothing for a reader who expects another context.
     let message = client.encrypt(b"hello", &tenants[0])?;

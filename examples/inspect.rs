@@ -34,9 +34,9 @@ fn main() -> Result<()> {
     let body = header.summarize_body(message)?;
     match header.content_type() {
         ContentType::Framed(_) => {
-            println!("body       {} bytes of plaintext in {} frames", body.plaintext_len, body.frames);
+            println!("body       {} bytes of plaintext in {} frames", body.plaintext_len(), body.frames());
         }
-        ContentType::NonFramed => println!("body       {} bytes of plaintext, non-framed", body.plaintext_len),
+        ContentType::NonFramed => println!("body       {} bytes of plaintext, non-framed", body.plaintext_len()),
     }
     println!("nothing of it is verified: anyone can write a header");
     Ok(())

@@ -45,6 +45,6 @@ fn main() -> Result<()> {
     kms.schedule_key_deletion_in(key.arn(), 7)?;
     println!("{} is {:?}", key.arn(), kms.describe_key(key.arn())?.state());
     let report = kms.verify_audit_log(path("audit.jsonl"))?;
-    println!("the audit log has {} calls and is intact: {}", report.events, report.is_intact());
+    println!("the audit log has {} calls and is intact: {}", report.events(), report.is_intact());
     Ok(())
 }

@@ -45,11 +45,11 @@ impl Client {
     /// Creates a client that uses a keyring, with the default settings. For other settings, see
     /// [`builder`](Self::builder).
     ///
-    /// It writes the default suite of every Encryption SDK, 0x0578, which commits to the key and signs each message with
-    /// ECDSA on P-384: readers then know that someone who may encrypt wrote the message, and not one of those who may
+    /// It writes the default suite of every Encryption SDK, 0x0578, which commits to the key and signs each message
+    /// with ECDSA on P-384: readers then know that someone who may encrypt wrote the message, and not someone who may
     /// only decrypt. The signature has its price. All of the message is hashed, which takes several times as long as
-    /// encrypting it and cannot be divided among threads; a stream releases plaintext before the signature at its end is
-    /// known; and the message cannot be read at offsets. Where all readers are trusted to write as well, use
+    /// encrypting it and cannot be divided among threads; a stream releases plaintext before the signature at its end
+    /// is known; and the message cannot be read at offsets. Where all readers are trusted to write as well, use
     /// [`AlgorithmSuite::Aes256GcmHkdfSha512CommitKey`](crate::AlgorithmSuite::Aes256GcmHkdfSha512CommitKey), which has
     /// the key commitment alone:
     ///

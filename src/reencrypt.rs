@@ -37,8 +37,8 @@ impl Client {
     /// # Ok::<(), manila::Error>(())
     /// ```
     ///
-    /// To make signed messages readable at any offset, re-encrypt them with a client that writes another suite. It reads
-    /// both, so it can stand in for the old client before all messages have moved:
+    /// To make signed messages readable at any offset, re-encrypt them with a client that writes another suite. It
+    /// reads both, so it can stand in for the old client before all messages have moved:
     ///
     /// ```
     /// # use manila::{AlgorithmSuite, Client, EncryptionContext};

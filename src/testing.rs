@@ -138,7 +138,7 @@ pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> 
 pub fn check_signature(message: &[u8]) -> Result<()> {
     let header = UnverifiedHeader::parse(message)?;
     let body = message.get(header.len()..).unwrap_or_default();
-    let footer_len = usize::try_from(header.summarize_body(body)?.footer_len).unwrap_or(usize::MAX);
+    let footer_len = usize::try_from(header.summarize_body(body)?.footer_len()).unwrap_or(usize::MAX);
     let Some(mut verifier) = decrypt::verifier(&header)? else { return Ok(()) };
     let (signed, footer) = message.split_at(message.len().saturating_sub(footer_len));
     verifier.update(signed);

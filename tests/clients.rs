@@ -260,8 +260,8 @@ fn a_header_can_be_inspected_without_keys() {
     assert_eq!(header.content_type(), ContentType::Framed(4096));
     assert_eq!(header.encrypted_data_keys()[0].provider_id, "tests");
     let summary = header.summarize_body(&sealed[header.len()..]).unwrap();
-    assert_eq!((summary.frames, summary.plaintext_len, summary.footer_len), (1, 9, 2 + 103));
-    assert_eq!(header.len() as u64 + summary.body_len + summary.footer_len, sealed.len() as u64);
+    assert_eq!((summary.frames(), summary.plaintext_len(), summary.footer_len()), (1, 9, 2 + 103));
+    assert_eq!(header.len() as u64 + summary.body_len() + summary.footer_len(), sealed.len() as u64);
     let cut = header.summarize_body(&sealed[header.len()..sealed.len() - 1]).unwrap_err();
     assert_eq!(cut.kind(), ErrorKind::Truncated);
     let more = header.summarize_body(&[&sealed[header.len()..], b"x"].concat()[..]).unwrap_err();

@@ -222,7 +222,7 @@ fn every_path(plaintext: &[u8], frame_length: u32) {
             assert!(client.decrypt(&message, ExpectedContext::any()).unwrap().plaintext == plaintext);
             let header = UnverifiedHeader::parse(&message).unwrap();
             let summary = header.summarize_body(&message[header.len()..]).unwrap();
-            assert_eq!(summary.plaintext_len, plaintext.len() as u64);
+            assert_eq!(summary.plaintext_len(), plaintext.len() as u64);
             let body = &message[header.len()..];
             let mut opened = Vec::with_capacity(plaintext.len());
             client.decryptor(header, ExpectedContext::any()).unwrap().reader(body).read_to_end(&mut opened).unwrap();
@@ -331,7 +331,7 @@ mod cache {
             }
         });
         assert!(left < MIB, "{left} bytes for a GiB that came");
-        assert_eq!((cmm.stats().entries, cmm.stats().evicted), (1, 0));
+        assert_eq!((cmm.stats().entries(), cmm.stats().evicted()), (1, 0));
     }
 
     #[test]
@@ -349,7 +349,7 @@ mod cache {
                 reader.decrypt(message, ExpectedContext::any()).unwrap();
             }
         });
-        assert_eq!(cmm.stats().entries, 100);
+        assert_eq!(cmm.stats().entries(), 100);
         assert!(left < 100 * 2 * KIB, "{left} bytes for 100 entries");
     }
 }

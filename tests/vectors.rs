@@ -469,8 +469,8 @@ fn check_parse(case: &Value, message: &[u8]) -> Result<(), String> {
     let same = [
         ("message id", message_id == text(&parsed["message_id"])),
         ("header length", Some(header.len()) == number(&parsed["header_length"])),
-        ("number of frames", Some(summary.frames as usize) == number(&parsed["frames"])),
-        ("footer", Some(header.len() + to_usize(summary.body_len)) == number(&parsed["footer_at"])),
+        ("number of frames", Some(summary.frames() as usize) == number(&parsed["frames"])),
+        ("footer", Some(header.len() + to_usize(summary.body_len())) == number(&parsed["footer_at"])),
         ("encrypted data keys", keys == wanted),
         ("context", without_public_key(header.encryption_context()) == pairs_of(&case["encryption_context"])),
         ("bytes", header.to_bytes().map_err(fail)? == message[..header.len()]),

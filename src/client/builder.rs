@@ -226,8 +226,8 @@ impl ClientBuilder {
     /// Sets whether to refuse signed messages before any key is requested. Off by default.
     ///
     /// A stream then never releases plaintext that a signature at its end could still invalidate. The messages this
-    /// client writes are unsigned by default too. It is a setting for reading as much as for writing: a client that only
-    /// has to write unsigned messages, and may have signed ones to read, takes [`suite`](Self::suite) instead.
+    /// client writes are unsigned by default too. It is a setting for reading as much as for writing: a client that
+    /// writes unsigned messages and may have signed ones to read takes [`suite`](Self::suite) instead.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind, ExpectedContext};

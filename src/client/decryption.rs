@@ -50,9 +50,9 @@ impl fmt::Debug for Decrypted {
 impl Client {
     /// Decrypts a complete message. Returns nothing until all of it has been verified.
     ///
-    /// `expected` is what the message's encryption context must hold: a `&EncryptionContext` of at least one pair, which
-    /// must be there while others may be, [`ExpectedContext::exactly`], or [`ExpectedContext::any`] to check the returned
-    /// header yourself.
+    /// `expected` is what the message's encryption context must hold: a `&EncryptionContext` of at least one pair,
+    /// which must be there while others may be, [`ExpectedContext::exactly`], or [`ExpectedContext::any`] to check the
+    /// returned header yourself.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ErrorKind};

@@ -91,7 +91,7 @@ pub use stats::CacheStats;
 /// for _ in 0..100 {
 ///     client.encrypt(b"hello", &context)?;
 /// }
-/// assert_eq!((cmm.stats().misses, cmm.stats().hits), (1, 99));
+/// assert_eq!((cmm.stats().misses(), cmm.stats().hits()), (1, 99));
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Debug)]

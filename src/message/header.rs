@@ -283,7 +283,7 @@ impl HeaderAuthentication {
 /// let header = UnverifiedHeader::parse(&message)?;
 /// let (header_bytes, body) = message.split_at(header.len());
 /// assert_eq!(header.as_bytes(), header_bytes);
-/// assert_eq!(header.summarize_body(body)?.plaintext_len, 5);
+/// assert_eq!(header.summarize_body(body)?.plaintext_len(), 5);
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]

@@ -74,7 +74,7 @@ impl UnverifiedHeader {
     /// let mut source = BufReader::new(message.as_slice()); // or of a `File`
     /// let header = UnverifiedHeader::read(&mut source)?;
     /// let summary = header.summarize_body(source)?;
-    /// assert_eq!((summary.frames, summary.plaintext_len), (1, 5));
+    /// assert_eq!((summary.frames(), summary.plaintext_len()), (1, 5));
     /// # Ok::<(), manila::Error>(())
     /// ```
     ///

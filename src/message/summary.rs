@@ -21,22 +21,18 @@ use crate::message::{trailing_bytes, truncated};
 ///
 /// let header = UnverifiedHeader::parse(&message)?;
 /// let summary = header.summarize_body(&message[header.len()..])?;
-/// assert_eq!((summary.frames, summary.plaintext_len), (2, 5000));
-/// let len = header.len() as u64 + summary.body_len + summary.footer_len;
+/// assert_eq!((summary.frames(), summary.plaintext_len()), (2, 5000));
+/// let len = header.len() as u64 + summary.body_len() + summary.footer_len();
 /// assert_eq!(len, message.len() as u64);
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodySummary {
-    /// Number of frames in the body; 0 if it is non-framed.
-    pub frames: u32,
-    /// Length of the plaintext in bytes.
-    pub plaintext_len: u64,
-    /// Length of the body in bytes.
-    pub body_len: u64,
-    /// Length of the footer in bytes; 0 in unsigned suites.
-    pub footer_len: u64,
+    frames: u32,
+    plaintext_len: u64,
+    body_len: u64,
+    footer_len: u64,
 }
 
 impl UnverifiedHeader {
@@ -54,7 +50,7 @@ impl UnverifiedHeader {
     ///
     /// let header = UnverifiedHeader::parse(&message)?;
     /// let body = &message[header.len()..];
-    /// assert_eq!(header.summarize_body(body)?.plaintext_len, 5);
+    /// assert_eq!(header.summarize_body(body)?.plaintext_len(), 5);
     /// let error = header.summarize_body(&body[..20]).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Truncated);
     /// # Ok::<(), manila::Error>(())
@@ -87,6 +83,30 @@ impl UnverifiedHeader {
 }
 
 impl BodySummary {
+    /// Returns the number of frames in the body; 0 if it is non-framed.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// Returns the length of the plaintext in bytes.
+    #[must_use]
+    pub fn plaintext_len(&self) -> u64 {
+        self.plaintext_len
+    }
+
+    /// Returns the length of the body in bytes.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.body_len
+    }
+
+    /// Returns the length of the footer in bytes; 0 in unsigned suites.
+    #[must_use]
+    pub fn footer_len(&self) -> u64 {
+        self.footer_len
+    }
+
     fn skip_frame(&mut self, body: &mut impl Read, shape: BodyShape, sequence: u32) -> Result<FrameKind> {
         let mut front = Vec::new();
         loop {

@@ -87,7 +87,8 @@ impl Decryptor {
 
 /// A message whose plaintext can be read at any offset. Only the frames that hold the requested bytes are decrypted.
 ///
-/// Obtain one from [`Client::open_seekable`](crate::Client::open_seekable). It can be shared between threads, which can all read at once.
+/// Obtain one from [`Client::open_seekable`](crate::Client::open_seekable). It can be shared between threads, which can
+/// all read at once.
 ///
 /// ```
 /// use std::fs::File;

@@ -78,8 +78,8 @@ async fn every_fault_ends_in_its_kind_of_error_after_the_attempts_of_the_client(
         if let Fault::Refuse(_, code) = fault {
             for error in [sealed, opened] {
                 let answer = error.kms_error().unwrap();
-                assert_eq!((answer.code.as_str(), answer.message.as_str()), (code, "so the test wants it"));
-                assert_eq!(answer.request_id.as_deref(), Some("request-of-the-test"));
+                assert_eq!((answer.code(), answer.message()), (code, "so the test wants it"));
+                assert_eq!(answer.request_id(), Some("request-of-the-test"));
                 assert!(error.to_string().contains(code), "{error}");
             }
         }
@@ -117,12 +117,12 @@ async fn without_credentials_or_connection_the_error_says_so() {
         .region(aws_sdk_kms::config::Region::new("local"))
         .endpoint_url(format!("http://{}", server.address));
     let error = error_of(AwsKms::new(aws_sdk_kms::Client::from_conf(bare.credentials_provider(Nobody).build()))).await;
-    assert_eq!((error.kind(), error.kms_error().unwrap().code.as_str()), (ErrorKind::InvalidInput, "NoCredentials"));
+    assert_eq!((error.kind(), error.kms_error().unwrap().code()), (ErrorKind::InvalidInput, "NoCredentials"));
     assert!(server.calls().is_empty());
     let nobody_listens = client(&server);
     drop(server);
     let error = error_of(nobody_listens).await;
-    assert_eq!((error.kind(), error.kms_error().unwrap().code.as_str()), (ErrorKind::Unavailable, "ConnectionFailure"));
+    assert_eq!((error.kind(), error.kms_error().unwrap().code()), (ErrorKind::Unavailable, "ConnectionFailure"));
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn on_sealing_the_first_failure_ends_it() {
     ] {
         let error = Client::new(multi).encrypt_async(b"hello", &context()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyRefused, "{error}");
-        assert_eq!(error.kms_error().unwrap().code, "DisabledException");
+        assert_eq!(error.kms_error().unwrap().code(), "DisabledException");
     }
 }
 
@@ -210,7 +210,7 @@ async fn what_the_service_says_cannot_steer_a_terminal() {
     server.misbehave(Fault::Refuse(400, "Odd\u{202e}\u{1b}[31m\n"));
     let error = user.encrypt_async(b"hello", &context()).await.unwrap_err();
     let answer = error.kms_error().unwrap();
-    for text in [error.to_string(), answer.to_string(), answer.code.clone()] {
+    for text in [error.to_string(), answer.to_string(), answer.code().to_owned()] {
         assert!(text.contains("Odd\\u{202e}\\u{1b}[31m"), "{text:?}");
         assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
     }

@@ -195,7 +195,7 @@ impl Shared {
             }
             Err(error) => {
                 let source = error.kms_error();
-                let (code, message) = source.map_or(("KMSInternalException", "?"), |e| (&e.code, &e.message));
+                let (code, message) = source.map_or(("KMSInternalException", "?"), |e| (e.code(), e.message()));
                 refusal(if source.is_some() { 400 } else { 500 }, code, message)
             }
         }

@@ -48,7 +48,7 @@ fn the_limit_of_messages_is_exact() {
         assert_ne!(keys[limit], keys[0], "N+1 of {limit}");
         assert!(keys[limit..2 * limit].iter().all(|key| *key == keys[limit]));
         assert_ne!(keys[2 * limit], keys[limit]);
-        assert_eq!((cached.fake.calls(), cached.cmm.stats().exhausted_by_messages), (3, 2));
+        assert_eq!((cached.fake.calls(), cached.cmm.stats().exhausted_by_messages()), (3, 2));
     }
 }
 
@@ -63,8 +63,8 @@ fn the_limit_of_bytes_is_exact() {
         let seal = |len: usize| data_key(&client.encrypt(&vec![0; len], &context(&[])).unwrap());
         let first = seal(900);
         assert_eq!(seal(second) == first, fits, "{second}");
-        assert_eq!(cached.cmm.stats().exhausted_by_bytes, u64::from(!fits));
-        assert_eq!(cached.cmm.stats().exhausted_by_messages, 0);
+        assert_eq!(cached.cmm.stats().exhausted_by_bytes(), u64::from(!fits));
+        assert_eq!(cached.cmm.stats().exhausted_by_messages(), 0);
     }
     // An empty message uses up no bytes.
     let cached = Cached::new(Fake::local(), |settings| settings.max_bytes(LIMIT));
@@ -122,7 +122,7 @@ fn renewals_change_nothing_about_limits() {
             3
         });
         assert!(written.values().all(|(messages, bytes)| *messages <= 6 && *bytes <= 18), "{:?}", written.values());
-        assert!(cached.cmm.stats().renewed > 0);
+        assert!(cached.cmm.stats().renewed() > 0);
     }
 }
 
@@ -162,7 +162,7 @@ fn the_limit_of_bytes_is_2_to_the_63_unless_said_otherwise() {
     start(5).unwrap();
     assert_eq!(cached.fake.calls(), 1);
     start(1).unwrap();
-    assert_eq!((cached.fake.calls(), cached.cmm.stats().exhausted_by_bytes), (2, 1));
+    assert_eq!((cached.fake.calls(), cached.cmm.stats().exhausted_by_bytes()), (2, 1));
 }
 
 #[test]
@@ -173,5 +173,5 @@ fn a_data_key_opens_any_number_of_messages() {
         let message = ready(writer.client().encrypt_async(&[7; 100], &context(&[]))).unwrap();
         ready(cached.client().decrypt_async(&message, ExpectedContext::any())).unwrap();
     }
-    assert_eq!((writer.fake.calls(), cached.fake.calls(), cached.cmm.stats().hits), (1, 1, 4));
+    assert_eq!((writer.fake.calls(), cached.fake.calls(), cached.cmm.stats().hits()), (1, 1, 4));
 }

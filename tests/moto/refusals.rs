@@ -9,8 +9,8 @@ use crate::world::{IRELAND, PAIRS, VIRGINIA, World, answer, context};
 fn refused<T>(result: Result<T, Error>, code: &str) {
     let error = result.err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::KeyRefused, "{error}");
-    assert_eq!(answer(&error).code, code, "{error}");
-    assert!(answer(&error).request_id.is_some(), "{error}");
+    assert_eq!(answer(&error).code(), code, "{error}");
+    assert!(answer(&error).request_id().is_some(), "{error}");
 }
 
 /// Asserts that the key can neither encrypt nor decrypt what it encrypted before.

@@ -200,8 +200,11 @@ where
     let kind = kind(&error, code.as_deref());
     let message = error.message().map_or_else(|| texts(&error), str::to_owned);
     let code = code.map_or_else(|| name(&error).to_owned(), |code| printable(&code));
-    let mut answer = KmsError::new(code, printable(&message));
-    answer.request_id = error.request_id().map(printable);
+    let answer = KmsError::new(code, printable(&message));
+    let answer = match error.request_id() {
+        Some(id) => answer.with_request_id(printable(id)),
+        None => answer,
+    };
     Error::other(kind, format!("AWS KMS: {answer}"), answer)
 }
 

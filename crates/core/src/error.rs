@@ -140,7 +140,7 @@ impl Error {
     ///
     /// let answer = KmsError::new("NotFoundException", "there is no such key");
     /// let error = Error::other(ErrorKind::KeyRefused, "the KMS refused", answer);
-    /// assert_eq!(error.kms_error().unwrap().code, "NotFoundException");
+    /// assert_eq!(error.kms_error().unwrap().code(), "NotFoundException");
     /// ```
     #[must_use]
     pub fn kms_error(&self) -> Option<&KmsError> {

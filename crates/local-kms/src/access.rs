@@ -93,7 +93,7 @@ impl<'a> Access<'a> {
     /// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they
     /// may not use.
     pub(super) fn missing(&self, operation: Operation, error: Error) -> Error {
-        let is_missing = error.kms_error().is_some_and(|error| error.code == "NotFoundException");
+        let is_missing = error.kms_error().is_some_and(|error| error.code() == "NotFoundException");
         if is_missing && self.is_foreign() { self.nothing_allows(operation) } else { error }
     }
 

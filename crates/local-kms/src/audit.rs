@@ -142,17 +142,38 @@ impl AuditLog {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditReport {
-    /// Lines that are whole and genuine and come after those before them; repeated and moved lines do not count.
-    pub events: u64,
-    /// The number of the first such line, 0 if there is none: 1, or more for a file that goes on from another.
-    pub first: u64,
-    /// The number of the last such line, 0 if there is none.
-    pub last: u64,
-    /// The faults in the order of the lines: the first thousand, and whether the end is missing.
-    pub faults: Vec<AuditFault>,
+    pub(crate) events: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) faults: Vec<AuditFault>,
 }
 
 impl AuditReport {
+    /// Returns the number of lines that are whole and genuine and come after those before them; repeated and moved
+    /// lines do not count.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Returns the number of the first such line, 0 if there is none: 1, or more for a file that goes on from another.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Returns the number of the last such line, 0 if there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Returns the faults in the order of the lines: the first thousand, and whether the end is missing.
+    #[must_use]
+    pub fn faults(&self) -> &[AuditFault] {
+        &self.faults
+    }
+
     /// Returns whether nothing is wrong.
     #[must_use]
     pub fn is_intact(&self) -> bool {
@@ -164,10 +185,22 @@ impl AuditReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AuditFault {
-    /// The line in the file, from 1.
-    pub line: u64,
-    /// The kind of fault.
-    pub kind: AuditFaultKind,
+    pub(crate) line: u64,
+    pub(crate) kind: AuditFaultKind,
+}
+
+impl AuditFault {
+    /// Returns the line in the file, from 1.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Returns the kind of fault.
+    #[must_use]
+    pub fn kind(&self) -> AuditFaultKind {
+        self.kind
+    }
 }
 
 /// The ways in which a line of an audit log can be wrong.

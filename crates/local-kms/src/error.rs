@@ -38,7 +38,7 @@ pub(super) fn check_len(what: &str, len: usize, allowed: RangeInclusive<usize>) 
 /// AWS's name for a failure, as the audit log has it.
 pub(super) fn code_of(error: &Error) -> String {
     match error.kms_error() {
-        Some(answer) => answer.code.clone(),
+        Some(answer) => answer.code().to_owned(),
         None => format!("{:?}", error.kind()),
     }
 }

@@ -461,19 +461,19 @@ mod tests {
         let (held, calls_held) = (|| cache.held().1, || Arc::strong_count(&calls) - 1);
         let (first, second, other) = (join("a"), join("a"), join("b"));
         assert!(first.leads() && !second.leads() && other.leads());
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2));
+        assert_eq!((held(), calls_held(), cache.stats().in_flight()), (2, 2, 2));
         drop(first);
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (2, 2, 2), "one caller still holds it");
+        assert_eq!((held(), calls_held(), cache.stats().in_flight()), (2, 2, 2), "one caller still holds it");
         drop(second);
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (1, 1, 1));
+        assert_eq!((held(), calls_held(), cache.stats().in_flight()), (1, 1, 1));
         // A flight that nobody else may join is not mistaken for its successor.
         cache.clear();
         let next = join("b");
         assert!(next.leads());
         drop(other);
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (1, 1, 1));
+        assert_eq!((held(), calls_held(), cache.stats().in_flight()), (1, 1, 1));
         drop(next);
-        assert_eq!((held(), calls_held(), cache.stats().in_flight), (0, 0, 0));
+        assert_eq!((held(), calls_held(), cache.stats().in_flight()), (0, 0, 0));
     }
 
     #[test]

@@ -8,11 +8,25 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct CacheStats {
-            $($(#[$doc])* pub $name: u64,)*
+            $($name: u64,)*
+            in_flight: usize,
+            entries: usize,
+        }
+
+        impl CacheStats {
+            $($(#[$doc])* #[must_use] pub fn $name(&self) -> u64 { self.$name })*
+
             /// Calls to the inner manager in progress that callers can join.
-            pub in_flight: usize,
+            #[must_use]
+            pub fn in_flight(&self) -> usize {
+                self.in_flight
+            }
+
             /// Entries in the cache.
-            pub entries: usize,
+            #[must_use]
+            pub fn entries(&self) -> usize {
+                self.entries
+            }
         }
 
         /// The counters, shared by threads.

@@ -53,9 +53,9 @@ fn to_text(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> String {
     });
     rows.push(("header", format!("{} bytes", header.len())));
     if let Some(summary) = summary {
-        rows.push(("body", format!("{} bytes in {} frames", summary.body_len, summary.frames)));
-        rows.push(("footer", format!("{} bytes", summary.footer_len)));
-        rows.push(("plaintext", format!("{} bytes", summary.plaintext_len)));
+        rows.push(("body", format!("{} bytes in {} frames", summary.body_len(), summary.frames())));
+        rows.push(("footer", format!("{} bytes", summary.footer_len())));
+        rows.push(("plaintext", format!("{} bytes", summary.plaintext_len())));
     }
     rows.push(("verified", "nothing: anyone can write a header".to_owned()));
     rows.iter().fold(String::new(), |mut text, (name, value)| {
@@ -88,11 +88,11 @@ fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
         "encryption_context": context,
         "encrypted_data_keys": data_keys.collect::<Vec<_>>(),
         "frame_length": frame_length,
-        "frames": summary.map(|summary| summary.frames),
+        "frames": summary.map(BodySummary::frames),
         "header_bytes": header.len(),
-        "body_bytes": summary.map(|summary| summary.body_len),
-        "footer_bytes": summary.map(|summary| summary.footer_len),
-        "plaintext_bytes": summary.map(|summary| summary.plaintext_len),
+        "body_bytes": summary.map(BodySummary::body_len),
+        "footer_bytes": summary.map(BodySummary::footer_len),
+        "plaintext_bytes": summary.map(BodySummary::plaintext_len),
     })
 }
 

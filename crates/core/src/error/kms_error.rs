@@ -8,12 +8,9 @@ use crate::text::Escaped;
 #[error("{}: {}{}", Escaped(.code), Escaped(.message), in_brackets(.request_id.as_deref()))]
 #[non_exhaustive]
 pub struct KmsError {
-    /// AWS's name of the error, such as `NotFoundException`.
-    pub code: String,
-    /// The message of the KMS.
-    pub message: String,
-    /// The request id that the service assigned, if any.
-    pub request_id: Option<String>,
+    code: String,
+    message: String,
+    request_id: Option<String>,
 }
 
 impl KmsError {
@@ -27,6 +24,24 @@ impl KmsError {
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self
+    }
+
+    /// Returns AWS's name of the error, such as `NotFoundException`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Returns the message of the KMS.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the request id that the service assigned, if any.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
     }
 }
 

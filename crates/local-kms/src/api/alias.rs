@@ -13,10 +13,22 @@ use manila_core::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Alias {
-    /// The name, such as `alias/app`.
-    pub name: String,
-    /// ARN of the key.
-    pub key_arn: String,
+    pub(crate) name: String,
+    pub(crate) key_arn: String,
+}
+
+impl Alias {
+    /// Returns the name, such as `alias/app`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the ARN of the key.
+    #[must_use]
+    pub fn key_arn(&self) -> &str {
+        &self.key_arn
+    }
 }
 
 impl LocalKms {

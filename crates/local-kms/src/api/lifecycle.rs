@@ -32,10 +32,22 @@ const MAX_TAG_VALUE_CHARS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyListEntry {
-    /// The key's id.
-    pub key_id: String,
-    /// The key's ARN.
-    pub key_arn: String,
+    pub(crate) key_id: String,
+    pub(crate) key_arn: String,
+}
+
+impl KeyListEntry {
+    /// Returns the key's id.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Returns the key's ARN.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        &self.key_arn
+    }
 }
 
 impl LocalKms {

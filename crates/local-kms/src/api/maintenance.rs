@@ -19,13 +19,30 @@ use manila_core::Result;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootKeyChange {
-    /// True if what was sealed under the old root key was written over. Where another process read the store for too
-    /// long it was not: the next [`LocalKms::purge`] does it, or the next opening.
-    pub purged: bool,
-    /// The ARNs of the keys that have new material.
-    pub rotated: Vec<String>,
-    /// The ARNs of the keys that were to have new material and do not rotate.
-    pub not_rotated: Vec<String>,
+    purged: bool,
+    rotated: Vec<String>,
+    not_rotated: Vec<String>,
+}
+
+impl RootKeyChange {
+    /// Returns whether what was sealed under the old root key was written over. Where another process read the store
+    /// for too long it was not: the next [`LocalKms::purge`] does it, or the next opening.
+    #[must_use]
+    pub fn is_purged(&self) -> bool {
+        self.purged
+    }
+
+    /// Returns the ARNs of the keys that have new material.
+    #[must_use]
+    pub fn rotated(&self) -> &[String] {
+        &self.rotated
+    }
+
+    /// Returns the ARNs of the keys that were to have new material and do not rotate.
+    #[must_use]
+    pub fn not_rotated(&self) -> &[String] {
+        &self.not_rotated
+    }
 }
 
 impl LocalKms {
@@ -86,7 +103,7 @@ impl LocalKms {
     ///
     /// let kms = LocalKms::create(path("keys.redb"), RootKey::create_file(path("root.key"))?)?;
     /// let change = kms.change_root_key(RootKey::create_file(path("root-2.key"))?)?;
-    /// assert!(change.purged);
+    /// assert!(change.is_purged());
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///

@@ -25,20 +25,44 @@ const MAX_ON_DEMAND: usize = 25;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationStatus {
-    /// The time between automatic rotations, in whole days; `None` if they are disabled.
-    pub period: Option<Duration>,
-    /// The time of the next automatic rotation.
-    pub next: Option<SystemTime>,
+    pub(crate) period: Option<Duration>,
+    pub(crate) next: Option<SystemTime>,
+}
+
+impl RotationStatus {
+    /// Returns the time between automatic rotations, in whole days; `None` if they are disabled.
+    #[must_use]
+    pub fn period(&self) -> Option<Duration> {
+        self.period
+    }
+
+    /// Returns the time of the next automatic rotation.
+    #[must_use]
+    pub fn next(&self) -> Option<SystemTime> {
+        self.next
+    }
 }
 
 /// A completed rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRotation {
-    /// The time from which the new material encrypted.
-    pub date: SystemTime,
-    /// The reason for the rotation.
-    pub rotation_type: RotationType,
+    pub(crate) date: SystemTime,
+    pub(crate) rotation_type: RotationType,
+}
+
+impl KeyRotation {
+    /// Returns the time from which the new material encrypted.
+    #[must_use]
+    pub fn date(&self) -> SystemTime {
+        self.date
+    }
+
+    /// Returns the reason for the rotation.
+    #[must_use]
+    pub fn rotation_type(&self) -> RotationType {
+        self.rotation_type
+    }
 }
 
 impl LocalKms {
@@ -53,7 +77,7 @@ impl LocalKms {
     /// let kms = LocalKms::in_memory()?;
     /// let key = kms.create_key(CreateKey::default())?;
     /// kms.enable_key_rotation(key.key_id())?;
-    /// assert!(kms.key_rotation_status(key.key_id())?.next.is_some());
+    /// assert!(kms.key_rotation_status(key.key_id())?.next().is_some());
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///

@@ -159,20 +159,57 @@ impl CreateGrant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// The grant's id.
-    pub id: String,
-    /// ARN of the principal that it is for.
-    pub grantee: String,
-    /// ARN of another principal that may retire it.
-    pub retiring_principal: Option<String>,
-    /// The operations that it allows.
-    pub operations: Vec<GrantOperation>,
-    /// With which encryption contexts.
-    pub constraint: Option<GrantConstraint>,
-    /// ARN of the principal that made it.
-    pub issuer: String,
-    /// The time of creation.
-    pub created: SystemTime,
+    pub(crate) id: String,
+    pub(crate) grantee: String,
+    pub(crate) retiring_principal: Option<String>,
+    pub(crate) operations: Vec<GrantOperation>,
+    pub(crate) constraint: Option<GrantConstraint>,
+    pub(crate) issuer: String,
+    pub(crate) created: SystemTime,
+}
+
+impl Grant {
+    /// Returns the grant's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the ARN of the principal that it is for.
+    #[must_use]
+    pub fn grantee(&self) -> &str {
+        &self.grantee
+    }
+
+    /// Returns the ARN of another principal that may retire it.
+    #[must_use]
+    pub fn retiring_principal(&self) -> Option<&str> {
+        self.retiring_principal.as_deref()
+    }
+
+    /// Returns the operations that it allows.
+    #[must_use]
+    pub fn operations(&self) -> &[GrantOperation] {
+        &self.operations
+    }
+
+    /// Returns the encryption contexts that it is limited to.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&GrantConstraint> {
+        self.constraint.as_ref()
+    }
+
+    /// Returns the ARN of the principal that made it.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns the time of creation.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        self.created
+    }
 }
 
 /// A grant as it is stored.

@@ -1,13 +1,13 @@
 //! Aliases: names that can move to another key, and are deleted with their key.
 
 use manila_local_kms::testing::records_read;
-use manila_local_kms::{Alias, CreateKey, ErrorKind, KeySpec, LocalKms, RootKey};
+use manila_local_kms::{CreateKey, ErrorKind, KeySpec, LocalKms, RootKey};
 
 use crate::lifecycle::{alias_rows, rows};
 use crate::{Folder, TestClock, both, code, decrypt, encrypt};
 
 fn aliases(kms: &LocalKms) -> Vec<(String, String)> {
-    kms.list_aliases().unwrap().into_iter().map(|Alias { name, key_arn, .. }| (name, key_arn)).collect()
+    kms.list_aliases().unwrap().iter().map(|alias| (alias.name().to_owned(), alias.key_arn().to_owned())).collect()
 }
 
 fn pair(name: &str, key_arn: &str) -> (String, String) {

@@ -427,7 +427,7 @@ fn waiting_for_the_disk_is_a_choice_that_changes_no_line() {
     let kms = logged.create(AuditLog::sync_each_call);
     kms.create_key(CreateKey::default()).unwrap();
     let report = kms.verify_audit_log(logged.log()).unwrap();
-    assert!(report.is_intact() && report.events == 2, "{report:?}");
+    assert!(report.is_intact() && report.events() == 2, "{report:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{code, encrypt};
 
 fn faults(kms: &LocalKms, log: &Path) -> Vec<(u64, AuditFaultKind)> {
     let report = kms.verify_audit_log(log).unwrap();
-    report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()
+    report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect()
 }
 
 fn cut_to(log: &Path, lines: usize) {
@@ -33,8 +33,8 @@ fn lines_that_were_changed_removed_swapped_or_torn_are_found() {
     let found = |lines: &[&str]| {
         fs::write(&copy, lines.concat()).unwrap();
         let report = kms.verify_audit_log(&copy).unwrap();
-        assert_eq!(report.is_intact(), report.faults.is_empty());
-        report.faults.iter().map(|fault| (fault.line, fault.kind)).collect::<Vec<_>>()
+        assert_eq!(report.is_intact(), report.faults().is_empty());
+        report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect::<Vec<_>>()
     };
     let [one, two, three, four, five] = *lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!(found(&[one, two, three, four, five]), []);
@@ -108,7 +108,7 @@ fn handles_and_threads_write_one_log() {
     });
     assert_eq!(logged.lines().len(), 3 + 4 * 60);
     let report = second.verify_audit_log(logged.log()).unwrap();
-    assert!(report.is_intact() && report.events == 243, "{report:?}");
+    assert!(report.is_intact() && report.events() == 243, "{report:?}");
     drop((first, second));
     assert_eq!(faults(&logged.open(), &logged.log()), []);
 }
@@ -128,7 +128,7 @@ fn threads_may_call_while_a_clone_changes_the_root_key() {
         }
     });
     let report = kms.verify_audit_log(logged.log()).unwrap();
-    assert!(report.is_intact() && report.events == 912, "{report:?}");
+    assert!(report.is_intact() && report.events() == 912, "{report:?}");
 }
 
 #[test]

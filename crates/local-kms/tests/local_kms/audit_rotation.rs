@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use manila_local_kms::{
-    AuditFaultKind, AuditLog, AuditReport, CreateKey, Error, ErrorKind, KeyState, LocalKms, RootKey,
+    AuditFault, AuditFaultKind, AuditLog, AuditReport, CreateKey, Error, ErrorKind, KeyState, LocalKms, RootKey,
 };
 use serde_json::json;
 
@@ -46,7 +46,7 @@ impl Rotating {
     /// Returns the faults of a log, found by a handle that does not write to it.
     fn faults(&self, path: &Path) -> Vec<(u64, AuditFaultKind)> {
         let report = self.logged.0.open().unwrap().verify_audit_log(path).unwrap();
-        report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()
+        report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect()
     }
 
     /// Asserts that the files are intact, each alone and all in order.
@@ -58,7 +58,7 @@ impl Rotating {
         let reports = kms.verify_audit_logs(files).unwrap();
         assert!(reports.iter().all(AuditReport::is_intact), "{reports:?}");
         for pair in reports.windows(2) {
-            assert_eq!(pair[0].last + 1, pair[1].first);
+            assert_eq!(pair[0].last() + 1, pair[1].first());
         }
     }
 }
@@ -135,7 +135,7 @@ fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
     // A file is left out; the last one is missing; an older file stands in place of the log.
     let faults = |paths: &[&Path]| -> Vec<_> {
         let reports = kms.verify_audit_logs(paths).unwrap();
-        reports.iter().map(|report| report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>()).collect()
+        reports.iter().map(|report| report.faults().iter().map(AuditFault::kind).collect::<Vec<_>>()).collect()
     };
     assert_eq!(faults(&[&scene.old, &scene.log()]), [vec![], vec![OutOfSequence]]);
     assert_eq!(faults(&[&scene.old, &second]), [vec![], vec![CutShort]]);
@@ -149,7 +149,7 @@ fn cutting_or_leaving_out_a_file_of_a_chain_shows() -> Result<(), Error> {
     let kms = LocalKms::open(scene.logged.0.store(), RootKey::open_file(scene.logged.0.root())?)?;
     assert!(kms.verify_audit_log(scene.log())?.is_intact(), "a handle without a log does not know which one it is");
     let reports = kms.verify_audit_logs([scene.log()])?;
-    assert_eq!(reports[0].faults[0].kind, CutShort);
+    assert_eq!(reports[0].faults()[0].kind(), CutShort);
     Ok(())
 }
 
@@ -293,7 +293,7 @@ fn handles_and_threads_go_on_while_the_log_is_rotated() -> Result<(), Error> {
     });
     files.push(scene.log());
     Rotating::assert_intact(&kms, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
-    let events: u64 = kms.verify_audit_logs(&files)?.iter().map(|report| report.events).sum();
+    let events: u64 = kms.verify_audit_logs(&files)?.iter().map(AuditReport::events).sum();
     assert_eq!(events, 3 + 4 * 60 + 5 + 7);
     Ok(())
 }
@@ -370,8 +370,10 @@ fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
     let kms = scene.logged.open();
     kms.rotate_audit_log(&scene.old)?;
     let reports = kms.verify_audit_logs([&scene.old, &scene.log()])?;
-    let faults: Vec<Vec<_>> =
-        reports.iter().map(|report| report.faults.iter().map(|fault| (fault.line, fault.kind)).collect()).collect();
+    let faults: Vec<Vec<_>> = reports
+        .iter()
+        .map(|report| report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect())
+        .collect();
     assert_eq!(faults, [vec![(3, AuditFaultKind::NotDone)], vec![]]);
     Ok(())
 }
@@ -426,7 +428,7 @@ fn nothing_is_missed_where_rotations_were_that_the_store_does_not_know() -> Resu
         let last = &files[rotations - 1];
         cut_last_line(last);
         let report = kms.verify_audit_log(last)?;
-        assert!(report.faults.iter().any(|fault| fault.kind == AuditFaultKind::CutShort), "{report:?}");
+        assert!(report.faults().iter().any(|fault| fault.kind() == AuditFaultKind::CutShort), "{report:?}");
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ fn an_open_handle_does_not_go_on_in_a_store_that_was_set_back() {
     assert!(outcomes(&lines).iter().all(|(_, outcome)| *outcome != "ok"), "{lines:?}");
     // The same handle can report what happened.
     let report = kms.verify_audit_log(logged.log()).unwrap();
-    assert!(report.faults.iter().any(|fault| fault.kind == AuditFaultKind::StoreSetBack), "{report:?}");
+    assert!(report.faults().iter().any(|fault| fault.kind() == AuditFaultKind::StoreSetBack), "{report:?}");
     // Closing it makes no later commit, which would make the store pass for a different one.
     drop(kms);
     let root = RootKey::open_file(logged.0.root()).unwrap();
@@ -158,7 +158,7 @@ fn a_line_that_was_removed_does_not_hide_that_the_store_was_set_back() {
     let kept: String = [&lines[..write - 1], &lines[write..]].concat().concat();
     fs::write(scene.logged.log(), kept).unwrap();
     let report = scene.logged.0.open().unwrap().verify_audit_log(scene.logged.log()).unwrap();
-    let faults: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.kind)).collect();
+    let faults: Vec<_> = report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect();
     let line = write as u64;
     assert!(faults.contains(&(line, AuditFaultKind::OutOfSequence)), "{faults:?}");
     assert!(faults.contains(&(line, AuditFaultKind::StoreSetBack)), "{faults:?}");
@@ -176,7 +176,7 @@ fn one_forged_line_of_a_later_root_key_stops_nothing() {
     kms.checkpoint().unwrap();
     encrypt(&logged.open(), key.arn(), b"x").unwrap();
     let report = kms.verify_audit_log(logged.log()).unwrap();
-    let faults: Vec<_> = report.faults.iter().map(|fault| (fault.line, fault.kind)).collect();
+    let faults: Vec<_> = report.faults().iter().map(|fault| (fault.line(), fault.kind())).collect();
     assert_eq!(faults, [(3, AuditFaultKind::Changed)]);
     kms.rotate_audit_log(logged.log().with_extension("1")).unwrap();
     // The same under a newer root key.

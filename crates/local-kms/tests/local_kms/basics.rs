@@ -63,7 +63,7 @@ fn aliases_are_taken_once() {
     assert_eq!(code(&kms.create_alias("alias/b", "alias/none").unwrap_err()), "NotFoundException");
     kms.create_alias("alias/b", key.arn()).unwrap();
     let aliases = kms.list_aliases().unwrap();
-    let named: Vec<_> = aliases.iter().map(|alias| (alias.name.as_str(), alias.key_arn.as_str())).collect();
+    let named: Vec<_> = aliases.iter().map(|alias| (alias.name(), alias.key_arn())).collect();
     assert_eq!(named, [("alias/a", key.arn()), ("alias/b", key.arn())]);
 }
 

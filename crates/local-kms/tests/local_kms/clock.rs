@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use manila_local_kms::{Clock, CreateKey, Error, ErrorKind, KeyMetadata, KeyState, LocalKms, RootKey};
+use manila_local_kms::{Clock, CreateKey, Error, ErrorKind, KeyMetadata, KeyRotation, KeyState, LocalKms, RootKey};
 
 use crate::{Folder, TestClock, both, code, decrypt, described, encrypt};
 
@@ -288,7 +288,7 @@ fn the_time_of_a_store_is_set_back_and_what_was_dated_ahead_with_it() {
     clock.advance_days(70);
     encrypt(&kms, rotating.arn(), b"x").unwrap();
     let rotations: Vec<SystemTime> =
-        kms.list_key_rotations(rotating.arn()).unwrap().iter().map(|one| one.date).collect();
+        kms.list_key_rotations(rotating.arn()).unwrap().iter().map(KeyRotation::date).collect();
     assert_eq!(rotations, [clock.now()], "it rotates 90 days after the time was set back");
 }
 
@@ -381,7 +381,7 @@ fn the_time_is_not_set_back_over_what_is_lost() {
     let removals: [fn(&LocalKms, &TestClock); 2] = [
         |kms, clock| {
             let key = kms.list_keys().unwrap().remove(0);
-            kms.schedule_key_deletion_in(&key.key_arn, 7).unwrap();
+            kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
             clock.advance_days(7);
             kms.create_key(CreateKey::default()).unwrap();
             assert_eq!(kms.list_keys().unwrap().len(), 1);

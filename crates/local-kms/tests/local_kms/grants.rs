@@ -45,10 +45,10 @@ fn a_grant_allows_its_operations_on_its_key_to_its_grantee() {
             assert_refused(&encrypt(&reader.as_principal(other).unwrap(), key.arn(), b"x").unwrap_err(), other);
         }
         let [grant] = reader.list_grants(key.key_id()).unwrap().try_into().unwrap();
-        assert_eq!((grant.id.as_str(), grant.grantee.as_str(), grant.issuer.as_str()), (id.as_str(), ALICE, OWNER));
-        assert_eq!(grant.retiring_principal.as_deref(), Some(BOB));
-        assert_eq!(grant.operations, [GrantOperation::DescribeKey, GrantOperation::Encrypt]);
-        assert_eq!(grant.constraint, None);
+        assert_eq!((grant.id(), grant.grantee(), grant.issuer()), (id.as_str(), ALICE, OWNER));
+        assert_eq!(grant.retiring_principal(), Some(BOB));
+        assert_eq!(grant.operations(), [GrantOperation::DescribeKey, GrantOperation::Encrypt]);
+        assert_eq!(grant.constraint(), None);
         assert!(reader.list_grants(other.arn()).unwrap().is_empty());
     }
 }
@@ -109,7 +109,7 @@ fn a_constraint_wants_the_pairs_equal_or_among_others() {
             let request =
                 CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).operation(GrantOperation::DescribeKey);
             kms.create_grant(key.arn(), request.constraint(constraint.clone())).unwrap();
-            assert_eq!(kms.list_grants(key.arn()).unwrap()[0].constraint.as_ref(), Some(&constraint));
+            assert_eq!(kms.list_grants(key.arn()).unwrap()[0].constraint(), Some(&constraint));
             let may = |pairs: &EncryptionContext| may_encrypt(&kms, ALICE, key.arn(), pairs);
             assert_eq!([may(&acme), may(&both_pairs)], expected, "{constraint:?}");
             let any = matches!(&constraint, GrantConstraint::Subset(pairs) if pairs.is_empty());
@@ -193,7 +193,7 @@ fn a_grant_to_create_grants_passes_on_no_more_than_itself() {
         }
         let passed_on = pass_on(&[Create, Encrypt], Some(equals(acme.clone()))).unwrap();
         let grants = kms.list_grants(key.arn()).unwrap();
-        assert_eq!(grants.iter().find(|grant| grant.id == passed_on).unwrap().issuer, ALICE);
+        assert_eq!(grants.iter().find(|grant| grant.id() == passed_on).unwrap().issuer(), ALICE);
         assert!(may_encrypt(&kms, BOB, key.arn(), &acme));
         // Passing a grant on again does not widen it either.
         let bob = kms.as_principal(BOB).unwrap();

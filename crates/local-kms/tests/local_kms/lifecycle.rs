@@ -8,8 +8,8 @@ use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
 use manila_local_kms::{
-    AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata, KeySpec,
-    KeyState, Kms, KmsRequest, LocalKms, RootKey,
+    Alias, AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata,
+    KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey,
 };
 
 const OK: &str = "";
@@ -207,7 +207,7 @@ fn re_encrypt(kms: &LocalKms, it: &Subject, from: &str, to: &str) -> Result<(), 
 /// Makes a usable key and uses it. Its alias is `alias/subject`, and `alias/other` is that of the second key.
 fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (KeyMetadata, Subject) {
     for alias in kms.list_aliases().unwrap() {
-        kms.delete_alias(&alias.name).unwrap();
+        kms.delete_alias(alias.name()).unwrap();
     }
     let mut request = CreateKey::default().alias("alias/subject");
     match kind {
@@ -346,7 +346,7 @@ fn from_the_deadline_on_no_list_has_the_key() {
         clock.advance_days(7);
         assert_eq!(kms.list_keys().unwrap().len(), 1);
         let aliases = kms.list_aliases().unwrap();
-        assert_eq!(aliases.iter().map(|alias| &alias.key_arn).collect::<Vec<_>>(), [&subject.other]);
+        assert_eq!(aliases.iter().map(Alias::key_arn).collect::<Vec<_>>(), [subject.other.as_str()]);
     }
 }
 
@@ -358,7 +358,7 @@ fn a_key_is_what_it_was_asked_to_be() {
         assert_eq!((plain.created(), plain.deletion_date(), plain.material_expiry()), (clock.now(), None, None));
         assert_eq!((plain.primary_region(), plain.replica_regions().len()), ("local", 0));
         assert!(kms.list_key_tags(plain.arn()).unwrap().is_empty());
-        assert_eq!(kms.key_rotation_status(plain.arn()).unwrap().period, None);
+        assert_eq!(kms.key_rotation_status(plain.arn()).unwrap().period(), None);
 
         let request = CreateKey::default().description("orders").tag("b", "2").tag("a", "").multi_region();
         let key = kms.create_key(request.rotate_every_days(90).policy(POLICY)).unwrap();
@@ -367,13 +367,13 @@ fn a_key_is_what_it_was_asked_to_be() {
         assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         let tags = kms.list_key_tags(key.arn()).unwrap();
         assert_eq!(tags, [("a".to_owned(), String::new()), ("b".to_owned(), "2".to_owned())]);
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, Some(days(90)));
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), Some(days(90)));
         assert_eq!(kms.key_policy(key.arn()).unwrap(), POLICY);
 
         let mut keys = [plain, key];
         keys.sort_by(|a, b| a.key_id().cmp(b.key_id()));
         assert_eq!(described(&kms), keys);
-        let listed = kms.list_keys().unwrap().into_iter().map(|key| (key.key_id, key.key_arn));
+        let listed = kms.list_keys().unwrap().into_iter().map(|key| (key.key_id().to_owned(), key.arn().to_owned()));
         assert!(listed.eq(keys.iter().map(|key| (key.key_id().to_owned(), key.arn().to_owned()))));
     }
 }

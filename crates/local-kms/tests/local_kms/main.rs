@@ -39,7 +39,7 @@ pub(crate) fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
 
 /// Returns AWS's name for an error.
 pub(crate) fn code(error: &Error) -> &str {
-    error.kms_error().map_or("", |error| &error.code)
+    error.kms_error().map_or("", |error| error.code())
 }
 
 pub(crate) fn encrypt(kms: &LocalKms, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
@@ -55,7 +55,7 @@ pub(crate) fn decrypt(kms: &LocalKms, key: &str, ciphertext: &[u8]) -> Result<Ve
 
 /// Describes all keys of a region, ordered by id.
 pub(crate) fn described(kms: &LocalKms) -> Vec<KeyMetadata> {
-    kms.list_keys().unwrap().iter().map(|key| kms.describe_key(&key.key_arn).unwrap()).collect()
+    kms.list_keys().unwrap().iter().map(|key| kms.describe_key(key.arn()).unwrap()).collect()
 }
 
 pub(crate) struct Folder(pub tempfile::TempDir);

@@ -79,7 +79,7 @@ fn a_reader_sees_what_others_write_and_that_the_root_key_was_changed() {
     kms.disable_key(key.arn()).unwrap();
     assert_eq!(code(&decrypt(&reader, key.arn(), &ciphertext).unwrap_err()), "DisabledException");
     kms.enable_key(key.arn()).unwrap();
-    let purged = kms.change_root_key(RootKey::from_bytes(&[9; 32])).unwrap().purged;
+    let purged = kms.change_root_key(RootKey::from_bytes(&[9; 32])).unwrap().is_purged();
     assert!(purged, "an idle reader does not block others");
     assert_eq!(decrypt(&reader, key.arn(), &ciphertext).unwrap_err().kind(), ErrorKind::RootKeyChanged);
     reader.reopen_with(RootKey::from_bytes(&[9; 32])).unwrap();
@@ -244,7 +244,7 @@ fn a_handle_goes_on_after_a_write_that_failed_once_it_is_opened_again() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         let kms = LocalKms::open(Path::new(&folder).join("keys.redb"), RootKey::from_bytes(&[3; 32])).unwrap();
         let view = kms.as_principal("arn:aws:iam::000000000000:root").unwrap();
-        let key = kms.list_keys().unwrap().remove(0).key_arn;
+        let key = kms.list_keys().unwrap().remove(0).arn().to_owned();
         let sealed = encrypt(&kms, &key, b"kept").unwrap();
         let request = || CreateKey::default().description("d".repeat(8000));
         let acknowledged = std::iter::repeat_with(|| kms.create_key(request())).take_while(Result::is_ok).count();

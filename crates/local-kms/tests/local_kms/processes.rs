@@ -136,7 +136,7 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
     let sorted = |kind: &str| all(kind).into_iter().collect::<BTreeSet<_>>();
     let tags: BTreeSet<_> = kms.list_key_tags(shared).unwrap().into_iter().map(|(tag, _)| tag).collect();
     assert_eq!(tags, sorted("tag"));
-    let grants: BTreeSet<_> = kms.list_grants(shared).unwrap().into_iter().map(|grant| grant.id).collect();
+    let grants: BTreeSet<_> = kms.list_grants(shared).unwrap().iter().map(|grant| grant.id().to_owned()).collect();
     assert_eq!(grants, sorted("grant"));
     let rotations = all("rotations").iter().map(|count| count.parse::<usize>().unwrap()).sum::<usize>();
     assert_eq!(kms.list_key_rotations(shared).unwrap().len(), rotations);
@@ -158,9 +158,9 @@ fn check(folder: &Folder, shared: &str, processes: u64, done: &[String]) {
     assert!([tags.len(), grants.len(), rotations, expected.len()].iter().all(|count| *count > 1), "{done:?}");
 
     let report = kms.verify_audit_log(folder.0.path().join("audit.log")).unwrap();
-    assert!(report.is_intact(), "{:?}", report.faults);
+    assert!(report.is_intact(), "{:?}", report.faults());
     // Each process also opened the store and closed it.
-    assert_eq!(report.events, processes * ((TURNS * CALLS) as u64 + 2));
+    assert_eq!(report.events(), processes * ((TURNS * CALLS) as u64 + 2));
 }
 
 /// The state of one process.
@@ -295,7 +295,7 @@ impl Worker {
             }
             (1, _) => {
                 let grants: BTreeSet<_> =
-                    self.kms.list_grants(&self.shared).unwrap().into_iter().map(|grant| grant.id).collect();
+                    self.kms.list_grants(&self.shared).unwrap().iter().map(|grant| grant.id().to_owned()).collect();
                 assert!(grants.is_superset(&self.grants) && grants.is_disjoint(&self.revoked), "{grants:?}");
             }
             (2, _) => {
@@ -310,7 +310,8 @@ impl Worker {
                 encrypt(&self.kms, id, b"x").unwrap();
             }
             _ => {
-                let keys: BTreeSet<_> = self.kms.list_keys().unwrap().into_iter().map(|key| key.key_id).collect();
+                let keys: BTreeSet<_> =
+                    self.kms.list_keys().unwrap().iter().map(|key| key.key_id().to_owned()).collect();
                 assert!(self.keys.keys().all(|key| keys.contains(key)), "{keys:?}");
             }
         }

@@ -97,7 +97,7 @@ fn rotation_is_the_primarys_and_reaches_all() {
         let new = encrypt(&europe, replica.arn(), b"new").unwrap();
         for (view, arn) in [(&kms, key.arn()), (&europe, replica.arn())] {
             assert_eq!(view.list_key_rotations(arn).unwrap().len(), 1);
-            let next = view.key_rotation_status(arn).unwrap().next;
+            let next = view.key_rotation_status(arn).unwrap().next();
             assert_eq!(next, Some(clock.now() + Duration::from_secs(90 * 86_400)));
             assert_eq!(decrypt(view, arn, &old).unwrap(), b"old");
             assert_eq!(decrypt(view, arn, &new).unwrap(), b"new");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use manila_core::testing::ready;
 use manila_local_kms::{
-    Clock, CreateKey, ErrorKind, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey, RotationType,
+    Clock, CreateKey, ErrorKind, KeyRotation, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey, RotationType,
 };
 
 use crate::lifecycle::{Asked, open_at};
@@ -38,17 +38,17 @@ fn a_key_rotates_every_90_to_2560_days_and_every_365_if_not_said() {
                 assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"), "{wrong}");
             }
         }
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, None);
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), None);
         kms.enable_key_rotation(key.arn()).unwrap();
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, Some(days(365)));
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), Some(days(365)));
         for right in [90, 2560] {
             kms.enable_key_rotation_every(key.arn(), right).unwrap();
             let status = kms.key_rotation_status(key.arn()).unwrap();
-            assert_eq!((status.period, status.next), (Some(days(right)), Some(clock.now() + days(right))));
+            assert_eq!((status.period(), status.next()), (Some(days(right)), Some(clock.now() + days(right))));
         }
         kms.disable_key_rotation(key.arn()).unwrap();
         let status = kms.key_rotation_status(key.arn()).unwrap();
-        assert_eq!((status.period, status.next), (None, None));
+        assert_eq!((status.period(), status.next()), (None, None));
         clock.advance_days(3000);
         assert_eq!(newest(&kms, key.arn()), 1);
     }
@@ -110,7 +110,7 @@ fn whatever_needs_the_newest_material_rotates_first() {
             clock.advance_days(100);
             assert!(needs(&kms, key.arn()).is_none_or(|material| material == 2), "{name}");
             let status = kms.key_rotation_status(key.arn()).unwrap();
-            assert_eq!(status.next, Some(created + days(200)), "{name}");
+            assert_eq!(status.next(), Some(created + days(200)), "{name}");
         }
     }
 }
@@ -128,12 +128,12 @@ fn rotations_are_listed_and_several_that_were_missed_are_one() {
         assert_eq!(newest(&kms, key.arn()), 3);
         assert_eq!(newest(&kms, key.arn()), 3);
         let listed = kms.list_key_rotations(key.arn()).unwrap();
-        let listed: Vec<_> = listed.iter().map(|rotation| (rotation.date, rotation.rotation_type)).collect();
+        let listed: Vec<_> = listed.iter().map(|rotation| (rotation.date(), rotation.rotation_type())).collect();
         assert_eq!(
             listed,
             [(created + days(45), RotationType::OnDemand), (created + days(315), RotationType::Automatic)]
         );
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(360)));
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next(), Some(created + days(360)));
     }
 }
 
@@ -149,8 +149,8 @@ fn a_late_rotation_is_dated_to_when_it_took_place_and_the_schedule_goes_on() {
         clock.advance_secs(60);
         assert_eq!(newest(&kms, key.arn()), 2);
         let [rotation] = kms.list_key_rotations(key.arn()).unwrap().try_into().unwrap();
-        assert_eq!(rotation.date, clock.now());
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(180)));
+        assert_eq!(rotation.date(), clock.now());
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next(), Some(created + days(180)));
         clock.advance_days(40);
         assert_eq!(newest(&kms, key.arn()), 3);
     }
@@ -165,11 +165,11 @@ fn a_change_of_the_root_key_rotates_under_any_policy_and_uses_up_no_rotation_on_
     let denied = CreateKey::default().policy(format!(r#"{{"Statement":[{owner},{deny}]}}"#));
     let [key, denied] = [CreateKey::default(), denied].map(|request| kms.create_key(request).unwrap());
     let change = kms.change_root_key_and_rotate(RootKey::from_bytes(&[7; 32])).unwrap();
-    assert!([&key, &denied].into_iter().all(|key| change.rotated.iter().any(|arn| arn == key.arn())));
+    assert!([&key, &denied].into_iter().all(|key| change.rotated().iter().any(|arn| arn == key.arn())));
     assert_eq!(code(&kms.rotate_key_on_demand(denied.arn()).unwrap_err()), "AccessDeniedException");
     (0..25).for_each(|_| kms.rotate_key_on_demand(key.arn()).unwrap());
     assert_eq!(code(&kms.rotate_key_on_demand(key.arn()).unwrap_err()), "LimitExceededException");
-    let types: Vec<_> = kms.list_key_rotations(key.arn()).unwrap().iter().map(|one| one.rotation_type).collect();
+    let types: Vec<_> = kms.list_key_rotations(key.arn()).unwrap().iter().map(KeyRotation::rotation_type).collect();
     assert_eq!((types[0], types.len()), (RotationType::RootKeyChange, 26));
 }
 
@@ -181,7 +181,7 @@ fn on_demand_leaves_the_schedule_and_works_25_times() {
         let first = encrypt(&kms, key.arn(), b"x").unwrap();
         for n in 0..24 {
             kms.rotate_key_on_demand(key.arn()).unwrap();
-            assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(next), "{n}");
+            assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next(), Some(next), "{n}");
         }
         clock.advance_days(90);
         kms.rotate_key_on_demand(key.arn()).unwrap();
@@ -191,9 +191,9 @@ fn on_demand_leaves_the_schedule_and_works_25_times() {
         }
         // Automatic rotations do not count towards the limit, and continue.
         let listed = kms.list_key_rotations(key.arn()).unwrap();
-        let on_demand = listed.iter().filter(|rotation| rotation.rotation_type == RotationType::OnDemand);
+        let on_demand = listed.iter().filter(|rotation| rotation.rotation_type() == RotationType::OnDemand);
         assert_eq!((listed.len(), on_demand.count()), (26, 25));
-        assert!(listed.is_sorted_by_key(|rotation| rotation.date), "oldest first: {listed:?}");
+        assert!(listed.is_sorted_by_key(KeyRotation::date), "oldest first: {listed:?}");
         clock.advance_days(90);
         assert_eq!(kms.list_key_rotations(key.arn()).unwrap().len(), 27);
         assert_eq!(decrypt(&kms, key.arn(), &first).unwrap(), b"x");
@@ -225,12 +225,12 @@ fn a_new_period_counts_from_the_last_rotation() {
         let created = clock.now();
         clock.advance_days(100);
         kms.enable_key_rotation_every(key.arn(), 200).unwrap();
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(290)));
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next(), Some(created + days(290)));
         // Turned off and on again, the period starts from that moment.
         kms.disable_key_rotation(key.arn()).unwrap();
         clock.advance_days(10);
         kms.enable_key_rotation_every(key.arn(), 200).unwrap();
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next, Some(created + days(310)));
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().next(), Some(created + days(310)));
     }
 }
 
@@ -240,17 +240,17 @@ fn a_key_that_cannot_be_used_does_not_rotate_until_it_can() {
         let key = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
         kms.disable_key(key.arn()).unwrap();
         clock.advance_days(90);
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, Some(days(90)), "the setting stays");
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), Some(days(90)), "the setting stays");
         assert!(kms.list_key_rotations(key.arn()).unwrap().is_empty());
         kms.enable_key(key.arn()).unwrap();
         assert_eq!(newest(&kms, key.arn()), 2);
 
         kms.schedule_key_deletion_in(key.arn(), 30).unwrap();
         let status = kms.key_rotation_status(key.arn()).unwrap();
-        assert_eq!((status.period, status.next), (None, None), "off while the deletion is pending");
+        assert_eq!((status.period(), status.next()), (None, None), "off while the deletion is pending");
         clock.advance_days(29);
         kms.cancel_key_deletion(key.arn()).unwrap();
-        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, Some(days(90)), "on again");
+        assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), Some(days(90)), "on again");
         kms.enable_key(key.arn()).unwrap();
         assert_eq!(newest(&kms, key.arn()), 2);
         clock.advance_days(61);
@@ -273,7 +273,7 @@ fn hmac_keys_and_imported_material_do_not_rotate() {
                 let kind = (error.kind(), code(&error));
                 assert_eq!(kind, (ErrorKind::InvalidInput, "UnsupportedOperationException"));
             }
-            assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period, None);
+            assert_eq!(kms.key_rotation_status(key.arn()).unwrap().period(), None);
             assert!(kms.list_key_rotations(key.arn()).unwrap().is_empty());
         }
         clock.advance_days(3000);
@@ -320,7 +320,7 @@ fn a_process_whose_clock_is_behind_uses_what_the_other_rotated() {
     behind.advance_days(10);
     two.rotate_key_on_demand(key.arn()).unwrap();
     let listed = one.list_key_rotations(key.arn()).unwrap();
-    assert_eq!(listed.iter().map(|rotation| rotation.date).collect::<Vec<_>>(), [clock.now(); 2]);
+    assert_eq!(listed.iter().map(KeyRotation::date).collect::<Vec<_>>(), [clock.now(); 2]);
     assert_eq!(newest(&one, key.arn()), 3);
 }
 

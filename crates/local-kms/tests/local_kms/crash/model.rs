@@ -180,11 +180,10 @@ impl State {
             ids.insert(number, key.key_id().to_owned());
         }
         let number_of = |arn: &str| *ids.iter().find(|(_, id)| arn.ends_with(id.as_str())).unwrap().0;
-        let aliases = kms
-            .list_aliases()
-            .unwrap()
-            .into_iter()
-            .map(|alias| (alias.name.strip_prefix("alias/").unwrap().parse().unwrap(), number_of(&alias.key_arn)));
+        let aliases =
+            kms.list_aliases().unwrap().into_iter().map(|alias| {
+                (alias.name().strip_prefix("alias/").unwrap().parse().unwrap(), number_of(alias.key_arn()))
+            });
         let aliases = aliases.collect();
         (Self { root, keys, aliases }, ids)
     }
@@ -348,22 +347,22 @@ impl Model {
             return;
         }
         let report = kms.verify_audit_log(place.log()).unwrap();
-        let torn = report.faults.iter().filter(|fault| fault.kind == AuditFaultKind::Torn).count();
-        let not_done = report.faults.iter().filter(|fault| fault.kind == AuditFaultKind::NotDone).count();
-        assert_eq!(torn + not_done, report.faults.len(), "{:?}", report.faults);
-        assert!((self.torn..=self.torn + self.kills).contains(&torn), "{} torn: {:?}", self.torn, report.faults);
+        let torn = report.faults().iter().filter(|fault| fault.kind() == AuditFaultKind::Torn).count();
+        let not_done = report.faults().iter().filter(|fault| fault.kind() == AuditFaultKind::NotDone).count();
+        assert_eq!(torn + not_done, report.faults().len(), "{:?}", report.faults());
+        assert!((self.torn..=self.torn + self.kills).contains(&torn), "{} torn: {:?}", self.torn, report.faults());
         let most = self.lines + self.deletions + u64::from(cut_off.is_some_and(Step::is_logged));
         let least = self.lines + u64::from(was_done);
-        let calls = report.events - handles(&place.log());
+        let calls = report.events() - handles(&place.log());
         assert!((least..=most).contains(&calls), "{least} to {most}: {calls}");
         self.lines = calls;
         if self.kills.is_multiple_of(10) && place.tear() {
             self.torn += 1;
             let named = kms.verify_audit_log(place.log()).unwrap();
-            assert_eq!((named.events, named.faults.len()), (report.events, report.faults.len() + 1));
-            let last = named.faults.last().unwrap();
+            assert_eq!((named.events(), named.faults().len()), (report.events(), report.faults().len() + 1));
+            let last = named.faults().last().unwrap();
             let lines = fs::read(place.log()).unwrap().split(|byte| *byte == b'\n').count();
-            assert_eq!((last.kind, last.line), (AuditFaultKind::Torn, lines as u64));
+            assert_eq!((last.kind(), last.line()), (AuditFaultKind::Torn, lines as u64));
         }
     }
 }
