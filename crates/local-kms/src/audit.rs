@@ -53,7 +53,8 @@ const SET_BACK: &str = "StoreSetBack";
 ///
 /// ```json
 /// {"seq":7,"epoch":0,"at":2210,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
-///  "principal":"arn:aws:iam::000000000000:root","operation":"CreateGrant","key":"arn:aws:kms:local:000000000000:key/...",
+///  "principal":"arn:aws:iam::000000000000:root","operation":"CreateGrant",
+///  "key":"arn:aws:kms:local:000000000000:key/...",
 ///  "request":{"granteePrincipal":"arn:aws:iam::000000000000:user/alice","operations":["Decrypt"],"keyId":"..."},
 ///  "response":{"grantId":"..."},"outcome":"ok","prev":"5c0e...","mac":"d27a..."}
 /// ```

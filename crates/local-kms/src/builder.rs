@@ -164,7 +164,7 @@ impl LocalKmsBuilder {
         if self.account.len() == ACCOUNT_LEN && self.account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(());
         }
-        let message = format!("{} is no account: it has {ACCOUNT_LEN} digits", quoted(&self.account));
+        let message = format!("{} is not a valid account: use {ACCOUNT_LEN} digits", quoted(&self.account));
         Err(invalid("ValidationException", message))
     }
 

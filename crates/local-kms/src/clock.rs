@@ -127,9 +127,9 @@ impl Doubt {
     fn error(self) -> Error {
         let what = match self {
             Self::Leap => "went ahead of the monotonic clock by more than a day since the last write",
-            Self::Pause => "is further past the last write than the longest pause that is set for this store",
+            Self::Pause => "is past the last write by more than the longest pause that this handle accepts",
         };
-        let detail = format!("the clock {what}, so nothing is written: set it right, or call confirm_clock if it is");
+        let detail = format!("the clock {what}, so writes fail: correct it, or call confirm_clock if it is right");
         Error::new(ErrorKind::ClockUnconfirmed, detail)
     }
 }

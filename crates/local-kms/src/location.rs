@@ -35,6 +35,6 @@ pub(super) fn check_region(region: &str) -> Result<()> {
     if region.len() <= MAX_REGION_LEN && is_arn_part(region) {
         return Ok(());
     }
-    let message = format!("{} is no region: it has lowercase letters, digits and hyphens", quoted(region));
+    let message = format!("{} is not a valid region: use lowercase letters, digits and hyphens", quoted(region));
     Err(invalid("ValidationException", message))
 }

@@ -190,7 +190,7 @@ impl Operation {
             KeyState::Disabled if self != Self::CancelKeyDeletion => {
                 refused("DisabledException", format!("the key is disabled, so {name} is refused"))
             }
-            _ => refused("KMSInvalidStateException", format!("the key is {state:?}, and {name} is refused then")),
+            _ => refused("KMSInvalidStateException", format!("the key is {state:?}, so {name} is refused")),
         })
     }
 

@@ -119,16 +119,15 @@ fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<
     let failed = |detail: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, detail));
     if owner != ROOT && Some(owner) != user {
         return failed(format!(
-            "it belongs to another user, number {owner}: make this program's user or root its owner, or copy it to a file \
-             of this program's user"
+            "it belongs to another user, number {owner}: change its owner to root or to this program's user, or copy \
+             it as that user"
         ));
     }
     if mode & OF_OTHERS == 0 || mode & WRITE_OR_EXECUTE == 0 {
         return Ok(());
     }
     failed(format!(
-        "others than its owner have access to it by its mode, {:04o}: chmod 600 the file, or have a secret that is mounted \
-         come with mode 0440 or 0400",
+        "its mode gives other users access, {:04o}: chmod 600 the file, or mount the secret with mode 0440 or 0400",
         mode & 0o7777
     ))
 }

@@ -232,6 +232,6 @@ impl Store {
 }
 
 fn set_back() -> Error {
-    let detail = "the key store was set back to an earlier state while it was open: open it anew, if that is meant";
+    let detail = "the key store was set back to an earlier state while it was open: reopen it if that was intended";
     Error::new(ErrorKind::Storage, detail)
 }

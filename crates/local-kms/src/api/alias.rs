@@ -69,7 +69,7 @@ impl LocalKms {
         let subject = Retargeting { alias, target };
         self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
             if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
-                let message = "an alias of an encryption key cannot be moved to an HMAC key, nor the other way round";
+                let message = "an alias cannot move between encryption keys and HMAC keys: name a key of the same kind";
                 return Err(invalid("ValidationException", message));
             }
             retarget(tables, &self.location(), alias, &new.id)

@@ -118,7 +118,7 @@ impl LocalKms {
         let paths = [path.as_ref().to_owned()];
         let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
         let mut reports = self.verify(&paths, is_current)?;
-        reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no report of the audit log"))
+        reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "verifying the audit log returned no report"))
     }
 
     /// Verifies audit logs that were rotated, oldest first, and the one that is being written as the last: each must go
@@ -144,7 +144,7 @@ impl LocalKms {
         let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
         self.maintain(Operation::VerifyAuditLog, request, |_| {
             if paths.is_empty() {
-                return Err(invalid("ValidationException", "there is no audit log to verify: name one at least"));
+                return Err(invalid("ValidationException", "no path of an audit log was given: name at least one"));
             }
             paths.iter().try_for_each(|path| self.check_not_store(path))?;
             // What the store knows is read first, so that nothing of it is held while a long log is read.
@@ -181,5 +181,5 @@ impl Shared {
 }
 
 fn no_log() -> Error {
-    invalid("ValidationException", "this handle keeps no audit log: give it one with LocalKmsBuilder::audit")
+    invalid("ValidationException", "this handle keeps no audit log: configure one with LocalKmsBuilder::audit")
 }

@@ -121,7 +121,7 @@ impl LocalKms {
             if crypto::equal(&right, mac) {
                 return Ok(());
             }
-            let message = "the message authentication code is wrong: the message, the key or the code is another one";
+            let message = "the message authentication code does not match: check the message, the key and the code";
             Err(refused("KMSInvalidMacException", message))
         })
     }

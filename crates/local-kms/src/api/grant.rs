@@ -47,7 +47,7 @@ impl LocalKms {
             let grant = GrantRecord::new(&request, self.principal(), call.now);
             check(&grant, &key)?;
             if by == Permission::Grant && !any_covers(tables, &key, self.principal(), &grant)? {
-                let message = "the grant allows more than the grant of the caller: allow no more than that";
+                let message = "the grant allows more than the caller's own grant: allow no more than that one";
                 return Err(refused("AccessDeniedException", message));
             }
             if count(tables, &key)? >= MAX_GRANTS {
@@ -118,7 +118,7 @@ fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
     check_principal(&grant.grantee)?;
     grant.retiring.as_deref().map_or(Ok(()), check_principal)?;
     if grant.operations.is_empty() {
-        return Err(invalid("ValidationException", "a grant allows at least one operation"));
+        return Err(invalid("ValidationException", "the grant allows no operation: add at least one"));
     }
     let encrypts = key.material.spec == KeySpec::SymmetricDefault;
     let unfit = |operation: &&GrantOperation| match operation {
@@ -129,7 +129,7 @@ fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
     if let Some(operation) = grant.operations.iter().find(unfit) {
         return Err(invalid(
             "ValidationException",
-            format!("this kind of key does not {}", operation.operation().name()),
+            format!("keys of this kind do not support {}", operation.operation().name()),
         ));
     }
     if grant.constraint()?.is_some() && !encrypts {

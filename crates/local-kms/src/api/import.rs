@@ -44,12 +44,12 @@ impl LocalKms {
             check_len("bytes of key material", material.len(), len..=len)?;
             let expiry = expiry.map(to_millis);
             if expiry.is_some_and(|expiry| expiry <= call.now || expiry > days_after(call.now, MAX_VALID_DAYS)) {
-                let message = format!("material expires in the future, at most {MAX_VALID_DAYS} days ahead");
+                let message = format!("the expiry must be in the future, at most {MAX_VALID_DAYS} days ahead");
                 return Err(invalid("ValidationException", message));
             }
             let fingerprint = fingerprint(&key.id, material)?;
             if !key.material.fingerprint.is_empty() && !crypto::equal(&key.material.fingerprint, &*fingerprint) {
-                let message = "the material differs from the one that was imported first: import that again";
+                let message = "the material differs from what was imported first: import the same material";
                 return Err(refused("IncorrectKeyMaterialException", message));
             }
             forget(tables, &mut key)?;
@@ -90,11 +90,12 @@ fn check_external(key: &Key) -> Result<()> {
     if key.material.origin == KeyOrigin::External {
         return if key.is_primary() { Ok(()) } else { Err(of_replica()) };
     }
-    Err(invalid("UnsupportedOperationException", "the key was not created for imported material"))
+    let message = "the key does not take imported material: create one with CreateKey::imported";
+   Err(invalid("UnsupportedOperationException", message))
 }
 
 fn of_replica() -> Error {
-    let message = "a replica has the material of its primary key: import in the primary's region";
+    let message = "a replica shares the material of its primary key: call this in the primary's region";
     invalid("UnsupportedOperationException", message)
 }
 

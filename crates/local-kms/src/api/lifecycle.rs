@@ -264,7 +264,7 @@ impl LocalKms {
         let request = Details::new().number("pendingWindowInDays", days);
         self.write(Operation::ScheduleKeyDeletion, &OnKey::new(key_id), request, |tables, mut key, call| {
             if !DELETION_DAYS.contains(&days) {
-                let message = format!("a deletion is scheduled in 7 to 30 days, not in {days}");
+                let message = format!("a key is deleted after 7 to 30 days, not after {days}");
                 return Err(invalid("ValidationException", message));
             }
             if key.is_primary() && key.material.regions.len() > 1 {
@@ -323,11 +323,11 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     }
     for (name, value) in tags {
         if !TAG_KEY_CHARS.contains(&name.chars().count()) || name.starts_with("aws:") {
-            let rule = "it has 1 to 128 characters and does not begin with aws:";
-            return failed(format!("{} is not a valid name of a tag: {rule}", quoted(name)));
+            let rule = "use 1 to 128 characters that do not begin with aws:";
+            return failed(format!("{} is not a valid tag name: {rule}", quoted(name)));
         }
         if value.chars().count() > MAX_TAG_VALUE_CHARS {
-            return failed(format!("the value of the tag {} has over {MAX_TAG_VALUE_CHARS} characters", quoted(name)));
+            return failed(format!("the value of tag {} has more than {MAX_TAG_VALUE_CHARS} characters", quoted(name)));
         }
     }
     Ok(())

@@ -161,7 +161,7 @@ impl LocalKms {
             match self.shared.store.purge() {
                 Ok(()) => change.purged = true,
                 Err(error) => {
-                    tracing::warn!(%error, "what was sealed under the old root key is still in the key store");
+                    tracing::warn!(%error, "the key store still holds bytes sealed under the old root key");
                 }
             }
             Ok(change)

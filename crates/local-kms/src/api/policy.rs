@@ -33,8 +33,10 @@ impl LocalKms {
     /// let kms = LocalKms::in_memory()?;
     /// let key = kms.create_key(CreateKey::default())?;
     /// kms.put_key_policy(key.key_id(), r#"{"Version": "2012-10-17", "Statement": [
-    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*", "Resource": "*"},
-    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:role/app"}, "Action": "kms:Decrypt", "Resource": "*"}
+    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+    ///      "Action": "kms:*", "Resource": "*"},
+    ///     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:role/app"},
+    ///      "Action": "kms:Decrypt", "Resource": "*"}
     /// ]}"#)?;
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```

@@ -39,11 +39,11 @@ impl LocalKms {
             check_region(region)?;
             check_primary(&key)?;
             if key.material.regions.iter().any(|there| there == region) {
-                let message = format!("the key is in {region} already");
+                let message = format!("the key already exists in {region}");
                 return Err(invalid("AlreadyExistsException", message));
             }
             if key.material.regions.len() >= MAX_REGIONS {
-                let message = format!("a key is in at most {MAX_REGIONS} regions");
+                let message = format!("a key can be in at most {MAX_REGIONS} regions");
                 return Err(invalid("LimitExceededException", message));
             }
             key.material.regions.push(region.to_owned());

@@ -217,6 +217,6 @@ fn check_on_demand(key: &Key) -> Result<()> {
     if so_far < MAX_ON_DEMAND {
         return Ok(());
     }
-    let message = format!("a key is rotated on demand {MAX_ON_DEMAND} times at most");
+    let message = format!("a key can be rotated on demand at most {MAX_ON_DEMAND} times");
     Err(invalid("LimitExceededException", message))
 }

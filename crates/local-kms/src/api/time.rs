@@ -80,12 +80,11 @@ fn check_can_be_set_back(tables: &impl Tables, now: u64) -> Result<()> {
     }
     // All that is pending would be dated long ago, and be over once the clock is right.
     if now < tables.begun().max(FIRST_STORES) {
-        let message = "the clock shows a time before the store was made: set it right first";
+        let message = "the clock shows a time before the store was created: correct the clock first";
         return Err(invalid("ValidationException", message));
     }
     if tables.removed() > now {
-        let message = "keys or key material were removed whose deadline is still to come by the clock: \
-                       restore a backup from before";
+        let message = "a key or material whose deadline is in the future by the clock was removed: restore a backup";
         return Err(refused("KMSInvalidStateException", message));
     }
     Ok(())

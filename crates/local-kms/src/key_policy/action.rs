@@ -76,10 +76,10 @@ pub(super) fn parse(action: &str) -> Result<Pattern, String> {
         return Pattern::parse(lower);
     }
     let (service, name) = lower.split_once(':').ok_or_else(|| {
-        format!("the action {} has no service before its name: write kms: and the name", quoted(action))
+        format!("the action {} has no service prefix: write kms: before its name", quoted(action))
     })?;
     if service != SERVICE {
-        return Err(format!("the action {} is none of kms: a key's policy is about nothing else", quoted(action)));
+        return Err(format!("the action {} is of another service: use kms: actions", quoted(action)));
     }
     if !exists(name)? {
         return Err(format!("the action {} does not exist in AWS KMS", quoted(action)));

@@ -87,7 +87,7 @@ impl Condition {
                 quoted(key_name)
             ));
         }
-        let refuse = |why| format!("in {operator_name}, a value of {} is not good: {why}", quoted(key_name));
+        let refuse = |why| format!("in {operator_name}, a value of {} is not valid: {why}", quoted(key_name));
         let values = operator.read_values(values).map_err(refuse)?;
         Ok(Self { operator, key, values })
     }
@@ -213,7 +213,7 @@ impl Operator {
             }
             Json::Text(text) => Ok(text.clone()),
             Json::Bool(value) if of_booleans => Ok(value.to_string()),
-            _ => Err("it is no string".to_owned()),
+            _ => Err("it is not a string".to_owned()),
         }
     }
 }
@@ -281,7 +281,7 @@ impl Key {
         let prefix = name.get(..CONTEXT_PREFIX.len()).unwrap_or_default();
         if prefix.eq_ignore_ascii_case(CONTEXT_PREFIX) {
             let key = name.get(CONTEXT_PREFIX.len()..).unwrap_or_default();
-            let missing = || format!("the condition key {} names no key of the encryption context", quoted(name));
+            let missing = || format!("the condition key {} lacks a key of the encryption context", quoted(name));
             return if key.is_empty() { Err(missing()) } else { Ok(Self::of_context(key)) };
         }
         match name.to_ascii_lowercase().as_str() {
@@ -639,7 +639,7 @@ mod tests {
         for operator in ["StringEquals", "StringNotLike", "Bool", "Null"] {
             let wrong = [Json::Other, Json::List(vec![text("true")]), Json::Object(std::collections::BTreeMap::new())];
             for wrong in wrong {
-                assert!(parse(operator, wrong).unwrap_err().contains("it is no string"));
+                assert!(parse(operator, wrong).unwrap_err().contains("it is not a string"));
             }
             for variable in ["${aws:username}", "a${*}", "${"] {
                 assert!(
@@ -649,7 +649,7 @@ mod tests {
                 );
             }
         }
-        assert!(parse("StringEquals", Json::Bool(true)).unwrap_err().contains("it is no string"));
+        assert!(parse("StringEquals", Json::Bool(true)).unwrap_err().contains("it is not a string"));
         assert!(parse("StringEquals", text("$ {a} $")).is_ok());
     }
 }

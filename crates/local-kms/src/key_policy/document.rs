@@ -28,7 +28,7 @@ pub(super) fn read(json: &str) -> Result<Vec<Statement>, String> {
     if let Some(version) = policy.get("Version") {
         let version = text("Version", version)?;
         if !VERSIONS.contains(&version) {
-            return Err(format!("the Version {} does not exist: {} is the newest", quoted(version), VERSIONS[0]));
+            return Err(format!("the Version {} does not exist: write {}", quoted(version), VERSIONS[0]));
         }
     }
     policy.get("Id").map_or(Ok(""), |id| text("Id", id))?;
@@ -104,7 +104,7 @@ fn conditions(json: &Json) -> Result<Vec<Condition>, String> {
 fn only(object: &Object, what: &str, known: &[&str]) -> Result<(), String> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(format!("{} is not implemented in {what}, only {} is", quoted(name), known.join(", "))),
+        Some(name) => Err(format!("{} is not implemented in {what}: use only {}", quoted(name), known.join(", "))),
     }
 }
 
@@ -115,7 +115,7 @@ fn required<'a>(object: &'a Object, name: &str) -> Result<&'a Json, String> {
 fn object<'a>(what: &str, json: &'a Json) -> Result<&'a Object, String> {
     match json {
         Json::Object(object) => Ok(object),
-        _ => Err(format!("{what} is no JSON object")),
+        _ => Err(format!("{what} is not a JSON object")),
     }
 }
 
@@ -127,7 +127,7 @@ fn some_object<'a>(what: &str, json: &'a Json) -> Result<&'a Object, String> {
 fn text<'a>(what: &str, json: &'a Json) -> Result<&'a str, String> {
     match json {
         Json::Text(text) => Ok(text),
-        _ => Err(format!("{what} is no string")),
+        _ => Err(format!("{what} is not a string")),
     }
 }
 
@@ -225,21 +225,21 @@ mod tests {
     fn values_that_do_not_fit_are_refused_by_name() {
         let rows = [
             ("Effect", r#""allow""#, "\"allow\""),
-            ("Effect", r#"["Allow"]"#, "Effect is no string"),
-            ("Sid", "1", "Sid is no string"),
+            ("Effect", r#"["Allow"]"#, "Effect is not a string"),
+            ("Sid", "1", "Sid is not a string"),
             ("Principal", r#""111122223333""#, "\"111122223333\""),
-            ("Principal", r#"["*"]"#, "Principal is no JSON object"),
+            ("Principal", r#"["*"]"#, "Principal is not a JSON object"),
             ("Principal", "{}", "AWS is missing"),
             ("Principal", r#"{"AWS": []}"#, "AWS is an empty array"),
-            ("Principal", r#"{"AWS": [["*"]]}"#, "AWS is no string"),
+            ("Principal", r#"{"AWS": [["*"]]}"#, "AWS is not a string"),
             ("Principal", r#"{"AWS": "arn:aws:iam::111122223333:user/*"}"#, "user/*"),
             ("Principal", r#"{"AWS": "arn:aws:iam::111122223333:group/x"}"#, "group/x"),
             ("Action", "[]", "Action is an empty array"),
-            ("Action", "{}", "Action is no string"),
+            ("Action", "{}", "Action is not a string"),
             ("Action", r#"["kms:Decrypt", "kms:Decrpt"]"#, "\"kms:Decrpt\""),
             ("Action", r#""s3:GetObject""#, "\"s3:GetObject\""),
             ("Resource", "[]", "Resource is an empty array"),
-            ("Resource", "null", "Resource is no string"),
+            ("Resource", "null", "Resource is not a string"),
             ("Resource", r#""arn:aws:s3:::bucket""#, "\"arn:aws:s3:::bucket\""),
             ("Resource", r#""arn:aws:*:eu-west-1:111122223333:key/1""#, "aws:*:eu"),
             ("Resource", r#""arn:aws:kms:eu-west-1:111122223333:alias/a""#, "alias/a"),
@@ -248,9 +248,9 @@ mod tests {
             ("Resource", r#""""#, "\"\""),
             ("Resource", r#""arn:aws:kms:*:*:key/${aws:username}""#, "variable"),
             ("Condition", "{}", "Condition is empty"),
-            ("Condition", "[]", "Condition is no JSON object"),
+            ("Condition", "[]", "Condition is not a JSON object"),
             ("Condition", r#"{"Bool": {}}"#, "\"Bool\" is empty"),
-            ("Condition", r#"{"Bool": true}"#, "\"Bool\" is no JSON object"),
+            ("Condition", r#"{"Bool": true}"#, "\"Bool\" is not a JSON object"),
             ("Condition", r#"{"Null": {"kms:ViaService": []}}"#, "\"kms:ViaService\" is an empty array"),
             ("Condition", r#"{"ArnLike": {"aws:PrincipalArn": "*"}}"#, "\"ArnLike\""),
             ("Condition", r#"{"StringEquals": {"aws:SourceVpc": "x"}}"#, "\"aws:SourceVpc\""),
@@ -262,11 +262,11 @@ mod tests {
         let statement = object_of(&STATEMENT);
         let policies = [
             (format!(r#"{{"Version": "2012-10-18", "Statement": {statement}}}"#), "\"2012-10-18\""),
-            (format!(r#"{{"Version": 2012, "Statement": {statement}}}"#), "Version is no string"),
-            (format!(r#"{{"Id": {{}}, "Statement": {statement}}}"#), "Id is no string"),
+            (format!(r#"{{"Version": 2012, "Statement": {statement}}}"#), "Version is not a string"),
+            (format!(r#"{{"Id": {{}}, "Statement": {statement}}}"#), "Id is not a string"),
             (r#"{"Statement": []}"#.to_owned(), "Statement is an empty array"),
-            (format!(r#"{{"Statement": [[{statement}]]}}"#), "statement is no JSON object"),
-            (format!("[{statement}]"), "policy is no JSON object"),
+            (format!(r#"{{"Statement": [[{statement}]]}}"#), "statement is not a JSON object"),
+            (format!("[{statement}]"), "policy is not a JSON object"),
             (format!(r#"{{"Statement": {statement}}} x"#), "cannot be read"),
         ];
         for (json, expected) in policies {

@@ -130,10 +130,10 @@ enum Kind {
 impl Identity {
     pub(super) fn parse(arn: &str) -> Result<Self, String> {
         Self::split(arn).ok_or_else(|| {
-            let why = if has_wildcard(arn) { "there are no wildcards in one; " } else { "" };
+            let why = if has_wildcard(arn) { "it must not contain wildcards; " } else { "" };
             format!(
-                "{} is no principal: {why}it is an ARN as arn:aws:iam::111122223333:root, the same with user/NAME or \
-                 role/NAME, or arn:aws:sts::111122223333:assumed-role/ROLE/SESSION",
+                "{} is not a valid principal: {why}write an ARN such as arn:aws:iam::111122223333:root, the same with \
+                 user/NAME or role/NAME, or arn:aws:sts::111122223333:assumed-role/ROLE/SESSION",
                 quoted(arn)
             )
         })
@@ -396,7 +396,7 @@ mod tests {
         ];
         for arn in wrong {
             let message = Principal::parse(arn).unwrap_err();
-            assert!(message.contains("no wildcards"), "{message}");
+            assert!(message.contains("not contain wildcards"), "{message}");
         }
     }
 }

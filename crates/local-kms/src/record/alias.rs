@@ -106,8 +106,8 @@ pub(crate) fn check_alias(alias: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{} is no name for an alias: it begins with alias/, not with alias/aws/, and goes on with letters, digits, \
-         / _ and -, {MAX_ALIAS_LEN} characters at most",
+        "{} is not a valid alias name: begin it with alias/, but not with alias/aws/, continue with letters, digits, \
+         /, _ and -, and use at most {MAX_ALIAS_LEN} characters",
         quoted(alias)
     );
     Err(invalid("InvalidAliasNameException", message))

@@ -109,8 +109,8 @@ impl fmt::Debug for Backend {
 }
 
 fn failed() -> Error {
-    let detail = "the key store failed, as over a file that was damaged while it was open: reopen it, and restore a copy if \
-                  that fails";
+    let detail = "the key store failed, perhaps because its file was damaged while open: reopen it, or restore a copy \
+                  if that fails";
     Error::new(ErrorKind::Storage, detail)
 }
 

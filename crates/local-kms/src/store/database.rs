@@ -105,6 +105,6 @@ pub(super) fn builder(mode: ConcurrencyMode) -> Builder {
 }
 
 pub(super) fn read_only() -> Error {
-    let detail = "the key store is open for reading alone, and this changes it: open it with LocalKms::open";
+    let detail = "the key store is open read-only, and this call changes it: open it with LocalKms::open";
     Error::new(ErrorKind::ReadOnly, detail)
 }

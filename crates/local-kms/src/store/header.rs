@@ -115,7 +115,7 @@ fn newer_format(header: &[u8]) -> Error {
     match from_cbor::<Format>(header) {
         Some(Format { format }) if format != FORMAT => {
             let detail = format!(
-                "the key store is of format {format}, this library reads {FORMAT} alone: use one that reads {format}"
+                "the key store has format {format}, and this library reads only {FORMAT}: use one that reads {format}"
             );
             Error::new(ErrorKind::Storage, detail)
         }

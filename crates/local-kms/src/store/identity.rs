@@ -74,7 +74,7 @@ impl Identity {
         match fs::metadata(&self.path) {
             Ok(there) if Id::of(&there) == self.id => Ok(there),
             Ok(_) => Err(self.lost("another file is in its place")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.lost("it is not there any more")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.lost("it is no longer there")),
             Err(error) => Err(io_error("look at", &self.path, error)),
         }
     }
@@ -82,7 +82,7 @@ impl Identity {
     fn lost(&self, what: &str) -> Error {
         let path = &self.path;
         let detail =
-            format!("the key store {path:?} was moved, replaced or removed while it was open: {what}; open it anew");
+            format!("the key store {path:?} was moved, replaced or removed while it was open: {what}; open it again");
         Error::new(ErrorKind::Storage, detail)
     }
 }

@@ -328,7 +328,7 @@ impl Edit {
 }
 
 pub(super) fn root_key_changed() -> Error {
-    let detail = "the root key of the key store was changed: call reopen_with and give it the new one";
+    let detail = "the root key of the key store was changed: call reopen_with with the new one";
     Error::new(ErrorKind::RootKeyChanged, detail)
 }
 

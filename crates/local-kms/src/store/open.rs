@@ -45,7 +45,7 @@ impl Store {
         let (database, file) = open_database(path)?;
         let store = Self::of_database(database, root)?.in_file(file);
         if let Err(error) = store.finish_purge() {
-            tracing::warn!(%error, "a purge of the key store that was cut off could not be ended");
+            tracing::warn!(%error, "an interrupted purge of the key store could not be completed");
         }
         Ok(store)
     }
@@ -172,6 +172,6 @@ pub(super) fn read_header(database: &Opened) -> Result<Vec<u8>> {
 }
 
 fn no_store() -> Error {
-    let detail = "the file is not a key store: its making was interrupted, or it is another program's";
+    let detail = "the file is not a key store: its creation was interrupted, or it belongs to another program";
     Error::new(ErrorKind::Storage, detail)
 }

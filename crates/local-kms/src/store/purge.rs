@@ -156,7 +156,7 @@ fn fill(state: &State, filling: &WriteTransaction, before: u64, rows: &mut Range
     let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
     for _ in 0..SLICE {
         let Some(row) = rows.next() else {
-            let detail = "the file of the key store does not grow: open it anew, and purge it";
+            let detail = "the file of the key store does not grow: open it again and purge it";
             return Err(Error::new(ErrorKind::Storage, detail));
         };
         filler.insert(row, FILLER_ROW.as_slice()).map_err(storage_error)?;

@@ -29,8 +29,8 @@ impl Store {
         let database = opened.map_err(|error| match error {
             DatabaseError::RepairAborted => {
                 let detail = format!(
-                    "the key store {path:?} was not closed properly, and cannot be repaired by reading: open it with \
-                     LocalKms::open, or restore it to a new file"
+                    "the key store {path:?} was not closed properly, and opening it read-only cannot repair it: \
+                     open it with LocalKms::open, or restore it to a new file"
                 );
                 Error::other(ErrorKind::Storage, detail, error)
             }

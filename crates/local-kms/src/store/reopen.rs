@@ -18,12 +18,12 @@ impl Store {
             (path, state.header.id().to_vec(), state.database.is_read_only())
         });
         let Some(path) = path else {
-            return Err(invalid("ValidationException", "a KMS in memory has no file that could be opened again"));
+            return Err(invalid("ValidationException", "a KMS in memory has no file to open again"));
         };
         let root = root.unwrap_or_else(|| self.root_key());
         let opened = if is_read_only { Self::open_read_only(&path, &root) } else { Self::open(&path, root) }?;
         if opened.with(|state| state.header.id() != id) {
-            let detail = format!("another key store is at {path:?} now: open that with LocalKms::open, if it is meant");
+            let detail = format!("another key store is now at {path:?}: open it with LocalKms::open");
             return Err(Error::new(ErrorKind::Storage, detail));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

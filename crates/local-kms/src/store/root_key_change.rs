@@ -80,10 +80,10 @@ impl State {
         };
         let (kind, which) = match found {
             Ok(row) if is_sealed_with(&row, header, seal) => {
-                (ErrorKind::RootKeyChanged, "the file has the new root key already: call reopen_with and give it that")
+                (ErrorKind::RootKeyChanged, "the file already has the new root key: call reopen_with with that key")
             }
             Ok(row) if is_sealed_with(&row, &self.header, &self.seal) => {
-                (ErrorKind::Storage, "the file has the old root key still: call reopen")
+                (ErrorKind::Storage, "the file still has the old root key: call reopen")
             }
             _ => (ErrorKind::Storage, "it is not known which root key the file has: keep both until one opens it"),
         };
