@@ -1,4 +1,4 @@
-//! The methods of [`LocalKms`](super::LocalKms), each in the file of its subject.
+//! The operations of [`LocalKms`](super::LocalKms), grouped into files by subject.
 
 pub(super) mod alias;
 mod audit_log;

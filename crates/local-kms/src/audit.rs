@@ -1,10 +1,13 @@
-//! The audit log: each call to the embedded KMS, refusals too, as one event.
+//! The audit log: one event for each call to the embedded KMS, including refused calls.
 //!
-//! An event goes to `tracing`, always, and to a file of JSON lines, if one is configured. A line names the line before
-//! it and ends in a MAC, so that a log is a chain: `line` has the form of one line and `details` and `json` what stands
-//! in it, `chain` how lines follow each other, `tail` the end of a file, `file` appends, `rotate` begins new files,
-//! `verify` checks, `os` has files and locks. `word` is what the store says to the log, `ends` what the log says to the
-//! store, and `undone` how lines show that what they tell of was not done.
+//! Every event is sent to `tracing` and, if a file is configured, written to it as a line of JSON. Each line contains
+//! the MAC of the line before it and ends with its own MAC, so a log is a chain.
+//!
+//! - `line` defines the form of a line, `details` and `json` its members.
+//! - `chain` checks the order of lines, `tail` finds the end of a file, `verify` checks whole files.
+//! - `file` appends, `rotate` begins new files, `os` wraps files and locks.
+//! - `word` is what the log learns from the store, `ends` what the store records of the log, and `undone` finds lines
+//!   whose change was not made.
 
 mod chain;
 mod details;
@@ -37,19 +40,19 @@ pub(super) use rotate::{Rotated, Rotation};
 pub(super) use verify::{Memory, Verified, verify};
 pub(super) use word::Word;
 
-/// Length of a line's MAC in bytes, HMAC-SHA-256.
+/// The length of a line's MAC, HMAC-SHA-256, in bytes.
 const MAC_LEN: usize = 32;
 
-/// The outcome of a call that succeeded, and of one that was refused because the store was set back.
+/// The outcomes of a call that succeeded, and of one that was refused because the store was set back.
 pub(super) const OK: &str = "ok";
 const SET_BACK: &str = "StoreSetBack";
 
-/// The place of an embedded KMS's audit log, and how it is kept.
+/// The settings of an embedded KMS's audit log.
 ///
-/// The file gets one line of JSON for each call, refused calls too, and for each opening and closing of a handle. It is
-/// only ever appended to, and several processes may share it. Each line names the one before it and carries a MAC under
-/// a key that comes from the root key, so a line that was changed, removed, moved or added shows when the log is
-/// verified.
+/// The file gets one line of JSON for each call, including refused calls, and for each opening and closing of a handle.
+/// It is append-only, and several processes may share it. Each line contains the MAC of the line before it and its own
+/// MAC, under a key derived from the root key, so verification detects lines that were changed, removed, moved or
+/// added.
 ///
 /// ```json
 /// {"seq":7,"epoch":0,"at":2210,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
@@ -63,46 +66,50 @@ const SET_BACK: &str = "StoreSetBack";
 /// |---|---|
 /// | `seq` | number of the line, from 1, over all files of a log |
 /// | `epoch` | number of the root key, from 0 |
-/// | `at` | where the line begins in its file, in bytes |
-/// | `after`, `since` | in the first line of a file that goes on from another: the number of lines before this file, and before that other one |
-/// | `store` | the latest commit of the store that the call found, unless the store could not be read; `restored` instead if a backup became the store |
-/// | `proven` | the latest commit that the log proves with this line, where it is not the one that was found |
-/// | `commit` | the commit that the call makes; none for calls that change nothing and for refused ones |
-/// | `failed` | the commit that an earlier line said would be made, and that failed: this line takes that one back |
-/// | `time`, `principal`, `operation` | when, who, and what, under AWS's names; `manila` is the KMS itself |
-/// | `key` | ARN of the key, where one was found or made |
+/// | `at` | offset of the line in its file, in bytes |
+/// | `after`, `since` | in the first line of a file that continues another: the number of lines before this file, and before the other one |
+/// | `store` | the latest commit of the store that the call found, unless the store could not be read; `restored` instead if the store was restored from a backup |
+/// | `proven` | the latest commit that the log proves with this line, if it differs from the commit that the call found |
+/// | `commit` | the commit that the call makes; absent in refused calls and in calls that change nothing |
+/// | `failed` | the commit that an earlier line announced and that failed: this line takes the earlier one back |
+/// | `time`, `principal`, `operation` | time, caller and operation, under AWS's names; the principal `manila` is the KMS itself |
+/// | `key` | ARN of the key, if one was found or created |
 /// | `source` | ARN of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes an alias from |
-/// | `context` | the encryption context, of `ReEncrypt` that of the new ciphertext |
-/// | `request` | what was asked for: names as the caller gave them, found or not, principals, operations, regions, days, paths, the source context of `ReEncrypt`, the SHA-256 of a policy. Texts are cut at 4 KiB |
-/// | `response` | the key, grant or date that was made |
-/// | `outcome` | `ok`, AWS's name of the error, or `StoreSetBack` for what was refused because the store was set back |
-/// | `prev`, `mac` | the MAC of the line before, and of this one |
+/// | `context` | the encryption context; for `ReEncrypt`, that of the new ciphertext |
+/// | `request` | the parameters: names as the caller gave them, found or not, principals, operations, regions, days, paths, the source context of `ReEncrypt`, the SHA-256 of a policy. Texts are cut at 4 KiB |
+/// | `response` | the resulting key, grant or date |
+/// | `outcome` | `ok`, AWS's name of the error, or `StoreSetBack` if the call was refused because the store was set back |
+/// | `prev`, `mac` | the MACs of the line before and of this line |
 ///
-/// No line holds a secret, a plaintext or a ciphertext, nor what the store seals: descriptions, values of tags,
-/// policies. Encryption contexts are told whole, unless the log is kept [without their
-/// values](Self::context_keys_only). Controls, marks that change the direction of text and characters without width are
-/// written as `\u` escapes.
+/// No line contains a secret, a plaintext or a ciphertext, nor descriptions, tag values or policies, which the store
+/// seals. Encryption contexts are logged with their values, unless [only their keys](Self::context_keys_only) are to be
+/// logged. Control characters, bidirectional marks and zero-width characters are written as `\u` escapes.
 ///
-/// An operation whose line cannot be written fails, and does nothing. That includes a file that was moved, deleted or
-/// cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file, also after a log was
-/// renamed. An operation that fails after its line was written, as when the disk is full, has a second line that says
-/// so, and so has each rotation and deletion that the KMS was to make with it. Where the log cannot take that line
-/// either, it takes it before any other. If the program ends before, a line is left that tells of what was not done: it
-/// is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write shows it.
+/// If the line of an operation cannot be written, the operation fails without effect. This includes a file that was
+/// moved, deleted or cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file,
+/// even after the log was renamed.
 ///
-/// The store remembers the ends of its log's files, and takes the lines of one log only: programs that share a store
-/// share the log. A log that was cut off, or was put in the place of another, is reported as
-/// [`CutShort`](AuditFaultKind::CutShort) from then on; where a rotation was interrupted, or a backup was restored that
-/// knows nothing of a rotation, the ends of single files may be unknown, and are not missed. A store that was set back
-/// behind what the log proves does not open with it, a handle that is open refuses every call but
-/// [`verify_audit_log`](crate::LocalKms::verify_audit_log), and it is reported as
-/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves what its call found, so the very last write, if
-/// nothing was logged after it, is not missed. Who can set back the store and cut off the log alike is not found out.
+/// If an operation fails after its line was written, for instance because the disk is full, a second line takes the
+/// first back, and likewise for each rotation and deletion that the KMS would have made with it. If these lines cannot
+/// be written either, they are written before any other line. If the program ends before that, the first line remains,
+/// and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
 ///
-/// Openings with a wrong root key are not in the log, since no key for their line can be had; `tracing` hears of them.
+/// The store records the ends of its log's files, and accepts only one log: programs that share a store share the log.
+/// A log that was cut off or replaced by another is reported as [`CutShort`](AuditFaultKind::CutShort) from then on. If
+/// a rotation was interrupted, or a backup was restored that has no record of a rotation, the store may not know the
+/// ends of some files, and does not miss them.
 ///
-/// Events also go to `tracing`, to the target `manila::audit`, with a log or without: after the call's transaction,
-/// when nothing is locked, so that a subscriber may call the KMS.
+/// If the store was set back to before a commit that the log proves, it does not open with that log, open handles
+/// refuse every call except [`verify_audit_log`](crate::LocalKms::verify_audit_log), and verification reports
+/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves the commit that its call found, so the loss of the
+/// last write is not detected if no line follows it. Setting back the store and cutting off the log to the same moment
+/// is not detected.
+///
+/// Opening the store with a wrong root key leaves no line in the log, because no key for the line can be derived; the
+/// event is sent to `tracing`.
+///
+/// With or without a log, events are also sent to `tracing`, with the target `manila::audit`. They are sent after the
+/// call's transaction, when nothing is locked, so a subscriber may call the KMS.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuditLog {
@@ -113,26 +120,29 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// A log in the file at `path`, which is made if there is none, readable by its owner alone.
+    /// Keeps the log in the file at `path`. If the file does not exist, it is created, readable only by its owner.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), sync_each_call: false, best_effort: false, context_keys_only: false }
     }
 
-    /// Waits for each line to reach the disk: a power failure then loses no line, and each call takes as long as the
-    /// disk does. Without it a crash of the program loses none either, one of the machine may.
+    /// Syncs each line to the disk, so that a power failure loses no line; each call then waits for the disk.
+    ///
+    /// Without this setting, a crash of the program loses no line, but a crash of the machine may.
     pub fn sync_each_call(mut self) -> Self {
         self.sync_each_call = true;
         self
     }
 
-    /// Lets an operation go on whose line cannot be written; a warning in `tracing` says so. It also goes on in a store
-    /// that was set back behind what the log proves: the lines say so, and verifying reports it.
+    /// Lets operations proceed if their line cannot be written, with a warning in `tracing`.
+    ///
+    /// They also proceed in a store that was set back to before a commit that the log proves; their lines show this,
+    /// and verification reports it.
     pub fn best_effort(mut self) -> Self {
         self.best_effort = true;
         self
     }
 
-    /// Writes the keys of encryption contexts without their values, to `tracing` too.
+    /// Logs the keys of encryption contexts without their values, both in the file and in `tracing`.
     pub fn context_keys_only(mut self) -> Self {
         self.context_keys_only = true;
         self
@@ -150,14 +160,13 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    /// Returns the number of lines that are whole and genuine and come after those before them; repeated and moved
-    /// lines do not count.
+    /// Returns the number of complete, genuine lines in their order; repeated and moved lines do not count.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Returns the number of the first such line, 0 if there is none: 1, or more for a file that goes on from another.
+    /// Returns the number of the first such line: 1, or more in a file that continues another; 0 if there is none.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.first
@@ -169,20 +178,20 @@ impl AuditReport {
         self.last
     }
 
-    /// Returns the faults in the order of the lines: the first thousand, and whether the end is missing.
+    /// Returns the first thousand faults, in the order of the lines, and in any case a missing end.
     #[must_use]
     pub fn faults(&self) -> &[AuditFault] {
         &self.faults
     }
 
-    /// Returns whether nothing is wrong.
+    /// Returns whether the log has no faults.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// Something wrong in an audit log. Its text is one line for people.
+/// A fault in an audit log. Its `Display` text is one line for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AuditFault {
@@ -191,7 +200,7 @@ pub struct AuditFault {
 }
 
 impl AuditFault {
-    /// Returns the line in the file, from 1.
+    /// Returns the number of the line in the file, from 1.
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
@@ -204,26 +213,26 @@ impl AuditFault {
     }
 }
 
-/// The ways in which a line of an audit log can be wrong.
+/// The kind of a fault in an audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuditFaultKind {
-    /// It was begun and not finished, as a crash in the middle of writing leaves it; that call was never answered.
-    /// Cutting a line short looks the same, but leaves the next line [`OutOfSequence`](Self::OutOfSequence).
+    /// The line is incomplete, as after a crash during writing; its call never returned. Cutting a line short looks the
+    /// same, but makes the next line [`OutOfSequence`](Self::OutOfSequence).
     Torn,
-    /// It was changed, or not written by this KMS.
+    /// The line was changed, or was not written by this KMS.
     Changed,
-    /// It is genuine but does not follow the line before it: lines were removed here, or moved, or repeated.
+    /// The line is genuine but does not follow the line before it: lines were removed here, moved or repeated.
     OutOfSequence,
-    /// It is not a line of an audit log at all.
+    /// The line does not have the form of a line of an audit log.
     Malformed,
-    /// It tells of a change that was not made: a crash or a failure of the disk came between the line and its effect.
-    /// That call was never answered with success.
+    /// The line announces a change that was not made, because of a crash or a disk failure between the line and its
+    /// effect. Its call never returned success.
     NotDone,
-    /// The log was cut off here: the store knows of later lines, or of another one in this place.
+    /// The log was cut off here: the store has recorded later lines, or a different line with this number.
     CutShort,
     /// The store was set back: the log proves a later commit than this line found, or, at the last line, than the store
-    /// has now. What was done in between is undone, such as the disabling of a key.
+    /// has now. Changes in between, such as the disabling of a key, are undone.
     StoreSetBack,
 }
 
@@ -258,30 +267,30 @@ pub(super) struct Event<'a> {
     /// Of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes the alias from.
     pub(super) source_arn: Option<String>,
     pub(super) encryption_context: Option<&'a EncryptionContext>,
-    /// The request; none if nobody made one.
+    /// The request; `None` if the KMS acts by itself.
     pub(super) request: Option<Cow<'a, Details<'a>>>,
     pub(super) commits: Commits,
-    /// The result of the answer: a key, a grant, a date.
+    /// The result: a key, a grant or a date.
     pub(super) response: Details<'static>,
     /// `ok`, or AWS's name of the error.
     pub(super) outcome: String,
 }
 
 impl Event<'_> {
-    /// Returns whether it tells of something that was done, and that is not done in a store that was set back.
-    /// Verifying the log shows that it was, and a handle may end at any time.
+    /// Returns whether the event is a success that a store that was set back must refuse. Verifying the log is allowed
+    /// because it reports the fault, and closing a handle is always allowed.
     fn relies_on_store(&self) -> bool {
         let is_exempt = [Operation::VerifyAuditLog, Operation::CloseStore].map(Operation::name);
         self.outcome == OK && !self.commits.restored && !is_exempt.contains(&self.operation.as_ref())
     }
 
-    /// The same, refused because the store was set back.
+    /// Returns the same event, refused because the store was set back.
     fn as_set_back(&self) -> Self {
         let commits = Commits { made: None, ..self.commits };
         Self { commits, response: Details::new(), outcome: SET_BACK.to_owned(), ..self.clone() }
     }
 
-    /// The same without what was asked for, to be kept.
+    /// Returns the same event without its parameters, to be kept.
     fn in_short(&self) -> Event<'static> {
         Event {
             time: self.time,
@@ -298,10 +307,10 @@ impl Event<'_> {
     }
 }
 
-/// The key of the lines' MACs, one for each root key that the store has had.
+/// The key of lines' MACs, one for each root key that the store has had.
 #[derive(Clone)]
 pub(super) struct LineKey {
-    /// Counts the root keys, and stands in each line.
+    /// The number of the root key, which each line contains.
     pub(super) epoch: u64,
     pub(super) secret: Zeroizing<[u8; 32]>,
 }
@@ -312,7 +321,7 @@ impl fmt::Debug for LineKey {
     }
 }
 
-/// The end of a log, for the store to remember: how many lines there are, and the MAC of the last one.
+/// The end of a log as the store records it: the number of lines, and the MAC of the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) lines: u64,
@@ -322,23 +331,24 @@ pub(super) struct Head {
 /// The end of a log that was rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EndOfLog {
-    /// The number of lines before that log: an end counts for the file that begins there, and for no other.
+    /// The number of lines before that file: an end applies only to the file that begins there.
     pub(super) start: u64,
     pub(super) last: Head,
-    /// An earlier line that the store remembers and the log did not have any more.
+    /// An earlier line that the store has recorded and that the log no longer contained.
     pub(super) cut: Option<Head>,
 }
 
-/// The end of a log as the store remembers it, and the length of the file then, by which the line is found again.
+/// The end of a log as the store has recorded it, and the length of the file at that time, by which the line is found
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     pub(super) head: Head,
     pub(super) len: u64,
-    /// The line that its file goes on from, if it goes on from another one.
+    /// The last line of the file that its file continues, if there is one.
     pub(super) begins: Option<Head>,
 }
 
-/// An event whose line was written, or was not, and what `tracing` is to hear of it.
+/// An event whose line was written or was not, to be sent to `tracing`.
 pub(super) struct Told<'a> {
     event: Event<'a>,
     missing: Option<Missing>,
@@ -346,14 +356,14 @@ pub(super) struct Told<'a> {
 
 /// The reason why the log lacks an event.
 enum Missing {
-    /// The log is kept at best effort, so the call goes on.
+    /// The log is kept at best effort, so the call proceeds.
     GoesOn(Error),
     /// The call is refused.
     Refused(String),
 }
 
 impl<'a> Told<'a> {
-    /// Takes an event up with the result of writing its line, and returns what becomes of its call.
+    /// Creates one from an event and the result of writing its line, and returns the result for the call.
     pub(super) fn new(event: Event<'a>, written: Result<Written>) -> (Self, Result<()>) {
         match written {
             Ok(Written::Whole) => (Self { event, missing: None }, Ok(())),
@@ -363,12 +373,12 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Takes an event up whose line was written, or was not for this reason.
+    /// Creates one from an event whose line was written, or was not written because of this error.
     pub(super) fn of(event: Event<'a>, error: Option<&Error>) -> Self {
         Self { event, missing: error.map(|error| Missing::Refused(error.to_string())) }
     }
 
-    /// Tells `tracing`. Subscribers may do anything, so the caller holds no lock.
+    /// Sends the event to `tracing`. Subscribers may do anything, so the caller must not hold a lock.
     pub(super) fn tell(&self, context_keys_only: bool) {
         trace(&self.event, context_keys_only);
         match &self.missing {

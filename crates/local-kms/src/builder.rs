@@ -1,4 +1,4 @@
-//! [`LocalKmsBuilder`]: creating and opening an embedded KMS.
+//! [`LocalKmsBuilder`]: creates and opens an embedded KMS.
 
 use std::cell::Cell;
 use std::fs;
@@ -23,7 +23,7 @@ const DEFAULT_REGION: &str = "local";
 const DEFAULT_ACCOUNT: &str = "000000000000";
 const ACCOUNT_LEN: usize = 12;
 
-/// Settings of an embedded KMS, to be made or opened with them.
+/// A builder that creates or opens an embedded KMS.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LocalKmsBuilder {
@@ -47,43 +47,43 @@ impl Default for LocalKmsBuilder {
 }
 
 impl LocalKmsBuilder {
-    /// Sets the region of a new store. Defaults to `local`. An existing store has its own.
+    /// Sets the region of a new store. Defaults to `local`. An existing store keeps its region.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// Sets the account of a new store, 12 digits. Defaults to `000000000000`. An existing store has its own.
+    /// Sets the account of a new store, 12 digits. Defaults to `000000000000`. An existing store keeps its account.
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = account.into();
         self
     }
 
-    /// The source of the time; the operating system by default. A clock for tests that is moved ahead moves its
-    /// monotonic time as well, or the KMS takes that for a fault.
+    /// Sets the clock. Defaults to that of the operating system. A test clock that moves ahead must also advance its
+    /// monotonic time; otherwise the KMS treats the difference as an error of the clock.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The longest time between two writes that is believed; ten years by default. After a longer one the owner has to
-    /// [confirm](LocalKms::confirm_clock) the clock before anything is written.
+    /// Sets the longest accepted time between two writes. Defaults to ten years. After a longer pause, writes fail
+    /// until the owner [confirms](LocalKms::confirm_clock) the clock.
     pub fn longest_pause(mut self, pause: Duration) -> Self {
         self.longest_pause = pause;
         self
     }
 
-    /// Keeps an audit log. Each program that uses the store says so for itself.
+    /// Keeps an audit log. Every program that uses the store must set this itself.
     pub fn audit(mut self, log: AuditLog) -> Self {
         self.audit = Some(log);
         self
     }
 
-    /// A KMS that forgets its keys when the last clone is dropped.
+    /// Creates a KMS in memory, whose keys are lost when the last clone is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if region or account cannot be,
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness,
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the region or account is not valid,
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the operating system provides no random bytes,
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the audit log cannot be opened.
     pub fn in_memory(self) -> Result<LocalKms> {
         self.check()?;
@@ -91,53 +91,54 @@ impl LocalKmsBuilder {
         self.over(OpeningMode::InMemory, || Store::in_memory(region, account))
     }
 
-    /// A new KMS in a new file at `path`, readable by its owner alone.
+    /// Creates a KMS in a new file at `path`, which only the file's owner can read.
     ///
     /// # Errors
-    /// As [`in_memory`](Self::in_memory); [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it
-    /// cannot be made, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    /// As [`in_memory`](Self::in_memory); [`ErrorKind::Io`](crate::ErrorKind::Io) if the file exists or cannot be
+    /// created, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.check()?;
         let (region, account) = (self.region.clone(), self.account.clone());
         self.over(OpeningMode::Create, || Store::create(path.as_ref(), region, account, root_key))
     }
 
-    /// The KMS in the file at `path`. Other processes may have it open too.
+    /// Opens the KMS in the file at `path`. Other processes may also have it open.
     ///
-    /// The whole file is verified first.
+    /// Verifies the whole file first.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is no such file or the audit log cannot be opened,
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
-    /// another root key.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file does not exist or the audit log cannot be opened,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the file is damaged, is not a key store, has a newer
+    /// format, or is sealed under another root key.
     pub fn open(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.over(OpeningMode::Open, || Store::open(path.as_ref(), root_key))
     }
 
-    /// Opens the KMS in the file at `path` to read it: to decrypt, to describe keys, to verify an audit log. The file
-    /// is not changed by a byte and may lie on a medium that cannot be written. Other processes may go on writing it,
-    /// and their changes are seen.
+    /// Opens the KMS in the file at `path` read-only: to decrypt, to describe keys, to verify an audit log.
     ///
-    /// The whole file is verified first; those who write wait while its pages are checked, as they do for one another.
-    /// What would change the store fails with [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), encrypting under a
-    /// key too whose rotation is due. Deadlines hold all the same.
+    /// No byte of the file is changed, and the file may be on a read-only medium. Other processes may continue to
+    /// write it, and their changes are visible.
+    ///
+    /// Verifies the whole file first. Writers wait while its pages are checked, as they wait for each other. Calls that
+    /// would change the store fail with [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), including encryption under
+    /// a key whose rotation is due. Deadlines take effect nevertheless.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file was not closed
-    /// properly and nobody has it open: opening it for writing repairs it, and [`restore`](Self::restore) makes a new
-    /// one of it.
+    /// As [`open`](Self::open); also [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the file was not closed
+    /// properly and no process has it open: [`open`](Self::open) repairs it, and [`restore`](Self::restore) creates a
+    /// new store from it.
     #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn open_read_only(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), &root_key))
     }
 
-    /// Makes the backup at `backup` the new KMS at `path`. Keys whose deadline has passed meanwhile are left out: the
-    /// second result is their number. The backup is not changed by a byte.
+    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
+    /// their number is returned beside the KMS. No byte of the backup is changed.
     ///
     /// # Errors
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
-    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the
-    /// [longest pause](Self::longest_pause).
+    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the [longest
+    /// pause](Self::longest_pause).
     #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn restore(
         self,
@@ -145,7 +146,7 @@ impl LocalKmsBuilder {
         path: impl AsRef<Path>,
         root_key: RootKey,
     ) -> Result<(LocalKms, usize)> {
-        // Asked before anything is made: what is past its deadline is left out.
+        // Checked before a file is created, because keys past their deadline are left out.
         let clock = StoreClock::new(self.clock.clone(), self.longest_pause);
         let check = |store: &Store| store.read(|tables| clock.trust(tables).map(drop));
         let path = absolute(path.as_ref())?;
@@ -153,7 +154,7 @@ impl LocalKmsBuilder {
         let make = || Store::restore(backup.as_ref(), &path, &root_key, check).inspect(|_| is_made.set(true));
         let restored = self.over(OpeningMode::Restore, make).and_then(|kms| Ok((kms.settle_restored()?, kms)));
         if restored.is_err() && is_made.get() {
-            // The handle is closed. What did not become the store is not to lie about for one.
+            // The handle is closed. Remove the file, so that nobody takes it for a restored store.
             let _ = fs::remove_file(&path);
         }
         restored.map(|(dropped, kms)| (kms, dropped))
@@ -168,11 +169,11 @@ impl LocalKmsBuilder {
         Err(invalid("ValidationException", message))
     }
 
-    /// The KMS over a store. The log comes first: where it cannot be kept no store is made.
+    /// Opens a KMS over a store. The log is opened first, so that no store is created if the log cannot be kept.
     pub(super) fn over(self, mode: OpeningMode, store: impl FnOnce() -> Result<Store>) -> Result<LocalKms> {
         let log = self.audit.map(Log::open).transpose()?;
         let store = store().inspect_err(|error| {
-            // The key of the log's lines comes from the root key, so what cannot be opened can have no line.
+            // The key of the log's lines is derived from the root key, so a failed opening cannot have a line.
             tracing::warn!(target: "manila::audit", operation = "OpenStore", outcome = code_of(error), "not opened");
         })?;
         if let Some(log) = log.as_ref().filter(|log| store.is_at(log.path())) {
@@ -186,36 +187,36 @@ impl LocalKmsBuilder {
 }
 
 impl LocalKms {
-    /// A KMS that forgets its keys when the last clone is dropped.
+    /// Creates a KMS in memory, whose keys are lost when the last clone is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the operating system provides no random bytes.
     pub fn in_memory() -> Result<Self> {
         LocalKmsBuilder::default().in_memory()
     }
 
-    /// A new KMS in a new file at `path`, readable by its owner alone.
+    /// Creates a KMS in a new file at `path`, which only the file's owner can read.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made,
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file exists or cannot be created,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     pub fn create(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
         LocalKmsBuilder::default().create(path, root_key)
     }
 
-    /// The KMS in the file at `path`. Other processes may have it open too.
+    /// Opens the KMS in the file at `path`. Other processes may also have it open.
     ///
-    /// The whole file is verified first.
+    /// Verifies the whole file first.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, no key store, of a newer format, or one of
-    /// another root key.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file does not exist,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is damaged, is not a key store, has a newer format, or
+    /// is sealed under another root key.
     pub fn open(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
         LocalKmsBuilder::default().open(path, root_key)
     }
 
-    /// Opens the KMS in the file at `path` to read it, without changing the file: see
-    /// [`LocalKmsBuilder::open_read_only`].
+    /// Opens the KMS in the file at `path` read-only: see [`LocalKmsBuilder::open_read_only`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -223,28 +224,29 @@ impl LocalKms {
         LocalKmsBuilder::default().open_read_only(path, root_key)
     }
 
-    /// Opens the file of the KMS again, in place: all clones and views of this handle go on, as those in keyrings and
-    /// clients.
+    /// Opens the file of the KMS again, in place: all clones and views of this handle, such as those in keyrings and
+    /// clients, work again.
     ///
-    /// For after a read or a write of the file has failed, as on a disk that was full, and after the file was replaced
-    /// by a later state of the same store. For the owner alone. The audit log stays open, and gets the line of an
-    /// opening.
+    /// Call this after a read or write of the file has failed, for instance on a full disk, or after the file was
+    /// replaced by a later state of the same store. Only the owner may call this. The audit log stays open, and the
+    /// opening is logged.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key is
-    /// another one now, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file is of another store or of an
+    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key was
+    /// changed, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file belongs to another store or to an
     /// earlier state of this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks. The handle is as it was
-    /// then, unless it is the audit log that proves a later state: every call is refused then.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner. After an error the
+    /// handle is unchanged, unless the audit log proves a later state: then every call is refused.
     pub fn reopen(&self) -> Result<()> {
         self.reopen_as(None)
     }
 
-    /// [`reopen`](Self::reopen) with another root key, after another handle or process has
-    /// [changed](Self::change_root_key) it.
+    /// Reopens the file with another root key, after another handle or process has [changed](Self::change_root_key) it:
+    /// see [`reopen`](Self::reopen).
     ///
     /// # Errors
-    /// As there, and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of the store.
+    /// As [`reopen`](Self::reopen), and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of
+    /// the store.
     pub fn reopen_with(&self, root_key: RootKey) -> Result<()> {
         self.reopen_as(Some(root_key))
     }
@@ -254,20 +256,20 @@ impl LocalKms {
         self.maintain(Operation::OpenStore, request, |call| {
             self.shared.store.reopen(root_key)?;
             self.shared.load_line_keys()?;
-            // Its line is that of an opening. A log that was set aside takes it later, and the handle goes on waiting
-            // for that.
+            // Its line is that of an opening. If the log was moved away, the line is written later, and the handle
+            // waits for that.
             call.is_recorded();
             self.shared.opened(OpeningMode::Reopen)
         })
     }
 
-    /// Settings for a KMS: region, account, audit log, clock.
+    /// Returns a builder for the region, account, audit log and clock of a KMS.
     pub fn builder() -> LocalKmsBuilder {
         LocalKmsBuilder::default()
     }
 
-    /// Makes the backup at `backup` a new KMS at `path`. Keys whose deletion was due meanwhile are left out: the second
-    /// result is their number.
+    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
+    /// their number is returned beside the KMS.
     ///
     /// # Errors
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.

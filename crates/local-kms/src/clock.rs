@@ -1,14 +1,14 @@
-//! Time, as the store counts it, and when a clock is not believed.
+//! The store's time, and checks of the clock.
 //!
-//! What is past its deadline is removed for good, so a clock that runs ahead for one write would do harm. A write takes
-//! the time from a clock that keeps pace with the monotonic one, and that is not too far past the last write of any
-//! program.
+//! Keys and material past their deadline are permanently removed, so a clock that is ahead during a single write would
+//! do harm. A write accepts the clock only if it keeps pace with the monotonic clock and is not too far past the last
+//! write of any program.
 //!
-//! The pace is measured from the lowest time that was seen: whatever a call meets lowers it, and a commit alone raises
-//! it, of this program or of another. So a clock cannot go ahead in steps, nor by way of a time that is behind.
+//! The pace is measured from the lowest lead over the monotonic clock. Every call may lower it, and only a commit, of
+//! this or another program, raises it. So a clock cannot get ahead in small steps, nor by first being set back.
 //!
-//! The present is the later of what the clock shows and what the store saw, at each look anew. Nothing else is
-//! remembered: a time that was only read is of no weight once the clock is set right.
+//! The present is the later of the clock's time and the store's time, determined at each look. Nothing else is
+//! remembered: a time that was only read has no effect once the clock is corrected.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,9 +17,9 @@ use crate::store::Tables;
 use manila_core::{Clock, Error, ErrorKind, Result};
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
-/// The most that a clock may get ahead of the monotonic one between two writes.
+/// The maximum by which a clock may get ahead of the monotonic clock between two writes.
 const MAX_LEAP: u64 = MILLIS_PER_DAY;
-/// The longest time that a store may lie idle: ten years.
+/// The longest accepted time between two writes: ten years.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3652 * 86_400);
 
 /// The clock of a handle.
@@ -27,38 +27,38 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3652 * 86_400);
 pub(super) struct StoreClock {
     clock: Arc<dyn Clock>,
     longest_pause: u64,
-    /// None before the store was looked at.
+    /// `None` until the first look at the store.
     pace: Mutex<Option<Pace>>,
 }
 
-/// The pace of a clock. It counts until the store's time is set back.
+/// The pace of a clock. It is valid until the store's time is set back.
 #[derive(Debug)]
 struct Pace {
-    /// The number of times that this had been done.
+    /// The number of times that the store's time had been set back.
     rewinds: u64,
-    /// By how much the time was ahead of the monotonic clock at its lowest since the last commit, in milliseconds.
+    /// The lowest lead over the monotonic clock since the last commit, in milliseconds.
     ahead: i64,
-    /// The monotonic time of the last look, likewise.
+    /// The monotonic time of the last look, in milliseconds.
     looked: u64,
 }
 
-/// The time as a look at the store finds it.
+/// The time that a look at the clock and the store finds.
 #[derive(Debug)]
 pub(super) struct Present {
     /// Milliseconds since 1970.
     pub(super) time: u64,
-    /// The doubt about it. Keys past their deadline are refused in any case; nothing is removed or written while there
-    /// is a doubt.
+    /// A doubt about the time. While there is one, nothing is removed or written; keys past their deadline are refused
+    /// in any case.
     pub(super) doubt: Option<Doubt>,
     rewinds: u64,
 }
 
-/// Something that speaks against the time that a clock shows.
+/// A reason to doubt the time that a clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// It left the monotonic clock.
+    /// It is no longer in step with the monotonic clock.
     Leap,
-    /// It is far past the last write.
+    /// It is too far past the last write.
     Pause,
 }
 
@@ -67,32 +67,33 @@ impl StoreClock {
         Self { clock, longest_pause: to_number(longest_pause), pace: Mutex::default() }
     }
 
-    /// The time that the clock shows, in milliseconds since 1970.
+    /// Returns the time that the clock shows, in milliseconds since 1970.
     pub(super) fn shown(&self) -> u64 {
         to_millis(self.clock.now())
     }
 
-    /// The present, and what speaks against it.
+    /// Returns the present, and the doubt about it.
     pub(super) fn present(&self, tables: &impl Tables) -> Present {
         let (latest, rewinds) = (tables.time(), tables.rewinds());
         let time = self.shown().max(latest);
         let monotonic = to_number(self.clock.monotonic());
-        // A clock that is behind the store, as that of a board without a battery, is as good as one that stands still.
+        // A clock that is behind the store, such as that of a board without a battery, is treated as one that stands
+        // still.
         let (lowest, highest) = (ahead(latest, monotonic), ahead(time, monotonic));
         let mut known = self.pace();
         let pace = known.get_or_insert(Pace { rewinds, ahead: highest, looked: monotonic });
         if rewinds > pace.rewinds {
-            // The store's time was set back after the last look, and to no later one than it has now.
+            // The store's time was set back after the last look, to a time that is not later than its present one.
             *pace = Pace { rewinds, ahead: ahead(latest, pace.looked), looked: pace.looked };
         }
-        // A reader may look at the store of before its time was set back, which says nothing of what holds since.
+        // A reader may look at a snapshot from before the time was set back, which says nothing about the pace since.
         if rewinds == pace.rewinds {
             pace.ahead = pace.ahead.min(highest).max(lowest);
             pace.looked = pace.looked.max(monotonic);
         }
         let leap = u64::try_from(highest.saturating_sub(pace.ahead)).unwrap_or(0);
         drop(known);
-        // A store that was never written has no time to compare with.
+        // A store that was never written has no time to compare with the clock.
         let doubt = if latest > 0 && time.saturating_sub(latest) > self.longest_pause {
             Some(Doubt::Pause)
         } else {
@@ -101,16 +102,16 @@ impl StoreClock {
         Present { time, doubt, rewinds }
     }
 
-    /// The present for a write.
+    /// Returns the present for a write.
     ///
     /// # Errors
-    /// `ErrorKind::ClockUnconfirmed` if something speaks against it.
+    /// `ErrorKind::ClockUnconfirmed` if there is a doubt about it.
     pub(super) fn trust(&self, tables: &impl Tables) -> Result<Present> {
         let present = self.present(tables);
         present.doubt.map_or(Ok(present), |doubt| Err(doubt.error()))
     }
 
-    /// Takes a time for right, since it was committed, and with it the pace of the clock.
+    /// Accepts a time that was committed, and with it the pace of the clock.
     pub(super) fn believe(&self, committed: &Present) {
         let monotonic = to_number(self.clock.monotonic());
         if let Some(pace) = self.pace().as_mut().filter(|pace| pace.rewinds == committed.rewinds) {
@@ -144,17 +145,17 @@ fn to_number(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970; zero before.
+/// Returns the milliseconds since 1970, or zero for an earlier time.
 pub(super) fn to_millis(time: SystemTime) -> u64 {
     to_number(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// The time that [`to_millis`] made the number of; 1970 for one out of all reason.
+/// Returns the time of a number of milliseconds since 1970, or 1970 if the number is out of range.
 pub(super) fn from_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
-/// So many days after a time.
+/// Returns the time that is so many days after another.
 pub(super) fn days_after(millis: u64, days: u32) -> u64 {
     millis.saturating_add(u64::from(days).saturating_mul(MILLIS_PER_DAY))
 }

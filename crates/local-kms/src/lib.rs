@@ -1,4 +1,4 @@
-//! AWS KMS in a file: an embedded key management service with AWS's answers, for tests, at the edge and on premises.
+//! AWS KMS in a file: an embedded key management service with AWS's behaviour, for tests, at the edge and on premises.
 //!
 //! ```
 //! use manila_local_kms::{CreateKey, LocalKms};
@@ -9,13 +9,13 @@
 //! # Ok::<(), manila_local_kms::Error>(())
 //! ```
 //!
-//! [`manila`](https://docs.rs/manila) has this crate as its module `local_kms`.
+//! [`manila`](https://docs.rs/manila) re-exports this crate as its module `local_kms`.
 //!
-//! # The plan
+//! # Structure
 //!
-//! Each operation is a method of [`LocalKms`] in `api`, in the file of its subject. All go through `call`, which is
-//! where a caller's permission, a key's state and what is overdue are seen to, and where the audit log gets its line.
-//! `operation` is the table that all of them ask; `store` keeps the records.
+//! Each operation is a method of [`LocalKms`] in `api`, in the file of its subject. All of them go through `call`,
+//! which checks the caller's permission and the key's state, performs what is overdue, and writes the line of the audit
+//! log. `operation` is the table of their rules; `store` keeps the records.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -1,4 +1,4 @@
-//! Aliases: names of keys that can be moved to other keys.
+//! Aliases: names that can be moved from key to key.
 
 use crate::audit::Details;
 use crate::call::{OnAlias, OnKey, Owner, Retargeting};
@@ -9,7 +9,7 @@ use crate::record::alias::{of_region, put_new, remove, retarget};
 use crate::record::key::Key;
 use manila_core::Result;
 
-/// An alias and the key that it names.
+/// An alias and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Alias {
@@ -32,12 +32,14 @@ impl Alias {
 }
 
 impl LocalKms {
-    /// Creates an alias for a key; `target` is the key's id or ARN. For the owner alone, if the key's policy allows it.
+    /// Creates an alias for a key; `target` is the key's id or ARN.
+    ///
+    /// Only the owner may call this, and only if the key's policy allows it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
-    /// no alias name, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending
-    /// deletion, or the caller may not.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias already exists
+    /// (`AlreadyExistsException`) or is not valid, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is
+    /// no such key, it is pending deletion, or the caller lacks permission.
     pub fn create_alias(&self, alias: &str, target: &str) -> Result<()> {
         let request = Details::new().text("aliasName", alias);
         self.write(Operation::CreateAlias, &OnKey::new(target), request, |tables, key, _| {
@@ -45,8 +47,8 @@ impl LocalKms {
         })
     }
 
-    /// Points an alias to another key of the same kind, from the next call on. Existing ciphertexts belong to the key
-    /// that encrypted them.
+    /// Moves an alias to another key of the same kind, with effect from the next call. Existing ciphertexts still need
+    /// the key that encrypted them.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, LocalKms};
@@ -59,12 +61,12 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// For the owner alone, who needs `kms:UpdateAlias` on both keys.
+    /// Only the owner may call this, and needs `kms:UpdateAlias` on both keys.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending
-    /// deletion, or the caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the one key
-    /// encrypts and the other does not.
+    /// deletion, or the caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if one key
+    /// is for encryption and the other is not.
     pub fn update_alias(&self, alias: &str, target: &str) -> Result<()> {
         let subject = Retargeting { alias, target };
         self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
@@ -76,10 +78,13 @@ impl LocalKms {
         })
     }
 
-    /// Deletes an alias. For the owner alone, if the key's policy allows it.
+    /// Deletes an alias.
+    ///
+    /// Only the owner may call this, and only if the key's policy allows it.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller lacks
+    /// permission.
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
         self.write(Operation::DeleteAlias, &OnAlias(alias), Details::new(), |tables, _, _| {
             remove(tables, &self.location(), alias)
@@ -89,7 +94,7 @@ impl LocalKms {
     /// Lists all aliases of the region, in the order of their names.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
     pub fn list_aliases(&self) -> Result<Vec<Alias>> {
         self.read(Operation::ListAliases, &Owner, Details::new(), |tables, (), call| {
             let location = self.location();

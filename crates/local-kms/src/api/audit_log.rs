@@ -13,13 +13,15 @@ use crate::shared::Shared;
 use manila_core::{Error, ErrorKind, Result};
 
 impl LocalKms {
-    /// Keeps the number of lines of the audit log and the MAC of the last one in the store, so that a log that is cut
-    /// off later shows. For the owner alone. This also happens when the last clone of a handle is dropped.
+    /// Records the end of the audit log in the store: the number of lines and the MAC of the last one. If the log is
+    /// cut off before that line, verification detects it.
+    ///
+    /// Dropping the last clone of a handle does the same. Only the owner may call this.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if no audit log is kept, [`ErrorKind::AuditFailed`] if it cannot be read, or does
-    /// not go on from the last line that the store remembers: then nothing new is kept. [`ErrorKind::KeyRefused`] if
-    /// another than the owner asks, [`ErrorKind::Storage`] if the store cannot be written.
+    /// not continue from the last line that the store has recorded: then nothing new is recorded.
+    /// [`ErrorKind::KeyRefused`] if the caller is not the owner, [`ErrorKind::Storage`] if the store cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
         self.maintain(Operation::Checkpoint, Details::new(), |call| {
             if self.shared.log.is_none() {
@@ -30,18 +32,18 @@ impl LocalKms {
         })
     }
 
-    /// Begins a new audit log. The old one gets the name `old`, on the same file system; for the owner alone.
+    /// Begins a new audit log, and renames the old one to `old`, which must be on the same file system.
     ///
-    /// The first line of the new file is the line of this call. It names the last line of the old one by its number and
-    /// its MAC, so the two are one chain: [`verify_audit_log`](Self::verify_audit_log) verifies each of them alone,
-    /// [`verify_audit_logs`](Self::verify_audit_logs) both in their order, and either shows if an end was cut off.
-    /// Other handles and processes go on in the new file with their next call. Old files may be compressed or moved
-    /// elsewhere.
+    /// The first line of the new file is the line of this call. It contains the number and MAC of the last line of the
+    /// old file, so the two files form one chain: [`verify_audit_log`](Self::verify_audit_log) verifies one file,
+    /// [`verify_audit_logs`](Self::verify_audit_logs) verifies both in order, and both detect an end that was cut off.
+    /// Other handles and processes use the new file from their next call on. Old files may be compressed or moved
+    /// elsewhere. Only the owner may call this.
     ///
-    /// If the log was moved to `old` already, as `logrotate` does, it is gone on from there. Until then every call
-    /// fails, so that no line is lost and no second chain begins. A rotation that was interrupted, at whatever point,
-    /// is finished by the same call. A log that does not go on from what the store remembers is rotated too; that it
-    /// was cut off shows in the old file for ever, and the new one begins well.
+    /// If the log was already moved to `old`, for instance by `logrotate`, the new file continues it. Between the move
+    /// and this call every other call fails, so no line is lost and no second chain begins. If a rotation is
+    /// interrupted, the same call completes it. A log that does not continue from the line that the store has recorded
+    /// can be rotated too: the old file permanently shows that it was cut off, and the new one is intact.
     ///
     /// ```
     /// # use manila_local_kms::{AuditLog, CreateKey, LocalKms, RootKey};
@@ -57,20 +59,21 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if no audit log is kept, or if `old` is the store, [`ErrorKind::KeyRefused`] if
-    /// another than the owner asks, [`ErrorKind::Io`] if `old` is taken by another file or a file cannot be made or
-    /// moved, [`ErrorKind::AuditFailed`] if the old log is not found or cannot be read, [`ErrorKind::Storage`] if the
-    /// store cannot be written, or if the old log proves that it was set back.
+    /// [`ErrorKind::InvalidInput`] if no audit log is kept, or if `old` is the store, [`ErrorKind::KeyRefused`] if the
+    /// caller is not the owner, [`ErrorKind::Io`] if `old` is another file or a file cannot be created or moved,
+    /// [`ErrorKind::AuditFailed`] if the old log is missing or cannot be read, [`ErrorKind::Storage`] if the store
+    /// cannot be written, or if the old log proves that it was set back.
     pub fn rotate_audit_log(&self, old: impl AsRef<Path>) -> Result<()> {
         self.rotate(Operation::RotateAuditLog, Some(old.as_ref()))
     }
 
-    /// Begins a new audit log where the old one is lost. For the owner alone.
+    /// Begins a new audit log after the old one was lost.
     ///
-    /// It goes on from the last line that the store remembers of the old one, and verifies from there.
+    /// The new log continues from the last line that the store has recorded, and can be verified from there. Only the
+    /// owner may call this.
     ///
     /// # Errors
-    /// As [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if there is a log that is not
+    /// As [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if a log exists and is not
     /// empty.
     pub fn replace_lost_audit_log(&self) -> Result<()> {
         self.rotate(Operation::ReplaceLostAuditLog, None)
@@ -83,7 +86,7 @@ impl LocalKms {
             if let Some(old) = old {
                 self.check_not_store(old)?;
             }
-            // What takes long where much was written is done before anything is locked.
+            // This takes long if much was written, so it is done before anything is locked.
             let followed = self.shared.follow_log(old);
             self.shared.store.write(|tables| {
                 call.will_commit(tables);
@@ -105,15 +108,14 @@ impl LocalKms {
         })
     }
 
-    /// Verifies an audit log of this store: the file that is being written, one that was rotated, or a copy. For the
-    /// owner alone.
+    /// Verifies one file of this store's audit log: the current file, a rotated one, or a copy.
     ///
-    /// Calls go on meanwhile, however long the log is: nothing is held while it is read. The report also says whether
-    /// the store was set back behind what the log proves.
+    /// Other calls continue meanwhile, however long the log is: no lock is held while it is read. The report also says
+    /// whether the store was set back to before a commit that the log proves. Only the owner may call this.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::InvalidInput`] if it is the store,
-    /// [`ErrorKind::KeyRefused`] if another than the owner asks.
+    /// [`ErrorKind::KeyRefused`] if the caller is not the owner.
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
         let paths = [path.as_ref().to_owned()];
         let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
@@ -121,10 +123,10 @@ impl LocalKms {
         reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "verifying the audit log returned no report"))
     }
 
-    /// Verifies audit logs that were rotated, oldest first, and the one that is being written as the last: each must go
-    /// on from the one before. For the owner alone. Returns a report for each file.
+    /// Verifies several files of this store's audit log, and returns a report for each: rotated files, oldest first,
+    /// and then the current file. Each must continue from the one before.
     ///
-    /// The first may be any of them, if older ones are kept elsewhere.
+    /// The first path may be any of the files, if older ones are kept elsewhere. Only the owner may call this.
     ///
     /// # Errors
     /// As [`verify_audit_log`](Self::verify_audit_log); [`ErrorKind::InvalidInput`] also if there is no path.
@@ -133,8 +135,8 @@ impl LocalKms {
         self.verify(&paths, true)
     }
 
-    /// Fails if a path is that of the store: its file is locked in another way, and whoever waited for that would wait
-    /// for itself.
+    /// Fails if a path is that of the store: the store's file is locked in another way, and waiting for that lock would
+    /// be a deadlock.
     fn check_not_store(&self, path: &Path) -> Result<()> {
         if self.shared.store.is_at(path) { Err(is_store(path)) } else { Ok(()) }
     }
@@ -147,7 +149,7 @@ impl LocalKms {
                 return Err(invalid("ValidationException", "no path of an audit log was given: name at least one"));
             }
             paths.iter().try_for_each(|path| self.check_not_store(path))?;
-            // What the store knows is read first, so that nothing of it is held while a long log is read.
+            // The store's records are read first, so that the store is not locked while a long log is read.
             let memory = self.shared.store.read(|tables| memory(tables))?;
             self.shared.verify_chain(paths, ends_in_current, &memory)
         })
@@ -169,7 +171,7 @@ impl Shared {
                 faults.extend(of_file_before);
                 faults.sort_by_key(|fault| fault.line);
             }
-            // Only now: whatever a line proves was committed before the line was written.
+            // Compared only now: any commit that a line proves was made before the line was written.
             if is_last && is_current && self.commit_number()? < end.proven.commit {
                 report.faults.push(AuditFault { line: lines, kind: AuditFaultKind::StoreSetBack });
             }

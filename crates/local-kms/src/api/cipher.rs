@@ -1,4 +1,4 @@
-//! Cryptographic operations: data keys, small plaintexts, message authentication codes, random bytes.
+//! Cryptographic operations: data keys, small plaintexts, message authentication codes and random bytes.
 
 use std::ops::RangeInclusive;
 
@@ -59,11 +59,12 @@ impl Kms for LocalKms {
 }
 
 impl LocalKms {
-    /// Generates a data key of `length` bytes, 1 to 1024, and returns it encrypted under the key, for later use.
+    /// Generates a data key of `length` bytes, 1 to 1024, and returns only its ciphertext, for later use.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or an HMAC key.
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or an
+    /// HMAC key.
     pub fn generate_data_key_without_plaintext(&self, request: KmsRequest<'_>, length: usize) -> Result<KmsCiphertext> {
         let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, number_of_bytes(length), || {
             check_len("bytes of a data key", length, RANDOM_LEN)?;
@@ -72,15 +73,15 @@ impl LocalKms {
         Ok(KmsCiphertext { ciphertext: sealed.ciphertext, key_arn: sealed.key_arn })
     }
 
-    /// Decrypts a ciphertext with the key and context of `from`, and encrypts it under those of `to`, without returning
-    /// the plaintext.
+    /// Decrypts a ciphertext under the key and context of `from`, and encrypts the plaintext under those of `to`,
+    /// without returning it.
     ///
-    /// The caller needs `kms:ReEncryptFrom` on the one key and `kms:ReEncryptTo` on the other. The audit log line names
-    /// both keys and both contexts.
+    /// The caller needs `kms:ReEncryptFrom` on the first key and `kms:ReEncryptTo` on the second. The line in the audit
+    /// log contains both keys and both contexts.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if a key does not exist or is not enabled, the caller
-    /// may not, or the ciphertext does not belong to that key and context;
+    /// lacks permission, or the ciphertext does not belong to that key and context;
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for an HMAC key.
     pub fn re_encrypt(&self, ciphertext: &[u8], from: KmsRequest<'_>, to: KmsRequest<'_>) -> Result<KmsCiphertext> {
         self.read(Operation::ReEncrypt, &ReEncrypting { from, to }, Details::new(), |_, (old, new), _| {
@@ -91,7 +92,8 @@ impl LocalKms {
         })
     }
 
-    /// Computes the message authentication code of a message of 1 to 4096 bytes. It is as long as the key's hash.
+    /// Computes the message authentication code of a message of 1 to 4096 bytes. The code has the length of the key's
+    /// hash.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, KeySpec, LocalKms};
@@ -105,8 +107,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or a key that
-    /// encrypts.
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or a key
+    /// that is not an HMAC key.
     pub fn generate_mac(&self, key_id: &str, message: &[u8]) -> Result<Vec<u8>> {
         self.mac(Operation::GenerateMac, key_id, message, Ok)
     }
@@ -115,7 +117,7 @@ impl LocalKms {
     ///
     /// # Errors
     /// As [`generate_mac`](Self::generate_mac), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
-    /// (`KMSInvalidMacException`) if the code is wrong.
+    /// (`KMSInvalidMacException`) if the code does not match.
     pub fn verify_mac(&self, key_id: &str, message: &[u8], mac: &[u8]) -> Result<()> {
         self.mac(Operation::VerifyMac, key_id, message, |right| {
             if crypto::equal(&right, mac) {
@@ -126,11 +128,11 @@ impl LocalKms {
         })
     }
 
-    /// Returns 1 to 1024 random bytes from the operating system. For the owner alone.
+    /// Returns 1 to 1024 random bytes from the operating system. Only the owner may call this.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
     pub fn generate_random(&self, length: usize) -> Result<Vec<u8>> {
         self.read(Operation::GenerateRandom, &Owner, number_of_bytes(length), |_, (), _| {
             check_len("random bytes", length, RANDOM_LEN)?;

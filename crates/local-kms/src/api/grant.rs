@@ -1,4 +1,4 @@
-//! Grants: permission for one principal to use one key, without a change of its policy.
+//! Grants: permissions for one principal to use one key, without a change of its policy.
 
 use crate::access::Permission;
 use crate::audit::Details;
@@ -14,15 +14,15 @@ use crate::record::key::{Key, KeySpec};
 use manila_core::Result;
 use manila_core::internal::crypto;
 
-/// The most grants on a key. Listing them reads all, and one more counts them.
+/// The maximum number of grants on a key: listing them reads all of them, and creating one counts them.
 const MAX_GRANTS: usize = 1000;
 
 impl LocalKms {
-    /// Allows a principal to use a key, from the next call on, and returns the grant's id. Denials of the key policy
-    /// take precedence.
+    /// Allows a principal to use a key, with effect from the next call, and returns the grant's id. A `Deny` of the key
+    /// policy takes precedence.
     ///
-    /// A caller who may create grants by a grant of their own can pass on no more than that one allows. For the key
-    /// policy, the pairs of the constraint are the encryption context of this call, as on AWS.
+    /// A caller whose permission to create grants comes from a grant can pass on no more than that grant allows. As on
+    /// AWS, conditions of the key policy see the pairs of the constraint as the encryption context of this call.
     ///
     /// ```
     /// use manila_local_kms::{CreateGrant, CreateKey, GrantOperation, LocalKms};
@@ -38,8 +38,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is not a valid ARN,
-    /// no operation is allowed, or the key does not support one.
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is not a
+    /// valid ARN, no operation is allowed, or the key does not support one.
     #[expect(clippy::needless_pass_by_value, reason = "a request is for one call")]
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
         let subject = PassingOn { key: key_id, constraint: request.constraint.as_ref().map(GrantConstraint::pairs) };
@@ -64,7 +64,7 @@ impl LocalKms {
     /// Lists the grants on a key.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission.
     pub fn list_grants(&self, key_id: &str) -> Result<Vec<Grant>> {
         self.read(Operation::ListGrants, &OnKey::new(key_id), Details::new(), |tables, key, _| {
             of_key(tables, &key)?.into_iter().map(|(id, grant)| grant.to_grant(id)).collect()
@@ -74,7 +74,8 @@ impl LocalKms {
     /// Revokes a grant.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller lacks
+    /// permission.
     pub fn revoke_grant(&self, key_id: &str, grant_id: &str) -> Result<()> {
         let request = Details::new().text("grantId", grant_id);
         self.write(Operation::RevokeGrant, &OnKey::new(key_id), request, |tables, key, _| {
@@ -82,8 +83,10 @@ impl LocalKms {
         })
     }
 
-    /// Retires a grant. The retiring principal, the grantee if the grant allows it, and the owner may do so, unless the
-    /// key's policy denies them `kms:RetireGrant`. No policy allows it to anybody else.
+    /// Retires a grant.
+    ///
+    /// The retiring principal, the owner and, if the grant allows it, the grantee may call this, unless the key's
+    /// policy denies them `kms:RetireGrant`. No policy can allow it to anyone else.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or grant, or the caller is not

@@ -16,26 +16,28 @@ use crate::operation::Operation;
 use crate::record::key::{Due, Key, KeyMaterial, KeyOrigin};
 use crate::store::WriteTxn;
 
-/// The maximum time until imported material expires, as on AWS.
+/// The maximum number of days until imported material expires, as on AWS.
 pub(super) const MAX_VALID_DAYS: u32 = 365;
 const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
 
 impl LocalKms {
-    /// Imports the material of a key that was created with [`CreateKey::imported`](crate::CreateKey::imported): 32
-    /// random bytes, or as many as the hash of an HMAC key. With an `expiry`, at most 365 days ahead, the material is
-    /// removed then, and must be imported again.
+    /// Imports the material of a key that was created with [`CreateKey::imported`](crate::CreateKey::imported).
     ///
-    /// Only the first import may choose the material; later ones must provide the same, so that existing ciphertexts
-    /// can be decrypted. All regions of a multi-Region key share the material of the primary key. The caller keeps a
-    /// copy, and zeroizes the one in memory.
+    /// The material is 32 random bytes, or for an HMAC key as many as its hash has. If there is an `expiry`, at most
+    /// 365 days ahead, the material is removed at that time and must be imported again.
     ///
-    /// AWS takes the material wrapped under an RSA key, since it travels over a network; here it does not.
+    /// Only the first import may choose the material; later imports must provide the same material, so that existing
+    /// ciphertexts can be decrypted. All regions of a multi-Region key share the material of the primary key. Keep a
+    /// copy of the material, and zeroize the one in memory.
+    ///
+    /// AWS requires the material to be wrapped under an RSA key, because it is sent over a network. Here it is passed
+    /// unwrapped.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, the
-    /// caller may not, or the material differs from the first (`IncorrectKeyMaterialException`);
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the length or the expiry is wrong, or the key's
-    /// material is not imported (`UnsupportedOperationException`).
+    /// caller lacks permission, or the material differs from the first (`IncorrectKeyMaterialException`);
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the length or the expiry is not valid, or the key
+    /// does not take imported material (`UnsupportedOperationException`).
     pub fn import_key_material(&self, key_id: &str, material: &[u8], expiry: Option<SystemTime>) -> Result<()> {
         let request = Details::new().maybe(expiry, |details, expiry| details.time("validTo", expiry));
         self.write(Operation::ImportKeyMaterial, &OnKey::new(key_id), request, |tables, mut key, call| {
@@ -67,9 +69,9 @@ impl LocalKms {
     /// Deletes imported material. The key cannot be used until the same material is imported again.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not,
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if the key's
-    /// material is not imported.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission,
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if the key does
+    /// not take imported material.
     pub fn delete_imported_key_material(&self, key_id: &str) -> Result<()> {
         self.write(Operation::DeleteImportedKeyMaterial, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             check_external(&key)?;
@@ -99,7 +101,7 @@ fn of_replica() -> Error {
     invalid("UnsupportedOperationException", message)
 }
 
-/// One-way, so that it reveals nothing about random material.
+/// Derives the fingerprint of imported material: one-way, so that it reveals nothing about random material.
 fn fingerprint(key_id: &str, material: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
     let mut fingerprint = Zeroizing::new([0; 32]);
     crypto::hkdf(Hash::Sha512, key_id.as_bytes(), material, &mut [(&[FINGERPRINT_PURPOSE], &mut *fingerprint)])?;

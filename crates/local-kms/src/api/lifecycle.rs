@@ -1,4 +1,4 @@
-//! Creating, describing, tagging, disabling and deleting keys.
+//! The life cycle of keys: creating, describing, tagging, disabling and deleting them.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -22,13 +22,13 @@ use crate::record::key::{CreateKey, Due, Key, KeyMaterial, KeyMetadata, KeyOrigi
 use crate::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
-/// Days between scheduling a deletion and the deletion, as on AWS.
+/// The number of days between scheduling a deletion and the deletion, as on AWS.
 pub(super) const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
 const MAX_TAGS: usize = 50;
 const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 const MAX_TAG_VALUE_CHARS: usize = 256;
 
-/// A key in a list. It holds no secret.
+/// A key in a list of keys. It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyListEntry {
@@ -51,7 +51,8 @@ impl KeyListEntry {
 }
 
 impl LocalKms {
-    /// Creates a key in the region of this handle, with an alias if the request has one. For the owner alone.
+    /// Creates a key in the region of this handle, with an alias if the request names one. Only the owner may call
+    /// this.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, KeyState, LocalKms};
@@ -63,12 +64,13 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias is taken (`AlreadyExistsException`) or
-    /// no alias name, if description, tags or rotation period break AWS's rules, or if the policy is not one or
-    /// locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias already exists
+    /// (`AlreadyExistsException`) or is not valid, if the description, tags or rotation period violate AWS's rules, or
+    /// if the policy is not valid or locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if
+    /// the caller is not the owner.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
-        // Before anything is locked, for it takes its time.
+        // Parsed before anything is locked, because it may take long.
         let policy = request.policy.as_deref().map(Policy::parse);
         self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
             check_description(&request.description)?;
@@ -115,11 +117,11 @@ impl LocalKms {
         })
     }
 
-    /// Describes a key: `key_id` is its id, its ARN, an alias or an alias ARN.
+    /// Describes a key; `key_id` is its id, its ARN, an alias or an alias ARN.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key (`NotFoundException`), or the
-    /// caller may not.
+    /// caller lacks permission.
     pub fn describe_key(&self, key_id: &str) -> Result<KeyMetadata> {
         self.read(Operation::DescribeKey, &OnKey::new(key_id), Details::new(), |tables, mut key, call| {
             deadlines::forget_deleted_regions(tables, &mut key, call.now)?;
@@ -127,12 +129,12 @@ impl LocalKms {
         })
     }
 
-    /// The ids and ARNs of all keys of the region, in the order of the ids. For the owner alone.
+    /// Lists the ids and ARNs of all keys of the region, ordered by id. Only the owner may call this.
     ///
-    /// What else is known of a key [`describe_key`](Self::describe_key) tells, if the key's policy allows that.
+    /// [`describe_key`](Self::describe_key) returns everything else about a key, if the key's policy allows it.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
     pub fn list_keys(&self) -> Result<Vec<KeyListEntry>> {
         self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
@@ -147,13 +149,13 @@ impl LocalKms {
         })
     }
 
-    /// Replaces the description of a key, of at most 8192 characters.
+    /// Replaces the description of a key, which has at most 8192 characters.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
-    /// caller may not.
+    /// caller lacks permission.
     pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
-        // Descriptions are sealed in the store, so they are not logged.
+        // The store seals descriptions, so they are not logged.
         self.change(Operation::UpdateKeyDescription, key_id, Details::new(), |key, _| {
             check_description(description)?;
             description.clone_into(&mut key.record.description);
@@ -164,15 +166,15 @@ impl LocalKms {
     /// Adds tags to a key, replacing the values of existing ones.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`TagException`) if a tag breaks AWS's rules or the
-    /// key would have more than 50; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it
-    /// is pending deletion, or the caller may not.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`TagException`) if a tag violates AWS's rules or
+    /// the key would have more than 50 tags; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no
+    /// such key, it is pending deletion, or the caller lacks permission.
     pub fn tag_key<K: Into<String>, V: Into<String>>(
         &self,
         key_id: &str,
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
-        // Before anything is locked, since the caller's iterator may call this KMS.
+        // Collected before anything is locked, because the caller's iterator may call this KMS.
         let tags: Vec<(String, String)> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let request = Details::new().list("tagKeys", tags.iter().map(|(name, _)| name.as_str()));
         self.change(Operation::TagResource, key_id, request, |key, _| {
@@ -185,7 +187,7 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion, or the
-    /// caller may not.
+    /// caller lacks permission.
     pub fn untag_key<'a>(&self, key_id: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let names: Vec<_> = names.into_iter().collect();
         let request = Details::new().list("tagKeys", names.iter().copied());
@@ -200,7 +202,7 @@ impl LocalKms {
     /// Lists the tags of a key, in the order of their names.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission.
     pub fn list_key_tags(&self, key_id: &str) -> Result<Vec<(String, String)>> {
         self.read(Operation::ListResourceTags, &OnKey::new(key_id), Details::new(), |_, key, _| {
             Ok(key.record.tags.into_iter().collect())
@@ -211,7 +213,7 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is pending deletion or
-    /// import, or the caller may not.
+    /// import, or the caller lacks permission.
     pub fn enable_key(&self, key_id: &str) -> Result<()> {
         self.change(Operation::EnableKey, key_id, Details::new(), |key, _| {
             key.record.enabled = true;
@@ -219,7 +221,7 @@ impl LocalKms {
         })
     }
 
-    /// Disables a key, from the next call on, for encryption and decryption. It can be enabled again.
+    /// Disables a key for encryption and decryption, with effect from the next call. It can be enabled again.
     ///
     /// # Errors
     /// As [`enable_key`](Self::enable_key).
@@ -230,9 +232,10 @@ impl LocalKms {
         })
     }
 
-    /// Schedules the deletion of a key in 30 days, and returns the deadline. Until then the key cannot be used, and the
-    /// deletion can be [cancelled](Self::cancel_key_deletion). From then on the key is gone, and nobody can decrypt
-    /// what was encrypted under it.
+    /// Schedules the deletion of a key in 30 days, and returns the deadline.
+    ///
+    /// Until the deadline the key cannot be used, and the deletion can be [cancelled](Self::cancel_key_deletion). After
+    /// it the key no longer exists, and nobody can decrypt what was encrypted under it.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, KeyState, LocalKms};
@@ -245,21 +248,22 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// The next write of any kind after that moment removes the material from the store, [`purge`](Self::purge) the
-    /// last trace of it from the file; backups hold what they hold. A clock that is set back does not bring back
-    /// what was removed.
+    /// The first write of any kind after the deadline removes the material from the store, and [`purge`](Self::purge)
+    /// erases its last trace from the file; backups keep their copies. Setting the clock back does not restore what was
+    /// removed.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, its deletion is scheduled
-    /// already, it is a multi-Region primary key that has replicas, or the caller may not.
+    /// already, it is a multi-Region primary key that has replicas, or the caller lacks permission.
     pub fn schedule_key_deletion(&self, key_id: &str) -> Result<SystemTime> {
         self.schedule_key_deletion_in(key_id, *DELETION_DAYS.end())
     }
 
-    /// Schedules the deletion of a key in 7 to 30 days: see [`schedule_key_deletion`](Self::schedule_key_deletion).
+    /// Schedules the deletion of a key in 7 to 30 days, like [`schedule_key_deletion`](Self::schedule_key_deletion).
     ///
     /// # Errors
-    /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
+    /// As [`schedule_key_deletion`](Self::schedule_key_deletion), and
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn schedule_key_deletion_in(&self, key_id: &str, days: u32) -> Result<SystemTime> {
         let request = Details::new().number("pendingWindowInDays", days);
         self.write(Operation::ScheduleKeyDeletion, &OnKey::new(key_id), request, |tables, mut key, call| {
@@ -279,11 +283,11 @@ impl LocalKms {
         })
     }
 
-    /// Cancels the deletion of a key, which is then disabled.
+    /// Cancels the deletion of a key, which is disabled afterwards.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, as is so from the deadline on,
-    /// no deletion is scheduled, or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, as is the case after the
+    /// deadline, no deletion is scheduled, or the caller lacks permission.
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
         self.write(Operation::CancelKeyDeletion, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             if let Some(deletion) = key.record.deletion.take() {

@@ -1,4 +1,4 @@
-//! Maintenance of the store: backups, another root key, purging.
+//! Maintenance of the store: backups, purging and changes of the root key.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::root_key::RootKey;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 use manila_core::Result;
 
-/// The outcome of a change of the root key.
+/// The result of a change of the root key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootKeyChange {
@@ -25,20 +25,20 @@ pub struct RootKeyChange {
 }
 
 impl RootKeyChange {
-    /// Returns whether what was sealed under the old root key was written over. Where another process read the store
-    /// for too long it was not: the next [`LocalKms::purge`] does it, or the next opening.
+    /// Returns whether everything that was sealed under the old root key was overwritten. If another process read the
+    /// store for too long, it was not; the next [`LocalKms::purge`] or the next opening then overwrites it.
     #[must_use]
     pub fn is_purged(&self) -> bool {
         self.purged
     }
 
-    /// Returns the ARNs of the keys that have new material.
+    /// Returns the ARNs of the keys that were rotated.
     #[must_use]
     pub fn rotated(&self) -> &[String] {
         &self.rotated
     }
 
-    /// Returns the ARNs of the keys that were to have new material and do not rotate.
+    /// Returns the ARNs of the keys that cannot be rotated.
     #[must_use]
     pub fn not_rotated(&self) -> &[String] {
         &self.not_rotated
@@ -46,14 +46,14 @@ impl RootKeyChange {
 }
 
 impl LocalKms {
-    /// Writes a copy of the store as it is now to a new file, sealed under the same root key. For the owner alone.
+    /// Writes a copy of the current store to a new file, sealed under the same root key. Only the owner may call this.
     ///
-    /// A backup keeps what it holds, also of keys that are deleted later: see [`restore`](Self::restore).
+    /// A backup keeps its contents, including keys that are deleted later: see [`restore`](Self::restore).
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if there is a file already or it cannot be made,
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store is damaged (the whole copy is verified),
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the file exists or cannot be created,
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store is damaged (the copy is verified as a whole),
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
         let request = Details::new().path("path", path.as_ref());
         self.maintain(Operation::Backup, request, |call| {
@@ -61,40 +61,41 @@ impl LocalKms {
         })
     }
 
-    /// Removes what is past its deadline, writes over what the file still holds of anything removed, and compacts the
-    /// file: no byte is left in it of a deleted key, of imported material that was deleted or has expired, or of what
-    /// was sealed under an earlier root key. For the owner alone. Returns the number of keys that were removed now.
+    /// Removes what is past its deadline, overwrites all removed data in the file, and compacts the file. Returns the
+    /// number of keys that this call removed.
     ///
-    /// Everything else goes on meanwhile, but for two moments that grow with the store, and in which all its handles
-    /// wait: a tenth of a second each with 500 keys (2.5 MB), a quarter to half a second with 3000 (14 MB). A purge
-    /// waits for a [`backup`](Self::backup) that this handle is making. Where another handle or process is just
-    /// reading, all wait for the end of that too, for up to a second at a time. The medium below may keep copies of its
-    /// own, as flash memory and snapshots do.
+    /// Afterwards the file contains no byte of a deleted key, of imported material that was deleted or has expired, or
+    /// of anything that was sealed under an earlier root key. The storage medium may keep copies of its own, as flash
+    /// memory and snapshots do. Only the owner may call this.
+    ///
+    /// Other calls continue meanwhile, except during two pauses in which all handles of the store wait. Their length
+    /// grows with the store: a tenth of a second each with 500 keys (2.5 MB), a quarter to half a second with 3000 keys
+    /// (14 MB). A purge waits for a [`backup`](Self::backup) that this handle is writing. If another handle or process
+    /// is reading, all handles also wait for that read to end, for up to a second at a time.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if one read of another handle or process takes longer than a
-    /// second, as a backup may, or if the store is damaged, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if
-    /// another than the owner asks.
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if a single read of another handle or process takes longer
+    /// than a second, as a backup may, or if the store is damaged,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
     pub fn purge(&self) -> Result<usize> {
         self.maintain(Operation::Purge, Details::new(), |_| {
             let deleted = self.settle(&[])?;
-            // Nobody sees the rest, so its line can say how it went.
+            // The rest has no visible effect, so its line can contain the outcome.
             self.shared.store.purge()?;
             Ok(deleted)
         })
     }
 
-    /// Seals everything under another root key, in one transaction, and then [purges](Self::purge) the file of what was
-    /// sealed under the old one. For the owner alone.
+    /// Seals everything under another root key, in one transaction, and then [purges](Self::purge) what was sealed
+    /// under the old one. Only the owner may call this.
     ///
-    /// Other handles of the store, in this process or others, then fail with
-    /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they are given the new root key, by
-    /// [`reopen_with`](Self::reopen_with); clones of this handle go on, after they have waited for everything to be
-    /// sealed anew (a fifth of a second with 3000 keys). Copies of the file from before are still sealed under the old
-    /// key.
+    /// Other handles of the store, in this or another process, then fail with
+    /// [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) until they are [reopened](Self::reopen_with)
+    /// with the new root key. Clones of this handle keep working; they wait while everything is sealed again (a fifth
+    /// of a second with 3000 keys). Earlier copies of the file remain sealed under the old key.
     ///
-    /// A root key that others may have read has shown them all key material that was in the file: sealing it anew takes
-    /// nothing back. Use [`change_root_key_and_rotate`](Self::change_root_key_and_rotate) then.
+    /// If others may have read the old root key, consider all key material in the file compromised: sealing it again
+    /// does not change that. Use [`change_root_key_and_rotate`](Self::change_root_key_and_rotate) in that case.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -108,27 +109,27 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks;
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner;
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if a record is missing from the file or the store cannot be
-    /// written: the old root key holds then. If the disk fails while it takes the change, the file is opened once more
-    /// to see which root key it has, and the text says which, or that nobody can tell. If that is the new one, the
-    /// error is [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged): call
-    /// [`reopen_with`](Self::reopen_with). After such a failure keep both root keys until the store was opened once
-    /// more: a disk that fails may lose what it has shown.
+    /// written; the store then keeps the old root key. If the disk fails during the commit, the file is opened again to
+    /// find out which root key it has, and the text of the error names it, or says that it is unknown. If it is the new
+    /// one, the error is [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged): call
+    /// [`reopen_with`](Self::reopen_with). After such a failure keep both root keys until the store has been opened
+    /// again: a failing disk may lose data that it has returned before.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<RootKeyChange> {
         self.change_root(root_key, |_, _| Ok(RootKeyChange::default()))
     }
 
-    /// [`change_root_key`](Self::change_root_key), and in the same transaction gives new material to every key that can
-    /// be rotated, whatever its state: whoever had the old root key and the file cannot open what is encrypted
-    /// afterwards.
+    /// Changes the root key, and in the same transaction rotates every key that can be rotated, in any state.
     ///
-    /// This is the owner's maintenance of the store, so no key's policy is asked: one that denies everyone
-    /// `kms:RotateKeyOnDemand` does not keep the key's material from being replaced. These rotations do not count
-    /// against the limit of rotations on demand.
+    /// The call is like [`change_root_key`](Self::change_root_key), but the old root key and an old file do not decrypt
+    /// what is encrypted afterwards. They do still decrypt what was encrypted before: encrypt it again, for instance
+    /// with `manila::Client::reencrypt`. Keys that cannot be rotated (imported material, HMAC) are named in the result:
+    /// replace them.
     ///
-    /// What was encrypted before they can open still: encrypt it again, with `manila::Client::reencrypt`
-    /// for instance. Keys that do not rotate (imported material, HMAC) are named in the answer: replace them.
+    /// This is maintenance of the store by its owner, so key policies are not consulted: even a key whose policy denies
+    /// `kms:RotateKeyOnDemand` to everyone is rotated. These rotations do not count against the limit of on-demand
+    /// rotations.
     ///
     /// # Errors
     /// As [`change_root_key`](Self::change_root_key).
@@ -150,13 +151,13 @@ impl LocalKms {
                 grant::index_anew(tables)?;
                 let change = work(tables, call)?;
                 call.succeeds_in(tables, &())?;
-                // Who has the old root key can write the lines so far anew, unless the store knows their end. A change
-                // of the root key does not wait for a log that is kept at best effort.
+                // With the old root key the lines so far can be rewritten, unless the store has recorded their end. A
+                // log at best effort does not hold up a change of the root key.
                 let _ = self.shared.keep_end(tables, &followed);
                 keys = line_keys(tables)?;
                 Ok(change)
             })?;
-            // The new root key holds from here on, so nothing below is a failure of the call.
+            // The new root key is in effect from here on, so nothing below makes the call fail.
             self.shared.set_line_keys(keys);
             match self.shared.store.purge() {
                 Ok(()) => change.purged = true,
@@ -193,8 +194,7 @@ impl LocalKms {
             is_less = call.late;
             Ok(call.swept)
         })?;
-        // The copy was of all of the backup: what was left out of it, keys or imported material, is not to stay in the
-        // file.
+        // The whole backup was copied: keys and imported material that were left out must not stay in the file.
         if is_less {
             self.shared.store.purge()?;
         }

@@ -1,4 +1,4 @@
-//! Getting and replacing key policies.
+//! Key policies: returning and replacing them.
 
 use crate::access::check_lockout;
 use crate::audit::Details;
@@ -9,10 +9,10 @@ use crate::operation::Operation;
 use manila_core::Result;
 
 impl LocalKms {
-    /// Returns the policy of a key, in AWS's JSON; the default one if it was given none.
+    /// Returns the policy of a key as AWS's JSON, or the default policy if the key has none of its own.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission.
     pub fn key_policy(&self, key_id: &str) -> Result<String> {
         self.read(Operation::GetKeyPolicy, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let policy = key.record.policy;
@@ -25,7 +25,7 @@ impl LocalKms {
         })
     }
 
-    /// Replaces the policy of a key, in AWS's JSON, from the next call on.
+    /// Replaces the policy of a key, given as AWS's JSON, with effect from the next call.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, LocalKms};
@@ -41,32 +41,34 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// Part of AWS's policy language is implemented; everything else is refused by name, never ignored:
+    /// Part of AWS's policy language is implemented. Everything else is refused by name, never ignored:
     ///
     /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource`
     ///   and `Condition`.
-    /// - Principals: `*`, and under `AWS` accounts, users, roles and sessions of roles.
+    /// - Principals: `*`, and accounts, users, roles and role sessions under `AWS`.
     /// - Condition operators: `StringEquals`, `StringLike`, their negations and `Bool`, each also with `ForAllValues:`
     ///   and `ForAnyValue:`; `Null`.
     /// - Condition keys: `kms:EncryptionContext:KEY`, `kms:EncryptionContextKeys`, `kms:ViaService`,
     ///   `kms:CallerAccount` and `aws:PrincipalArn`.
     ///
-    /// An account (its id, or the ARN of its root) in a `Deny` means everyone in it. In an `Allow` it means its owner
-    /// alone: there are no IAM policies here through which an account could delegate its permissions.
+    /// An account (its id, or the ARN of its root) in a `Deny` means everyone in it. In an `Allow` it means only its
+    /// owner, because there are no IAM policies through which the account could delegate its permissions. The
     /// `aws:PrincipalArn` of a session is its role's ARN without the role's path. Principals of other accounts can be
-    /// allowed what AWS allows across accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and grants;
-    /// everything else is refused, whatever the policy says.
+    /// allowed the operations that AWS allows across accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and
+    /// grants. All other operations are refused, whatever the policy says.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if it is not a
-    /// valid policy, uses what is not implemented, or does not allow the caller to call `PutKeyPolicy` again;
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if the policy
+    /// is not valid, uses an element that is not implemented, or does not allow the caller to call `PutKeyPolicy`
+    /// again; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks
+    /// permission.
     pub fn put_key_policy(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, false)
     }
 
-    /// Replaces the policy of a key even if the new one does not allow the caller to change it again. If it allows
-    /// nobody to, nobody ever can.
+    /// Replaces the policy of a key even if the new policy does not allow the caller to change it again.
+    ///
+    /// If the new policy allows nobody to change it, it can never be changed again.
     ///
     /// # Errors
     /// As [`put_key_policy`](Self::put_key_policy), except for the lockout.
@@ -76,7 +78,7 @@ impl LocalKms {
 
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
-        // Before anything is locked, for it takes its time.
+        // Parsed before anything is locked, because it may take long.
         let policy = Policy::parse(json);
         self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
             check_lockout(&self.caller(), &policy?, &key.arn, may_lock_out)?;

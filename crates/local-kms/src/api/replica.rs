@@ -9,12 +9,14 @@ use crate::operation::Operation;
 use crate::record::key::{Key, KeyMetadata, KeyRecord};
 use manila_core::Result;
 
-/// The maximum number of regions of a key: more than AWS has.
+/// The maximum number of regions of a key, which is more than AWS has.
 const MAX_REGIONS: usize = 64;
 
 impl LocalKms {
-    /// Creates a replica of a multi-Region primary key in another region, with the same id and material: each decrypts
-    /// what the other encrypts. State, description, tags, policy, grants and aliases are the replica's own.
+    /// Creates a replica of a multi-Region primary key in another region, with the same id and material.
+    ///
+    /// Each of the two keys decrypts what the other encrypts. The replica has its own state, description, tags, policy,
+    /// grants and aliases.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, LocalKms};
@@ -27,12 +29,12 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// For the owner alone, if the key's policy allows it: a replica is a new key of the account.
+    /// Only the owner may call this, and only if the key's policy allows it: a replica is a new key of the account.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a multi-Region primary
-    /// key (`UnsupportedOperationException`) or has a replica in that region (`AlreadyExistsException`).
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a multi-Region
+    /// primary key (`UnsupportedOperationException`) or already exists in that region (`AlreadyExistsException`).
     pub fn replicate_key(&self, key_id: &str, region: &str) -> Result<KeyMetadata> {
         let request = Details::new().text("replicaRegion", region);
         self.write(Operation::ReplicateKey, &OnKey::new(key_id), request, |tables, mut key, call| {
@@ -54,7 +56,7 @@ impl LocalKms {
         })
     }
 
-    /// Turns the replica in another region into the primary key, and the primary into a replica.
+    /// Makes the replica in another region the primary key, and the current primary key a replica.
     ///
     /// The caller needs `kms:UpdatePrimaryRegion` on both keys.
     ///

@@ -13,10 +13,10 @@ use crate::record::key::{Key, KeyMaterial, KeyOrigin, KeySpec, RotationType};
 use crate::store::damaged;
 use manila_core::Result;
 
-/// Days between automatic rotations, as on AWS.
+/// The number of days between automatic rotations, as on AWS.
 const ROTATION_DAYS: std::ops::RangeInclusive<u32> = 90..=2560;
 const DEFAULT_ROTATION_DAYS: u32 = 365;
-/// On-demand rotations of one key, as on AWS.
+/// The maximum number of on-demand rotations of a key, as on AWS.
 ///
 /// Source: AWS KMS Developer Guide, "Quotas", on-demand rotation.
 const MAX_ON_DEMAND: usize = 25;
@@ -52,7 +52,7 @@ pub struct KeyRotation {
 }
 
 impl KeyRotation {
-    /// Returns the time from which the new material encrypted.
+    /// Returns the time from which the new material is used to encrypt.
     #[must_use]
     pub fn date(&self) -> SystemTime {
         self.date
@@ -66,10 +66,10 @@ impl KeyRotation {
 }
 
 impl LocalKms {
-    /// Enables automatic rotation of a key every 365 days, counted from now.
+    /// Enables automatic rotation of a key every 365 days, starting now.
     ///
-    /// Id and ARN stay the same; the newest material encrypts, and all older ones still decrypt. A rotation takes place
-    /// at the first use of the key after it is due, and once if several were missed.
+    /// The key keeps its id and ARN. The newest material encrypts, and all older material still decrypts. A rotation
+    /// takes place at the first use of the key after it is due; several missed rotations are made up for by one.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, LocalKms};
@@ -83,17 +83,19 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller may not; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if
-    /// it is an HMAC key, has imported material, or is a multi-Region replica.
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
+    /// (`UnsupportedOperationException`) if it is an HMAC key, has imported material, or is a multi-Region replica.
     pub fn enable_key_rotation(&self, key_id: &str) -> Result<()> {
         self.enable_key_rotation_every(key_id, DEFAULT_ROTATION_DAYS)
     }
 
-    /// Enables automatic rotation every 90 to 2560 days. If rotation is already enabled, the new period counts from the
-    /// last rotation.
+    /// Enables automatic rotation of a key every 90 to 2560 days.
+    ///
+    /// If automatic rotation is already enabled, the new period starts at the last rotation.
     ///
     /// # Errors
-    /// As there, and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
+    /// As [`enable_key_rotation`](Self::enable_key_rotation), and
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn enable_key_rotation_every(&self, key_id: &str, days: u32) -> Result<()> {
         self.change_rotation(
             Operation::EnableKeyRotation,
@@ -109,7 +111,7 @@ impl LocalKms {
         )
     }
 
-    /// Disables automatic rotation. Older material still decrypts.
+    /// Disables automatic rotation of a key. Older material still decrypts.
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation).
@@ -130,14 +132,14 @@ impl LocalKms {
     ///
     /// # Errors
     /// As [`enable_key_rotation`](Self::enable_key_rotation), and
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 times; rotations
-    /// by a change of the root key do not count.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 on-demand
+    /// rotations; rotations by a change of the root key do not count.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
         let add = |key: &mut Key, call: &Call<'_>| key.material.renew(call.now, RotationType::OnDemand);
         self.change_rotation(Operation::RotateKeyOnDemand, key_id, Details::new(), check_on_demand, add)
     }
 
-    /// Changes the rotation settings of a key, after a rotation that is already due.
+    /// Changes the rotation settings of a key, after performing a rotation that is due.
     fn change_rotation(
         &self,
         operation: Operation,
@@ -159,7 +161,7 @@ impl LocalKms {
     /// Returns the rotation settings of a key. A key that is pending deletion does not rotate.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller may not.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission.
     pub fn key_rotation_status(&self, key_id: &str) -> Result<RotationStatus> {
         self.read(Operation::GetKeyRotationStatus, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let Key { record, material, .. } = key;
@@ -194,7 +196,7 @@ pub(crate) fn check_days(days: u32) -> Result<()> {
     Err(invalid("ValidationException", message))
 }
 
-/// Fails unless a key can rotate: only encryption keys with material from the KMS can.
+/// Fails unless a key can be rotated: only encryption keys with material from the KMS can.
 pub(crate) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
     if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The owner's word on the time.
+//! Confirming and correcting the store's time.
 
 use crate::audit::Details;
 use crate::deadlines::Deadline;
@@ -9,20 +9,19 @@ use crate::record::key::{KeyRecord, MaterialRecord};
 use crate::store::{Table, Tables, WriteTxn};
 use manila_core::Result;
 
-/// The first of January 2026, in milliseconds since 1970. There was no store before, so a clock that shows an earlier
-/// time is wrong, as that of a board without a battery is.
+/// The first of January 2026, in milliseconds since 1970. No store existed before, so a clock that shows an earlier
+/// time is wrong, like that of a board without a battery.
 const FIRST_STORES: u64 = 1_767_225_600_000;
 
 impl LocalKms {
-    /// Confirms that the clock is right, after a write was refused with
-    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed): the store takes the time that it shows now
-    /// for the present. For the owner alone.
+    /// Confirms that the clock is correct, after a write failed with
+    /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed). Only the owner may call this.
     ///
-    /// The next write removes for good what is past its deadline by that time. Other programs take the store's word for
-    /// it.
+    /// The store accepts the time that the clock shows. The next write permanently removes what is past its deadline by
+    /// that time. The confirmation applies to all programs that use the store.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if another than the owner asks,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn confirm_clock(&self) -> Result<()> {
         self.maintain(Operation::ConfirmClock, Details::new(), |call| {
@@ -39,25 +38,28 @@ impl LocalKms {
         })
     }
 
-    /// Sets the store's time back to that of the clock, after writes under a clock that ran ahead. For the owner alone,
-    /// who says with it that the clock is right now.
+    /// Sets the store's time back to that of the clock, after writes with a clock that was ahead. Only the owner may
+    /// call this, who thereby confirms that the clock is correct now.
     ///
-    /// What was dated at a time that is still to come is brought into order: dates become the present, and deletions
-    /// and expiries that were set then are as far from the present as they were from the time at which they were set.
-    /// Those that were set before stay as they are. A rotation that took place too early stands; the next one is
-    /// counted from the present. Grants keep their dates.
+    /// Dates that are in the future are corrected:
     ///
-    /// No time before the store's first write can be had: a store that was made under a clock that ran ahead is to be
-    /// made anew.
+    /// - Dates of creation and rotation become the current time.
+    /// - Deletions and expiries that were scheduled at a future time keep their distance to that time, counted from the
+    ///   current time. Those that were scheduled earlier do not change.
+    /// - A rotation that took place too early is kept; the next one is counted from the current time.
+    /// - Grants keep their dates.
     ///
-    /// Programs that have the store open follow with their next call, calls that are under way included.
+    /// The time cannot be set to before the store's first write: if a store was created while the clock was ahead,
+    /// create a new one.
+    ///
+    /// Other programs that have the store open use the new time from their next call on, and also in calls in progress.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) (`KMSInvalidStateException`) if a key was deleted or
-    /// material expired since then whose deadline is still to come by the clock: that is lost, and a backup from before
-    /// is the way back; or if another than the owner asks. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput)
-    /// if the clock is not behind the store, or shows a time before the store's first write or before 2026, as one does
-    /// that was not set; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
+    /// material was removed whose deadline is in the future by the clock: it is lost, and only an earlier backup
+    /// restores it. Also if the caller is not the owner. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if
+    /// the clock is not behind the store, or shows a time before the store's first write or before 2026, as a clock
+    /// does that was never set; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn set_time_back(&self) -> Result<()> {
         self.maintain(Operation::SetTimeBack, Details::new(), |call| {
             self.shared.store.write(|tables| {
@@ -78,7 +80,7 @@ fn check_can_be_set_back(tables: &impl Tables, now: u64) -> Result<()> {
         let message = "the clock is not behind the store's time, so there is nothing to set back";
         return Err(invalid("ValidationException", message));
     }
-    // All that is pending would be dated long ago, and be over once the clock is right.
+    // All pending deadlines would be set to long ago, and would have passed once the clock is correct.
     if now < tables.begun().max(FIRST_STORES) {
         let message = "the clock shows a time before the store was created: correct the clock first";
         return Err(invalid("ValidationException", message));
@@ -90,7 +92,7 @@ fn check_can_be_set_back(tables: &impl Tables, now: u64) -> Result<()> {
     Ok(())
 }
 
-/// Dates nothing of a key later than now, and counts a deletion that was scheduled later from now on.
+/// Corrects dates of keys that are later than now, and counts a deletion that was scheduled later from now on.
 fn order_keys(tables: &mut WriteTxn<'_>, now: u64) -> Result<()> {
     for (row, mut record) in tables.all::<KeyRecord>(Table::Keys, "")? {
         let deletion = record.deletion.and_then(|deletion| Some((deletion, deletion.set_back(now)?)));
@@ -108,7 +110,7 @@ fn order_keys(tables: &mut WriteTxn<'_>, now: u64) -> Result<()> {
     Ok(())
 }
 
-/// The same for key material, its rotation and its expiry.
+/// Does the same for key material, its rotation and its expiry.
 fn order_materials(tables: &mut WriteTxn<'_>, now: u64) -> Result<()> {
     for (id, mut record) in tables.all::<MaterialRecord>(Table::Materials, "")? {
         let expiry = record.expiry.and_then(|expiry| Some((expiry, expiry.set_back(now)?)));
