@@ -1,7 +1,7 @@
 //! Ciphertext blobs of the embedded KMS.
 //!
-//! Layout: the magic, then CBOR of key id, material id and the sealed plaintext; 6144 bytes at most. The plaintext
-//! is bound to the key, its material and the encryption context, each of them written unambiguously.
+//! Layout: the magic, then CBOR of the key id, the material id and the sealed plaintext; at most 6144 bytes. The
+//! plaintext is bound to the key, its material and the encryption context, all in an unambiguous encoding.
 
 use manila_core::internal::crypto::Refused;
 use manila_core::{EncryptionContext, Error, Result};
@@ -12,7 +12,7 @@ use crate::error::refused;
 use crate::record::key::{Key, KeyMaterial};
 use crate::{secret_box, store};
 
-/// Tells these blobs from AWS's, and version 1 from those to come.
+/// Distinguishes these blobs from AWS's, and version 1 from later ones.
 const MAGIC: &[u8] = b"manila-kms\x01";
 const PURPOSE: &[u8] = b"manila local-kms ciphertext 1";
 const MAX_LEN: usize = 6144;
@@ -32,7 +32,7 @@ pub(super) fn seal(key: &Key, context: &EncryptionContext, plaintext: &[u8]) -> 
     Blob { key: key.id.clone(), material: material.id, sealed }.to_bytes()
 }
 
-/// The fields of a blob, or AWS's error for what is none.
+/// Parses a blob, or returns AWS's error if it is not one.
 pub(super) fn parse(bytes: &[u8]) -> Result<Blob> {
     let Some(cbor) = bytes.strip_prefix(MAGIC) else {
         let message = "the ciphertext was not made by this kind of KMS: open it with the KMS that made it";
@@ -42,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Blob> {
         return Err(invalid_ciphertext());
     }
     let blob: Blob = store::from_cbor(cbor).ok_or_else(invalid_ciphertext)?;
-    // One ciphertext, one encoding: CBOR alone would let others through.
+    // CBOR has several encodings of a value; accept only the one that is written.
     if blob.to_bytes()? != bytes {
         return Err(invalid_ciphertext());
     }
@@ -56,7 +56,7 @@ impl Blob {
         Ok(out)
     }
 
-    /// Decrypts with the material that encrypted, if the key is the one asked for.
+    /// Decrypts with the material that encrypted, if `key` is the right key.
     pub(super) fn open(&self, key: &Key, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
         if self.key != key.id {
             let message = "the ciphertext was encrypted under another key";

@@ -1,7 +1,7 @@
 //! Time-driven changes of keys: deletion, expiry and rotation.
 //!
-//! Nothing runs by itself. A deadline holds from its moment on, since every call looks at the time; the next write
-//! after it, or the first call that meets it, does the work for good.
+//! Nothing runs in the background. Every call checks the time, so a deadline takes effect at its moment; the next write
+//! after it, or the first call that it concerns, makes the change permanent.
 
 use crate::clock::days_after;
 use crate::location::{Location, row};
@@ -30,8 +30,8 @@ impl Deadline {
         }
     }
 
-    /// Returns the row of the deadline, by which the earliest one comes first. `of` is what meets it: the row of a key
-    /// in its region for a deletion, the id of a key for an expiry, which meets all its regions.
+    /// Returns the row of the deadline; rows are ordered by time. `of` names its object: for a deletion the row of a
+    /// key in its region, for an expiry, which concerns all regions, the id of a key.
     fn row(self, time: u64, of: &str) -> String {
         format!("{time:020}/{}/{of}", self.letter())
     }
@@ -45,7 +45,7 @@ impl Deadline {
     }
 }
 
-/// Returns whether something is past its deadline that [`sweep`] would remove.
+/// Returns whether [`sweep`] would remove anything.
 pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     match tables.first_ids(Table::Deadlines, "", 1)?.first() {
         Some(first) => Ok(parse(first)?.0 <= now),
@@ -53,7 +53,7 @@ pub(super) fn is_any(tables: &impl Tables, now: u64) -> Result<bool> {
     }
 }
 
-/// Returns whether there is anything that [`sweep`] would remove, or one of these keys that [`rotate`] would rotate.
+/// Returns whether [`sweep`] would remove anything, or [`rotate`] would rotate one of these keys.
 pub(super) fn is_left(tables: &impl Tables, now: u64, key_ids: &[String]) -> Result<bool> {
     if is_any(tables, now)? {
         return Ok(true);
@@ -68,7 +68,7 @@ pub(super) fn is_left(tables: &impl Tables, now: u64, key_ids: &[String]) -> Res
     Ok(false)
 }
 
-/// Takes the regions from a key in which it is past its deadline and not removed yet.
+/// Removes the regions from a key in which it is past its deadline but not yet removed.
 pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u64) -> Result<()> {
     if key.material.regions.len() < 2 || !is_any(tables, now)? {
         return Ok(());
@@ -84,8 +84,8 @@ pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u
     Ok(())
 }
 
-/// Removes all that is past its deadline. Returns the ARNs of the deleted keys, for the log: it is
-/// told of them only once nothing else can undo this.
+/// Removes everything that is past its deadline. Returns the ARNs of the deleted keys for the log, which records them
+/// only once nothing else can undo the removal.
 pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<String>> {
     let mut deleted = Vec::new();
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
@@ -93,7 +93,7 @@ pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Resul
         if time > now {
             break;
         }
-        // Ids are in the clear: this one is acted upon only if the manifest knows it.
+        // Ids are not authenticated by themselves, so the entry must be in the manifest.
         tables.get::<()>(Table::Deadlines, &first)?.ok_or_else(damaged)?;
         if what == Deadline::Deletion.letter() {
             let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
@@ -109,14 +109,14 @@ pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Resul
     Ok(deleted)
 }
 
-/// The time, the letter and the rest of the row of a deadline.
+/// Returns the time, the letter and the rest of the row of a deadline.
 fn parse(row: &str) -> Result<(u64, &str, &str)> {
     let (time, rest) = row.split_once('/').ok_or_else(damaged)?;
     let (what, of) = rest.split_once('/').ok_or_else(damaged)?;
     Ok((time.parse().map_err(|_| damaged())?, what, of))
 }
 
-/// Removes a key of a region, and its material with the last region.
+/// Removes a key from a region, and its material from the last region.
 fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
     tables.remove(Table::Keys, &location.row(key_id))?;
     alias::remove_all(tables, location, key_id)?;
@@ -141,7 +141,8 @@ fn forget_material(tables: &mut WriteTxn<'_>, key_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The time at which a key was due to be rotated last, if it was not and its primary is enabled.
+/// Returns the latest time at which a key was due to be rotated, if it was not rotated since and its primary is
+/// enabled.
 pub(super) fn due_rotation(
     tables: &impl Tables,
     key_id: &str,
@@ -157,11 +158,12 @@ pub(super) fn due_rotation(
     let primary = material.regions.first().ok_or_else(damaged)?;
     let record: Option<KeyRecord> = tables.get(Table::Keys, &row(primary, key_id))?;
     let usable = record.is_some_and(|record| record.enabled && record.deletion.is_none());
-    // Several that were missed are made up for by one.
+    // One rotation makes up for several missed ones.
     Ok(usable.then(|| material.rotation_base.saturating_add(periods.saturating_mul(period))))
 }
 
-/// Rotates a key if that is due. Looked at again here, inside the write transaction, so that two processes rotate once.
+/// Rotates a key if this is due. Checked again here, inside the write transaction, so that two processes rotate only
+/// once.
 pub(super) fn rotate(
     account: &str,
     tables: &mut WriteTxn<'_>,
@@ -171,7 +173,7 @@ pub(super) fn rotate(
 ) -> Result<()> {
     let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(()) };
     let Some(due) = due_rotation(tables, key_id, &material, now)? else { return Ok(()) };
-    // The schedule goes on as if this had been done in time; the new material is of the time that it was made at.
+    // The schedule continues as if the rotation had been on time; the new material is dated to its creation.
     material.rotation_base = due;
     material.renew(now, RotationType::Automatic)?;
     tables.put(Table::Materials, key_id, &material)?;

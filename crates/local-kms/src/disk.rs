@@ -1,10 +1,10 @@
-//! Waiting for the disk, in one place, so that a test sees whether a file was synced before it counts.
+//! Syncing files, in one place, so that tests see whether a file was synced before it gets its name.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Waits until all that was written to a file, and its length, are on the disk.
+/// Waits until the contents and length of a file are on the disk.
 pub(super) fn sync(file: &File) -> io::Result<()> {
     file.sync_all()?;
     #[cfg(test)]
@@ -12,8 +12,8 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the names in a folder are on the disk. Where a folder cannot be synced its files are in place all the
-/// same, so this does not fail.
+/// Waits until the names in a folder are on the disk. Does not fail: if a folder cannot be synced, its files are in
+/// place nevertheless.
 pub(super) fn sync_folder(folder: &Path) {
     #[cfg(unix)]
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -31,7 +31,7 @@ pub(super) fn name(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()>
     Ok(())
 }
 
-/// The work of a thread on disks.
+/// A disk operation of a thread.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -50,7 +50,7 @@ fn note(event: Event) {
     EVENTS.with_borrow_mut(|events| events.push(event));
 }
 
-/// Returns the work of this thread on disks meanwhile.
+/// Returns the result of `work`, and the disk operations of this thread meanwhile.
 #[cfg(test)]
 pub(super) fn events<T>(work: impl FnOnce() -> T) -> (T, Vec<Event>) {
     EVENTS.take();

@@ -1,16 +1,16 @@
-//! Refusals, under the names that AWS gives them.
+//! Errors under AWS's names.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use manila_core::{Error, ErrorKind, KmsError, Result};
 
-/// The key, the caller or the ciphertext is at fault.
+/// Returns an error of the key, the caller or the ciphertext.
 pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Error {
     answer(ErrorKind::KeyRefused, code, message.into())
 }
 
-/// The request is at fault.
+/// Returns an error of the request.
 pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Error {
     answer(ErrorKind::InvalidInput, code, message.into())
 }
@@ -20,13 +20,13 @@ fn answer(kind: ErrorKind, code: &str, message: String) -> Error {
     Error::other(kind, format!("the embedded KMS refused: {error}"), error)
 }
 
-/// The file of the store was named as an audit log.
+/// Returns the error for the file of the store, named as an audit log.
 pub(super) fn is_store(path: &Path) -> Error {
     let message = format!("{path:?} is the file of the key store: name another file for the audit log");
     invalid("ValidationException", message)
 }
 
-/// Fails unless `len` is allowed; `what` names what has that length, and in what unit.
+/// Fails unless `len` is allowed; `what` names the value and the unit of its length.
 pub(super) fn check_len(what: &str, len: usize, allowed: RangeInclusive<usize>) -> Result<()> {
     if allowed.contains(&len) {
         return Ok(());
@@ -35,7 +35,7 @@ pub(super) fn check_len(what: &str, len: usize, allowed: RangeInclusive<usize>) 
     Err(invalid("ValidationException", message))
 }
 
-/// AWS's name for a failure, as the audit log has it.
+/// Returns AWS's name of an error, as logged in the audit log.
 pub(super) fn code_of(error: &Error) -> String {
     match error.kms_error() {
         Some(answer) => answer.code().to_owned(),

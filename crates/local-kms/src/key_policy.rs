@@ -1,39 +1,38 @@
-//! Key policies: who may do what with a key, in AWS's JSON.
+//! Key policies in AWS's JSON, which decide what a principal may do with a key.
 //!
-//! What is implemented is a part of AWS's language, and a policy that leaves this part is refused when it is read, by
-//! the name of what is not implemented: no word of a policy is ever passed over.
+//! Part of AWS's language is implemented. A policy that uses anything else is refused when it is read, with an error
+//! that names it: no part of a policy is ever ignored.
 //!
-//! | part | what there is |
+//! | part | implemented |
 //! |---|---|
 //! | elements | `Version`, `Id`, `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource`, `Condition` |
-//! | principals | `*`, and under `AWS` accounts, users, roles and assumed roles |
+//! | principals | `*`, and accounts, users, roles and assumed roles under `AWS` |
 //! | actions | those of AWS KMS, with wildcards |
 //! | resources | `*` and ARNs of keys, with wildcards |
 //! | condition operators | `StringEquals`, `StringLike`, their negations and `Bool`, each also with `ForAllValues:` and `ForAnyValue:`; `Null` |
 //! | condition keys | `kms:EncryptionContext:KEY`, `kms:EncryptionContextKeys`, `kms:ViaService`, `kms:CallerAccount`, `aws:PrincipalArn` |
 //!
-//! # Where AWS differs
+//! # Differences from AWS
 //!
-//! - There are no IAM policies here that an account could hand its permissions on with. In `Allow` an account as a
-//!   principal is its owner (`arn:aws:iam::111122223333:root`) alone; in `Deny` it is everyone in the account, as on
-//!   AWS. To allow everyone in an account something, take the principal `*` with a condition on `kms:CallerAccount`.
-//! - The path of a role is unknown in a session of it. So `aws:PrincipalArn` of a session is the role's ARN without
-//!   path, and where a policy names a role with its path that is left out, for an account has no two roles of one name.
-//!   In patterns with wildcards (`role/service/*`) it is left out only on the safe side: such a pattern keeps the
-//!   sessions of every role from something whose names fit, and allows none of them anything. No `*` stands for the
-//!   path of a session's role.
-//! - A request whose encryption context has several keys that differ only in case can mean any of them to
-//!   `kms:EncryptionContext:KEY`, whose `KEY` AWS matches without regard to case. `Allow` then needs every one of the
-//!   values to satisfy the condition, `Deny` needs one. The same goes for a key that differs in the case of letters
-//!   beyond ASCII, which may be meant or not.
-//! - A pattern that has a `?` in a part of over 64 characters between two `*` is refused.
-//! - The same digits in another partition (`aws-cn`) are another account, and `kms:CallerAccount` is absent for it.
-//! - `CreateAlias`, `UpdateAlias`, `DeleteAlias` and `ReplicateKey` need a permission of the account on AWS, beside
-//!   that of the key. The owner alone has it here, whatever a policy says.
-//! - The owner's maintenance of the store (a change of the root key that rotates, deletions that are due) asks no
-//!   policy.
-//! - AWS KMS refuses `ForAllValues:` with `kms:EncryptionContext:KEY`, for it is true of an absent key. Here it is
-//!   taken at its word.
+//! - There are no IAM policies with which an account could delegate its permissions. In `Allow`, an account as a
+//!   principal means only its owner (`arn:aws:iam::111122223333:root`); in `Deny` it means everyone in the account, as
+//!   on AWS. To allow everyone in an account, use the principal `*` with a condition on `kms:CallerAccount`.
+//! - A session does not know its role's path. So the `aws:PrincipalArn` of a session is the role's ARN without the
+//!   path, and a path in a policy is ignored, because role names are unique in an account. In patterns with wildcards
+//!   (`role/service/*`) it is ignored only on the safe side: such a pattern denies the sessions of every role with a
+//!   matching name, and allows none of them. No `*` matches the path of a session's role.
+//! - AWS matches the `KEY` in `kms:EncryptionContext:KEY` without regard to case. If a request's encryption context has
+//!   several keys that differ only in case, any of them may be meant: `Allow` then requires that all of their values
+//!   satisfy the condition, `Deny` that one does. The same applies to keys that differ in the case of non-ASCII
+//!   letters, which may match or not.
+//! - A pattern with a `?` in a part of more than 64 characters between two `*` is refused.
+//! - The same account id in another partition (`aws-cn`) is another account, and `kms:CallerAccount` is absent for it.
+//! - On AWS, `CreateAlias`, `UpdateAlias`, `DeleteAlias` and `ReplicateKey` need a permission of the account in
+//!   addition to that of the key. Here only the owner has it, whatever a policy says.
+//! - Maintenance of the store (a change of the root key with rotation, deletions that are due) does not consult
+//!   policies.
+//! - AWS KMS refuses `ForAllValues:` with `kms:EncryptionContext:KEY`, because it is true of an absent key. Here it is
+//!   accepted and evaluated literally.
 //! - Requests never come through another service: `kms:ViaService` is always absent.
 //!
 //! Source: the IAM User Guide, "IAM JSON policy elements", and the AWS KMS Developer Guide, "Key policies in AWS KMS"
@@ -59,7 +58,7 @@ use principal::{Identity, Principal};
 pub(super) use cache::PolicyCache;
 pub(super) use principal::{check_principal, index_name, index_names_of, is_of_account, means, owner};
 
-/// A key policy, read and understood whole.
+/// A parsed key policy.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     statements: Vec<Statement>,
@@ -72,7 +71,7 @@ pub(super) enum Decision {
     Allowed,
     /// A statement denies it, whatever others say.
     Denied,
-    /// No statement speaks of it.
+    /// No statement applies to it.
     Silent,
 }
 
@@ -81,19 +80,19 @@ pub(super) enum Decision {
 pub(super) struct AccessRequest<'a> {
     /// The caller: an ARN that [`check_principal`] accepts.
     pub(super) principal: &'a str,
-    /// Such as `kms:Decrypt`.
+    /// The action, such as `kms:Decrypt`.
     pub(super) action: &'a str,
     pub(super) key_arn: &'a str,
-    /// `None` if the operation takes none.
+    /// The encryption context, if the operation takes one.
     pub(super) encryption_context: Option<&'a EncryptionContext>,
 }
 
 impl Policy {
-    /// Reads AWS's JSON, 32 KiB at most.
+    /// Parses AWS's JSON, at most 32 KiB.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`), with the name
-    /// of what is wrong or not implemented.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`), which names
+    /// what is not valid or not implemented.
     pub(super) fn parse(json: &str) -> Result<Self> {
         let read = document::read(json).map_err(|message| invalid("MalformedPolicyDocumentException", message));
         read.map(|statements| Self { statements })
@@ -101,7 +100,7 @@ impl Policy {
 
     /// Returns the decision of the policy about a request.
     ///
-    /// A request of a principal that [`check_principal`] would refuse is denied.
+    /// Requests of a principal that [`check_principal`] would refuse are denied.
     pub(super) fn decide(&self, request: &AccessRequest<'_>) -> Decision {
         let Ok(caller) = Identity::parse(request.principal) else {
             return Decision::Denied;
@@ -117,8 +116,9 @@ impl Policy {
         }
     }
 
-    /// Returns how many steps a decision about a request with this encryption context may take, beside those in
-    /// proportion to the policy's length alone. Most policies and contexts are short; both long make millions.
+    /// Returns the number of steps that a decision about a request with this encryption context may take, beyond those
+    /// in proportion to the policy's length. Most policies and contexts are short, but if both are long there are
+    /// millions.
     pub(super) fn steps(&self, context: Option<&EncryptionContext>) -> usize {
         let conditions = self.statements.iter().flat_map(|statement| &statement.conditions);
         let values = conditions.map(Condition::context_values).fold(0, usize::saturating_add);
@@ -127,7 +127,7 @@ impl Policy {
         if values == 0 { 0 } else { len.fold(0, usize::saturating_add).saturating_mul(values) }
     }
 
-    /// The bytes that the policy takes in memory.
+    /// Returns the memory that the policy takes, in bytes.
     fn memory(&self) -> usize {
         memory_of(&self.statements, |statement| {
             let Statement { effect: _, principals, actions, resources, conditions } = statement;
@@ -145,7 +145,7 @@ enum Effect {
     Deny,
 }
 
-/// One statement. No list is empty but that of the conditions.
+/// A statement. Only the list of conditions may be empty.
 #[derive(Clone, Debug)]
 struct Statement {
     effect: Effect,
@@ -157,7 +157,7 @@ struct Statement {
 }
 
 impl Statement {
-    /// Returns whether the statement is about a request.
+    /// Returns whether the statement applies to a request.
     fn covers(&self, asked: &Asked<'_>) -> bool {
         self.principals.iter().any(|principal| principal.is(self.effect, &asked.caller))
             && self.actions.iter().any(|wanted| wanted.matches(&asked.action))

@@ -4,7 +4,7 @@ use crate::error::invalid;
 use manila_core::Result;
 use manila_core::internal::{is_arn_part, quoted};
 
-/// Length in bytes of the longest name of a region.
+/// The maximum length of a region's name, in bytes.
 const MAX_REGION_LEN: usize = 64;
 
 /// A region of an account.
@@ -19,18 +19,18 @@ impl Location<'_> {
         format!("arn:aws:kms:{}:{}:key/{key_id}", self.region, self.account)
     }
 
-    /// Returns the row of a record of this region.
+    /// Returns the row of this region's record.
     pub(super) fn row(&self, id: &str) -> String {
         row(self.region, id)
     }
 }
 
-/// Returns the row of a record of a region.
+/// Returns the row of a region's record.
 pub(super) fn row(region: &str, id: &str) -> String {
     format!("{region}/{id}")
 }
 
-/// Fails unless a region's name fits into ARNs.
+/// Fails unless a region's name is valid in ARNs.
 pub(super) fn check_region(region: &str) -> Result<()> {
     if region.len() <= MAX_REGION_LEN && is_arn_part(region) {
         return Ok(());

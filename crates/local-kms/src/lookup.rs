@@ -8,7 +8,7 @@ use crate::store::{Table, Tables};
 use manila_core::internal::quoted;
 use manila_core::{Error, KeyArn, Result};
 
-/// The key that an id, ARN, alias or alias ARN names.
+/// Finds the key that an id, ARN, alias or alias ARN names.
 pub(super) fn find(tables: &impl Tables, location: &Location<'_>, name: &str) -> Result<Key> {
     let id = match resource(location, name).ok_or_else(|| not_found(name))? {
         Resource::Key(id) => id.to_owned(),
@@ -35,7 +35,7 @@ enum Resource<'a> {
     Alias(String),
 }
 
-/// Returns the resource that a name stands for, unless it is an ARN of another KMS or region.
+/// Returns the resource that a name denotes, unless it is an ARN of another KMS or region.
 fn resource<'a>(location: &Location<'_>, name: &'a str) -> Option<Resource<'a>> {
     if !name.starts_with("arn:") {
         return Some(if is_alias(name) { Resource::Alias(name.to_owned()) } else { Resource::Key(name) });

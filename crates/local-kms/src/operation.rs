@@ -1,5 +1,5 @@
-//! The operations of the embedded KMS, in one table: the states of a key that each is allowed in, the names that it
-//! takes, and whom it can be allowed.
+//! The operations of the embedded KMS, in one table: for each operation the key states in which it is allowed, the
+//! names that it takes, and the principals that can be allowed to call it.
 
 use crate::error::refused;
 use manila_core::Result;
@@ -10,19 +10,19 @@ use manila_core::Result;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyState {
-    /// Everything.
+    /// The key can be used.
     Enabled,
-    /// Nothing, until it is enabled again.
+    /// The key cannot be used until it is enabled again.
     Disabled,
-    /// Nothing; at its deadline it is deleted, unless that is cancelled before.
+    /// The key cannot be used, and is deleted at its deadline unless the deletion is cancelled before.
     PendingDeletion,
-    /// Nothing, until key material is imported.
+    /// The key cannot be used until key material is imported.
     PendingImport,
 }
 
-/// The rules of an operation for its key and its caller: a row of the table.
+/// The rules of an operation for its key and its caller, a row of the table.
 struct Rules {
-    /// The states of a key that it is allowed in.
+    /// The key states in which it is allowed.
     states: &'static [KeyState],
     name: Name,
     grants: Grants,
@@ -31,15 +31,15 @@ struct Rules {
     material: Material,
 }
 
-/// The names of a key that an operation takes, as on AWS: what uses a key takes an alias too, what changes one does
-/// not, so that a retargeted alias never has another key deleted than was meant.
+/// The names by which an operation takes a key, as on AWS. Operations that use a key also take an alias. Operations
+/// that change a key do not, so a retargeted alias never causes the wrong key to be deleted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
     Id,
     IdOrAlias,
 }
 
-/// True if a grant can allow the operation.
+/// The effect of grants: one can allow the operation, or never can.
 ///
 /// Source: AWS KMS Developer Guide, "Grants in AWS KMS", grant operations.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ enum Grants {
     Grantable,
 }
 
-/// The accounts whose principals may be allowed the operation: the key's own, or others too.
+/// The accounts whose principals can be allowed the operation: only the key's own, or all.
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions", cross-account use.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +57,9 @@ enum Accounts {
     All,
 }
 
-/// The permissions that the operation needs: the key's, by its policy or a grant, or the account's too. On AWS that is
-/// an IAM policy on the alias, or one on making keys in the other region; no key's policy can give it. Here the owner
-/// alone has it.
+/// The permissions that the operation needs: the key's, from its policy or a grant, or also the account's. On AWS the
+/// latter comes from an IAM policy, for the alias or for creating keys in the other region, and never from a key's
+/// policy. Here only the owner has it.
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions", and "Control access to aliases" there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,18 +68,21 @@ enum Permits {
     KeyAndAccount,
 }
 
-/// The key material that the operation uses or describes. A rotation that is due comes before the use of the newest.
+/// The key material that the operation uses or describes. A rotation that is due is performed before the newest
+/// material is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Material {
     Any,
     Newest,
 }
 
-/// Operations on no key, for the owner of the account alone, and those whose keys are asked for under other names.
+/// Operations without a key, which only the owner of the account may call, and operations whose keys are checked under
+/// other names.
 const NO_KEY: &[KeyState] = &[];
 const ENABLED: &[KeyState] = &[KeyState::Enabled];
 const ON_OR_OFF: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled];
-/// A key that awaits material takes imported material, which does not rotate: these operations tell that themselves.
+/// A key that awaits material takes imported material, which is not rotated; these operations return that error
+/// themselves.
 const ON_OR_EMPTY: &[KeyState] = &[KeyState::Enabled, KeyState::PendingImport];
 const NOT_DELETED: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
 const DELETED: &[KeyState] = &[KeyState::PendingDeletion];
@@ -99,7 +102,7 @@ macro_rules! operations {
                 match self { $(Self::$operation => stringify!($operation)),* }
             }
 
-            /// The name in policies.
+            /// Returns the name in policies.
             pub(super) const fn action(self) -> &'static str {
                 match self { $(Self::$operation => concat!("kms:", stringify!($operation))),* }
             }
@@ -120,7 +123,7 @@ macro_rules! operations {
     };
 }
 
-// Every operation has its row, and every row every column: there is nothing that an operation is by default.
+// Every operation has a row, and every row has every column, so no rule applies by default.
 operations! {
     // operation                   states       name       grants     accounts permits        material
     Backup:                          NO_KEY       Id         Never      Own      Key            Any,
@@ -180,7 +183,7 @@ operations! {
 }
 
 impl Operation {
-    /// Fails with AWS's error unless the operation is allowed in a state.
+    /// Fails with AWS's error unless the operation is allowed in this state.
     pub(super) fn check_state(self, state: KeyState) -> Result<()> {
         if self.rules().states.contains(&state) {
             return Ok(());
@@ -194,7 +197,7 @@ impl Operation {
         })
     }
 
-    /// Returns whether the operation takes a key by an alias too.
+    /// Returns whether the operation also takes a key by an alias.
     pub(super) fn takes_alias(self) -> bool {
         self.rules().name == Name::IdOrAlias
     }
@@ -204,17 +207,18 @@ impl Operation {
         self.rules().grants == Grants::Grantable
     }
 
-    /// Returns whether principals of other accounts than the key's can be allowed the operation.
+    /// Returns whether principals of accounts other than the key's can be allowed the operation.
     pub(super) fn crosses_accounts(self) -> bool {
         self.rules().accounts == Accounts::All
     }
 
-    /// Returns whether the account must permit the operation beside the key.
+    /// Returns whether the operation needs the account's permission in addition to the key's.
     pub(super) fn needs_account(self) -> bool {
         self.rules().permits == Permits::KeyAndAccount
     }
 
-    /// Returns whether the operation uses the newest key material, so that a rotation that is due comes first.
+    /// Returns whether the operation uses the newest key material, so that a rotation that is due must be performed
+    /// first.
     pub(super) fn uses_newest_material(self) -> bool {
         self.rules().material == Material::Newest
     }

@@ -1,4 +1,4 @@
-//! The records: keys, aliases, grants, and the memory of the audit log.
+//! The records of the store: keys, aliases, grants, and the state of the audit log.
 
 pub(super) mod alias;
 pub(super) mod audit;

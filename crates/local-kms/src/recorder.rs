@@ -1,4 +1,4 @@
-//! The lines of a call, and what `tracing` hears of them.
+//! The lines of a call, in the log and in `tracing`.
 
 use crate::audit::{Commits, Details, Event, OK, Told, Written};
 use crate::clock::from_millis;
@@ -7,22 +7,22 @@ use crate::shared::Shared;
 use crate::store::{Tables, WriteTxn};
 use manila_core::Result;
 
-/// The principal of changes that the KMS makes by itself: rotations and scheduled deletions.
+/// The principal of changes that the KMS makes itself: rotations and scheduled deletions.
 const ITSELF: &str = "manila";
 
-/// Writes lines while a call is under way, and keeps what `tracing` is to hear until the call holds no lock and no
-/// transaction any more: a subscriber may call this KMS.
+/// Writes lines during a call, and keeps the events for `tracing` until the call no longer holds a lock or a
+/// transaction, because a subscriber may call this KMS.
 pub(super) struct Recorder<'a> {
     shared: &'a Shared,
     told: Vec<Told<'a>>,
-    /// The changes that the KMS makes by itself in the open transaction: its lines are written, and its commit is to
-    /// come.
+    /// The changes that the KMS makes itself in the open transaction: their lines are written, and the commit is
+    /// pending.
     own: Vec<Own>,
     /// True if the last line says that the store was set back.
     pub(super) is_set_back: bool,
 }
 
-/// A change that the KMS made to a key by itself.
+/// A change of a key by the KMS itself.
 struct Own {
     operation: Operation,
     key_arn: String,
@@ -52,13 +52,13 @@ impl<'a> Recorder<'a> {
         Self { shared, told: Vec::new(), own: Vec::new(), is_set_back: false }
     }
 
-    /// Writes a line. No transaction is open.
+    /// Writes a line. No transaction may be open.
     pub(super) fn write(&mut self, event: Event<'a>) -> Result<()> {
         let written = self.shared.write_line(&event);
         self.keep(event, written)
     }
 
-    /// Writes a line in the transaction that does what it tells.
+    /// Writes a line in the transaction that makes its change.
     pub(super) fn write_in(&mut self, tables: &WriteTxn<'_>, event: Event<'a>) -> Result<()> {
         let written = self.shared.write_line_in(tables, &event);
         self.keep(event, written)
@@ -76,7 +76,7 @@ impl<'a> Recorder<'a> {
         self.told.push(Told::of(event, None));
     }
 
-    /// Writes the line of what the KMS does to a key by itself, in a transaction.
+    /// Writes the line of a change of a key by the KMS itself, in a transaction.
     pub(super) fn write_own(
         &mut self,
         tables: &WriteTxn<'_>,
@@ -90,29 +90,29 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Returns whether the KMS did something by itself that has a line.
+    /// Returns whether there is a line of a change by the KMS itself.
     pub(super) fn did_something(&self) -> bool {
         !self.own.is_empty()
     }
 
-    /// Writes, for each line of what the KMS did by itself, one that takes it back: the transaction came to nothing. A
-    /// log that cannot take them now takes them before any other line.
+    /// Writes a line that takes back each change by the KMS itself, after its transaction failed. If they cannot be
+    /// written now, they are written before any other line.
     pub(super) fn take_back(&mut self, outcome: &str) {
         for own in std::mem::take(&mut self.own) {
             let commits = Commits { made: None, failed: own.commits.made, ..own.commits };
-            // It is written later then.
+            // On failure the line is written later.
             let _ = self.write(own.event(commits, outcome));
         }
     }
 
-    /// Tells `tracing`. Nothing may be locked here.
+    /// Sends the events to `tracing`. Nothing may be locked here.
     pub(super) fn tell(self) {
         let keys_only = self.shared.keeps_context_keys_only();
         self.told.iter().for_each(|told| told.tell(keys_only));
     }
 }
 
-/// The commits that the line of a write tells of.
+/// Returns the commits for the line of a write.
 pub(super) fn commits_of(tables: &WriteTxn<'_>) -> Commits {
     let (found, made) = (Some(tables.commit_number()), Some(tables.next_commit_number()));
     Commits { found, made, ..Commits::default() }

@@ -15,8 +15,9 @@ use crate::disk;
 /// Length of a root key in bytes.
 const LEN: usize = 32;
 
-/// The key that seals the file of an embedded KMS. Keep it apart from the file, and keep a copy: without it every key
-/// in the file is lost. Zeroized on drop.
+/// The key that seals the file of an embedded KMS. Zeroized on drop.
+///
+/// Store it separately from the file, and keep a copy: without it every key in the file is lost.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -56,16 +57,16 @@ impl RootKey {
         Ok(Self(Source::Key(key)))
     }
 
-    /// Reads a root key that [`create_file`](Self::create_file) wrote. Never creates one.
+    /// Reads a root key from a file that [`create_file`](Self::create_file) wrote. Never creates one.
     ///
-    /// On Unix the file must belong to root or to the user that runs the program, and only its owner may have access
-    /// (`chmod 600`). A file that nobody may write, not even its owner, may be readable by others: that is how
-    /// Kubernetes (mode 0440 with `fsGroup`) and Docker (mode 0444) mount secrets into a container. Give the volume of
-    /// a Kubernetes secret `defaultMode: 0440` or `0400`, since its default is 0644.
+    /// On Unix the file must belong to root or to the user that runs the program, and only its owner may have access to
+    /// it (`chmod 600`). A file that nobody can write, not even its owner, may be readable by others: Kubernetes (mode
+    /// 0440 with `fsGroup`) and Docker (mode 0444) mount secrets into containers in this way. Set `defaultMode: 0440`
+    /// or `0400` on the volume of a Kubernetes secret, because the default is 0644.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it belongs to another user or others may read it;
-    /// [`ErrorKind::Storage`] if it does not hold 32 bytes.
+    /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it belongs to another user or other users have
+    /// access to it; [`ErrorKind::Storage`] if it does not hold 32 bytes.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
@@ -80,15 +81,15 @@ impl RootKey {
         Ok(Self(Source::Key(Zeroizing::new(key))))
     }
 
-    /// Returns a root key of 32 random bytes that are kept elsewhere, for instance in a hardware token or a secrets
+    /// Creates a root key from 32 random bytes that are kept elsewhere, for instance in a hardware token or a secrets
     /// manager.
     #[must_use]
     pub fn from_bytes(key: &[u8; LEN]) -> Self {
         Self(Source::Key(Zeroizing::new(*key)))
     }
 
-    /// Returns a root key that is derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes), which takes
-    /// about a tenth of a second at each opening.
+    /// Creates a root key that is derived from a passphrase with Argon2id (RFC 9106: 64 MiB, 3 passes). The derivation
+    /// takes about a tenth of a second at each opening.
     #[must_use]
     pub fn from_passphrase(passphrase: &str) -> Self {
         Self(Source::Passphrase(Zeroizing::new(passphrase.as_bytes().to_vec())))
@@ -101,7 +102,7 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Fails unless only the owner may access a file, and the owner is root or the present user.
+/// Fails unless only the owner may access a file, and the owner is root or the current user.
 #[cfg(unix)]
 fn check_private(file: &File) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -151,13 +152,13 @@ pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
 }
 
-/// A temporary file of this name, for its owner alone.
+/// Returns a temporary file with this name, accessible to its owner alone.
 pub(super) fn new_private_file_named(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().unwrap_or_default();
     tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(folder_of(path))
 }
 
-/// Gives a written file its name durably, unless the name exists.
+/// Durably gives a written file its name, unless the name exists.
 pub(super) fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
     disk::sync(file.as_file())?;
     disk::name(file, path)?;

@@ -1,7 +1,7 @@
-//! Sealing small secrets, each under a key derived for it alone.
+//! Encryption of small secrets, each under its own derived key.
 //!
-//! A random 32-byte salt makes a fresh AES-256-GCM key for every piece, so no key meets an IV twice however many
-//! pieces there are, and the IV can be zero. Layout: salt, ciphertext, tag.
+//! A random 32-byte salt yields a fresh AES-256-GCM key for every secret, so no key is used twice with one IV, and the
+//! IV can be zero. Layout: salt, ciphertext, tag.
 
 use manila_core::Result;
 use manila_core::internal::crypto::{self, AeadKey, Hash, IV_LEN, Refused};
@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 const SALT_LEN: usize = 32;
 const IV: [u8; IV_LEN] = [0; IV_LEN];
 
-/// Seals `plaintext` under a key derived from `secret`, for `purpose`, and binds it to `aad`.
+/// Encrypts `plaintext` under a key derived from `secret` for `purpose`, and binds it to `aad`.
 pub(super) fn seal(secret: &[u8], purpose: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
     let salt = crypto::random_array::<SALT_LEN>()?;
     let sealed = derive(secret, purpose, &salt)?.seal_to_vec(IV, aad, plaintext)?;
     Ok([salt.as_slice(), &sealed].concat())
 }
 
-/// Opens what [`seal`] made of the same secret, purpose and AAD.
+/// Decrypts the result of [`seal`] with the same secret, purpose and AAD.
 pub(super) fn open(secret: &[u8], purpose: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
     let (salt, sealed) = sealed.split_first_chunk::<SALT_LEN>().ok_or(Refused)?;
     derive(secret, purpose, salt).map_err(|_| Refused)?.open_to_vec(IV, aad, sealed)

@@ -1,4 +1,4 @@
-//! The audit log's lines of opening and closing a store.
+//! The lines of the audit log for opening and closing a store.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::store::Tables;
 use manila_core::{ErrorKind, Result};
 
-/// The way in which a handle came to its store.
+/// The way in which a handle opened its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpeningMode {
     InMemory,
@@ -35,10 +35,10 @@ impl OpeningMode {
 }
 
 impl Shared {
-    /// Writes the line of opening the store, and fails if the log proves that the store was set back.
+    /// Writes the line for opening the store, and fails if the log proves that the store was set back.
     ///
-    /// A log that cannot take the line now, as when it was moved, takes it before any other, and every call fails until
-    /// then: the handle is of use for rotating the log.
+    /// If the log cannot be written now, for instance because it was moved, the line is written before any other, and
+    /// every call fails until then. Such a handle can still rotate the log.
     pub(super) fn opened(&self, mode: OpeningMode) -> Result<()> {
         let (found, memory) = self.store.read(|tables| Ok((tables.commit_number(), memory(tables)?)))?;
         let restored = mode == OpeningMode::Restore;
@@ -66,15 +66,16 @@ impl Shared {
                 }
             }
         }
-        // From the first line on the store knows that there is a log, so that another one never begins unnoticed. A
-        // backup may know of an earlier one, and what an interrupted rotation left is removed while nobody rotates.
+        // From the first line on the store has a record of the log, so that another log cannot replace it undetected. A
+        // backup may have a record of an earlier one, and the remains of an interrupted rotation are removed while
+        // nobody rotates.
         if !expects_lines || restored || log.has_left_over() {
             let _ = self.checkpoint();
         }
         Ok(())
     }
 
-    /// Writes the line of the end of a handle, and keeps the end of the log, if that can be.
+    /// Writes the line for closing a handle, and records the end of the log if possible.
     pub(super) fn close(&self) {
         let commits = Commits { found: self.commit_number().ok(), ..Commits::default() };
         let event = self.own_event(Operation::CloseStore, Details::new(), commits);

@@ -1,8 +1,9 @@
-//! One call at a time does what is overdue.
+//! A lock, so that one call at a time performs what is overdue.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Held by the call that does what is overdue, so that the others of a handle do not queue behind it for the writer.
+/// A lock held by the call that performs what is overdue, so that the other calls of a handle do not wait for a write
+/// transaction.
 #[derive(Debug, Default)]
 pub(super) struct Settling(Mutex<()>);
 
@@ -11,7 +12,7 @@ impl Settling {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins, unless another call is at it.
+    /// Takes the lock, unless another call holds it.
     pub(super) fn try_begin(&self) -> Option<MutexGuard<'_, ()>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),

@@ -1,4 +1,4 @@
-//! [`Shared`]: the store, the clock and the audit log that all views and clones of a handle share.
+//! [`Shared`]: the store, the clock and the audit log behind all views and clones of a handle.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) policies: PolicyCache,
     pub(super) log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
-    /// True if the handle was given out.
+    /// True once the handle has been returned to the caller.
     pub(super) is_open: bool,
 }
 
@@ -46,7 +46,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Writes at the present, which the store notes, unless something speaks against the clock.
+    /// Writes at the present time, which the store records. Fails if the clock is in doubt.
     pub(super) fn write_now<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>, u64) -> Result<T>) -> Result<T> {
         let (present, done) = self.store.write(|tables| {
             let present = self.clock.trust(tables)?;
@@ -54,17 +54,17 @@ impl Shared {
             let done = work(tables, present.time)?;
             Ok((present, done))
         })?;
-        // What is refused, or cannot be committed, says nothing of the clock.
+        // Only a committed write confirms the clock.
         self.clock.believe(&present);
         Ok(done)
     }
 
-    /// Writes the line of an event, if a log is kept. No transaction is open.
+    /// Writes the line of an event, if a log is kept. No transaction may be open.
     pub(super) fn write_line(&self, event: &Event<'_>) -> Result<Written> {
         self.write_line_by(event, &|| self.look())
     }
 
-    /// The same in the transaction that does what the event tells.
+    /// Writes the line of an event in the transaction that makes its change.
     pub(super) fn write_line_in(&self, tables: &WriteTxn<'_>, event: &Event<'_>) -> Result<Written> {
         self.write_line_by(event, &|| word(tables, tables.former_epoch(), true))
     }
@@ -76,17 +76,17 @@ impl Shared {
         }
     }
 
-    /// Returns the word of the store to its log now. Nothing may be locked here.
+    /// Returns the present state of the store for its log. Nothing may be locked here.
     pub(super) fn look(&self) -> Result<Word> {
         let word = self.store.read(|tables| word(tables, tables.seal().epoch(), false))?;
-        // Another thread of this handle has just changed the root key.
+        // Another thread of this handle may have just changed the root key.
         if self.line_keys().iter().all(|key| key.epoch < word.epoch) {
             self.load_line_keys()?;
         }
         Ok(word)
     }
 
-    /// Fails if the log proves that the store was set back, before a commit that has no line.
+    /// Fails if the log proves that the store was set back. Called before a commit without a line.
     pub(super) fn check_not_set_back(&self, tables: &WriteTxn<'_>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         log.check_not_set_back(&self.line_keys(), &self.store_id, word(tables, tables.former_epoch(), true)?)
@@ -108,7 +108,7 @@ impl Shared {
         self.store.read(|tables| Ok(tables.commit_number()))
     }
 
-    /// Reads the keys of all root keys so far.
+    /// Loads the line keys of all root keys so far.
     pub(super) fn load_line_keys(&self) -> Result<()> {
         self.set_line_keys(self.store.read(|tables| line_keys(tables))?);
         Ok(())
@@ -126,7 +126,7 @@ impl Shared {
         self.store.write(|tables| self.keep_end(tables, &followed))
     }
 
-    /// Follows the log from the line that the store remembers, before a transaction in which its end is kept.
+    /// Follows the log from the line that the store has recorded, before a transaction that records its end.
     pub(super) fn follow_log(&self, other: Option<&Path>) -> Followed {
         let Some(log) = &self.log else { return Followed::default() };
         let before = self.store.read(|tables| AuditRecord::load(tables)?.checkpoint()).unwrap_or_default();
@@ -145,7 +145,8 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Keeps the end of the audit log, if it can. Those who must know call [`crate::LocalKms::checkpoint`] themselves.
+    /// Records the end of the audit log if possible. Callers who need to know the outcome call
+    /// [`crate::LocalKms::checkpoint`] themselves.
     fn drop(&mut self) {
         if self.is_open {
             self.close();

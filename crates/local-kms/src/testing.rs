@@ -1,4 +1,4 @@
-//! Ways in for fuzzers, arbitrary bytes as each thing that the embedded KMS decodes, and counts of its work for tests
+//! Entry points for fuzzers, which pass arbitrary bytes to each decoder of the embedded KMS, and counters for tests
 //! (feature `testing`).
 
 use crate::blob;
@@ -14,7 +14,7 @@ use crate::session::OpeningMode;
 use crate::store::{Seal, Store, damaged, from_cbor};
 use manila_core::{EncryptionContext, Result};
 
-/// Opens bytes as the file of an embedded KMS.
+/// Opens the bytes of a file of an embedded KMS.
 ///
 /// # Errors
 /// As [`LocalKms::open`].
@@ -22,7 +22,7 @@ pub fn open_store(file: &[u8], root_key: RootKey) -> Result<LocalKms> {
     LocalKmsBuilder::default().over(OpeningMode::InMemory, || Store::of_bytes(file, root_key))
 }
 
-/// Reads bytes as each kind of record, and says of how many kinds they are.
+/// Reads bytes as each kind of record, and returns the number of kinds that accept them.
 #[must_use]
 pub fn read_record(bytes: &[u8]) -> usize {
     let kinds = [
@@ -38,31 +38,31 @@ pub fn read_record(bytes: &[u8]) -> usize {
     kinds.into_iter().filter(|read| *read).count()
 }
 
-/// Reads bytes as a ciphertext of the embedded KMS. What is read is written back to the same bytes.
+/// Reads bytes as a ciphertext of the embedded KMS, and checks that it is written back as the same bytes.
 ///
 /// # Errors
-/// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if they are none.
+/// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if they are not a ciphertext.
 pub fn read_ciphertext(bytes: &[u8]) -> Result<()> {
     let read = blob::parse(bytes)?;
     if read.to_bytes()? == bytes { Ok(()) } else { Err(damaged()) }
 }
 
-/// Returns how many records the store of a handle has opened since its root key was given.
+/// Returns the number of records that the store of a handle has opened under its present root key.
 #[must_use]
 pub fn records_read(kms: &LocalKms) -> u64 {
     kms.shared.store.with_seal(Seal::opened)
 }
 
-/// Returns how many key policies a handle and its clones have parsed to decide by them.
+/// Returns the number of key policies that a handle and its clones have parsed for decisions.
 #[must_use]
 pub fn policies_parsed(kms: &LocalKms) -> u64 {
     kms.shared.policies.parsed()
 }
 
-/// Reads a key policy and puts a request to it.
+/// Reads a key policy and evaluates a request.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is none.
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid policy.
 pub fn read_policy(json: &str, context: &EncryptionContext) -> Result<()> {
     let policy = Policy::parse(json)?;
     let request = AccessRequest {

@@ -1,4 +1,4 @@
-//! Actions: what can be done with a key.
+//! Actions: the operations that a policy allows or denies.
 
 use manila_core::internal::quoted;
 
@@ -67,9 +67,9 @@ const ACTIONS: [&str; 56] = [
     "VerifyMac",
 ];
 
-/// Reads an action, `kms:` and a name with or without wildcards, or `*`; answers with its pattern in lower case.
+/// Parses an action, `kms:` and a name with or without wildcards, or `*`, into a pattern in lower case.
 ///
-/// What matches no action is taken for a mistake.
+/// A pattern that matches no action is treated as a mistake.
 pub(super) fn parse(action: &str) -> Result<Pattern, String> {
     let lower = action.to_ascii_lowercase();
     if lower == "*" {
@@ -87,8 +87,8 @@ pub(super) fn parse(action: &str) -> Result<Pattern, String> {
     Pattern::parse(lower)
 }
 
-/// Returns whether a name in lower case, maybe with wildcards, matches an action. Most have no wildcards, and policies
-/// are long.
+/// Returns whether a name in lower case, possibly with wildcards, matches an action. Most names have no wildcards and
+/// are looked up directly, since policies are long.
 fn exists(name: &str) -> Result<bool, String> {
     if !has_wildcard(name) {
         return Ok(ACTIONS.iter().any(|known| known.eq_ignore_ascii_case(name)));

@@ -1,4 +1,4 @@
-//! A request as the statements of a policy look at it: what many of them ask for is made once.
+//! A request as the statements of a policy see it: values that many of them need are computed once.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::AccessRequest;
 use super::principal::Identity;
 
-/// A request, and what conditions compare of it.
+/// A request, and the values that conditions compare.
 pub(super) struct Asked<'a> {
     pub(super) caller: Identity,
     /// In lower case.
@@ -32,17 +32,17 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The value of `aws:PrincipalArn`.
+    /// Returns the value of `aws:PrincipalArn`.
     pub(super) fn principal_arn(&self) -> &str {
         self.principal_arn.get_or_init(|| self.caller.principal_arn())
     }
 
-    /// The keys of the encryption context.
+    /// Returns the keys of the encryption context.
     pub(super) fn keys(&self) -> &[&'a str] {
         self.keys.get_or_init(|| self.context().map(|(key, _)| key).collect())
     }
 
-    /// The pairs of the encryption context whose keys fold to this.
+    /// Returns the pairs of the encryption context whose folded keys are equal to `folded`.
     pub(super) fn pairs(&self, folded: &str) -> &[(&'a str, &'a str)] {
         let pairs = self.pairs.get_or_init(|| {
             let mut pairs = BTreeMap::<_, Vec<_>>::new();
@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// `text` without regard to case, in the widest sense: what any rule of letters takes for equal folds to the same.
+/// Folds the case of `text` in the widest sense: texts that any case rule treats as equal fold to the same text.
 pub(super) fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Key policies as they were parsed, kept for the next call.
+//! A cache of parsed key policies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,20 +7,20 @@ use manila_core::Result;
 
 use super::Policy;
 
-/// The most memory that policies are kept in, in bytes. Parsed, a policy takes four times as much as its text, or
-/// twenty times, as it happens to be written: so what it takes is counted.
+/// The maximum memory of the cache, in bytes. A parsed policy takes four to twenty times as much memory as its text,
+/// depending on its form, so the actual memory is counted.
 const MAX_BYTES: usize = 8 << 20;
 
-/// The parsed policies of the keys that were used last.
+/// A cache of the parsed policies of the most recently used keys.
 ///
-/// What is kept for a key is taken only for the very text that it was parsed from, and that text comes out of the store
-/// with each call. So it makes no difference who wrote the record, in which process, or whether the store was restored
-/// or sealed anew meanwhile: a policy that does not hold any more is never decided by.
+/// An entry is used only for exactly the text that it was parsed from, and each call reads that text from the store. So
+/// an outdated policy is never used, whichever process changed the record, and even if the store was restored or sealed
+/// under another root key.
 pub(crate) struct PolicyCache(Mutex<Kept>);
 
 struct Kept {
     by_key: LruCache<String, Parsed>,
-    /// The memory that all of it takes, in bytes.
+    /// The memory of all entries, in bytes.
     bytes: usize,
     /// The number of times that a policy had to be parsed.
     #[cfg(any(test, feature = "testing"))]
@@ -31,7 +31,7 @@ struct Kept {
 struct Parsed {
     json: Arc<str>,
     policy: Arc<Policy>,
-    /// The memory that both take, in bytes.
+    /// The memory of both, in bytes.
     bytes: usize,
 }
 
@@ -47,13 +47,13 @@ impl Default for PolicyCache {
 }
 
 impl PolicyCache {
-    /// The policy of a key, whose JSON this is, if it is kept.
+    /// Returns the policy of a key from the cache, if it was parsed from this JSON.
     pub(crate) fn kept(&self, key_arn: &str, json: &str) -> Option<Arc<Policy>> {
         let kept = self.lock().by_key.get(key_arn).cloned();
         kept.filter(|kept| *kept.json == *json).map(|kept| kept.policy)
     }
 
-    /// The policy of a key, whose JSON this is.
+    /// Returns the policy of a key from the cache, or parses its JSON and keeps it.
     pub(crate) fn parse(&self, key_arn: &str, json: &str) -> Result<Arc<Policy>> {
         if let Some(kept) = self.kept(key_arn, json) {
             return Ok(kept);

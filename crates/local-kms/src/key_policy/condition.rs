@@ -1,4 +1,4 @@
-//! Conditions: what must be true of a request beside who asks for what.
+//! Conditions of a statement on the values of a request.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::pattern::{Pattern, has_variable, has_wildcard};
 
 const CONTEXT_PREFIX: &str = "kms:EncryptionContext:";
 
-/// One operator, one key and the values that the policy has for it.
+/// One operator, one key, and the policy's values for it.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     operator: Operator,
@@ -30,10 +30,10 @@ enum Operator {
     },
 }
 
-/// The number of the request's values that a comparison must be true of.
+/// The number of the request's values for which a comparison must be true.
 #[derive(Clone, Copy, Debug)]
 enum Quantifier {
-    /// There is one value at most.
+    /// The request has at most one value.
     Single,
     ForAllValues,
     ForAnyValue,
@@ -46,10 +46,10 @@ enum Comparison {
     Bool,
 }
 
-/// The values of the policy, as they are compared.
+/// The policy's values, in the form in which they are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Values {
-    /// In order.
+    /// Sorted.
     Texts(Vec<String>),
     Patterns(Vec<Pattern>),
     Booleans(Vec<String>),
@@ -58,20 +58,20 @@ enum Values {
 /// The key of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
-    /// The value of the encryption context's key of this name.
+    /// The value of this key in the encryption context.
     EncryptionContext {
-        /// In lower case, as far as the letters are of ASCII.
+        /// With ASCII letters in lower case.
         name: String,
-        /// In [folded](fold) letters.
+        /// With [folded](fold) case.
         folded: String,
     },
     /// The keys of the encryption context.
     EncryptionContextKeys,
-    /// Absent: no service passes on requests here.
+    /// Always absent, because no requests come through another service.
     ViaService,
     /// The account of the principal.
     CallerAccount,
-    /// The ARN of the principal, or of the role that it is a session of.
+    /// The ARN of the principal, or of the role of a session.
     PrincipalArn,
 }
 
@@ -92,14 +92,14 @@ impl Condition {
         Ok(Self { operator, key, values })
     }
 
-    /// Returns whether the condition is true of a request.
+    /// Returns whether a request satisfies the condition.
     ///
-    /// Where a request can be read in several ways, in `Allow` it must be true of each, in `Deny` of one.
+    /// If a request has several possible readings, in `Allow` all of them must satisfy it, in `Deny` one.
     pub(super) fn holds(&self, effect: Effect, asked: &Asked<'_>) -> bool {
         match &self.key {
             Key::EncryptionContext { name, folded } => {
                 let pairs = asked.pairs(folded);
-                // Beyond ASCII it is not known which letters AWS takes for equal: the key may be meant, or be absent.
+                // It is unknown which non-ASCII letters AWS treats as equal: the key may be meant, or be absent.
                 let is_meant = pairs.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
                 let absent = (!is_meant).then_some(None);
                 let mut readings = pairs.iter().map(|(_, value)| Some(*value)).chain(absent);
@@ -120,9 +120,9 @@ impl Condition {
         }
     }
 
-    /// Returns whether the condition is true of these values of its key. An absent key has none.
+    /// Returns whether these values of the key satisfy the condition. An absent key has no values.
     fn holds_of(&self, values: &[&str], fit: impl Fn(&str) -> bool) -> bool {
-        // To AWS the empty text is null: as good as absent where presence or a set is asked for.
+        // AWS treats the empty text as null: as absent, for `Null` and for set operators.
         let is_null = !self.key.is_multivalued() && values.iter().all(|value| value.is_empty());
         let set = if is_null { &[] } else { values };
         match self.operator {
@@ -142,12 +142,12 @@ impl Condition {
         matches!(self.operator, Operator::Compare { negated: true, .. })
     }
 
-    /// Returns whether one of `others` is about the same key.
+    /// Returns whether one of `others` has the same key.
     pub(super) fn repeats(&self, others: &[Self]) -> bool {
         others.iter().any(|other| other.key == self.key)
     }
 
-    /// Returns the number of texts that an encryption context is compared with.
+    /// Returns the number of values that an encryption context is compared with.
     pub(super) fn context_values(&self) -> usize {
         match self.key {
             Key::EncryptionContext { .. } | Key::EncryptionContextKeys => self.values.len().saturating_add(1),
@@ -155,7 +155,7 @@ impl Condition {
         }
     }
 
-    /// The bytes that the condition takes in memory beside itself.
+    /// Returns the memory that the condition takes in addition to itself, in bytes.
     pub(super) fn memory(&self) -> usize {
         let key = match &self.key {
             Key::EncryptionContext { name, folded } => name.capacity().saturating_add(folded.capacity()),
@@ -219,7 +219,7 @@ impl Operator {
 }
 
 impl Values {
-    /// Returns whether one of them fits what a request has.
+    /// Returns whether one of the values matches a request's value.
     fn fit(&self, value: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
@@ -228,10 +228,10 @@ impl Values {
         }
     }
 
-    /// Returns whether one of them fits the ARN of the role that a caller is a session of.
+    /// Returns whether one of the values matches the ARN of a session's role.
     ///
-    /// The path of that role is not known, and an account has no two roles of one name: so where the policy names a
-    /// role with its path, that is left out. In a pattern it is left out only where it is safe to fit too much.
+    /// The role's path is unknown, and role names are unique in an account, so a path in the policy is ignored. In a
+    /// pattern it is ignored only if it is safe to match too much.
     fn fit_role(&self, arn: &str, loosely: bool) -> bool {
         match self {
             Self::Texts(texts) => texts.iter().any(|text| without_path(text) == arn),
@@ -260,20 +260,20 @@ impl Values {
     }
 }
 
-/// The bytes that a list takes in memory, with what each of its items takes beside itself.
+/// Returns the memory of a list, including what each item takes in addition to itself, in bytes.
 pub(super) fn memory_of<T>(list: &Vec<T>, beside: impl Fn(&T) -> usize) -> usize {
     let items = list.capacity().saturating_mul(size_of::<T>());
     list.iter().map(beside).fold(items, usize::saturating_add)
 }
 
-/// The ARN of a role without the role's path.
+/// Returns the ARN of a role without the role's path.
 fn without_path(arn: &str) -> Cow<'_, str> {
     let role = arn.split_once("role/").and_then(|(account, role)| Some((account, role.rsplit_once('/')?.1)));
     role.map_or(Cow::Borrowed(arn), |(account, name)| Cow::Owned(format!("{account}role/{name}")))
 }
 
 impl Key {
-    /// Reads a key's name, in which the case of letters does not count.
+    /// Parses a key's name, ignoring case.
     fn parse(name: &str) -> Result<Self, String> {
         if has_variable(name) {
             return Err(format!("the condition key {} has a policy variable (${{...}})", quoted(name)));

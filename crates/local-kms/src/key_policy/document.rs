@@ -1,4 +1,4 @@
-//! Parsing of JSON into statements. Every element is known by name or refused by name.
+//! Parsing of JSON into statements. Elements that are not known by name are refused by name.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use super::pattern::{Pattern, has_variable};
 use super::principal::Principal;
 use super::{Effect, Statement, action};
 
-/// Bytes of a policy, as AWS KMS has it.
+/// The maximum length of a policy in bytes, as in AWS KMS.
 const MAX_LEN: usize = 32 * 1024;
-/// The versions of the policy language. Here they say the same: the newer one adds variables, which are refused.
+/// The versions of the policy language. Here they are equivalent: the newer one adds variables, which are refused.
 const VERSIONS: [&str; 2] = ["2012-10-17", "2008-10-17"];
 
 type Object = BTreeMap<String, Json>;
 
-/// Reads a policy; an error says what is wrong with it.
+/// Parses a policy; an error says what is wrong with it.
 pub(super) fn read(json: &str) -> Result<Vec<Statement>, String> {
     if json.len() > MAX_LEN {
         return Err(format!("the policy has {} bytes, and at most {MAX_LEN} are allowed", json.len()));
@@ -65,7 +65,7 @@ fn principals(json: &Json) -> Result<Vec<Principal>, String> {
     each_text("AWS", required(kinds, "AWS")?, Principal::parse)
 }
 
-/// Reads `*` or the ARN of a key with or without wildcards. AWS has none in the ARN's service.
+/// Parses `*` or the ARN of a key, with or without wildcards. AWS allows no wildcards in the ARN's service.
 fn resource(text: &str) -> Result<Pattern, String> {
     if has_variable(text) {
         return Err(format!(
@@ -87,7 +87,7 @@ fn conditions(json: &Json) -> Result<Vec<Condition>, String> {
         let mut conditions: Vec<Condition> = Vec::new();
         for (key, values) in some_object(&quoted(operator), keys)? {
             let condition = Condition::parse(operator, key, one_or_more(&quoted(key), values)?)?;
-            // As JSON these are two keys, so the reader of the JSON let them pass.
+            // In JSON these are two keys, so the JSON reader accepts them.
             if condition.repeats(&conditions) {
                 return Err(format!(
                     "{} occurs twice in {operator}: the case of its letters does not count",
@@ -131,7 +131,7 @@ fn text<'a>(what: &str, json: &'a Json) -> Result<&'a str, String> {
     }
 }
 
-/// A value that stands alone, or those of an array.
+/// Returns a single value, or the values of an array.
 fn one_or_more<'a>(what: &str, json: &'a Json) -> Result<&'a [Json], String> {
     match json {
         Json::List(list) if list.is_empty() => Err(format!("{what} is an empty array")),

@@ -1,4 +1,4 @@
-//! JSON as a policy has it: no key twice in one object.
+//! JSON of a policy, in which an object must not repeat a key.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,12 +14,12 @@ pub(super) enum Json {
     Bool(bool),
     List(Vec<Json>),
     Object(BTreeMap<String, Json>),
-    /// A number or `null`, which no element takes.
+    /// A number or `null`, which no element accepts.
     Other,
 }
 
 impl Json {
-    /// Reads one value with nothing behind it. The depth is bounded by `serde_json`.
+    /// Parses one value, with nothing after it. `serde_json` bounds the depth.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| format!("the policy cannot be read: {error}"))
     }

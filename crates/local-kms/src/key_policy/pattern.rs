@@ -1,22 +1,22 @@
-//! Wildcards: `*` stands for any characters, also none, `?` for exactly one.
+//! Wildcards: `*` matches any number of characters, including none, and `?` matches exactly one.
 
 use std::collections::BTreeMap;
 
 use manila_core::internal::quoted;
 
-/// The longest part of a pattern that has a `?` and stands between two `*`, in characters: it is searched for with a
-/// bit for each.
+/// The maximum length of a part of a pattern with a `?` between two `*`, in characters: the search uses one bit for
+/// each.
 const MAX_FLOATING_LEN: usize = 64;
 
 /// A text with wildcards.
 ///
-/// Matching takes time in proportion to the lengths of pattern and text, whatever they are: no part of the text is
-/// looked at twice for one part of the pattern.
+/// Matching takes time in proportion to the lengths of pattern and text, because no part of the text is searched twice
+/// for one part of the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(String);
 
 impl Pattern {
-    /// Takes a pattern, unless it is one of those that would take long: an error says why.
+    /// Accepts a pattern, unless matching it would take long: the error says why.
     pub(super) fn parse(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
         let floating =
@@ -40,7 +40,7 @@ impl Pattern {
         let Some(mut left) = without_start(text, first).and_then(|text| without_end(text, last)) else {
             return false;
         };
-        // The first place that fits is the best one: it leaves the most to the parts that follow.
+        // The first match is the best one: it leaves the most text for the following parts.
         middle.split('*').all(|part| match behind_first(left, part) {
             Some(behind) => {
                 left = behind;
@@ -54,7 +54,7 @@ impl Pattern {
         &self.0
     }
 
-    /// The bytes that the pattern takes in memory beside itself.
+    /// Returns the memory that the pattern takes in addition to itself, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.0.capacity()
     }
@@ -64,24 +64,25 @@ fn is(wanted: char, found: char) -> bool {
     wanted == '?' || wanted == found
 }
 
-/// Returns the text behind `part`, if it begins with that.
+/// Returns the text after `part`, if it begins with `part`.
 fn without_start<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
     part.chars().all(|wanted| text.next().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
-/// Returns the text before `part`, if it ends with that.
+/// Returns the text before `part`, if it ends with `part`.
 fn without_end<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let mut text = text.chars();
     part.chars().rev().all(|wanted| text.next_back().is_some_and(|found| is(wanted, found))).then_some(text.as_str())
 }
 
-/// Returns the text behind the first place that `part` fits.
+/// Returns the text after the first match of `part`.
 fn behind_first<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     if !part.contains('?') {
         return text.split_once(part).map(|(_, behind)| behind);
     }
-    // A bit for each character of the part: those that it can have come to, and those that a character fits.
+    // One bit for each character of the part: `all` has the positions of `?`, `fitting` those of each character, and
+    // `reached` the ends of partial matches.
     let (mut all, mut fitting) = (0_u64, BTreeMap::<char, u64>::new());
     let mut last = 0_u64;
     for (number, wanted) in part.chars().enumerate() {
@@ -98,12 +99,12 @@ fn behind_first<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     None
 }
 
-/// Returns whether there is a wildcard in `text`.
+/// Returns whether `text` contains a wildcard.
 pub(super) fn has_wildcard(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Returns whether AWS would put something in the place of a part of `text`.
+/// Returns whether `text` contains a policy variable, which AWS would replace.
 pub(super) fn has_variable(text: &str) -> bool {
     text.contains("${")
 }

@@ -1,4 +1,4 @@
-//! Principals: who asks, and whom a statement means.
+//! Principals: callers, and the principals of statements and grants.
 
 use crate::error::invalid;
 use manila_core::Result;
@@ -9,16 +9,16 @@ use super::pattern::has_wildcard;
 
 /// The partition of every key.
 const PARTITION: &str = "aws";
-/// Digits of an account's id.
+/// The number of digits of an account id.
 const ACCOUNT_LEN: usize = 12;
-/// AWS's limits for names and paths of users and roles.
+/// AWS's limits on names and paths of users and roles.
 const MAX_NAME_LEN: usize = 64;
 const MAX_PATH_LEN: usize = 512;
 
-/// Checks a principal's ARN: of an account's owner, a user, a role, or a session of a role.
+/// Checks the ARN of a principal: an account's owner, a user, a role, or a session of a role.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`InvalidArnException`) if it is none.
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`InvalidArnException`) if it is not such an ARN.
 pub(crate) fn check_principal(arn: &str) -> Result<()> {
     parse(arn).map(drop)
 }
@@ -27,14 +27,14 @@ fn parse(arn: &str) -> Result<Identity> {
     Identity::parse(arn).map_err(|message| invalid("InvalidArnException", message))
 }
 
-/// Returns whether a principal means a caller, both by their ARNs. A role means its sessions too.
+/// Returns whether a principal means a caller, both given by ARN. A role also means its sessions.
 pub(crate) fn means(principal: &str, caller: &str) -> bool {
     let (Ok(principal), Ok(caller)) = (Identity::parse(principal), Identity::parse(caller)) else { return false };
     principal.means(&caller)
 }
 
-/// The name by which grants to a principal are found: its ARN, but for a role without its path, which its sessions do
-/// not know.
+/// Returns the name by which grants to a principal are found: its ARN, without the path of a role, which its sessions
+/// do not know.
 ///
 /// # Errors
 /// As [`check_principal`].
@@ -42,7 +42,7 @@ pub(crate) fn index_name(principal: &str) -> Result<String> {
     Ok(parse(principal)?.index_name())
 }
 
-/// The names by which all grants are found that [mean](means) a caller, and maybe some others.
+/// Returns the names by which all grants are found that [mean](means) a caller, and possibly some others.
 ///
 /// # Errors
 /// As [`check_principal`].
@@ -52,12 +52,12 @@ pub(crate) fn index_names_of(caller: &str) -> Result<Vec<String>> {
     Ok(role.into_iter().chain([caller.index_name()]).collect())
 }
 
-/// Returns whether a principal is of the account that keys belong to. Keys are in the partition `aws`.
+/// Returns whether a principal belongs to an account that has keys, which is in the partition `aws`.
 pub(crate) fn is_of_account(principal: &str, account: &str) -> bool {
     Identity::parse(principal).is_ok_and(|identity| identity.account() == Some(account))
 }
 
-/// The principal that owns an account, and its keys.
+/// Returns the principal that owns an account and its keys.
 pub(crate) fn owner(account: &str) -> String {
     format!("arn:{PARTITION}:iam::{account}:root")
 }
@@ -70,7 +70,7 @@ pub(super) enum Principal {
 }
 
 impl Principal {
-    /// Reads `*`, an account's id or an ARN.
+    /// Parses `*`, an account id or an ARN.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self::Anyone);
@@ -79,10 +79,10 @@ impl Principal {
         identity.map(Self::One)
     }
 
-    /// Returns whether a statement of this effect means `caller`. A role means its sessions too.
+    /// Returns whether a statement of this effect means `caller`. A role also means its sessions.
     ///
-    /// An account that is denied something is everyone in it. One that is allowed something may hand that on by IAM
-    /// policies on AWS; there are none here, so `Allow` means its owner alone.
+    /// An account in `Deny` means everyone in it. In `Allow`, the account may delegate the permission with IAM policies
+    /// on AWS; there are none here, so it means only the account's owner.
     pub(super) fn is(&self, effect: Effect, caller: &Identity) -> bool {
         match (self, effect) {
             (Self::Anyone, _) => true,
@@ -91,7 +91,7 @@ impl Principal {
         }
     }
 
-    /// The bytes that the principal takes in memory beside itself.
+    /// Returns the memory that the principal takes in addition to itself, in bytes.
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Anyone => 0,
@@ -107,7 +107,7 @@ impl Principal {
     }
 }
 
-/// The identity of a principal: the parts of an ARN. Two are the same if their ARNs are.
+/// The identity of a principal: the parts of its ARN. Two are equal if their ARNs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     partition: String,
@@ -157,8 +157,8 @@ impl Identity {
         self == caller || self.is_role_of(caller)
     }
 
-    /// Returns whether this is the role that `caller` is a session of. The path does not count: a session's ARN has
-    /// none, and an account has no two roles of one name.
+    /// Returns whether `caller` is a session of this role. The path is ignored: a session's ARN has none, and role
+    /// names are unique in an account.
     fn is_role_of(&self, caller: &Self) -> bool {
         let (Kind::Role(path), Kind::Session { role, .. }) = (&self.kind, &caller.kind) else {
             return false;
@@ -166,17 +166,18 @@ impl Identity {
         self.shares_account(caller) && last_part(path) == role
     }
 
-    /// Returns whether both are of one account. The same digits in another partition are another account.
+    /// Returns whether both belong to the same account. The same digits in another partition are another account.
     fn shares_account(&self, other: &Self) -> bool {
         (&self.partition, &self.account) == (&other.partition, &other.account)
     }
 
-    /// The value of `kms:CallerAccount`. An account of another partition has none: its digits can be those of one here.
+    /// Returns the value of `kms:CallerAccount`. It is absent for other partitions, whose account ids may equal one
+    /// here.
     pub(super) fn account(&self) -> Option<&str> {
         (self.partition == PARTITION).then_some(&self.account)
     }
 
-    /// Returns whether this is a session of a role, whose path is not known.
+    /// Returns whether this is a session, whose role's path is unknown.
     pub(super) fn is_session(&self) -> bool {
         matches!(self.kind, Kind::Session { .. })
     }
@@ -191,7 +192,7 @@ impl Identity {
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
     }
 
-    /// The value of `aws:PrincipalArn`: for a session, the ARN of its role.
+    /// Returns the value of `aws:PrincipalArn`: for a session, the ARN of its role.
     pub(super) fn principal_arn(&self) -> String {
         let resource = match &self.kind {
             Kind::Root => "root".to_owned(),
@@ -223,7 +224,7 @@ fn is_account(text: &str) -> bool {
     text.len() == ACCOUNT_LEN && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `aws`, `aws-cn`, `aws-us-gov` and the like.
+/// Returns whether `text` is a partition, such as `aws`, `aws-cn` or `aws-us-gov`.
 fn is_partition(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     text == "aws" || text.strip_prefix("aws-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(allowed))

@@ -1,7 +1,7 @@
-//! The record of an alias, and the rules for its name.
+//! Aliases: their records, and the rules for their names.
 //!
-//! An alias has two records: under its name the key, and under its key the name, so that a key's deletion reads no
-//! aliases but its own. They are written and removed together, here alone.
+//! An alias has two records: the key under its name, and the name under its key, so that deleting a key reads only its
+//! own aliases. Only this file writes and removes them, always together.
 
 use manila_core::Result;
 use manila_core::internal::quoted;
@@ -11,9 +11,9 @@ use crate::error::invalid;
 use crate::location::Location;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 
-/// The prefix of the names of aliases.
+/// The prefix of every alias name.
 pub(crate) const ALIAS_PREFIX: &str = "alias/";
-/// Reserved for AWS's own keys.
+/// The prefix that is reserved for AWS's own keys.
 const AWS_ALIAS_PREFIX: &str = "alias/aws/";
 const MAX_ALIAS_LEN: usize = 256;
 
@@ -23,7 +23,7 @@ pub(crate) struct AliasRecord {
     pub(crate) key_id: String,
 }
 
-/// Stores an alias that is not there yet.
+/// Stores a new alias.
 pub(crate) fn put_new(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str, key_id: &str) -> Result<()> {
     check_alias(alias)?;
     let row = location.row(alias);
@@ -33,7 +33,7 @@ pub(crate) fn put_new(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias:
     put(tables, location, alias, key_id)
 }
 
-/// Gives an alias that is there to another key.
+/// Moves an existing alias to another key.
 pub(crate) fn retarget(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str, key_id: &str) -> Result<()> {
     remove(tables, location, alias)?;
     put(tables, location, alias, key_id)
@@ -44,7 +44,7 @@ fn put(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str, key_id: 
     tables.put(Table::KeyAliases, &key_row(tables, location, key_id, alias)?, &alias)
 }
 
-/// Removes an alias, if it is there.
+/// Removes an alias, if it exists.
 pub(crate) fn remove(tables: &mut WriteTxn<'_>, location: &Location<'_>, alias: &str) -> Result<()> {
     let row = location.row(alias);
     let Some(record) = tables.get::<AliasRecord>(Table::Aliases, &row)? else { return Ok(()) };
@@ -62,7 +62,7 @@ pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key
     Ok(())
 }
 
-/// Writes the records by key anew: the seal that hides names in their ids is another one.
+/// Rewrites the records by key under a new seal, which hides names in their ids.
 pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     for row in tables.ids(Table::KeyAliases, "")? {
         tables.remove(Table::KeyAliases, &row)?;
@@ -75,26 +75,25 @@ pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The row of an alias under its key. The file is to tell which aliases there are, and not whose.
+/// Returns the row of an alias under its key. The file reveals which aliases exist, but not their keys.
 fn key_row(tables: &impl Tables, location: &Location<'_>, key_id: &str, alias: &str) -> Result<String> {
     let prefix = key_prefix(tables, location, key_id)?;
     let hidden = tables.seal().hide(Table::KeyAliases, &format!("{prefix}{alias}"))?;
     Ok(format!("{prefix}{hidden}"))
 }
 
-/// Returns the prefix of the rows of a key's aliases. The file does not tell which key that is, nor how many aliases
-/// one has.
+/// Returns the prefix of the rows of a key's aliases. It does not reveal the key.
 fn key_prefix(tables: &impl Tables, location: &Location<'_>, key_id: &str) -> Result<String> {
     let hidden = tables.seal().hide(Table::KeyAliases, &location.row(key_id))?;
     Ok(format!("{hidden}/"))
 }
 
-/// The aliases of a region, in the order of their names.
+/// Returns the aliases of a region, ordered by name.
 pub(crate) fn of_region(tables: &impl Tables, location: &Location<'_>) -> Result<Vec<(String, AliasRecord)>> {
     tables.all(Table::Aliases, &location.row(""))
 }
 
-/// AWS's rules for the names of aliases.
+/// Fails unless a name follows AWS's rules for aliases.
 pub(crate) fn check_alias(alias: &str) -> Result<()> {
     let name = alias.strip_prefix(ALIAS_PREFIX).unwrap_or_default();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');

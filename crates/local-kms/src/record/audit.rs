@@ -1,4 +1,4 @@
-//! The memory that the store has of its audit log.
+//! The store's records about its audit log.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory, Word};
 use crate::store::{Seal, Table, Tables, WriteTxn, damaged};
 
-/// The record of the log that is written.
+/// The row of the record of the current log.
 const AUDIT: &str = "log";
 /// The beginning of the rows of logs that were rotated.
 const END: &str = "end/";
 
-/// The memory that the store has of its audit log.
+/// The record of the current log.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct AuditRecord {
-    /// Keys of lines that were written under earlier root keys.
+    /// The keys of lines that were written under earlier root keys.
     past: Vec<PastKey>,
     checkpoint: Option<CheckpointRecord>,
 }
@@ -25,12 +25,12 @@ pub(crate) struct AuditRecord {
 #[derive(Debug, Serialize, Deserialize)]
 struct CheckpointRecord {
     lines: u64,
-    /// Of the last line.
+    /// The MAC of the last line.
     #[serde(with = "serde_bytes")]
     mac: Vec<u8>,
-    /// Of the file, in bytes.
+    /// The length of the file, in bytes.
     len: u64,
-    /// The last line of the log that the file goes on from.
+    /// The last line of the log that the file continues.
     begins: Option<HeadRecord>,
 }
 
@@ -95,16 +95,16 @@ impl HeadRecord {
     }
 }
 
-/// Remembers the end of a log that was rotated, in a row of its own: there is one for each rotation.
+/// Stores the end of a log that was rotated. Each rotation has its own row.
 pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
     let EndOfLog { start, last, cut } = end;
     let record = EndRecord { start: *start, last: HeadRecord::new(last), cut: cut.as_ref().map(HeadRecord::new) };
-    // The file does not tell how many lines there were.
+    // Hashed, so that the file does not reveal the number of lines.
     let hidden = tables.seal().hide(Table::Audit, &format!("{END}{}/{start}", last.lines))?;
     tables.put(Table::Audit, &format!("{END}{hidden}"), &record)
 }
 
-/// Returns the memory that the store has of its logs, to verify one.
+/// Returns what the store has recorded about its logs, for verification.
 pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
     let checkpoint = AuditRecord::load(tables)?.checkpoint()?;
     let mut ends = Vec::new();
@@ -116,13 +116,13 @@ pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
     Ok(Memory { checkpoint, ends })
 }
 
-/// Returns the word of the store to a log, under the root key of this number.
+/// Returns the state of the store for the log, under the root key with this number.
 pub(crate) fn word(tables: &impl Tables, epoch: u64, holds: bool) -> Result<Word> {
     let begins = AuditRecord::load(tables)?.checkpoint()?.and_then(|checkpoint| checkpoint.begins);
     Ok(Word { commit: tables.commit_number(), epoch, begins, holds })
 }
 
-/// The keys of the lines of a store's audit log, oldest first.
+/// Returns the keys of the lines of a store's audit log, oldest first.
 pub(crate) fn line_keys(tables: &impl Tables) -> Result<Vec<LineKey>> {
     let record = AuditRecord::load(tables)?;
     let mut keys = Vec::with_capacity(record.past.len().saturating_add(1));
@@ -135,7 +135,7 @@ pub(crate) fn line_keys(tables: &impl Tables) -> Result<Vec<LineKey>> {
     Ok(keys)
 }
 
-/// Keeps the key of the lines so far, for when there is another root key.
+/// Keeps the key of the lines so far, before the root key changes.
 pub(crate) fn remember_key(tables: &mut WriteTxn<'_>, old: &Seal) -> Result<()> {
     let mut record = AuditRecord::load(tables)?;
     record.past.push(PastKey { epoch: old.epoch(), secret: old.audit_key()?.to_vec() });

@@ -1,4 +1,4 @@
-//! Grants: their records, and what they allow.
+//! Grants: their records, and the operations that they allow.
 //!
 //! A grant has two records: itself, and an empty one under its grantee, so that a call reads only the grants of its
 //! caller. Only this file writes and removes them, always together.
@@ -22,7 +22,7 @@ use crate::store::{Table, Tables, WriteTxn, damaged};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum GrantOperation {
-    /// To grant permissions of one's own grant to others.
+    /// To create grants for others, with permissions of this grant.
     CreateGrant,
     /// To decrypt.
     Decrypt,
@@ -79,16 +79,16 @@ impl GrantOperation {
     }
 }
 
-/// The encryption context that a call must have for a grant to allow it. It says nothing about calls that have none,
-/// such as `DescribeKey`.
+/// A condition on the encryption context of the calls that a grant allows. It does not apply to calls without an
+/// encryption context, such as `DescribeKey`.
 ///
-/// Keys are compared exactly, as values are. AWS does not regard the case of keys here.
+/// Keys and values are compared exactly. AWS ignores the case of keys here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantConstraint {
     /// Exactly these pairs.
     Equals(EncryptionContext),
-    /// These pairs, and maybe others.
+    /// These pairs, and possibly others.
     Subset(EncryptionContext),
 }
 
@@ -106,7 +106,7 @@ impl GrantConstraint {
         }
     }
 
-    /// Returns whether all that `self` allows `other` allows too.
+    /// Returns whether `other` allows everything that `self` allows.
     fn is_as_strict_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Equals(mine), other) => other.allows(mine),
@@ -131,7 +131,8 @@ pub struct CreateGrant {
 }
 
 impl CreateGrant {
-    /// A grant for the principal of this ARN, which allows nothing yet. One for a role is for its sessions too.
+    /// Creates a request for a grant to the principal with this ARN, which does not allow anything yet. A grant to a
+    /// role applies to its sessions too.
     pub fn to(grantee: impl Into<String>) -> Self {
         Self { grantee: grantee.into(), retiring: None, operations: BTreeSet::new(), constraint: None }
     }
@@ -148,7 +149,7 @@ impl CreateGrant {
         self
     }
 
-    /// Allows calls with such an encryption context only.
+    /// Restricts the grant to calls with such an encryption context.
     pub fn constraint(mut self, constraint: GrantConstraint) -> Self {
         self.constraint = Some(constraint);
         self
@@ -175,13 +176,13 @@ impl Grant {
         &self.id
     }
 
-    /// Returns the ARN of the principal that it is for.
+    /// Returns the ARN of the grantee.
     #[must_use]
     pub fn grantee(&self) -> &str {
         &self.grantee
     }
 
-    /// Returns the ARN of another principal that may retire it.
+    /// Returns the ARN of the principal that may retire it, if there is one.
     #[must_use]
     pub fn retiring_principal(&self) -> Option<&str> {
         self.retiring_principal.as_deref()
@@ -193,13 +194,13 @@ impl Grant {
         &self.operations
     }
 
-    /// Returns the encryption contexts that it is limited to.
+    /// Returns the condition on the encryption context, if there is one.
     #[must_use]
     pub fn constraint(&self) -> Option<&GrantConstraint> {
         self.constraint.as_ref()
     }
 
-    /// Returns the ARN of the principal that made it.
+    /// Returns the ARN of the principal that created it.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -247,7 +248,7 @@ impl GrantRecord {
         Ok(Some(if stored.exactly { GrantConstraint::Equals(pairs) } else { GrantConstraint::Subset(pairs) }))
     }
 
-    /// Returns whether the grant allows an operation. Its constraint is on calls that have an encryption context.
+    /// Returns whether the grant allows an operation. Its constraint applies only to calls with an encryption context.
     pub(crate) fn allows(
         &self,
         principal: &str,
@@ -263,7 +264,7 @@ impl GrantRecord {
         })
     }
 
-    /// Returns whether `other` may be made by one who has this grant alone: it allows no more, under no looser
+    /// Returns whether a caller with only this grant may create `other`: it must not allow more, nor have a looser
     /// constraint.
     fn covers(&self, other: &Self) -> Result<bool> {
         let as_strict = match (self.constraint()?, other.constraint()?) {
@@ -317,7 +318,7 @@ pub(crate) fn any_allows(
     Ok(false)
 }
 
-/// Returns whether a principal has a grant that allows it to make `other`.
+/// Returns whether a principal has a grant that allows it to create `other`.
 pub(crate) fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
     for grant in of_caller(tables, key, principal)? {
         if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
@@ -338,7 +339,7 @@ pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key
     Ok(())
 }
 
-/// Stores a grant that is not there yet.
+/// Stores a new grant.
 pub(crate) fn put_new(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str, grant: &GrantRecord) -> Result<()> {
     let prefix = prefix(key);
     tables.put(Table::Grants, &format!("{prefix}{grant_id}"), grant)?;
@@ -346,7 +347,7 @@ pub(crate) fn put_new(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str, gran
     tables.put(Table::Grantees, &row, &())
 }
 
-/// Removes a grant; fails if it is not there.
+/// Removes a grant, and fails if it does not exist.
 pub(crate) fn remove(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str) -> Result<()> {
     let grant = load(tables, key, grant_id)?;
     let prefix = prefix(key);
@@ -355,7 +356,7 @@ pub(crate) fn remove(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str) -> Re
     tables.remove(Table::Grantees, &row)
 }
 
-/// Writes the records by grantee anew: the seal that hides grantees in their ids is another one.
+/// Rewrites the records by grantee under a new seal, which hides grantees in their ids.
 pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     for row in tables.ids(Table::Grantees, "")? {
         tables.remove(Table::Grantees, &row)?;
@@ -374,14 +375,14 @@ pub(crate) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
     Ok(tables.ids(Table::Grants, &prefix(key))?.len())
 }
 
-/// The grants on a key that can be a caller's, and no others.
+/// Returns the grants on a key that may apply to a caller, and no others.
 fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<GrantRecord>> {
     let prefix = prefix(key);
     let mut grants = Vec::new();
     for name in index_names_of(principal)? {
         let of_grantee = grantee_prefix(tables, &prefix, &name)?;
         for row in tables.ids(Table::Grantees, &of_grantee)? {
-            // Ids are in the clear: a grant is found by this one only if the manifest knows it.
+            // Ids are not authenticated by themselves, so the entry must be in the manifest.
             tables.get::<()>(Table::Grantees, &row)?.ok_or_else(damaged)?;
             let grant_id = row.strip_prefix(&of_grantee).unwrap_or_default();
             grants.push(tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?);
@@ -390,7 +391,7 @@ fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<Gra
     Ok(grants)
 }
 
-/// Returns the prefix of the rows of a grantee's grants on a key. The file does not tell who the grantee is.
+/// Returns the prefix of the rows of a grantee's grants on a key. It does not reveal the grantee.
 fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
     let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
     Ok(format!("{key_prefix}{hidden}/"))

@@ -149,13 +149,13 @@ impl CreateKey {
         self
     }
 
-    /// Creates the key without material, for `LocalKms::import_key_material`.
+    /// Creates the key without material, for [`LocalKms::import_key_material`](crate::LocalKms::import_key_material).
     pub fn imported(mut self) -> Self {
         self.origin = KeyOrigin::External;
         self
     }
 
-    /// Creates a multi-Region key, which can be replicated into other regions; its id begins with `mrk-`.
+    /// Creates a multi-Region key, which can be replicated to other regions. Its id begins with `mrk-`.
     pub fn multi_region(mut self) -> Self {
         self.multi_region = true;
         self
@@ -167,7 +167,8 @@ impl CreateKey {
         self
     }
 
-    /// Sets the key policy, in AWS's JSON. Without one the owner may do everything, and nobody else anything.
+    /// Sets the key policy, as AWS's JSON. Without a policy, the owner may do everything and nobody else may do
+    /// anything.
     pub fn policy(mut self, json: impl Into<String>) -> Self {
         self.policy = Some(json.into());
         self
@@ -203,7 +204,7 @@ impl KeyMetadata {
         &self.key_id
     }
 
-    /// Returns the key's ARN, by which keyrings and messages name it.
+    /// Returns the key's ARN, which keyrings and messages use to name it.
     #[must_use]
     pub fn arn(&self) -> &str {
         &self.arn
@@ -270,7 +271,7 @@ impl KeyMetadata {
     }
 }
 
-/// A deadline, and when it was set.
+/// A deadline, and the time at which it was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Due {
     pub(crate) at: u64,
@@ -286,7 +287,7 @@ impl Due {
         self.at <= now
     }
 
-    /// Returns the deadline counted from now, if it was set at a time that is still to come.
+    /// Returns the deadline counted from now, if it was set at a time in the future.
     pub(crate) fn set_back(self, now: u64) -> Option<Self> {
         (self.set > now).then(|| Self { at: now.saturating_add(self.at.saturating_sub(self.set)), set: now })
     }
@@ -301,7 +302,7 @@ pub(crate) struct KeyRecord {
     pub(crate) enabled: bool,
     /// The deadline of a scheduled deletion.
     pub(crate) deletion: Option<Due>,
-    /// In AWS's JSON; without it the owner may do everything.
+    /// As AWS's JSON; without it the owner may do everything.
     pub(crate) policy: Option<String>,
 }
 
@@ -312,7 +313,7 @@ pub(crate) struct MaterialRecord {
     pub(crate) origin: KeyOrigin,
     /// The regions of the key, the primary's first.
     pub(crate) regions: Vec<String>,
-    /// Oldest first. The last one encrypts, all of them decrypt. Empty until material is imported.
+    /// Oldest first. The last encrypts, all of them decrypt. Empty until material is imported.
     pub(crate) materials: Vec<KeyMaterial>,
     /// The expiry of imported material.
     pub(crate) expiry: Option<Due>,
@@ -331,7 +332,7 @@ pub(crate) struct KeyMaterial {
     pub(crate) id: u32,
     #[zeroize(skip)]
     pub(crate) created: u64,
-    /// The reason for it; none for the first material of a key.
+    /// The reason for it; `None` for the first material of a key.
     #[zeroize(skip)]
     pub(crate) rotation: Option<RotationType>,
     #[serde(with = "serde_bytes")]
@@ -402,7 +403,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Loads the key of an id.
+    /// Loads the key with this id.
     pub(crate) fn load(tables: &impl Tables, location: &Location<'_>, id: &str) -> Result<Option<Self>> {
         let record: Option<KeyRecord> = tables.get(Table::Keys, &location.row(id))?;
         let Some(record) = record else { return Ok(None) };
