@@ -17,18 +17,18 @@ pub(super) enum Permission {
     Grant,
 }
 
-/// The most steps in which a policy is decided by while a transaction is open and others may wait for its end.
+/// The maximum number of steps of a decision during an open transaction, whose end other calls may wait for.
 const MOST_STEPS: usize = 1 << 16;
 
-/// The reason for a refusal when neither policy nor grant mentions the principal. Principals of other accounts get no
-/// other reason, so that they do not learn which keys exist.
+/// The reason for a refusal if neither policy nor grant mentions the principal. Principals of other accounts get only
+/// this reason, so that they do not learn which keys exist.
 const NOTHING_ALLOWS: &str = "neither its policy nor a grant allows it";
 
-/// The authorisation of a call: its caller, and what the policies of its keys decide.
+/// The authorisation of a call: its caller, and the decisions of its keys' policies.
 ///
-/// A policy that is not parsed yet, or that takes long to decide by, is put off: the call gives up its transaction,
-/// decides while it holds nothing that others wait for, and begins again. What was decided counts for the very text it
-/// was of.
+/// If a policy is not parsed yet, or its decision takes long, the decision is put off: the call gives up its
+/// transaction, decides while it holds no lock, and starts again. A decision applies only to the exact text of the
+/// policy that it was made from.
 pub(super) struct Access<'a> {
     caller: Caller<'a>,
     policies: &'a PolicyCache,
@@ -49,8 +49,9 @@ impl<'a> Access<'a> {
         Self { caller, policies, made: Vec::new(), put_off: None }
     }
 
-    /// Returns what permits an operation on a key: its policy, unless that denies it; where it is silent, a grant. Neither
-    /// can permit another account what AWS keeps for the key's own, nor anybody what needs the account's permission too.
+    /// Returns the source of the permission for an operation on a key: the key's policy or, if the policy neither
+    /// allows nor denies it, a grant. Neither can allow another account an operation that AWS reserves for the key's
+    /// own account, nor anyone an operation that also needs the account's permission.
     pub(super) fn permission(
         &mut self,
         tables: &impl Tables,
@@ -74,7 +75,7 @@ impl<'a> Access<'a> {
         Ok(permission)
     }
 
-    /// Fails if the policy of a key denies an operation that something else than the policy permits.
+    /// Fails if the policy of a key denies an operation that is not permitted by the policy itself.
     pub(super) fn check_not_denied(&mut self, key: &Key, operation: Operation) -> Result<()> {
         match self.decide(key, operation, None)? {
             Decision::Denied => Err(self.denied(operation, "its policy denies it")),
@@ -82,7 +83,7 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// Fails if nobody of the caller's account may make a call, whatever the policy of a key says.
+    /// Fails if no principal of the caller's account can be allowed the operation, whatever the policy of a key says.
     pub(super) fn check_account(&self, operation: Operation) -> Result<()> {
         if operation.crosses_accounts() || !self.is_foreign() {
             return Ok(());
@@ -90,19 +91,19 @@ impl<'a> Access<'a> {
         Err(self.denied(operation, "nobody of another account may, whatever its policy says"))
     }
 
-    /// The error for a key that is not there. Principals of other accounts are told what they are told of keys that they
-    /// may not use.
+    /// Returns the error for a key that does not exist. Principals of other accounts get the same error as for keys
+    /// that they may not use.
     pub(super) fn missing(&self, operation: Operation, error: Error) -> Error {
         let is_missing = error.kms_error().is_some_and(|error| error.code() == "NotFoundException");
         if is_missing && self.is_foreign() { self.nothing_allows(operation) } else { error }
     }
 
-    /// The refusal of one whom neither policy nor grant allows a call.
+    /// Returns the error if neither policy nor grant allows the operation.
     pub(super) fn nothing_allows(&self, operation: Operation) -> Error {
         self.denied(operation, NOTHING_ALLOWS)
     }
 
-    /// Decides what was put off. Nothing may be locked here. Returns whether there was anything.
+    /// Makes a decision that was put off, and returns whether there was one. Nothing may be locked here.
     pub(super) fn catch_up(&mut self) -> Result<bool> {
         let Some(asked) = self.put_off.take() else { return Ok(false) };
         let policy = self.policies.parse(&asked.key_arn, &asked.json)?;
@@ -112,10 +113,10 @@ impl<'a> Access<'a> {
         Ok(true)
     }
 
-    /// Returns the decision by the policy of a key. Fails if it was put off.
+    /// Returns the decision of a key's policy. Fails if it was put off.
     fn decide(&mut self, key: &Key, operation: Operation, context: Option<&EncryptionContext>) -> Result<Decision> {
         let Some(json) = &key.record.policy else {
-            // The policy of a key that was given none, without reading it each time.
+            // The default policy of keys, without parsing it each time.
             return Ok(if self.caller.is_owner { Decision::Allowed } else { Decision::Silent });
         };
         if let Some(policy) = self.policies.kept(&key.arn, json).filter(|policy| policy.steps(context) <= MOST_STEPS) {
@@ -152,7 +153,7 @@ fn request<'a>(
     AccessRequest { principal: caller.principal, action: operation.action(), key_arn, encryption_context }
 }
 
-/// Fails if a policy keeps its caller from changing it again and that was not asked for.
+/// Fails if a policy does not allow its caller to change it again, unless the caller accepts this.
 pub(super) fn check_lockout(caller: &Caller<'_>, policy: &Policy, key_arn: &str, may_lock_out: bool) -> Result<()> {
     let said = policy.decide(&request(caller, key_arn, Operation::PutKeyPolicy, None));
     if may_lock_out || said == Decision::Allowed {

@@ -1,9 +1,9 @@
-//! Calls to the embedded KMS, from the time and the caller to the line in the audit log.
+//! Calls to the embedded KMS, from the caller's authorisation to the line in the audit log.
 //!
-//! Every operation goes through [`LocalKms::read`], [`LocalKms::write`] or [`LocalKms::maintain`], and says first what
-//! it is, what it concerns (a [`Subject`]) and what is asked for. Its work then gets what the subject found: keys that
-//! are there, that the caller may use so, in a state that allows it, and that the line will name. No work comes to a
-//! key by another way, and none ends without its line, so an operation cannot forget permission, state or log.
+//! Every operation goes through [`LocalKms::read`], [`LocalKms::write`] or [`LocalKms::maintain`], and first states its
+//! kind, its [`Subject`] and its parameters. Its work then gets the keys that the subject found: keys that exist, that
+//! the caller may use, that are in a state which allows the operation, and that the line will name. Work cannot obtain
+//! a key in any other way, nor end without its line, so an operation cannot forget permission, state or log.
 
 mod subject;
 
@@ -29,7 +29,7 @@ pub(super) use subject::{
     OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
 };
 
-/// A call that is under way.
+/// A call in progress.
 #[expect(clippy::struct_excessive_bools, reason = "five findings that do not depend on each other")]
 pub(super) struct Call<'a> {
     kms: &'a LocalKms,
@@ -37,39 +37,39 @@ pub(super) struct Call<'a> {
     context: Option<&'a EncryptionContext>,
     /// The names of the subject and the other parameters.
     request: &'a Details<'a>,
-    /// The present when the store was looked at last, in milliseconds since 1970. No look takes it over from an earlier
-    /// one: the call may have waited since, and the store's time have been set back.
+    /// The present time at the last look at the store, in milliseconds since 1970. It is determined anew at each look,
+    /// because the call may have waited since, or the store's time may have been set back.
     pub(super) now: u64,
     key_arn: Option<String>,
     source_arn: Option<String>,
     /// The commits of the store that the call found and makes.
     commits: Commits,
-    /// True if something speaks against that time.
+    /// True if there is a doubt about that time.
     is_doubted: bool,
-    /// True if something was past its deadline when the call came: a call that writes has removed it.
+    /// True if something was past its deadline at the beginning of the call. A call that writes has removed it.
     pub(super) late: bool,
     /// Keys that are due to be rotated.
     due: Vec<String>,
     pub(super) access: Access<'a>,
-    /// The number of keys that were removed on the way.
+    /// The number of keys that the call removed because they were past their deadline.
     pub(super) swept: usize,
-    /// True if the call's line was to be written.
+    /// True once the call has tried to write its line.
     attempted: bool,
-    /// True if the log has the call's line.
+    /// True if the log contains the call's line.
     recorded: bool,
-    /// True if that says that the call was refused because the store was set back.
+    /// True if the line says that the call was refused because the store was set back.
     is_set_back: bool,
     pub(super) recorder: Recorder<'a>,
 }
 
 /// The result of a call that changes the store, for its line.
 pub(super) trait Answer {
-    /// The key that the call made.
+    /// Returns the ARN of the key that the call created.
     fn key_arn(&self) -> Option<&str> {
         None
     }
 
-    /// Members of the line's `response`.
+    /// Returns the members of the line's `response`.
     fn details(&self) -> Details<'static> {
         Details::new()
     }
@@ -97,8 +97,7 @@ impl Answer for SystemTime {
 }
 
 impl LocalKms {
-    /// Makes a call that changes nothing, unless it finds that something is overdue: then that is done first, and the
-    /// call made again.
+    /// Makes a call that changes nothing. If something is overdue, it is done first, and the call is made again.
     pub(super) fn read<S: Subject, T>(
         &self,
         operation: Operation,
@@ -110,11 +109,11 @@ impl LocalKms {
         let mut call = Call::new(self, operation, subject.context(), &request);
         let mut done = call.pass(subject, &work);
         let due = std::mem::take(&mut call.due);
-        // Nothing is removed by a clock that is in doubt, so there is no writer to wait for.
+        // While the clock is in doubt nothing is removed, so there is no writer to wait for.
         if call.late && !call.is_doubted || !due.is_empty() {
             match self.settle_for_reader(&due) {
                 Ok(()) => done = call.pass(subject, &work),
-                // What is past its deadline is refused in any case; a key that should be rotated is not used as it is.
+                // Keys past their deadline are refused in any case, but a key that is due must not be used unrotated.
                 Err(error) if !due.is_empty() => done = done.and(Err(error)),
                 Err(_) => {}
             }
@@ -122,7 +121,7 @@ impl LocalKms {
         call.conclude(done)
     }
 
-    /// Makes a call that changes the store, whole and durably, or not at all.
+    /// Makes a call that changes the store, completely and durably or not at all.
     pub(super) fn write<S: Subject, T: Answer>(
         &self,
         operation: Operation,
@@ -164,8 +163,8 @@ impl LocalKms {
         })
     }
 
-    /// Makes a call for the owner alone, whose work is more than a transaction. Before its effect can be seen the work
-    /// says that the call [succeeds](Call::succeeds).
+    /// Makes a call that only the owner may make and that does more than one transaction. Before its effect is visible,
+    /// the work declares that the call [succeeds](Call::succeeds).
     pub(super) fn maintain<T>(
         &self,
         operation: Operation,
@@ -174,14 +173,15 @@ impl LocalKms {
     ) -> Result<T> {
         let request = Owner.describe(request);
         let mut call = Call::new(self, operation, None, &request);
-        // A call has its line even if the store cannot be read.
+        // A call gets its line even if the store cannot be read.
         call.commits.found = self.shared.commit_number().ok();
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
     }
 
-    /// Does what is overdue before a call that reads, unless there is nothing left to do. A call that no rotation is
-    /// due for does not wait for another that is at it: what is past its deadline is refused before it is removed too.
+    /// Does what is overdue before a call that reads, unless nothing is left to do. Without a due rotation the call
+    /// does not wait for another call that is doing it: keys past their deadline are refused even before they are
+    /// removed.
     pub(super) fn settle_for_reader(&self, key_ids: &[String]) -> Result<()> {
         let settling =
             if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
@@ -216,7 +216,7 @@ impl LocalKms {
         if let Err(error) = &done {
             recorder.take_back(&code_of(error));
         }
-        // A subscriber that is told may call the KMS, and find something overdue.
+        // A subscriber may call the KMS, and find something overdue.
         drop(settling);
         recorder.tell();
         done
@@ -266,8 +266,8 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Makes an attempt in a transaction, and again where it was given up because a policy takes long to decide by:
-    /// that is done in between, while others can go on.
+    /// Attempts a transaction, and repeats the attempt if it was given up because the decision of a policy takes long:
+    /// that decision is made in between, while others can proceed.
     fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         loop {
             let done = attempt(self);
@@ -286,7 +286,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Removes what is past its deadline, in a transaction of its own: it is gone even if the call is refused.
+    /// Removes what is past its deadline, in a separate transaction, so that it is removed even if the call is refused.
     fn sweep(&mut self) -> Result<()> {
         self.kms.shared.store.read(|tables| self.look_at_the_time(tables))?;
         if self.late {
@@ -295,20 +295,20 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Notes which commit the call is about to make.
+    /// Records the commit that the call is about to make.
     pub(super) fn will_commit(&mut self, tables: &WriteTxn<'_>) {
         self.commits = commits_of(tables);
     }
 
-    /// Writes the line of a call that is about to succeed: what the log does not tell of does not happen. No
-    /// transaction is open.
+    /// Writes the line of a call that is about to succeed, because nothing may happen that the log does not record. No
+    /// transaction may be open.
     pub(super) fn succeeds(&mut self, answer: &impl Answer) -> Result<()> {
         self.record(None, OK.to_owned(), answer)?;
         self.recorded = true;
         Ok(())
     }
 
-    /// The same in the transaction that does it.
+    /// Writes the line of a call that is about to succeed, in the transaction that makes its change.
     pub(super) fn succeeds_in(&mut self, tables: &WriteTxn<'_>, answer: &impl Answer) -> Result<()> {
         self.will_commit(tables);
         self.record(Some(tables), OK.to_owned(), answer)?;
@@ -316,8 +316,8 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Writes the line, unless the log has it, and tells `tracing`. If what was to succeed did not, as when the disk is
-    /// full, it gets another.
+    /// Writes the line, unless the log contains it already, and sends the events to `tracing`. If a call whose line
+    /// says that it succeeds failed after all, for instance because the disk is full, a second line is written.
     fn conclude<T>(mut self, done: Result<T>) -> Result<T> {
         let is_refused = self.is_set_back;
         if let Err(error) = &done {
@@ -326,9 +326,9 @@ impl<'a> Call<'a> {
         let recorded = match &done {
             Ok(_) if self.recorded => Ok(()),
             Ok(_) => self.succeeds(&()),
-            // Its line says so.
+            // Its line already says so.
             Err(_) if is_refused => Ok(()),
-            // A log that did not take the call's line does not take another.
+            // The call's line could not be written, so neither can another.
             Err(error) if error.kind() == ErrorKind::AuditFailed && self.attempted && !self.recorded => Ok(()),
             Err(error) => {
                 self.commits.failed = self.commits.made.take().filter(|_| self.recorded);
@@ -337,7 +337,7 @@ impl<'a> Call<'a> {
         };
         self.recorder.tell();
         match done {
-            // A store that was set back or fails is told, whatever becomes of the line.
+            // That the store was set back or failed is returned in any case.
             Err(error) if matches!(error.kind(), ErrorKind::AuditFailed | ErrorKind::Storage) => Err(error),
             done => recorded.and(done),
         }
@@ -357,12 +357,12 @@ impl<'a> Call<'a> {
         written
     }
 
-    /// Says that the call's line is in the log already.
+    /// Records that the log contains the call's line already.
     pub(super) fn is_recorded(&mut self) {
         self.recorded = true;
     }
 
-    /// Lets `write` put the line of a call that is about to succeed where it belongs: into a new log.
+    /// Lets `write` write the line of a call that is about to succeed, into a new log.
     pub(super) fn succeeds_by<T>(&mut self, write: impl FnOnce(&Event<'_>) -> Result<T>) -> Result<T> {
         let event = self.event(OK.to_owned(), Details::new());
         let written = write(&event)?;
@@ -386,7 +386,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Finds the key that a name stands for, notes it for the line, and checks what every operation on a key checks.
+    /// Finds the key that a name denotes, records it for the line, and makes the checks of every operation on a key.
     fn permitted(
         &mut self,
         operation: Operation,
@@ -401,7 +401,7 @@ impl<'a> Call<'a> {
         }
         let permission = self.access.permission(tables, &key, operation, context)?;
         operation.check_state(key.state(self.now))?;
-        // By a clock that is in doubt nothing is rotated, and a key goes on with the material that it has.
+        // While the clock is in doubt nothing is rotated, and keys are used with their present material.
         if operation.uses_newest_material()
             && !self.is_doubted
             && deadlines::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
@@ -411,7 +411,7 @@ impl<'a> Call<'a> {
         Ok((key, permission))
     }
 
-    /// The key that a name stands for, whoever may use it.
+    /// Finds the key that a name denotes, without a check of permission.
     fn find(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
         if lookup::is_alias(name) && !operation.takes_alias() {
             let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
@@ -420,7 +420,7 @@ impl<'a> Call<'a> {
         self.named(operation, tables, name)
     }
 
-    /// The key that a name stands for, be it an alias or not. Who may learn nothing of it is refused all the same.
+    /// Finds the key that a name or alias denotes. Callers who may not learn of the key get the same error in any case.
     fn named(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
         self.access.check_account(operation)?;
         let found = lookup::find(tables, &self.kms.location(), name).and_then(|key| self.existing(key, name));
@@ -431,7 +431,8 @@ impl<'a> Call<'a> {
         if key.is_deleted(self.now) { Err(lookup::not_found(name)) } else { Ok(key) }
     }
 
-    /// Fails unless the owner calls: what concerns no one key is up to IAM policies on AWS, and to the owner here.
+    /// Fails unless the caller is the owner. AWS controls calls that are not about a single key with IAM policies; here
+    /// only the owner may make them.
     fn check_owner(&self) -> Result<()> {
         if self.kms.is_owner() {
             return Ok(());

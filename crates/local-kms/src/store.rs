@@ -1,4 +1,4 @@
-//! The store: sealed records in a `redb` database, under a manifest of what there is.
+//! The store: sealed records in a `redb` database, under a manifest of all records.
 
 mod backend;
 mod codec;

@@ -19,7 +19,7 @@ pub(crate) trait Subject {
     /// The keys that the work of the call gets.
     type Found;
 
-    /// The encryption context of the line.
+    /// Returns the encryption context for the line.
     fn context(&self) -> Option<&EncryptionContext> {
         None
     }
@@ -27,11 +27,11 @@ pub(crate) trait Subject {
     /// Adds the names that the caller gave to the members of the line's `request`.
     fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a>;
 
-    /// Finds what the names stand for, notes the keys for the line, and fails unless the caller may make the call.
+    /// Finds the keys that the names denote, records them for the line, and fails unless the caller may make the call.
     fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<Self::Found>;
 }
 
-/// Calls that concern no one key: for the owner of the account alone.
+/// The subject of calls that are not about a single key. Only the owner of the account may make them.
 pub(crate) struct Owner;
 
 impl Subject for Owner {
@@ -78,8 +78,9 @@ impl Subject for OnKey<'_> {
     }
 }
 
-/// A key on which a grant is created. To its policy the pairs of the constraint are the encryption context of the call,
-/// as on AWS. The work learns what permits the call: who may by a grant alone can pass on no more than that one allows.
+/// A key on which a grant is created. As on AWS, its policy sees the pairs of the constraint as the encryption context
+/// of the call. The work gets the source of the permission: a caller who is allowed only by a grant can pass on no more
+/// than that grant allows.
 pub(crate) struct PassingOn<'a> {
     pub(crate) key: &'a str,
     pub(crate) constraint: Option<&'a EncryptionContext>,
@@ -97,8 +98,8 @@ impl Subject for PassingOn<'_> {
     }
 }
 
-/// A grant that is given up: by its retiring principal, by its grantee if it allows that, or by the owner. A policy
-/// cannot allow it to anybody else, but can deny it, as on AWS.
+/// A grant that is retired: by its retiring principal, by its grantee if the grant allows it, or by the owner. As on
+/// AWS, a policy cannot allow this to anyone else, but can deny it.
 pub(crate) struct Retiring<'a> {
     pub(crate) key: &'a str,
     pub(crate) grant: &'a str,
@@ -122,7 +123,7 @@ impl Subject for Retiring<'_> {
                     || grant.allows(caller, call.operation, None)?
             }
             Err(missing) if call.kms.is_owner() => return Err(missing),
-            // Whether a grant is there is not told to those who may not ask.
+            // Callers without permission must not learn whether a grant exists.
             Err(_) => false,
         };
         if !may {
@@ -133,7 +134,7 @@ impl Subject for Retiring<'_> {
     }
 }
 
-/// An alias that exists, and its key.
+/// An existing alias and its key.
 pub(crate) struct OnAlias<'a>(pub(crate) &'a str);
 
 impl Subject for OnAlias<'_> {
@@ -149,7 +150,7 @@ impl Subject for OnAlias<'_> {
     }
 }
 
-/// An alias that goes from its key, in whatever state that is, to another. The work gets both keys, the old one first.
+/// An alias that moves from its key, in any state, to another. The work gets both keys, the old one first.
 pub(crate) struct Retargeting<'a> {
     pub(crate) alias: &'a str,
     pub(crate) target: &'a str,
@@ -172,7 +173,7 @@ impl Subject for Retargeting<'_> {
     }
 }
 
-/// The two keys of `ReEncrypt`, each with its own context. The work gets the one that decrypts first.
+/// The two keys of `ReEncrypt`, each with its own context. The work gets both, first the one that decrypts.
 pub(crate) struct ReEncrypting<'a> {
     pub(crate) from: KmsRequest<'a>,
     pub(crate) to: KmsRequest<'a>,
@@ -200,7 +201,8 @@ impl Subject for ReEncrypting<'_> {
     }
 }
 
-/// A multi-Region primary key and its replica in a region, which is to become the primary. The work gets the primary.
+/// A multi-Region primary key and its replica in a region, which is to become the primary key. The work gets the
+/// primary key.
 pub(crate) struct PrimaryAndReplica<'a> {
     pub(crate) key: &'a str,
     pub(crate) region: &'a str,

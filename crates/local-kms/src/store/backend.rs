@@ -1,8 +1,9 @@
-//! The storage of a database, with a boundary around the database: a file is somebody else's to damage, and a database
-//! that meets pages it did not write may panic.
+//! The storage of a database, with a boundary around the database: others can damage the file, and a database that
+//! reads pages it did not write may panic.
 //!
-//! Its checksums have no key, so whoever writes the file can make them right. A panic is caught here, becomes an error,
-//! and cuts the database off from its file for good: what it has in memory then is not to be relied on.
+//! The database's checksums have no key, so anyone who writes the file can forge them. A panic is caught here and
+//! returned as an error, and the database is permanently cut off from its file, because its state in memory is no
+//! longer reliable.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +15,8 @@ use std::{fmt, io, thread};
 use manila_core::{Error, ErrorKind, Result};
 use redb::{BackendError, StorageBackend};
 
-/// The longest file that is a key store. To open one takes memory for each page that it could have, which a file
-/// without contents has as well.
+/// The maximum length of a key store's file. Opening a file takes memory for each page of its length, even if it is
+/// sparse.
 pub(super) const LONGEST: u64 = 64 << 30;
 
 /// The pause between two looks for other programs' reads.
@@ -28,7 +29,7 @@ pub(super) struct Backend(Arc<Inner>);
 struct Inner {
     storage: Box<dyn StorageBackend>,
     is_cut_off: AtomicBool,
-    /// Until when the database waits for the reads of other programs.
+    /// The time until which the database waits for the reads of other programs.
     patience: Mutex<Option<Instant>>,
 }
 
@@ -41,13 +42,13 @@ impl Backend {
         }))
     }
 
-    /// Does something with the database. If that panics the database is cut off, and this is an error, as is everything
-    /// that is done with it from then on.
+    /// Runs `work` with the database. If it panics, the database is cut off, and this and all later uses of it return
+    /// an error.
     pub(super) fn guard<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.is_cut_off() {
             return Err(failed());
         }
-        // Nothing that a panic may have left half done is used again: the database is cut off, and its transactions
+        // Nothing that a panic may have left inconsistent is used again: the database is cut off, and its transactions
         // end.
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             self.cut_off();
@@ -55,8 +56,7 @@ impl Backend {
         })
     }
 
-    /// Does something with the database that other programs' reads stand in the way of, and waits so long for them to
-    /// end.
+    /// Runs `work` with the database, which other programs' reads block, and waits for them for this long.
     pub(super) fn patiently<T>(&self, patience: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
         *self.patience() = Instant::now().checked_add(patience);
         let done = self.guard(work);
@@ -72,7 +72,7 @@ impl Backend {
         self.patience().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Lets the database reach its file no more, and gives up its locks, for other processes to go on.
+    /// Cuts the database off from its file and releases its locks, so that other processes can proceed.
     pub(super) fn cut_off(&self) {
         if !self.0.is_cut_off.swap(true, Ordering::AcqRel) {
             let _ = self.0.storage.close();
@@ -91,8 +91,8 @@ impl Backend {
         }
     }
 
-    /// A database that is cut off has nothing to lock: it is not stopped here, where it would not take that for a
-    /// failure of its file, and so would go on to write when it is closed.
+    /// Calls `lock`, unless the database is cut off. Locking then succeeds without effect: the database would not treat
+    /// an error here as a failure of its file, and would still write when it is closed.
     fn locking<T>(
         &self,
         cut_off: T,
@@ -145,7 +145,7 @@ impl StorageBackend for Backend {
     }
 
     fn close(&self) -> io::Result<()> {
-        // Closed already where it was cut off.
+        // The file is already closed if the database was cut off.
         self.storage().map_or(Ok(()), StorageBackend::close)
     }
 
@@ -175,8 +175,8 @@ impl StorageBackend for Backend {
             if !is_locked || !self.is_patient() {
                 return Ok(is_locked);
             }
-            // A read holds a lock. The database asks for those of others under the lock that every read begins under,
-            // so no new one comes meanwhile.
+            // A read holds a lock. The database tests the locks of others while it holds the lock under which every
+            // read begins, so no new read begins meanwhile.
             thread::sleep(PAUSE);
         }
     }

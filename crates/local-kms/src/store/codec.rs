@@ -1,4 +1,4 @@
-//! Encoding of records, and the errors of bytes that are not a record.
+//! The encoding of records, and the errors for bytes that are not a record.
 
 use ciborium::de::from_reader_with_recursion_limit;
 use manila_core::{Error, ErrorKind, Result};
@@ -6,26 +6,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-/// The largest record that is believed, in bytes: a MiB, and what sealing adds.
+/// The maximum length of a record in bytes: 1 MiB, plus the overhead of sealing.
 const MAX_RECORD_LEN: usize = (1 << 20) + (1 << 10);
-/// The deepest nesting of a record.
+/// The maximum nesting depth of a record.
 const MAX_DEPTH: usize = 16;
 
 pub(crate) fn to_cbor(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
-    // Room for any record with secrets, so that growing leaves no copies of them behind.
+    // Large enough for any record with secrets, so that reallocation leaves no copies of them behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
     ciborium::into_writer(value, &mut *bytes).map_err(|_| damaged())?;
     Ok(bytes)
 }
 
-/// The value, if the bytes are CBOR of it and nothing else.
+/// Returns the value, if the bytes are its CBOR encoding and nothing else.
 pub(crate) fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let mut rest = bytes;
     let value = from_reader_with_recursion_limit(&mut rest, MAX_DEPTH).ok()?;
     rest.is_empty().then_some(value)
 }
 
-/// The bytes, if they are few enough to be a record.
+/// Returns the bytes, unless they are too long for a record.
 pub(super) fn bounded(stored: &[u8]) -> Result<&[u8]> {
     if stored.len() > MAX_RECORD_LEN { Err(damaged()) } else { Ok(stored) }
 }

@@ -1,4 +1,4 @@
-//! A copy of the store as it is at one moment.
+//! Consistent copies of the store.
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,13 @@ use crate::store::database::{Kind, Opened, builder};
 use crate::store::open::in_new_file;
 use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Store, Table};
 
-/// The store as it was at one moment. Others read and write meanwhile; only a purge waits for its end.
+/// A snapshot of the store. Others read and write meanwhile; only a purge waits for its end.
 pub(super) struct Snapshot<'a> {
     pub(super) transaction: ReadTransaction,
     backend: Backend,
-    /// The root key that it is sealed under.
+    /// The root key under which it is sealed.
     root: RootKey,
-    // Dropped after the transaction: who waits then finds it ended.
+    // Dropped after the transaction, so that the transaction has ended when a waiting caller proceeds.
     _open: Open<'a>,
 }
 
@@ -33,15 +33,15 @@ pub(super) struct Snapshots {
 #[derive(Debug, Default)]
 struct Counts {
     open: usize,
-    /// Callers that wait until none is open.
+    /// The number of callers that wait until none is open.
     waiting: usize,
 }
 
-/// One of the snapshots that are counted.
+/// An open snapshot, counted while it exists.
 struct Open<'a>(&'a Snapshots);
 
 impl Store {
-    /// Writes a copy of the store as it is now to a new file, and verifies all of it. `first` comes before the file
+    /// Writes a copy of the current store to a new file, and verifies the whole copy. `first` is called before the file
     /// gets its name.
     pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
         let snapshot = self.snapshot()?;
@@ -56,16 +56,16 @@ impl Store {
                 snapshot.copy_rows(&to)?;
                 to.commit().map_err(storage_error)
             })?;
-            // So that a store that is damaged is not found to be when its backup is needed.
+            // So that damage of the store is found now, and not when the backup is needed.
             drop(Self::of_database(copy, root)?);
             first()
         })
         .map(drop)
     }
 
-    /// The store as it is now, for a reader that takes its time.
+    /// Returns a snapshot of the current store, for a reader that takes long.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>> {
-        // Counted before it is begun, so that no purge misses it.
+        // Counted before it begins, so that no purge misses it.
         let open = self.snapshots.begin();
         self.enter(|state| {
             let transaction = self.begin_read(state)?.transaction;
@@ -76,7 +76,7 @@ impl Store {
 }
 
 impl Snapshot<'_> {
-    /// Copies everything, and ends the snapshot.
+    /// Copies all rows, and ends the snapshot.
     fn copy_rows(self, to: &WriteTransaction) -> Result<()> {
         let Self { transaction, backend, _open, .. } = self;
         backend.guard(move || {
@@ -126,7 +126,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Copies the header, and nothing that concerns the one file alone.
+/// Copies the header, without marks that concern only the original file.
 fn copy_header(from: &ReadTransaction, to: &WriteTransaction) -> Result<()> {
     let from = from.open_table(HEADER_TABLE).map_err(storage_error)?;
     let mut to = to.open_table(HEADER_TABLE).map_err(storage_error)?;

@@ -1,4 +1,4 @@
-//! The database of a store, open to write it or to read it.
+//! The database of a store, open for writing or read-only.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::result::Result as StdResult;
@@ -12,16 +12,15 @@ use redb::{
 use crate::store::backend::Backend;
 use crate::store::codec::{damaged, storage_error};
 
-/// The size of the database's cache in memory, in bytes.
+/// The size of the database's cache, in bytes.
 const CACHE_SIZE: usize = 8 << 20;
 
-/// An open database. What is done with it and with its transactions is done within the [guard](Backend::guard) of its
-/// backend.
+/// An open database. All work with it and with its transactions runs within the [guard](Backend::guard) of its backend.
 pub(super) struct Opened {
-    /// None once it is dropped.
+    /// `None` once it is dropped.
     database: Option<Kind>,
     backend: Backend,
-    /// True if it was opened to be thrown away: closing it would write.
+    /// True if its writes are to be discarded, so that it must not be closed, which would write.
     is_discarded: bool,
 }
 
@@ -31,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Opened {
-    /// Lets `open` open the database of a backend. What it fails with is the inner error.
+    /// Lets `open` open the database of a backend. The inner error is that of `open`.
     pub(super) fn over(
         backend: Backend,
         open: impl FnOnce(Backend) -> StdResult<Kind, DatabaseError>,
@@ -40,7 +39,7 @@ impl Opened {
         Ok(opened.map(|database| Self { database: Some(database), backend, is_discarded: false }))
     }
 
-    /// The same database, which is not closed in the end, as nothing that it would write is kept.
+    /// Returns the same database, which is not closed when it is dropped, because its writes are discarded.
     pub(super) fn discarded(mut self) -> Self {
         self.is_discarded = true;
         self
@@ -65,7 +64,7 @@ impl Opened {
         }
     }
 
-    /// The database, to work on all of it.
+    /// Returns the database, for work on the whole of it.
     pub(super) fn writable(&mut self) -> Result<&mut Database> {
         match self.database.as_mut().ok_or_else(damaged)? {
             Kind::Writable(database) => Ok(database),
@@ -83,14 +82,14 @@ impl Opened {
 }
 
 impl Drop for Opened {
-    /// Closes the database, which writes where all is well.
+    /// Closes the database, which writes to the file unless the database is cut off.
     fn drop(&mut self) {
         if self.is_discarded {
             self.backend.cut_off();
         }
-        // A panic of a destructor would end the program if there is one already.
+        // A panic of a destructor during another panic would abort the program.
         if self.backend.is_cut_off() {
-            // The database learns here that it has lost its file, and so does not write once more.
+            // The database notices here that it has lost its file, and so does not write again.
             let _ = catch_unwind(AssertUnwindSafe(|| self.begin_read().map(drop)));
         }
         let database = self.database.take();

@@ -1,4 +1,4 @@
-//! The header of a store, which is read before it is opened: in the clear, but authenticated.
+//! The header of a store, which is read before the store is opened: in plaintext, but authenticated.
 
 use manila_core::internal::crypto::{self, PassphraseCost, Refused, key_from_passphrase};
 use manila_core::{Error, ErrorKind, Result};
@@ -10,19 +10,19 @@ use crate::store::codec::{damaged, from_cbor, to_cbor};
 use crate::store::manifest::root_key_changed;
 use crate::store::seal::Seal;
 
-/// Raised with every change of what is stored that an older library would misread.
+/// The version of the format, incremented with every change that an older library would misread.
 const FORMAT: u32 = 3;
 
-/// The identity of a store, and the way to its root key.
+/// The identity of a store, and the derivation of its root key.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Header {
     format: u32,
-    /// Random: what is sealed in one store is of no use in another.
+    /// A random id, so that records of one store are not valid in another.
     #[serde(with = "serde_bytes")]
     id: Vec<u8>,
     pub(super) region: String,
     pub(super) account: String,
-    /// Counts the root keys that the store has had.
+    /// The number of root keys that the store had before.
     epoch: u64,
     passphrase: Option<Passphrase>,
 }
@@ -37,7 +37,8 @@ struct Passphrase {
     lanes: u32,
 }
 
-/// The header as stored: behind its CBOR, an empty plaintext sealed under the root key and bound to it.
+/// The header as stored: its CBOR, followed by an empty plaintext that is sealed under the root key and bound to the
+/// CBOR.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(with = "serde_bytes")]
@@ -47,13 +48,13 @@ struct Stored {
 }
 
 impl Header {
-    /// The header of a new store, and what it is sealed with.
+    /// Returns the header of a new store, and its seal.
     pub(super) fn create(region: String, account: String, root: RootKey) -> Result<(Self, Seal)> {
         let id = crypto::random_array::<16>()?.to_vec();
         Self { format: FORMAT, id, region, account, epoch: 0, passphrase: None }.sealed_with(root)
     }
 
-    /// The header of the same store under another root key.
+    /// Returns the header of the same store under another root key.
     pub(super) fn next(&self, root: RootKey) -> Result<(Self, Seal)> {
         let epoch = self.epoch.checked_add(1).ok_or_else(damaged)?;
         Self { epoch, ..self.clone() }.sealed_with(root)
@@ -86,7 +87,7 @@ impl Header {
         Ok(to_cbor(&Stored { header, check })?.to_vec())
     }
 
-    /// Reads a stored header and holds the root key against it.
+    /// Reads a stored header, and checks the root key against it.
     pub(super) fn open(row: &[u8], root: RootKey) -> Result<(Self, Seal)> {
         let stored: Stored = from_cbor(row).ok_or_else(damaged)?;
         let header: Self = from_cbor(&stored.header).ok_or_else(|| newer_format(&stored.header))?;
@@ -105,7 +106,7 @@ impl Header {
     }
 }
 
-/// The number alone, from a header that may hold anything else besides.
+/// The format version only, of a header whose other contents are unknown.
 #[derive(Deserialize)]
 struct Format {
     format: u32,

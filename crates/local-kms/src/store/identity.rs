@@ -1,4 +1,4 @@
-//! The identity of a store's file: one that was moved, replaced or removed while it is open is not used any longer.
+//! The identity of a store's file, by which a handle notices that the file was moved, replaced or removed.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use crate::root_key::io_error;
 use manila_core::{Error, ErrorKind, Result};
 
-/// A reader looks at the file in each of so many reads, since looking takes as long as a tenth of a read.
+/// The number of reads between two checks of the file, because a check takes a tenth of the time of a read.
 const READS_BETWEEN_LOOKS: u64 = 16;
-/// A reader that reads seldom looks when the last look was so long ago.
+/// The time after which a read checks the file in any case.
 const TIME_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// The file of an open store, to be told from another one that has taken its path.
+/// The file of an open store, to be distinguished from another file at its path.
 #[derive(Debug)]
 pub(super) struct Identity {
     path: PathBuf,
     id: Id,
     reads: AtomicU64,
     opened: Instant,
-    /// The time of the last look at the file, in milliseconds since it was opened.
+    /// The time of the last check of the file, in milliseconds since it was opened.
     looked: AtomicU64,
 }
 
@@ -46,17 +46,17 @@ impl Identity {
         fs::metadata(path).is_ok_and(|there| Id::of(&there) == self.id)
     }
 
-    /// The length of the file, in bytes.
+    /// Returns the length of the file, in bytes.
     pub(super) fn len(&self) -> Result<u64> {
         self.look().map(|metadata| metadata.len())
     }
 
-    /// Fails if the path does not name the file any more.
+    /// Fails if the path no longer names the file.
     pub(super) fn check(&self) -> Result<()> {
         self.look().map(drop)
     }
 
-    /// The same for a read, which looks now and then.
+    /// Makes the same check for a read, but only at intervals.
     pub(super) fn check_now_and_then(&self) -> Result<()> {
         let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         let is_old =
@@ -87,7 +87,7 @@ impl Identity {
     }
 }
 
-/// Device and inode: no other file has them while this one is open.
+/// Returns device and inode, which no other file has while this one is open.
 #[cfg(unix)]
 #[derive(Debug, PartialEq, Eq)]
 struct Id(u64, u64);
@@ -100,7 +100,7 @@ impl Id {
     }
 }
 
-/// Returns the time of creation, where the system has it: elsewhere files that are open are not easily moved.
+/// Returns the time of creation, if available: on other systems than Unix, open files are not easily moved.
 #[cfg(not(unix))]
 #[derive(Debug, PartialEq, Eq)]
 struct Id(Option<std::time::SystemTime>);

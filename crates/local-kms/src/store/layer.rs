@@ -1,4 +1,4 @@
-//! A file that is read, under what is written in memory alone.
+//! A layer of writes in memory over a file that is only read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,10 +10,10 @@ use redb::{BackendError, DatabaseError, StorageBackend, backends::FileBackend};
 
 const PAGE: usize = 4096;
 
-/// A file to read, as storage of a database that believes it writes.
+/// A read-only file as the storage of a database that writes.
 ///
-/// Where the database keeps other writers out, so does the layer, with a lock that takes no permission to write. It
-/// keeps it to the end: what shows through is the file at one moment.
+/// If the database locks out other writers, so does the layer, with a lock that needs no write permission. It keeps the
+/// lock until it is dropped, so the file does not change meanwhile.
 #[derive(Debug)]
 pub(super) struct Layer {
     file: FileBackend,
@@ -22,7 +22,7 @@ pub(super) struct Layer {
 
 #[derive(Debug)]
 struct Pages {
-    /// The length of the file that shows through: less than it has once it was cut.
+    /// The length of the file's part that is still visible, which is less than its length once it was truncated.
     visible: u64,
     len: u64,
     written: BTreeMap<u64, Vec<u8>>,
@@ -41,7 +41,7 @@ impl Layer {
 }
 
 impl Pages {
-    /// A page as it is now. Behind the end of the file are zeros.
+    /// Returns a page with its writes. After the end of the file there are zeros.
     fn page(&self, file: &FileBackend, number: u64) -> io::Result<Vec<u8>> {
         if let Some(page) = self.written.get(&number) {
             return Ok(page.clone());
@@ -55,7 +55,8 @@ impl Pages {
         Ok(page)
     }
 
-    /// Hands `work` each page that the bytes from `offset` on lie in, the place in it, and how many of them precede it.
+    /// Calls `work` for each page that contains bytes from `offset` on, with the range in the page and the number of
+    /// bytes before it.
     fn each_page(
         &mut self,
         offset: u64,
@@ -81,8 +82,8 @@ impl Pages {
 impl StorageBackend for Layer {
     fn len(&self) -> io::Result<u64> {
         let mut pages = self.pages();
-        // Until it is written to, the layer is as long as the file: another program may have been at it before the
-        // lock.
+        // Until the first write the layer has the length of the file, which another program may have changed before the
+        // lock was taken.
         if pages.written.is_empty() && pages.visible == pages.len {
             pages.len = self.file.len()?;
             pages.visible = pages.len;
@@ -134,7 +135,7 @@ impl StorageBackend for Layer {
         self.file.close()
     }
 
-    // What the database only announces to others, it announces of a file that it will not write.
+    // These locks only announce writes to other programs, and the file will not be written.
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
         Ok(true)
     }
@@ -147,11 +148,11 @@ impl StorageBackend for Layer {
         Ok(())
     }
 
-    /// Waits for the lock that one writer at a time holds, and keeps it. Those who write ask for it alone, so that
-    /// sharing it keeps them out.
+    /// Waits for the lock that one writer at a time holds, and keeps it shared. Writers need it exclusively, so a
+    /// shared lock keeps them out.
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         match self.file.lock_shared_range(start, end) {
-            // Where nobody can lock a file nobody writes it either: a database does not open there.
+            // If files cannot be locked, nobody writes them either: a database does not open there.
             Err(BackendError::Unsupported) => Ok(()),
             locked => locked,
         }
