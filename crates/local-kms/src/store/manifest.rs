@@ -1,14 +1,13 @@
-//! The manifest: which records there are, and at which commit each was written.
+//! The manifest: the list of all records, and of the commit that wrote each.
 //!
-//! A record is sealed with the number of the commit that wrote it. The manifest keeps these numbers, in buckets by a
-//! keyed digest of table and id; a bucket is authenticated with the number of the commit that last changed it, and the
-//! root with all buckets' numbers, its own commit and the times. So no record can be swapped, moved, removed or set
-//! back without the root being set back, and that with every other record: a tree of counters, two levels deep, of
-//! which a reader checks the one path that leads to its record.
+//! Each record is sealed with the number of the commit that wrote it. The manifest stores these numbers, in buckets by
+//! a keyed digest of table and id. Each bucket is authenticated with the number of the commit that last changed it, and
+//! the root with all buckets' numbers, its own commit and the times. So a record can be swapped, moved, removed or set
+//! back only together with the root, and thereby with every other record. This is a tree of counters with two levels,
+//! of which a reader checks only the path to its record.
 //!
-//! Beside each number stands a tag of the id and the one that follows it in the table, so that a list is known to be
-//! whole from the entries of what it lists. Without the root key nobody can tell from the tags which entry is of which
-//! record.
+//! Next to each number is a tag of the record's id and of the next id in the table, so the entries of listed records
+//! prove that the list is complete. Without the root key, the tags do not reveal which entry belongs to which record.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
@@ -20,19 +19,19 @@ use crate::store::seal::{MAC_LEN, Seal};
 use manila_core::internal::crypto;
 use manila_core::{Error, ErrorKind, Result};
 
-/// Number of buckets: with 10,000 keys one holds some forty records, a page's worth.
+/// The number of buckets: with 10,000 keys each holds about forty entries, which fill a page.
 const BUCKETS: u16 = 512;
-/// The row of the root; those of the buckets are below it.
+/// The row of the root. The rows of the buckets have lower numbers.
 pub(super) const ROOT: u16 = BUCKETS;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
 const ROOT_LEN: usize = COUNTER_LEN * (6 + BUCKETS as usize);
 
-/// The id that precedes the first one of each table. No record has it.
+/// The id before the first id of each table. No record has it.
 const HEAD: &str = "";
 
-/// The kinds of tags, so that none stands for another.
+/// The domains of tags, so that a tag of one kind is never valid as another.
 const OF_ROOT: &[u8] = b"r";
 const OF_BUCKET: &[u8] = b"b";
 const OF_ID: &[u8] = b"i";
@@ -41,21 +40,21 @@ const OF_LINK: &[u8] = b"l";
 /// Reads a row of the manifest.
 pub(super) type Rows<'a> = dyn Fn(u16) -> Result<Option<Vec<u8>>> + 'a;
 
-/// The root of a manifest, verified.
+/// The verified root of a manifest.
 pub(super) struct Manifest {
-    /// Number of the commit that wrote it.
+    /// The number of the commit that wrote it.
     pub(super) commit: u64,
-    /// The latest time that any commit saw, in milliseconds since 1970.
+    /// The latest time of any commit, in milliseconds since 1970.
     pub(super) time: u64,
-    /// The time of the first commit that noted one, likewise.
+    /// The time of the first commit with a time, in milliseconds since 1970.
     pub(super) begun: u64,
-    /// The latest deadline at which something was removed for good, likewise.
+    /// The latest deadline of anything that was permanently removed, in milliseconds since 1970.
     pub(super) removed: u64,
     /// The number of times that the time was set back.
     pub(super) rewinds: u64,
-    /// For each bucket the number of the commit that changed it last; zero if it is empty.
+    /// For each bucket the number of the commit that last changed it, or zero if it is empty.
     counters: Vec<u64>,
-    /// The buckets that were verified so far.
+    /// The buckets that have been verified so far.
     verified: RefCell<BTreeMap<u16, Rc<Bucket>>>,
 }
 
@@ -106,7 +105,7 @@ impl Manifest {
         Ok(row)
     }
 
-    /// The number of the commit that wrote a record, if there is one.
+    /// Returns the number of the commit that wrote a record, if the record exists.
     pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
         let digest = digest(seal, table, id)?;
         Ok(self.entry(seal, rows, &digest)?.map(|entry| entry.counter))
@@ -130,22 +129,22 @@ impl Manifest {
         Ok(bucket)
     }
 
-    /// The number of records, every bucket verified.
+    /// Returns the number of records, and verifies every bucket.
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
         (0..BUCKETS).map(|number| self.bucket(seal, rows, number).map(|bucket| bucket.records())).sum()
     }
 
-    /// Fails unless a part of a table is whole.
+    /// Fails unless a part of a table is complete.
     pub(super) fn check_whole(&self, seal: &Seal, rows: &Rows<'_>, table: Table, found: &Found) -> Result<()> {
         check_whole(seal, table, found, |digest| self.entry(seal, rows, digest))
     }
 }
 
-/// Ids that were found in a table one after another, between two others or its ends.
+/// Consecutive ids that were found in a table, between two others or its ends.
 pub(super) struct Found {
     pub(super) before: Option<String>,
     pub(super) ids: Vec<String>,
-    /// True if there may be more, for which nobody looked.
+    /// True if the search was cut short, so that there may be more ids.
     pub(super) is_cut: bool,
     pub(super) after: Option<String>,
 }
@@ -172,9 +171,9 @@ fn check_whole(
     Ok(())
 }
 
-/// A manifest with the changes of the commit that is being made.
+/// A manifest with the changes of a commit in progress.
 pub(super) struct Edit {
-    /// The number of the commit before.
+    /// The number of the commit before it.
     base: u64,
     manifest: Manifest,
     changed: BTreeMap<u16, Bucket>,
@@ -182,20 +181,20 @@ pub(super) struct Edit {
 
 impl Edit {
     pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
-        // Not the next number, but one that a copy of the store that goes on by itself does not come upon: what was
-        // sealed there, or by a commit that was given up, counts nowhere else.
+        // Not simply the next number, but one that a diverging copy of the store does not reach: records that were
+        // sealed in such a copy, or by an abandoned commit, must not be valid here.
         let base = manifest.commit;
         let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
         manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
         Ok(Self { base, manifest, changed: BTreeMap::new() })
     }
 
-    /// The number of the commit that this one changes.
+    /// Returns the number of the commit before this one.
     pub(super) fn base(&self) -> u64 {
         self.base
     }
 
-    /// The number of this commit, that its records are sealed with.
+    /// Returns the number of this commit, with which its records are sealed.
     pub(super) fn commit(&self) -> u64 {
         self.manifest.commit
     }
@@ -208,7 +207,7 @@ impl Edit {
         self.manifest.begun
     }
 
-    /// The same commit over a store without records, for all of them to be written anew.
+    /// Returns the same commit over a store without records, so that all of them can be written again.
     pub(super) fn emptied(&self) -> Self {
         let Manifest { commit, time, begun, removed, rewinds, .. } = self.manifest;
         Self {
@@ -242,7 +241,7 @@ impl Edit {
         self.manifest.time = self.manifest.time.max(time);
     }
 
-    /// As [`Manifest::counter`], changes included.
+    /// Like [`Manifest::counter`], including the changes.
     pub(super) fn counter(&self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<Option<u64>> {
         Ok(self.entry(seal, rows, &digest(seal, table, id)?)?.map(|entry| entry.counter))
     }
@@ -254,17 +253,17 @@ impl Edit {
         }
     }
 
-    /// As [`Manifest::check_whole`], changes included.
+    /// Like [`Manifest::check_whole`], including the changes.
     pub(super) fn check_whole(&self, seal: &Seal, rows: &Rows<'_>, table: Table, found: &Found) -> Result<()> {
         check_whole(seal, table, found, |digest| self.entry(seal, rows, digest))
     }
 
-    /// The number of records before this commit, as [`Manifest::count`] has it.
+    /// Returns the number of records before this commit, like [`Manifest::count`].
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
         self.manifest.count(seal, rows)
     }
 
-    /// Notes that this commit writes a record that there is.
+    /// Records that this commit replaces an existing record.
     pub(super) fn replace(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<()> {
         let digest = digest(seal, table, id)?;
         let counter = self.manifest.commit;
@@ -272,7 +271,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Notes that this commit adds a record between two others.
+    /// Records that this commit adds a record between two others.
     pub(super) fn insert(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, between: Between<'_>) -> Result<()> {
         let Between { before, id, after } = between;
         let (previous, digest) = (digest(seal, table, before.unwrap_or(HEAD))?, digest(seal, table, id)?);
@@ -287,7 +286,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Notes that this commit removes a record from between two others.
+    /// Records that this commit removes a record between two others.
     pub(super) fn remove(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, between: Between<'_>) -> Result<()> {
         let Between { before, id, after } = between;
         let (previous, digest) = (digest(seal, table, before.unwrap_or(HEAD))?, digest(seal, table, id)?);
@@ -302,7 +301,7 @@ impl Edit {
         Ok(())
     }
 
-    /// The bucket of a digest, to change it.
+    /// Returns the bucket of a digest, to be changed.
     fn bucket(&mut self, seal: &Seal, rows: &Rows<'_>, digest: &Digest) -> Result<&mut Bucket> {
         let number = bucket_of(digest);
         Ok(match self.changed.entry(number) {
@@ -313,7 +312,7 @@ impl Edit {
         })
     }
 
-    /// The rows to write; those without bytes are to be removed.
+    /// Returns the rows to write, and those to remove, which have no bytes.
     pub(super) fn finish(mut self, seal: &Seal) -> Result<Vec<(u16, Option<Vec<u8>>)>> {
         let mut rows = Vec::with_capacity(self.changed.len().saturating_add(1));
         for (number, bucket) in self.changed {
@@ -345,13 +344,13 @@ pub(super) struct Between<'a> {
 /// The entry of a record in the manifest.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The number of the commit that wrote it; zero for the head of a table.
+    /// The number of the commit that wrote the record; zero for the head of a table.
     counter: u64,
-    /// The tag of its id and the id that follows in the table.
+    /// The tag of the record's id and of the next id in the table.
     link: Digest,
 }
 
-/// The records whose digests begin alike.
+/// The entries of the records whose digests have the same beginning.
 #[derive(Clone, Default)]
 struct Bucket(BTreeMap<Digest, Entry>);
 
@@ -390,13 +389,14 @@ impl Bucket {
     }
 }
 
-/// Keyed, so that nobody can choose ids that meet in one bucket.
+/// Returns the digest of an id. It is keyed, so that nobody can choose ids that collide in one bucket.
 fn digest(seal: &Seal, table: Table, id: &str) -> Result<Digest> {
     let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()])?;
     mac.first_chunk().copied().ok_or_else(damaged)
 }
 
-/// Keyed, and of both ids: it is not to be seen which entries follow one another.
+/// Returns the tag of an id and the next one. It is keyed and covers both ids, so that the order of entries is not
+/// visible.
 fn link(seal: &Seal, table: Table, id: &str, next: Option<&str>) -> Result<Digest> {
     let len = (id.len() as u64).to_be_bytes();
     let has_next = [u8::from(next.is_some())];
@@ -405,7 +405,7 @@ fn link(seal: &Seal, table: Table, id: &str, next: Option<&str>) -> Result<Diges
     seal.mac(&parts)?.first_chunk().copied().ok_or_else(damaged)
 }
 
-/// Links an entry to another id than the one that it was linked to.
+/// Links an entry to another next id.
 fn relink(
     seal: &Seal,
     table: Table,

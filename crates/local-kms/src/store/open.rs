@@ -1,4 +1,4 @@
-//! Making a store and opening one.
+//! Creating and opening stores.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ impl Store {
         Self::initialise(backend, ConcurrencyMode::ExclusiveWriter, region, account, root)
     }
 
-    /// Makes the store in a temporary file beside `path` and then gives it its name, so that a store is there whole
-    /// or not at all.
+    /// Creates the store in a temporary file beside `path` and then renames it, so that the store exists completely or
+    /// not at all.
     pub(crate) fn create(path: &Path, region: String, account: String, root: RootKey) -> Result<Self> {
         let mut made = None;
         let file = in_new_file(&absolute(path)?, |backend| {
@@ -39,7 +39,7 @@ impl Store {
         Ok(made.ok_or_else(damaged)?.in_file(file))
     }
 
-    /// Opens the store and verifies all of it.
+    /// Opens the store, and verifies all of it.
     pub(crate) fn open(path: &Path, root: RootKey) -> Result<Self> {
         let path = &absolute(path)?;
         let (database, file) = open_database(path)?;
@@ -91,20 +91,20 @@ impl Store {
     }
 }
 
-/// A path that means the same file when the program's folder is another one.
+/// Returns a path that does not depend on the program's current folder.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| io_error("open", path, error))
 }
 
-/// Opens the database in a file, and checks all of it.
+/// Opens the database in a file, and verifies all of it.
 pub(super) fn open_database(path: &Path) -> Result<(Opened, Identity)> {
     let (opened, file) = open_file(path, OpenOptions::new().read(true).write(true))?;
     let storage = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
     Ok((check_and_open(path, Backend::new(storage))?, file))
 }
 
-/// Opens a file that may be a key store's: not a pipe, which one would wait at, and neither empty, which a database
-/// would be made in, nor so long that opening it takes much memory.
+/// Opens a file that may be a key store. Fails for a pipe, which would block, for an empty file, in which a database
+/// would be created, and for a file so long that opening it takes too much memory.
 pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<(File, Identity)> {
     let failed = |error| io_error("open", path, error);
     let check = |metadata: &Metadata| if metadata.is_file() { Ok(()) } else { Err(no_store()) };
@@ -120,7 +120,7 @@ pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<(File, Ide
     Ok((opened, identity))
 }
 
-/// Opens a database that programs share, and checks all of it.
+/// Opens a database that programs share, and verifies all of it.
 pub(super) fn check_and_open(path: &Path, backend: Backend) -> Result<Opened> {
     check_and_open_as(ConcurrencyMode::MultiWriter, path, backend)
 }
@@ -132,7 +132,7 @@ fn check_and_open_as(mode: ConcurrencyMode, path: &Path, backend: Backend) -> Re
     opened.map_err(|error| open_error(path, error))
 }
 
-/// Lets `work` make a database in a temporary file, and then gives the file its name.
+/// Lets `work` create a database in a temporary file, and then renames the file.
 pub(super) fn in_new_file(path: &Path, work: impl FnOnce(FileBackend) -> Result<()>) -> Result<Identity> {
     let failed = |error| io_error("make", path, error);
     if path.try_exists().map_err(failed)? {
@@ -155,7 +155,7 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> Error {
     }
 }
 
-/// Returns whether the file was read, and found not to be a database.
+/// Returns whether an error means that the file was read but is not a valid database.
 fn is_damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, InvalidData, UnexpectedEof};
     matches!(error.kind(), InvalidData | UnexpectedEof | FileTooLarge)

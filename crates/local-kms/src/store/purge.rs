@@ -1,7 +1,7 @@
-//! Leaving nothing behind of what was removed, or sealed under an earlier root key.
+//! Erasing removed data, and data that was sealed under an earlier root key.
 //!
-//! A database that copies before it writes keeps old pages, and pages that are in use keep old bytes behind their rows.
-//! So all rows are written to new pages first, then the pages that are free are written over, and then the file is cut.
+//! A copy-on-write database keeps old pages, and pages in use keep old bytes after their rows. So all rows are first
+//! written to new pages, then free pages are overwritten, and then the file is truncated.
 
 use std::ops::RangeInclusive;
 use std::sync::{PoisonError, RwLockWriteGuard};
@@ -16,38 +16,38 @@ use crate::store::codec::storage_error;
 use crate::store::tables::verify;
 use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table};
 
-/// The row of the header's table that stands there from the beginning of a purge to its end: a purge that was cut off
-/// is done when the store is opened next. It needs no seal: who can take it away can keep a copy of the file as well.
+/// The row in the header's table that marks a purge in progress, so that the next opening of the store completes an
+/// interrupted purge. It needs no seal, because anyone who can remove it can also keep a copy of the file.
 const UNPURGED: &[u8] = b"unpurged";
-/// Tells the mark of one purge from that of another.
+/// The id of a purge's mark.
 pub(super) type Mark = [u8; 16];
-/// The table that holds rows while they are written to a new one.
+/// The table from which rows are moved to a new one.
 const FORMER: &str = "former";
-/// Takes up free pages for a moment, so that they are written over.
+/// The table whose rows fill free pages, so that these are overwritten.
 const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("filler");
-/// Fills most of a page of 4096 bytes, alone.
+/// A row that fills most of a page of 4096 bytes, so that each page has only one.
 const FILLER_ROW: [u8; 3000] = [0; 3000];
-/// The number of pages that are filled between writes of others.
+/// The number of pages to fill in one transaction, between the writes of others.
 const SLICE: u32 = 1024;
-/// The times that a purge waits for the reads of other programs to end, while they begin no new ones: not long at
-/// first, since most reads are short and everybody waits with it. Only a read that takes longer than the last of these
-/// is in its way.
+/// The durations for which a purge waits for the reads of other programs to end, while no new reads can begin. The
+/// first are short, because most reads are short and all programs wait meanwhile. Only a read that takes longer than
+/// the last duration makes the purge fail.
 const PATIENCE: [Duration; 4] = [SHORT, Duration::from_millis(80), Duration::from_millis(320), Duration::from_secs(1)];
 const SHORT: Duration = Duration::from_millis(20);
-/// For how long they go on in between.
+/// The pause between these, in which other programs proceed.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
-    /// Gives back the space of what was removed, and writes over what is left of it.
+    /// Overwrites the remains of removed data, and frees their space.
     pub(crate) fn purge(&self) -> Result<()> {
-        // What is missing would be purged for good.
+        // If records are missing from the file, the purge would erase their last traces.
         self.read(verify)?;
         let mark = self.write_anew()?;
         self.overwrite(&mark, &PATIENCE)
     }
 
-    /// Ends a purge that was begun by [`mark_unpurged`] and cut off. It does not wait for other processes: the mark
-    /// stays for the next one.
+    /// Completes an interrupted purge that [`mark_unpurged`] began. Does not wait for other processes; if they are in
+    /// the way, the mark remains for the next attempt.
     pub(super) fn finish_purge(&self) -> Result<()> {
         if !self.is_unpurged()? {
             return Ok(());
@@ -63,11 +63,11 @@ impl Store {
         })
     }
 
-    /// Writes every row to a new page, and notes that a purge has begun.
+    /// Writes every row to a new page, and marks the beginning of a purge.
     pub(super) fn write_anew(&self) -> Result<Mark> {
         self.enter(|state| {
             let transaction = self.begin(state)?.transaction;
-            // Of a purge that was cut off.
+            // A leftover of an interrupted purge.
             transaction.delete_table(FILLER).map_err(storage_error)?;
             rewrite(&transaction, HEADER_TABLE, |_, row| Ok(row.to_vec()))?;
             rewrite(&transaction, MANIFEST_TABLE, |_, row| Ok(row.to_vec()))?;
@@ -80,11 +80,11 @@ impl Store {
         })
     }
 
-    /// Writes over the pages that no row is in any more, and cuts the file. Everything goes on meanwhile, but for the
-    /// moments of compaction.
+    /// Overwrites the pages that no longer contain rows, and truncates the file. Other calls continue meanwhile, except
+    /// during compaction.
     pub(super) fn overwrite(&self, mark: &Mark, patience: &[Duration]) -> Result<()> {
-        // First before anything is cut off, so that the disk has none of it either; then what another process was
-        // reading until the compaction.
+        // Once before the file is truncated, so that the truncated part is overwritten on the disk too, and once for
+        // pages that another process was reading until the compaction.
         for _ in 0..2 {
             self.snapshots.wait();
             self.fill_free_pages()?;
@@ -94,12 +94,12 @@ impl Store {
     }
 
     fn fill_free_pages(&self) -> Result<()> {
-        // Pages are free once no commit before their removal can be read any more.
+        // Pages are free once the commits before their removal can no longer be read.
         (0..3).try_for_each(|_| self.commit(|_, _| Ok(())))?;
-        // What is in memory alone has no file that somebody could read later.
+        // A store in memory has no file that could be read later.
         let Some(before) = self.with(State::len)? else { return Ok(()) };
-        // Rows that no other purge writes. Each takes a page, so there are more of them than pages, also where another
-        // purge that ends meanwhile takes some away.
+        // Ids of rows that no other purge writes. Each row takes a page, so there are more ids than pages, even if
+        // another purge that ends meanwhile removes some.
         let first = u64::from(u32::from_be_bytes(crypto::random_array()?)) << 32;
         let mut rows = first..=first.saturating_add(before >> 10);
         let mut is_full = Ok(false);
@@ -110,7 +110,7 @@ impl Store {
         is_full.and(emptied)
     }
 
-    /// A change of the file that is none of the store.
+    /// Commits a change of the file that does not change the store.
     fn commit<T>(&self, work: impl FnOnce(&State, &WriteTransaction) -> Result<T>) -> Result<T> {
         self.enter(|state| {
             let transaction = state.database.begin_write()?;
@@ -120,10 +120,10 @@ impl Store {
         })
     }
 
-    /// The store without anybody else of this handle in it, once they have ended.
+    /// Returns exclusive access to the store, once all other users in this handle have finished.
     fn alone(&self) -> RwLockWriteGuard<'_, State> {
         loop {
-            // Without the lock, so that nobody waits for a purge that waits.
+            // Without the lock, so that nobody waits for a purge that is itself waiting.
             self.snapshots.wait();
             let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if !self.snapshots.is_any_open() {
@@ -150,8 +150,8 @@ impl Store {
     }
 }
 
-/// Fills free pages, as many as other writers can wait for. Returns whether none is left: a database asks for more room
-/// only then, so once the file has grown all of them are written.
+/// Fills free pages, as many as other writers can wait for. Returns whether none is left: the database enlarges its
+/// file only then, so once the file has grown, all free pages are overwritten.
 fn fill(state: &State, filling: &WriteTransaction, before: u64, rows: &mut RangeInclusive<u64>) -> Result<bool> {
     let mut filler = filling.open_table(FILLER).map_err(storage_error)?;
     for _ in 0..SLICE {
@@ -167,7 +167,7 @@ fn fill(state: &State, filling: &WriteTransaction, before: u64, rows: &mut Range
     Ok(false)
 }
 
-/// Notes that old bytes are in the file, until a purge that begins later has ended. Every such note is another one.
+/// Marks the file as containing old bytes, until a purge that begins later has ended. Each mark has a different id.
 pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<Mark> {
     let mark: Mark = crypto::random_array()?;
     let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
@@ -175,8 +175,8 @@ pub(super) fn mark_unpurged(transaction: &WriteTransaction) -> Result<Mark> {
     Ok(mark)
 }
 
-/// Takes away the mark of a purge that has ended, unless another one has taken its place: old bytes came into the file
-/// after this purge began, so another one is to end.
+/// Removes the mark of a purge that has ended, unless another mark has replaced it: then old bytes were added after
+/// this purge began, and another purge is needed.
 fn unmark(transaction: &WriteTransaction, mark: &Mark) -> Result<()> {
     let mut header = transaction.open_table(HEADER_TABLE).map_err(storage_error)?;
     let is_own = header.get(UNPURGED).map_err(storage_error)?.is_some_and(|row| row.value() == mark);
@@ -186,7 +186,7 @@ fn unmark(transaction: &WriteTransaction, mark: &Mark) -> Result<()> {
     Ok(())
 }
 
-/// Writes the rows of a table to new pages, changed by `change`. Rows that are replaced in place would leave bytes
+/// Writes the rows of a table to new pages, transformed by `change`. Replacing rows in place would leave old bytes
 /// behind.
 pub(super) fn rewrite<K: Key + 'static>(
     transaction: &WriteTransaction,

@@ -1,9 +1,8 @@
-//! Opening a store without changing its file by a byte.
+//! Opening a store without changing any byte of its file.
 //!
-//! The check of a whole file that comes before anything in it is believed writes, as the database does it. So it is
-//! done over a [`Layer`] in memory that takes the writes, and that keeps writers waiting until it is done. Programs
-//! that only read then go on with the file itself, beside others that write: the pages of what is being read stay as
-//! they are.
+//! Before anything in a file is trusted, the whole file is verified, and the database writes during this verification.
+//! So it runs over a [`Layer`] in memory, which takes the writes and makes writers wait until it is done. Programs that
+//! only read then use the file itself, beside others that write: the pages of a read transaction do not change.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -21,7 +20,7 @@ use crate::store::open::{absolute, check_and_open, open_error, open_file};
 use crate::store::{Seal, Store};
 
 impl Store {
-    /// Opens the store to read it, and verifies all of it first.
+    /// Opens the store read-only, and verifies all of it first.
     pub(crate) fn open_read_only(path: &Path, root: &RootKey) -> Result<Self> {
         let path = &absolute(path)?;
         drop(open_layer(path)?);
@@ -39,7 +38,7 @@ impl Store {
         Self::of_database(database, root.clone()).map(|store| store.in_file(file))
     }
 
-    /// Makes a copy of the store at `backup` the store at `path`. `first` is asked before anything is made.
+    /// Creates a store at `path` as a copy of the store at `backup`. `first` is called before anything is created.
     pub(crate) fn restore(
         backup: &Path,
         path: &Path,
@@ -53,7 +52,7 @@ impl Store {
                 drop(layer);
                 database
             }
-            // What was not closed properly is repaired in the layer, which keeps writers waiting for so long.
+            // A file that was not closed properly is repaired in the layer, which makes writers wait meanwhile.
             Err(DatabaseError::RepairAborted | DatabaseError::Storage(StorageError::Io(_))) => layer,
             Err(error) => return Err(open_error(backup, error)),
         };
@@ -65,13 +64,13 @@ impl Store {
         Self::open(path, root)
     }
 
-    /// The root key as it is used, so that it need not be derived from a passphrase again.
+    /// Returns the derived root key, so that it need not be derived from a passphrase again.
     pub(super) fn root_key(&self) -> RootKey {
         self.with_seal(Seal::root_key)
     }
 }
 
-/// Opens the database in a file to read it beside others that write.
+/// Opens the database in a file read-only, beside others that write.
 fn open_for_reading(path: &Path) -> Result<(StdResult<Opened, DatabaseError>, Identity)> {
     let (opened, file) = open_file(path, OpenOptions::new().read(true))?;
     let storage = FileBackend::new(opened).map_err(|error| open_error(path, error))?;
@@ -81,7 +80,7 @@ fn open_for_reading(path: &Path) -> Result<(StdResult<Opened, DatabaseError>, Id
     Ok((opened, file))
 }
 
-/// Checks all of the database in a file, over a layer.
+/// Verifies all of the database in a file, over a layer.
 fn open_layer(path: &Path) -> Result<Opened> {
     let layer =
         Layer::over(open_file(path, OpenOptions::new().read(true))?.0).map_err(|error| open_error(path, error))?;

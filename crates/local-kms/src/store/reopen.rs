@@ -1,4 +1,4 @@
-//! Opening a store again in place, for everybody who has its handle.
+//! Opening a store again in place, for all clones and views of its handle.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,9 @@ use crate::store::{Store, Tables, set_back};
 use manila_core::{Error, ErrorKind, Result};
 
 impl Store {
-    /// Opens the file at the path of this store again, as it was opened, with another root key or the same.
+    /// Opens the file at the path of this store again, in the same mode, with the same root key or another one.
     ///
-    /// The file must be of the same store, and no earlier state of it than was seen.
+    /// The file must belong to the same store, and must not be an earlier state than this handle has seen.
     pub(crate) fn reopen(&self, root: Option<RootKey>) -> Result<()> {
         let (path, id, is_read_only) = self.with(|state| {
             let path = state.file.as_ref().map(|file| file.path().to_owned());
@@ -27,8 +27,8 @@ impl Store {
             return Err(Error::new(ErrorKind::Storage, detail));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Calls of this handle went on while all of the file was verified. Now they wait, so what it holds now is
-        // compared with what they saw last.
+        // Calls of this handle continued while the file was verified. Now they wait, so the present state of the file
+        // can be compared with the last state that they saw.
         let commit = opened.read(|tables| Ok(tables.commit_number()))?;
         if commit < self.latest.load(Ordering::Acquire) {
             return Err(set_back());

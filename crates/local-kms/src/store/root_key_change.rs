@@ -1,4 +1,4 @@
-//! Another root key for the same store.
+//! Changing the root key of a store.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -15,15 +15,15 @@ use crate::store::{HEADER_TABLE, MANIFEST_TABLE, State, Store, Table, Tables, Wr
 use manila_core::{Error, ErrorKind, Result};
 
 impl Store {
-    /// Seals every record anew under another root key, in one transaction. `work` may write more, told what the old
-    /// seal was. What was sealed under the old one is in the file until a purge ends: the store is marked so that one
-    /// does.
+    /// Seals every record under another root key, in one transaction. `work` gets the old seal and may write more.
+    /// Bytes that were sealed under the old key remain in the file until a purge ends; a mark in the store makes sure
+    /// of that purge.
     pub(crate) fn change_root_key<T>(
         &self,
         root: RootKey,
         work: impl FnOnce(&mut WriteTxn<'_>, &Seal) -> Result<T>,
     ) -> Result<T> {
-        // Deriving a key from a passphrase takes its time, and nobody waits for that.
+        // Deriving a key from a passphrase takes long, so no lock is held meanwhile.
         let former = self.with(|state| state.header.clone());
         let (header, seal) = former.next(root)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +47,7 @@ impl Store {
                     seal.seal_bytes(table, id, edit.commit(), &record)
                 })?;
             }
-            // Once there is a new manifest, nobody can tell any more that a record was taken out of the file before it.
+            // A new manifest would hide that a record was removed from the file before.
             if found != old.count()? {
                 return Err(damaged());
             }
@@ -68,11 +68,11 @@ impl Store {
 }
 
 impl State {
-    /// The error of a commit that changed the root key to `seal`'s and failed. The commit may be in the file all the
-    /// same, as when the disk failed in the end, and this handle reads nothing any more. So the file is opened once
-    /// more, to see which root key it has.
+    /// Returns the error of a failed commit that changed the root key to `seal`'s. The commit may nevertheless be in
+    /// the file, for instance if the disk failed at the end, and this handle can no longer read. So the file is opened
+    /// again, to find out which root key it has.
     fn say_which_holds(&self, header: &Header, seal: &Seal, error: &Error) -> Error {
-        // In memory there is nothing to open, and nothing to lose either.
+        // A store in memory cannot be opened again, and has nothing to lose.
         let Some(opened) = self.open_again() else { return error.clone() };
         let found = opened.and_then(|database| read_header(&database));
         let is_sealed_with = |row: &[u8], header: &Header, seal: &Seal| {

@@ -17,23 +17,23 @@ const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
 const MANIFEST_PURPOSE: &[u8] = b"manila local-kms manifest 1";
 const AUDIT_PURPOSE: &[u8] = b"manila local-kms audit 1";
 
-/// The purpose of the digests of [`Seal::hide`], so that none is a tag of the manifest.
+/// The domain of the digests of [`Seal::hide`], so that none is valid as a tag of the manifest.
 const OF_HIDDEN: &[u8] = b"h";
 
-/// Bytes behind a record and the zeros that hide its length: the length.
+/// The length in bytes of the record's length, which follows the record and its padding.
 const LENGTH_LEN: usize = 4;
 
-/// Length of a tag of the manifest.
+/// The length of a tag of the manifest, in bytes.
 pub(super) const MAC_LEN: usize = 32;
 
-/// The root key, and what is derived from it for one store.
+/// The root key, and the keys derived from it for one store.
 pub(crate) struct Seal {
     root: Zeroizing<[u8; 32]>,
     store_id: Vec<u8>,
-    /// Counts the root keys that the store has had.
+    /// The number of root keys that the store had before.
     epoch: u64,
     manifest: Zeroizing<[u8; 32]>,
-    /// The number of records that were opened.
+    /// The number of records that have been opened.
     #[cfg(feature = "testing")]
     opened: AtomicU64,
 }
@@ -51,7 +51,7 @@ impl Seal {
         })
     }
 
-    /// The root key of this seal, however it was derived.
+    /// Returns the root key of this seal, in its derived form.
     pub(super) fn root_key(&self) -> RootKey {
         RootKey(Source::Derived { key: self.root.clone(), epoch: self.epoch })
     }
@@ -64,12 +64,12 @@ impl Seal {
         &self.store_id
     }
 
-    /// The key of the audit log's lines in this epoch.
+    /// Returns the key of the audit log's lines in this epoch.
     pub(crate) fn audit_key(&self) -> Result<Zeroizing<[u8; 32]>> {
         derive(&self.root, &self.store_id, AUDIT_PURPOSE)
     }
 
-    /// Seals nothing, bound to the header: who opens it has the root key.
+    /// Seals an empty plaintext, bound to the header, as a check of the root key.
     pub(super) fn seal_header(&self, header: &[u8]) -> Result<Vec<u8>> {
         secret_box::seal(self.root.as_slice(), CHECK_PURPOSE, header, &[])
     }
@@ -78,7 +78,7 @@ impl Seal {
         secret_box::open(self.root.as_slice(), CHECK_PURPOSE, header, check).map(|_| ())
     }
 
-    /// Seals the record of `id` that `counter` stands for in the manifest.
+    /// Seals the record of `id` with its `counter` in the manifest.
     pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
         let (place, padded) = (self.place(table, id, counter), pad(record, table.shortest_record())?);
         let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &place, &padded)?;
@@ -102,27 +102,27 @@ impl Seal {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Binds a record to its place and its moment. Store ids and counters have one length, and no table's name holds
-    /// a zero byte.
+    /// Returns the AAD that binds a record to its store, table, id and counter. It is unambiguous, because store ids
+    /// and counters have fixed lengths, and table names contain no zero byte.
     fn place(&self, table: Table, id: &str, counter: u64) -> Vec<u8> {
         [self.store_id.as_slice(), &counter.to_be_bytes(), table.name().as_bytes(), &[0], id.as_bytes()].concat()
     }
 
-    /// The digest of an id, in hexadecimal, for rows whose ids are not to be read in the file. Keyed: without the root
-    /// key nobody can try what it is of.
+    /// Returns the digest of an id, in hexadecimal, for rows whose ids must not be readable in the file. It is keyed,
+    /// so that nobody can test guesses without the root key.
     pub(crate) fn hide(&self, table: Table, id: &str) -> Result<String> {
         let mac = self.mac(&[OF_HIDDEN, table.name().as_bytes(), &[0], id.as_bytes()])?;
         Ok(crypto::hex(mac.first_chunk::<16>().ok_or_else(damaged)?))
     }
 
-    /// The tag of a part of the manifest.
+    /// Returns the tag of a part of the manifest.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
         let mac = crypto::mac(MacHash::Sha256, self.manifest.as_slice(), parts)?;
         mac.try_into().map_err(|_| damaged())
     }
 }
 
-/// A record, zeros and its length, together a power of two: the lengths of sealed records tell no more.
+/// Pads a record with zeros and its length to a power of two, so that the length of the sealed record reveals no more.
 fn pad(record: &[u8], shortest: usize) -> Result<Zeroizing<Vec<u8>>> {
     let length = u32::try_from(record.len()).map_err(|_| damaged())?.to_be_bytes();
     let len = record.len().saturating_add(LENGTH_LEN).next_power_of_two().max(shortest);
@@ -133,7 +133,7 @@ fn pad(record: &[u8], shortest: usize) -> Result<Zeroizing<Vec<u8>>> {
     Ok(padded)
 }
 
-/// The length of a record without what [`pad`] put behind it.
+/// Returns the length of a record without its [padding](pad).
 fn unpadded_len(padded: &[u8]) -> Option<usize> {
     let (rest, length) = padded.split_last_chunk::<LENGTH_LEN>()?;
     usize::try_from(u32::from_be_bytes(*length)).ok().filter(|len| *len <= rest.len())

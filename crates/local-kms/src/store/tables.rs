@@ -1,4 +1,4 @@
-//! Records as a transaction reads and writes them.
+//! Transactions that read and write records.
 
 use std::ops::Bound;
 
@@ -14,42 +14,42 @@ use crate::store::manifest::{Between, Edit, Found, Manifest};
 use crate::store::seal::Seal;
 use crate::store::{HEADER, HEADER_TABLE, MANIFEST_TABLE, Table};
 
-/// Records to read.
+/// Access to records for reading.
 pub(crate) trait Tables {
-    /// The sealed record of `id`.
+    /// Returns the sealed record of `id`.
     fn row(&self, table: Table, id: &str) -> Result<Option<Vec<u8>>>;
 
-    /// The number of the commit that wrote the record of `id`, as the manifest has it.
+    /// Returns the number of the commit that wrote the record of `id`, according to the manifest.
     fn counter(&self, table: Table, id: &str) -> Result<Option<u64>>;
 
-    /// The ids of a table that begin with `prefix`, in order; at most `most` of them. None is missing, as the manifest
-    /// has it.
+    /// Returns the ids of a table that begin with `prefix`, in order, at most `most` of them. The manifest proves that
+    /// none is missing.
     fn first_ids(&self, table: Table, prefix: &str, most: usize) -> Result<Vec<String>>;
 
-    /// The latest time that any commit saw, in milliseconds since 1970.
+    /// Returns the latest time of any commit, in milliseconds since 1970.
     fn time(&self) -> u64;
 
-    /// The time of the first commit that noted one, in milliseconds since 1970.
+    /// Returns the time of the first commit with a time, in milliseconds since 1970.
     fn begun(&self) -> u64;
 
-    /// The latest deadline at which something was removed for good, in milliseconds since 1970.
+    /// Returns the latest deadline of anything that was permanently removed, in milliseconds since 1970.
     fn removed(&self) -> u64;
 
-    /// The number of times that the time was set back.
+    /// Returns the number of times that the time was set back.
     fn rewinds(&self) -> u64;
 
-    /// The number of the latest commit.
+    /// Returns the number of the latest commit.
     fn commit_number(&self) -> u64;
 
-    /// The seal of the records.
+    /// Returns the seal of the records.
     fn seal(&self) -> &Seal;
 
-    /// All ids of a table that begin with `prefix`, in order.
+    /// Returns all ids of a table that begin with `prefix`, in order.
     fn ids(&self, table: Table, prefix: &str) -> Result<Vec<String>> {
         self.first_ids(table, prefix, usize::MAX)
     }
 
-    /// All records of a table whose ids begin with `prefix`, in order, each with the rest of its id.
+    /// Returns all records of a table whose ids begin with `prefix`, in order, each with the rest of its id.
     fn all<T: DeserializeOwned>(&self, table: Table, prefix: &str) -> Result<Vec<(String, T)>> {
         let record = |id: String| {
             let record = self.get(table, &id)?.ok_or_else(damaged)?;
@@ -58,7 +58,7 @@ pub(crate) trait Tables {
         self.ids(table, prefix)?.into_iter().map(record).collect()
     }
 
-    /// The bytes of the record of `id`, if the manifest and the table agree on it.
+    /// Returns the bytes of the record of `id`, if the manifest and the table agree on it.
     fn record(&self, table: Table, id: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
         match (self.counter(table, id)?, self.row(table, id)?) {
             (None, None) => Ok(None),
@@ -67,7 +67,7 @@ pub(crate) trait Tables {
         }
     }
 
-    /// The record of `id`.
+    /// Returns the record of `id`.
     fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> Result<Option<T>> {
         let record = self.record(table, id)?;
         record.map(|record| from_cbor(&record).ok_or_else(damaged)).transpose()
@@ -140,7 +140,7 @@ pub(crate) struct WriteTxn<'a> {
     pub(super) transaction: WriteTransaction,
     pub(super) seal: &'a Seal,
     pub(super) edit: Edit,
-    /// The number of the root key that holds until the commit.
+    /// The number of the root key that is in effect until the commit.
     pub(super) former_epoch: u64,
 }
 
@@ -185,25 +185,25 @@ impl Tables for WriteTxn<'_> {
 }
 
 impl WriteTxn<'_> {
-    /// The number of the root key that holds until the commit: another one than that of the records while it is
-    /// changed.
+    /// Returns the number of the root key that is in effect until the commit. During a change it differs from that of
+    /// the records.
     pub(crate) fn former_epoch(&self) -> u64 {
         self.former_epoch
     }
 
-    /// The number of the commit that this transaction will be.
+    /// Returns the number of the commit that this transaction will make.
     pub(crate) fn next_commit_number(&self) -> u64 {
         self.edit.commit()
     }
 
-    /// Stores a record, over an older one of the same id.
+    /// Stores a record, and replaces an older one with the same id.
     pub(crate) fn put<T: Serialize>(&mut self, table: Table, id: &str, record: &T) -> Result<()> {
         let sealed = self.seal.seal_bytes(table, id, self.edit.commit(), &to_cbor(record)?)?;
         self.note_kept(table, id)?;
         self.put_row(table, id, &sealed)
     }
 
-    /// Removes a record, if there is one.
+    /// Removes a record, if it exists.
     pub(crate) fn remove(&mut self, table: Table, id: &str) -> Result<()> {
         self.note_removed(table, id)?;
         let mut opened = self.transaction.open_table(table.definition()).map_err(storage_error)?;
@@ -211,12 +211,12 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
-    /// Notes the time, in milliseconds since 1970, so that no later commit is earlier.
+    /// Records the time, in milliseconds since 1970, so that later commits cannot have an earlier one.
     pub(crate) fn observe_time(&mut self, time: u64) {
         self.edit.observe_time(time);
     }
 
-    /// Notes that something whose deadline was at a time is gone for good.
+    /// Records that something with this deadline was permanently removed.
     pub(crate) fn note_removal(&mut self, deadline: u64) {
         self.edit.note_removal(deadline);
     }
@@ -247,7 +247,7 @@ impl WriteTxn<'_> {
         edit.remove(seal, &|row| manifest_row_in(transaction, row), table, between)
     }
 
-    /// The number of records before this transaction, as the manifest has it.
+    /// Returns the number of records before this transaction, according to the manifest.
     pub(super) fn count(&self) -> Result<usize> {
         self.edit.count(self.seal, &|row| self.manifest_row(row))
     }
@@ -262,7 +262,7 @@ impl WriteTxn<'_> {
         manifest_row_in(&self.transaction, row)
     }
 
-    /// Commits, and tells the number of the commit.
+    /// Commits, and returns the number of the commit.
     pub(super) fn commit(self) -> Result<u64> {
         let commit = self.edit.commit();
         put_manifest(&self.transaction, self.edit, self.seal)?;
@@ -313,15 +313,15 @@ fn find(table: &impl ReadableTable<&'static [u8], &'static [u8]>, prefix: &str, 
     in_place(found, prefix)
 }
 
-/// Fails unless what was found lies around a prefix. Over damaged pages a database may look elsewhere in the table,
-/// where the ids that it finds are linked as well.
+/// Fails unless the ids that were found are those of a prefix. On damaged pages a database may search in the wrong part
+/// of the table, where ids are also correctly linked.
 fn in_place(found: Found, prefix: &[u8]) -> Result<Found> {
     let begins = found.before.as_ref().is_none_or(|before| before.as_bytes() < prefix);
     let ends = found.after.as_ref().is_none_or(|after| after.as_bytes() > prefix);
     if begins && ends { Ok(found) } else { Err(damaged()) }
 }
 
-/// The ids that precede and follow an id in its table.
+/// Returns the ids before and after an id in its table.
 fn neighbours(transaction: &WriteTransaction, table: Table, id: &str) -> Result<(Option<String>, Option<String>)> {
     let table = transaction.open_table(table.definition()).map_err(storage_error)?;
     let id = id.as_bytes();
@@ -338,12 +338,12 @@ fn owned(id: &[u8]) -> Result<String> {
     id_of(id).map(str::to_owned)
 }
 
-/// The id that a record is stored under.
+/// Returns the id under which a record is stored.
 pub(super) fn id_of(stored: &[u8]) -> Result<&str> {
     std::str::from_utf8(stored).map_err(|_| damaged())
 }
 
-/// Opens every record, and fails if one is missing or there is one too many.
+/// Opens every record, and fails if there are missing or additional ones.
 pub(super) fn verify(tables: &ReadTxn<'_>) -> Result<()> {
     let mut found = 0_usize;
     for table in Table::ALL {

@@ -1,4 +1,4 @@
-//! The temporary files in which stores are made, and what a program that was killed left of its own.
+//! Temporary files in which stores are created, and the removal of those that killed programs left behind.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -9,15 +9,16 @@ use tempfile::NamedTempFile;
 
 use crate::root_key::folder_of;
 
-/// Whoever makes a store writes to its file all the while: one that was not written to for so long is left over.
+/// The time after which a temporary file without writes is considered left behind, because a program that creates a
+/// store writes to its file continually.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 const SUFFIX: &str = ".tmp";
 
-/// Returns a temporary file beside `path`, accessible to its owner alone. Those that are left over there from attempts
-/// to make the same file are removed.
+/// Returns a temporary file beside `path`, accessible to its owner alone. Removes files that earlier attempts to create
+/// the same file left behind.
 pub(super) fn new_temporary(path: &Path) -> io::Result<NamedTempFile> {
     let (folder, prefix) = (folder_of(path), prefix(path));
-    // Where they cannot be found or removed, one more or less does not matter.
+    // Failures to find or remove them do no harm.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_temporary = entry.file_name().to_str().is_some_and(|name| is_temporary(name, &prefix));
         if is_temporary && entry.metadata().is_ok_and(|metadata| is_left_over(&metadata)) {
@@ -27,13 +28,13 @@ pub(super) fn new_temporary(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(folder)
 }
 
-/// Returns the prefix of the names: as much of the path's name as leaves room for the rest.
+/// Returns the prefix of the names: as much of the path's file name as leaves room for the rest.
 fn prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!(".manila-{}-", name.chars().take(40).collect::<String>())
 }
 
-/// Returns whether a name is one that [`new_temporary`] gives for `prefix`.
+/// Returns whether [`new_temporary`] gives such a name for `prefix`.
 fn is_temporary(name: &str, prefix: &str) -> bool {
     let random = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(SUFFIX));
     random.is_some_and(|random| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
