@@ -40,7 +40,7 @@ pub(super) use open::absolute;
 pub(super) use seal::Seal;
 pub(super) use tables::{ReadTxn, Tables, WriteTxn};
 
-/// Keys are bytes: the database panics over text in a file that is not UTF-8.
+/// The table of the header. Keys are bytes, because the database panics on text that is not UTF-8.
 const HEADER_TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("manila");
 const HEADER: &[u8] = b"store";
 const MANIFEST_TABLE: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("manifest");
@@ -51,10 +51,10 @@ pub(super) enum Table {
     Keys,
     Materials,
     Aliases,
-    /// The aliases of each key.
+    /// Index of the aliases of each key.
     KeyAliases,
     Grants,
-    /// The grants of each grantee on a key.
+    /// Index of the grants of each grantee on a key.
     Grantees,
     Deadlines,
     Audit,
@@ -85,7 +85,7 @@ impl Table {
         }
     }
 
-    /// The length that records are padded to at least. Those of some tables are all alike, and empty.
+    /// Returns the minimum length to which records are padded. In some tables all records are empty.
     const fn shortest_record(self) -> usize {
         match self {
             Self::Keys | Self::Materials | Self::Aliases | Self::KeyAliases | Self::Grants | Self::Audit => 512,
@@ -100,10 +100,10 @@ impl Table {
 
 /// An open store.
 pub(super) struct Store {
-    /// Written only to change the root key and to compact. Nobody holds it for long: who reads for long takes a
+    /// Locked for writing only to change the root key and to compact. Nobody holds it for long: long reads use a
     /// snapshot.
     state: RwLock<State>,
-    /// The highest commit that was seen: the store never goes back behind it while it is open.
+    /// The highest commit that was seen. The store never goes back to before it while it is open.
     latest: AtomicU64,
     snapshots: Snapshots,
 }
@@ -114,7 +114,7 @@ struct State {
     seal: Seal,
     /// The file, unless the store is in memory.
     file: Option<Identity>,
-    /// The disk of a test's store, which is used as a file is.
+    /// The disk of a test's store, which is used like a file.
     #[cfg(test)]
     disk: Option<tests::Disk>,
 }
@@ -131,7 +131,7 @@ impl State {
         }
     }
 
-    /// The length of what the store is in; none for memory.
+    /// Returns the length of the store's file; `None` in memory.
     fn len(&self) -> Result<Option<u64>> {
         #[cfg(test)]
         if let Some(disk) = &self.disk {
@@ -140,7 +140,7 @@ impl State {
         self.file.as_ref().map(Identity::len).transpose()
     }
 
-    /// Opens the file once more, as another program would; none for memory.
+    /// Opens the file again, as another program would; `None` in memory.
     fn open_again(&self) -> Option<Result<Opened>> {
         #[cfg(test)]
         if let Some(disk) = &self.disk {
@@ -181,12 +181,12 @@ impl Store {
         work(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Works in the database.
+    /// Runs `work` with the database.
     fn enter<T>(&self, work: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         self.with(|state| state.database.backend().guard(|| work(state)))
     }
 
-    /// Reads at one moment in time.
+    /// Runs `work` in a read transaction.
     pub(super) fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
         self.enter(|state| work(&self.begin_read(state)?))
     }
@@ -200,7 +200,7 @@ impl Store {
         Ok(ReadTxn { transaction, seal: &state.seal, manifest })
     }
 
-    /// Does all of `work`, durably, or nothing of it.
+    /// Runs `work` in a write transaction, which is made durably and completely or not at all.
     pub(super) fn write<T>(&self, work: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>) -> Result<T> {
         self.enter(|state| {
             let mut writing = self.begin(state)?;
@@ -214,7 +214,7 @@ impl Store {
     fn begin<'a>(&self, state: &'a State) -> Result<WriteTxn<'a>> {
         let latest = self.latest.load(Ordering::Acquire);
         let transaction = state.database.begin_write()?;
-        // After the wait for other writers, which may have been long.
+        // Checked after the wait for other writers, which may have been long.
         state.file.as_ref().map_or(Ok(()), Identity::check)?;
         let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
         self.check(latest, &manifest)?;

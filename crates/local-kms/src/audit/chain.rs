@@ -1,23 +1,23 @@
-//! The order of lines, which makes a log a chain.
+//! Checking the order of lines in a log.
 
 use crate::audit::line::{Line, Macs, Position};
 use crate::audit::{AuditFaultKind, Commits};
 use manila_core::Result;
 
-/// Follows a log, line by line, past whatever is wrong with it.
+/// A reader's position in a log, which follows the chain of lines and continues after faults.
 pub(super) struct Chain<'a> {
     macs: &'a Macs<'a>,
-    /// The last genuine line; `None` before the first one of a log that is read from somewhere in its middle.
+    /// The last genuine line; `None` before the first one if reading begins in the middle of a log.
     last: Option<Position>,
-    /// Lines since then that stand where genuine ones may have stood.
+    /// The number of lines since then that may have replaced genuine ones.
     spoilt: u64,
-    /// True if each genuine line must follow another.
+    /// True if each genuine line must directly follow another.
     strict: bool,
-    /// The number of lines of earlier logs, as the last line told that begins one.
+    /// The number of lines in earlier files, according to the last line that begins a file.
     after: u64,
     proven: Proven,
     commits: Commits,
-    /// True if the last line that moved the chain on begins a file.
+    /// True if the last line that advanced the chain begins a file.
     begins: bool,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Chain<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Findings {
     pub(super) fault: Option<AuditFaultKind>,
-    /// True if the line shows that the store was set back, whatever else is wrong with it.
+    /// True if the line shows that the store was set back, in addition to any other fault.
     pub(super) is_set_back: bool,
 }
 
@@ -36,7 +36,7 @@ impl From<AuditFaultKind> for Findings {
 }
 
 impl<'a> Chain<'a> {
-    /// Begins at a line that is known. Where lines were changed, that is the fault, and not also that the next one does
+    /// Begins after a known line. If lines were changed, only that is reported, and not also that the next line does
     /// not follow.
     pub(super) fn after(position: Position, macs: &'a Macs<'a>) -> Self {
         let after = position.head.lines;
@@ -52,12 +52,12 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Begins at a line that was the last one. Others have gone on from there, whatever else they found in the file.
+    /// Begins after a line that was the last one, from which other writers have continued.
     pub(super) fn strictly_after(position: Position, macs: &'a Macs<'a>) -> Self {
         Self { strict: true, ..Self::after(position, macs) }
     }
 
-    /// Begins somewhere in the middle: the first genuine line is believed to be in its place.
+    /// Begins in the middle of a log, where the first genuine line is assumed to be in its place.
     pub(super) fn anywhere(macs: &'a Macs<'a>) -> Self {
         Self { last: None, ..Self::after(macs.start(), macs) }
     }
@@ -66,39 +66,39 @@ impl<'a> Chain<'a> {
         self.last.as_ref()
     }
 
-    /// The number of lines in the logs before this one.
+    /// Returns the number of lines in the files before this one.
     pub(super) fn lines_before(&self) -> u64 {
         self.after
     }
 
-    /// The commits that the last line tells of that moved the chain on.
+    /// Returns the commits in the last line that advanced the chain.
     pub(super) fn commits(&self) -> &Commits {
         &self.commits
     }
 
-    /// Returns whether that line begins a file.
+    /// Returns whether the last line that advanced the chain begins a file.
     pub(super) fn begins_file(&self) -> bool {
         self.begins
     }
 
-    /// The latest commit that the lines so far prove.
+    /// Returns the latest commit that the lines so far prove.
     pub(super) fn proven(&self) -> Proven {
         self.proven
     }
 
-    /// The same, from what earlier files prove.
+    /// Begins with the commits that earlier files prove.
     pub(super) fn with(self, proven: Proven) -> Self {
         Self { proven, ..self }
     }
 
-    /// Takes the next line and says what is wrong with it.
+    /// Processes the next line, and returns its faults.
     ///
-    /// Only genuine lines with higher numbers move the chain on. So one bad line, or one that is repeated, does not
-    /// make those after it bad.
+    /// Only genuine lines with higher numbers advance the chain, so a bad or repeated line does not make the following
+    /// ones faulty.
     pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Findings> {
         let line = match Line::parse(bytes) {
             Ok(line) => line,
-            // A torn line never had a number: the KMS gave it to the next one.
+            // A torn line does not use up its number: the KMS gave it to the next line.
             Err(AuditFaultKind::Torn) => return Ok(AuditFaultKind::Torn.into()),
             Err(kind) => return Ok(self.spoil(kind).into()),
         };
@@ -106,12 +106,12 @@ impl<'a> Chain<'a> {
         let fault = match &self.last {
             None => None,
             Some(last) if line.seq <= last.head.lines => return Ok(AuditFaultKind::OutOfSequence.into()),
-            // No handle writes under an older root key after a newer one: someone has that key.
+            // No handle writes under an older root key after a newer one: someone else has that key.
             Some(last) if line.epoch < last.epoch => return Ok(self.spoil(AuditFaultKind::Changed).into()),
             Some(last) if line.follows(&last.head) => None,
-            // A file that goes on from another begins with a line that says so.
+            // A file that continues another begins with a line that says so.
             Some(last) if last.head.lines == 0 && line.after.is_some() => None,
-            // The lines between were changed, and that has been said.
+            // The lines in between were changed, which has been reported.
             Some(last) if !self.strict && (1..=self.spoilt).contains(&(line.seq - last.head.lines - 1)) => None,
             Some(_) => Some(AuditFaultKind::OutOfSequence),
         };
@@ -128,16 +128,16 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// The commits of the store that lines prove.
+/// The latest commit of the store that the lines prove.
 ///
-/// A line proves the commit that its call found. It does not prove the one that the call made: the line comes first,
-/// and after a crash in between the commit is not there. A write is alone with the store when its line is written, so
-/// it finds the latest commit; if that is earlier than a proven one, the store was set back. A read may come late with
-/// its line.
+/// A line proves the commit that its call found. It does not prove the commit that the call makes, because the line is
+/// written first, and a crash may prevent the commit. A write has exclusive access to the store when its line is
+/// written, so it finds the latest commit; if that is earlier than a proven one, the store was set back. The line of a
+/// read may be written late.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proven {
     pub(crate) commit: u64,
-    /// True if the last write found an earlier one: that is said once, and not of each write.
+    /// True if the last write found an earlier commit, which is reported once and not for each write.
     was_set_back: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The parameters of a call for its line in the log, and of its answer.
+//! The parameters and the result of a call, for its line in the log.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,16 +12,16 @@ use serde::{Serialize, Serializer};
 
 use crate::audit::json::{ContextJson, plain_json, rfc3339};
 
-/// The longest text that stands in a line whole, in bytes: more than any valid name has, so that no caller can make a
-/// line too long by naming what does not exist.
+/// The maximum length of a text that a line contains in full, in bytes. It is longer than any valid name, and keeps
+/// callers from making a line too long with names that do not exist.
 const MAX_TEXT_LEN: usize = 4096;
-/// The most members of a list, and the longest text of each: more than any valid request has.
+/// The maximum number of members of a list, and the maximum length of each: more than any valid request has.
 const MAX_LIST: usize = 64;
 const MAX_LISTED_LEN: usize = 512;
 
-/// Members of a JSON object that says what was asked for, under the names that `CloudTrail` has for them.
+/// Members of a JSON object for the parameters of a call, under the names that `CloudTrail` uses.
 ///
-/// There is no way to add bytes: secrets, plaintexts, ciphertexts and messages have no method that would take them.
+/// No method accepts bytes, so secrets, plaintexts, ciphertexts and messages cannot be added.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Details<'a>(Vec<(&'static str, Detail<'a>)>);
 
@@ -35,7 +35,7 @@ enum Detail<'a> {
 }
 
 impl<'a> Details<'a> {
-    /// Nothing but what the subject of a call adds.
+    /// Returns an empty list of members.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -73,17 +73,17 @@ impl<'a> Details<'a> {
         self.with(name, Detail::List(list.collect()))
     }
 
-    /// An encryption context, without its values if the log is kept without them.
+    /// Adds an encryption context, which is written without its values if the log is kept without them.
     pub(crate) fn context(self, name: &'static str, context: &'a EncryptionContext) -> Self {
         self.with(name, Detail::Context(context))
     }
 
-    /// The SHA-256 of a text that is too long for a line or is nobody else's business.
+    /// Adds the SHA-256 of a text that is too long for a line or confidential.
     pub(crate) fn digest(self, name: &'static str, text: &str) -> Self {
         self.owned_text(name, hex(&sha256(text.as_bytes())))
     }
 
-    /// Adds to the members if there is something to add.
+    /// Adds a member if there is a value.
     pub(crate) fn maybe<T>(self, value: Option<T>, add: impl FnOnce(Self, T) -> Self) -> Self {
         match value {
             Some(value) => add(self, value),
@@ -109,7 +109,7 @@ fn cut(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}... ({} bytes)", text.len()))
 }
 
-/// Details as JSON.
+/// Serialises details as a JSON object.
 pub(super) struct DetailsJson<'a> {
     pub(super) details: &'a Details<'a>,
     pub(super) keys_only: bool,
@@ -134,7 +134,7 @@ impl Serialize for DetailsJson<'_> {
     }
 }
 
-/// Details as JSON, unless there are none.
+/// Returns details as JSON, unless there are none.
 pub(super) fn details_json(details: &Details<'_>, keys_only: bool) -> Option<String> {
     shown(details, keys_only).and_then(|details| plain_json(&details))
 }

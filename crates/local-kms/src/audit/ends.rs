@@ -1,4 +1,4 @@
-//! The ends of a log's files, for the store to remember.
+//! The ends of a log's files, which the store records.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,19 +16,19 @@ use crate::disk;
 use manila_core::Result;
 use manila_core::internal::crypto::{hex, sha256};
 
-/// The longest name of a log, in bytes, that leaves room for more in a name.
+/// The maximum length of a log's name, in bytes, that leaves room for an extension.
 const LONGEST_NAME: usize = 200;
 
-/// The end of a log as of now.
+/// The present end of a log.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) checkpoint: Checkpoint,
-    /// The ends of logs before it that the store has missed: their rotation was interrupted, or the store is a backup
-    /// from before.
+    /// The ends of earlier files that the store has not recorded, because their rotation was interrupted, or because
+    /// the store is an earlier backup.
     pub(crate) missed: Vec<EndOfLog>,
 }
 
-/// Files that were followed from what the store remembers, before anything was locked.
+/// The result of following files from the store's checkpoint, before anything is locked.
 #[derive(Debug, Default)]
 pub(crate) struct Followed(Vec<FollowedFile>);
 
@@ -36,19 +36,19 @@ pub(crate) struct Followed(Vec<FollowedFile>);
 struct FollowedFile {
     file: File,
     from: Head,
-    /// The length of the file then.
+    /// The length of the file at that time.
     len: u64,
-    /// The last line then; none if the file does not go on from that line.
+    /// The last line at that time; `None` if the file does not continue from the checkpoint.
     last: Option<Position>,
 }
 
 impl Log {
-    /// The end of the log as of now, on the disk: what the store remembers must not be ahead of the file after a power
-    /// failure. The caller holds the store's write transaction.
+    /// Returns the present end of the log, and syncs the file: after a power failure, the store's record must not be
+    /// ahead of the file. The caller holds the store's write transaction.
     ///
     /// # Errors
-    /// As [`append`](Self::append), at best effort too; `ErrorKind::AuditFailed` if there are no lines, or if the line
-    /// of the checkpoint `before` is no longer there: to forget that one would hide that the log was cut off.
+    /// As [`append`](Self::append), even at best effort; `ErrorKind::AuditFailed` if there are no lines, or if the line
+    /// of the checkpoint `before` is missing: replacing that checkpoint would hide that the log was cut off.
     pub(crate) fn end(
         &self,
         keys: &[LineKey],
@@ -78,12 +78,12 @@ impl Log {
             (state.followed_from, state.known) = (Some(checkpoint.head.clone()), Some(end));
             Ok(Kept { checkpoint, missed })
         });
-        // Nobody rotates meanwhile, so a new file beside the log is what a crash left.
+        // Nobody can be rotating now, so a new file beside the log was left by a crash.
         self.remove_left_over();
         self.certain(kept)
     }
 
-    /// The ends between the checkpoint and this file. Fails if the checkpoint is in neither.
+    /// Returns the ends of the files between the checkpoint and this file. Fails if the checkpoint is in neither.
     fn missed(
         &self,
         state: &State,
@@ -106,9 +106,9 @@ impl Log {
         }
     }
 
-    /// Follows the log, or the file at `other` that may be it, from the line that the store remembers. That takes long
-    /// where much was written since, so the caller holds nothing that others wait for. What goes wrong here goes wrong
-    /// again when it counts.
+    /// Follows the log, or the file at `other` that may be the log, from the store's checkpoint. This takes long if
+    /// much was written since, so the caller must hold no lock. Errors are ignored here, because they will occur again
+    /// when the result is used.
     pub(crate) fn follow<K: Deref<Target = [LineKey]>>(
         &self,
         keys: &K,
@@ -132,17 +132,18 @@ impl Log {
         Followed(paths.into_iter().flatten().filter_map(follow).collect())
     }
 
-    /// Has the disk take what was written, so that little of it is left to wait for under the store's locks.
+    /// Syncs the file, so that little is left to sync while the store is locked.
     ///
-    /// A failure to write is told once to each handle of a file, so this takes a handle of its own: the sync that counts
-    /// still learns of it.
+    /// The system reports a write error once to each open file, so this opens the file separately: the later sync still
+    /// gets the error.
     fn sync_ahead(&self) {
         if let Ok(file) = os::open_to_read(self.path()) {
             let _ = file.sync_data();
         }
     }
 
-    /// The name of a new file before it takes the log's place. There is one, so that what a crash leaves is found.
+    /// Returns the name of a new file before it replaces the log. The name is fixed, so that a file left by a crash is
+    /// found.
     pub(super) fn new_name(&self) -> Option<PathBuf> {
         let place = self.place();
         let name = place.file_name()?;
@@ -161,19 +162,19 @@ impl Log {
         }
     }
 
-    /// Returns whether a rotation that was interrupted left its new file.
+    /// Returns whether an interrupted rotation left its new file behind.
     pub(crate) fn has_left_over(&self) -> bool {
         self.new_name().is_some_and(|name| fs::symlink_metadata(name).is_ok())
     }
 
-    /// The log's path, behind symbolic links.
+    /// Returns the log's path with symbolic links resolved.
     pub(super) fn place(&self) -> PathBuf {
         fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned())
     }
 }
 
 impl Followed {
-    /// Returns whether a file goes on from a checkpoint to its end as of now, which was found under its lock.
+    /// Returns whether a file continues from a checkpoint to its present end, which was determined under its lock.
     pub(super) fn goes_on(&self, tail: &Tail<'_>, checkpoint: &Checkpoint, now: &End) -> Result<bool> {
         let is_it = |of: &&FollowedFile| {
             of.from == checkpoint.head && of.len <= now.len && os::are_one(&of.file, tail.file).unwrap_or(false)
@@ -188,21 +189,21 @@ impl Followed {
 }
 
 impl Checkpoint {
-    /// The number of lines before the file that it is in.
+    /// Returns the number of lines before the file that contains it.
     pub(super) fn start(&self) -> u64 {
         self.begins.as_ref().map_or(0, |begins| begins.lines)
     }
 }
 
 impl Beginning {
-    /// The end of the log before.
+    /// Returns the end of the previous file.
     pub(super) fn end(&self) -> EndOfLog {
         EndOfLog { start: self.since, last: self.last.clone(), cut: None }
     }
 }
 
-/// The ends of the file that a checkpoint is in, and of the one before a file that begins behind it. Between the two
-/// there may be others: where they end is not known, and is not asked for.
+/// Returns the ends of the file that contains a checkpoint, and of the file before one that begins after it. There may
+/// be files between the two, whose ends are unknown and not required.
 pub(super) fn ends_between(before: &Checkpoint, beginning: &Beginning) -> Vec<EndOfLog> {
     let start = before.start();
     if beginning.since == start {
@@ -212,7 +213,7 @@ pub(super) fn ends_between(before: &Checkpoint, beginning: &Beginning) -> Vec<En
     vec![EndOfLog { start, last: before.head.clone(), cut: None }, beginning.end()]
 }
 
-/// A file to read, and its length at a moment at which nobody was writing.
+/// Opens a file, and returns it with its length at a moment when nobody was writing.
 pub(super) fn whole_lines(path: &Path) -> io::Result<(File, u64)> {
     let file = os::open_to_read(path)?;
     let len = {

@@ -1,4 +1,4 @@
-//! Appending to a log's file, which other handles and processes append to as well.
+//! Appending to a log's file, which other handles and processes may also append to.
 
 #[cfg(test)]
 mod tests;
@@ -20,12 +20,11 @@ use crate::disk;
 use crate::root_key::io_error;
 use manila_core::{Error, ErrorKind, Result};
 
-/// The number of times in one call that a log may turn out to have been rotated, and that the store may have to be
-/// asked.
+/// The maximum number of times in one call that the log may have been rotated, and that the store may have to be read.
 const MAX_ROTATIONS: usize = 16;
 const MAX_QUESTIONS: usize = 64;
 
-/// A log that is open for appending.
+/// A log, open for appending.
 pub(crate) struct Log {
     pub(super) options: AuditLog,
     pub(super) state: Mutex<State>,
@@ -33,33 +32,33 @@ pub(crate) struct Log {
     pub(super) hooks: tests::Hooks,
 }
 
-/// The open file. Whoever holds the lock may move the file's position.
+/// The open file. The holder of the lock may change the file's position.
 pub(super) struct State {
-    /// The file at the log's path, or one that was there before.
+    /// The file at the log's path, or an earlier one.
     pub(super) file: Arc<File>,
-    /// The file as this handle last saw it; `None` before its first line.
+    /// The end of the file when this handle last saw it; `None` before its first line.
     pub(super) known: Option<End>,
-    /// A line that the store remembered, and from which the log was followed to what is known of it.
+    /// A line that the store had recorded, and from which the log was followed to the known end.
     pub(super) followed_from: Option<Head>,
-    /// The line of the opening, while it is not in the log. Nothing else is written before it.
+    /// The event of the opening while its line is not in the log. No other line is written before it.
     pub(super) opening: Option<Opening>,
-    /// Lines that take others back, and could not be written. They come before any other.
+    /// Events that take back others and whose lines could not be written. They are written before any other line.
     owed: VecDeque<Event<'static>>,
 }
 
-/// The opening of a handle, for its line.
+/// The opening of a handle, to be logged.
 pub(crate) struct Opening {
     pub(crate) event: Event<'static>,
-    /// True if the store knows of lines, so that an empty file is not the log.
+    /// True if the store has recorded lines, so that an empty file is not its log.
     pub(crate) expects_lines: bool,
 }
 
-/// True if a line is in the log.
+/// The result of writing a line.
 pub(crate) enum Written {
     Whole,
-    /// It is not, and the log is kept at best effort.
+    /// The line is not in the log, which is kept at best effort.
     Missing(Error),
-    /// It is, and says that the call was refused: the log proves that the store was set back.
+    /// The line is in the log, and says that the call was refused because the store was set back.
     SetBack(Error),
 }
 
@@ -70,8 +69,8 @@ pub(super) enum Logged {
 }
 
 impl State {
-    /// Returns whether an event succeeds in a store that is behind what the log proves. A call that reads may only have
-    /// come late with its line: the store tells.
+    /// Returns whether an event succeeds in a store that is behind what the log proves. The line of a read may only be
+    /// late, so the present state of the store decides.
     fn is_set_back(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<bool> {
         let found = event.commits.found.filter(|_| event.relies_on_store());
         if found.is_none_or(|found| found >= end.proven) {
@@ -84,17 +83,17 @@ impl State {
         }
     }
 
-    /// Takes another file up.
+    /// Switches to another file.
     pub(super) fn go_on_in(&mut self, file: Arc<File>, known: Option<End>) {
         (self.file, self.known, self.followed_from) = (file, known, None);
     }
 }
 
 impl Log {
-    /// Opens the file, or makes it. Nothing is read before the first line is written.
+    /// Opens the file, or creates it. Nothing is read before the first line is written.
     ///
     /// # Errors
-    /// `ErrorKind::Io` if that fails, or if the path names something else than a file.
+    /// `ErrorKind::Io` if this fails, or if the path names something other than a file.
     pub(crate) fn open(mut options: AuditLog) -> Result<Self> {
         let failed = |error| io_error("open the audit log", &options.path, error);
         let path = std::path::absolute(&options.path).map_err(failed)?;
@@ -122,11 +121,11 @@ impl Log {
         &self.options.path
     }
 
-    /// Writes the line of an opening. A log that cannot take the line now, as when it has been moved, takes it before
-    /// any other.
+    /// Writes the line of an opening. If it cannot be written now, for instance because the log was moved, it is
+    /// written before any other line.
     ///
     /// # Errors
-    /// As [`append`](Self::append), at best effort too.
+    /// As [`append`](Self::append), even at best effort.
     pub(crate) fn open_with<K: Deref<Target = [LineKey]>>(
         &self,
         opening: Opening,
@@ -146,16 +145,16 @@ impl Log {
         Ok(if is_set_back { Written::SetBack(set_back()) } else { Written::Whole })
     }
 
-    /// Writes the line of an event. `look` asks the store, where the line depends on what it says.
+    /// Writes the line of an event. `look` reads the state of the store, if the line depends on it.
     ///
-    /// The line follows the last genuine one, wherever that is: torn and tampered lines behind it stay where they are,
-    /// for `verify` to name. If the event is one that succeeds, and the log proves a later commit than the store has,
-    /// the line says that it was refused.
+    /// The line follows the last genuine one, wherever that is: torn and tampered lines after it remain, for `verify`
+    /// to report. If the event is a success, but the log proves a later commit than the store has, the line says that
+    /// the call was refused.
     ///
     /// # Errors
-    /// `ErrorKind::AuditFailed` if the line is not in the file afterwards, `ErrorKind::RootKeyChanged` if the store has
-    /// a later root key than `keys`; none if the log is kept at best effort. A line that takes another one back is
-    /// written before the next one then.
+    /// `ErrorKind::AuditFailed` if the line could not be written, `ErrorKind::RootKeyChanged` if the store has a later
+    /// root key than `keys`; no error if the log is kept at best effort. A line that takes another back and could not
+    /// be written is written before the next line.
     pub(crate) fn append<K: Deref<Target = [LineKey]>>(
         &self,
         event: &Event<'_>,
@@ -165,7 +164,7 @@ impl Log {
     ) -> Result<Written> {
         let written = self.ask_in_doubt(look, |asked| {
             let mut state = self.lock();
-            // Only now, so that of two threads the one with an older key does not come second.
+            // Read only now, so that of two threads the one with the older key does not write second.
             let keys = keys();
             let macs = Macs::new(&keys, store_id)?;
             self.write_event(&mut state, event, &macs, asked)
@@ -181,7 +180,7 @@ impl Log {
         }
     }
 
-    /// Tries, and where that depends on the store asks it, when nothing is locked, and tries again.
+    /// Runs `attempt`. If it depends on the store, reads the store while nothing is locked, and tries again.
     fn ask_in_doubt<T>(
         &self,
         look: &dyn Fn() -> Result<Word>,
@@ -194,7 +193,7 @@ impl Log {
                 Err(Halt::Failed(error)) => return Err(error),
                 Err(Halt::Doubt) => {}
             }
-            // The length first: what is written later is not what the store is asked about.
+            // The length is read first: the state of the store does not cover lines that are written later.
             let file = self.lock().file.clone();
             let len = file.metadata().map_err(|error| self.failed("cannot be read", error))?.len();
             asked = Some(Asked::new(look()?, file, len));
@@ -202,7 +201,7 @@ impl Log {
         Err(self.refusal("changes faster than it can be read: call again"))
     }
 
-    /// Writes lines that are due, and that of the event.
+    /// Writes the lines that are due, and that of the event.
     pub(super) fn write_event(
         &self,
         state: &mut State,
@@ -243,7 +242,7 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works at the end of the file that is the log now, while nobody else does.
+    /// Runs `work` at the end of the log's present file, under the file's lock.
     pub(super) fn at_end<T>(
         &self,
         state: &mut State,
@@ -263,7 +262,7 @@ impl Log {
                 self.hooks.between();
                 return work(state, end);
             }
-            // Rotation moves the file while it holds this lock, so nobody writes to the old file behind its end.
+            // Rotation moves the file while it holds this lock, so nobody writes after the end of the old file.
             drop(lock);
             let next = Arc::new(self.successor(state, macs, asked)?);
             state.go_on_in(next, None);
@@ -271,17 +270,18 @@ impl Log {
         Err(self.moved("was moved").into())
     }
 
-    /// The file at the log's path, if it goes on from the one that this handle has open, or if it is the log by the
-    /// store's word: where a log was lost, its successor goes on from an earlier line than others may have seen.
+    /// Returns the file at the log's path, if it continues the one that this handle has open, or if it is the log
+    /// according to the store: the successor of a lost log continues from an earlier line than other handles may have
+    /// seen.
     fn successor(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<File> {
         let opened = os::open_existing(&self.options.path).map_err(|error| self.failed("cannot be opened", error))?;
         let file = opened.ok_or_else(|| self.moved("was moved or deleted"))?;
         let seen = state.known.as_ref().map_or(0, |known| known.last.head.lines);
         let tail = Tail { file: &file, path: &self.options.path, macs, asked: asked.map_or(0, |_| u64::MAX) };
         match (tail.beginning()?, asked) {
-            // Of a rotation that this handle saw nothing of there may have been several.
+            // There may have been several rotations that this handle did not see.
             (Some(beginning), _) if beginning.last.lines >= seen => Ok(file),
-            // One that was opened while the log was away has seen none of it.
+            // A handle that was opened while the log was away has seen no line of it.
             _ if state.opening.is_some() => Ok(file),
             (Some(_), None) => Err(Halt::Doubt),
             (Some(beginning), Some(asked)) if asked.word.begins.as_ref() == Some(&beginning.last) => Ok(file),
@@ -293,7 +293,7 @@ impl Log {
         Tail { file, path: &self.options.path, macs, asked: asked.map_or(0, |asked| asked.covers(file)) }
     }
 
-    /// Looks at what the file is now. If nobody else wrote, nothing is read.
+    /// Determines the present end of the file. If nobody else wrote, nothing is read.
     fn look(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<End> {
         let tail = self.tail(&state.file, macs, asked);
         let len = tail.len()?;
@@ -312,8 +312,8 @@ impl Log {
         }
     }
 
-    /// Writes the line of the opening, if it is not in the log yet. The second result is whether that says that the
-    /// store was set back.
+    /// Writes the line of the opening, if it is not in the log yet, and also returns whether it says that the store was
+    /// set back.
     fn write_opening(
         &self,
         state: &mut State,
@@ -342,8 +342,7 @@ impl Log {
             false => Ok(()),
         });
         if let Err(error) = written {
-            // The call will not be answered, so no part of its line should stay. If it does, the next line begins
-            // behind it.
+            // The call will fail, so no part of its line should remain. If it does, the next line begins after it.
             let _ = file.set_len(end.len);
             return Err(self.failed("cannot be written", error));
         }
@@ -351,7 +350,7 @@ impl Log {
         Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proven })
     }
 
-    /// The result of work in a write transaction, where the store need not be asked.
+    /// Returns the result of work in a write transaction, in which the store need not be read again.
     pub(super) fn certain<T>(&self, outcome: Outcome<T>) -> Result<T> {
         outcome.map_err(|halt| match halt {
             Halt::Failed(error) => error,

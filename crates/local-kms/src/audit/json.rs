@@ -1,4 +1,4 @@
-//! Encryption contexts and times as a line tells them, and JSON that steers no terminal.
+//! Encryption contexts and times in lines, and JSON without terminal control characters.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use manila_core::internal::text::steers;
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
-/// An encryption context: an object of its pairs, or a list of its keys.
+/// An encryption context as JSON: an object of its pairs, or a list of its keys.
 pub(super) struct ContextJson<'a> {
     pub(super) context: &'a EncryptionContext,
     pub(super) keys_only: bool,
@@ -27,22 +27,22 @@ pub(super) fn context_json(context: &EncryptionContext, keys_only: bool) -> Opti
     plain_json(&ContextJson { context, keys_only })
 }
 
-/// Writes a value as JSON, without what would steer a terminal.
+/// Returns a value as JSON, with terminal control characters escaped.
 pub(super) fn plain_json(value: &impl Serialize) -> Option<String> {
     let mut json = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Plain)).ok()?;
     String::from_utf8(json).ok()
 }
 
-/// The time in UTC, to the millisecond. Clocks can be wrong: what RFC 3339 cannot write becomes the nearest time that
-/// it can.
+/// Formats a time in UTC, to the millisecond. A wrong clock may show a time that RFC 3339 cannot express; the nearest
+/// that it can is used.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     const LAST: Duration = Duration::from_millis(253_402_300_799_999);
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);
     humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()
 }
 
-/// Writes JSON in which nothing but the line's end steers a terminal or an editor.
+/// A JSON formatter that escapes every character that could control a terminal or an editor.
 pub(super) struct Plain;
 
 impl Formatter for Plain {

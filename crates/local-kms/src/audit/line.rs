@@ -1,8 +1,8 @@
-//! One line of an audit log: its form, and the MAC that proves who wrote it.
+//! A line of an audit log: its form, and the MAC that authenticates it.
 //!
-//! A line is one JSON object. Its fields keep their order: numbers first, and last the MAC of the line before it and
-//! its own, so all that is needed to follow a log stands in places that are known without parsing. The MAC is over the
-//! store's anchor and the very bytes of the line before `,"mac":`.
+//! A line is a JSON object with fields in a fixed order: numbers first, and last the MAC of the line before it and its
+//! own MAC, so everything that is needed to follow a log is found without parsing JSON. The MAC covers the store's
+//! anchor and the exact bytes of the line before `,"mac":`.
 
 use std::io::{self, BufRead, Read};
 
@@ -14,7 +14,8 @@ use crate::audit::details::{DetailsJson, shown};
 use crate::audit::json::{ContextJson, Plain, rfc3339};
 use crate::audit::{AuditFaultKind, Event, Head, LineKey, MAC_LEN};
 
-/// The longest line, in bytes. The largest encryption context takes 384 KiB when each of its bytes is escaped.
+/// The maximum length of a line, in bytes. The largest encryption context takes 384 KiB if each of its bytes is
+/// escaped.
 pub(super) const MAX_LEN: usize = 1 << 20;
 
 const START: &[u8] = b"{\"seq\":";
@@ -33,7 +34,7 @@ const HEX_LEN: usize = 2 * MAC_LEN;
 
 const ANCHOR_PURPOSE: &[u8] = b"manila local-kms audit log 2";
 
-/// The fields of a line but its MAC, in their order.
+/// The fields of a line except its MAC, in order.
 #[derive(Serialize)]
 struct Fields<'a> {
     seq: u64,
@@ -70,41 +71,41 @@ struct Fields<'a> {
     prev: String,
 }
 
-/// The commits of the store that a line tells of.
+/// The commits of the store in a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commits {
-    /// The latest one that the call found.
+    /// The latest commit that the call found.
     pub(crate) found: Option<u64>,
-    /// True if that is a backup's, which the owner made the store.
+    /// True if that is the commit of a backup that the owner restored.
     pub(crate) restored: bool,
-    /// The one that the call makes.
+    /// The commit that the call makes.
     pub(crate) made: Option<u64>,
-    /// The one that the call was to make, and a line says that it made, and that failed.
+    /// The commit that an earlier line of the call announced and that failed.
     pub(crate) failed: Option<u64>,
 }
 
 impl Commits {
-    /// The latest commit that is proven once a line tells of these commits, where `before` was.
+    /// Returns the latest commit that is proven after a line with these commits, if `before` was proven before it.
     pub(super) fn proven_after(&self, before: u64) -> u64 {
         match self.found {
-            // The owner restored a backup, and the log says so.
+            // The owner restored a backup, which the log records.
             Some(found) if self.restored => found,
             found => before.max(found.unwrap_or_default()),
         }
     }
 }
 
-/// A position in a log: its last line, and the root key that it was written under.
+/// A position in a log: its last line, and the root key under which that was written.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) head: Head,
     pub(super) epoch: u64,
 }
 
-/// The MACs of one store's lines.
+/// The keys and the anchor for the MACs of one store's lines.
 pub(super) struct Macs<'a> {
     keys: &'a [LineKey],
-    /// Stands for the store: the line before the first, and a part of each MAC.
+    /// The anchor of the store, which is the MAC before the first line and part of the input of each MAC.
     anchor: [u8; MAC_LEN],
 }
 
@@ -113,13 +114,13 @@ impl<'a> Macs<'a> {
         Ok(Self { keys, anchor: hmac(store_id, &[ANCHOR_PURPOSE])? })
     }
 
-    /// The key to write with.
+    /// Returns the key for new lines.
     pub(super) fn newest(&self) -> Result<&'a LineKey> {
         let none = || Error::new(ErrorKind::Internal, "there is no key for the audit log");
         self.keys.iter().max_by_key(|key| key.epoch).ok_or_else(none)
     }
 
-    /// Returns the position of a log without lines.
+    /// Returns the position in a log without lines.
     pub(super) fn start(&self) -> Position {
         Position { head: Head { lines: 0, mac: self.anchor }, epoch: 0 }
     }
@@ -128,7 +129,7 @@ impl<'a> Macs<'a> {
         hmac(key.secret.as_slice(), &[&self.anchor, authenticated])
     }
 
-    /// The place that the line stands for, if its MAC is the right one.
+    /// Returns the position after a line, if its MAC is valid.
     pub(super) fn genuine(&self, line: &Line<'_>) -> Result<Option<Position>> {
         let Some(key) = self.keys.iter().find(|key| key.epoch == line.epoch) else { return Ok(None) };
         let mac = self.of(key, line.authenticated)?;
@@ -137,23 +138,23 @@ impl<'a> Macs<'a> {
     }
 }
 
-/// The place for a line.
+/// The place of a new line.
 pub(super) struct Slot<'a> {
     /// The line before.
     pub(super) last: &'a Position,
     /// The offset of the line in its file, in bytes.
     pub(super) at: u64,
-    /// The latest commit of the store that the lines so far prove.
+    /// The latest commit of the store that the earlier lines prove.
     pub(super) proven: u64,
-    /// In the first line of a file that goes on from another one: the number of lines before that one.
+    /// In the first line of a file that continues another: the number of lines before that other file.
     pub(super) begins: Option<u64>,
 }
 
-/// The line of an event, with its newline, and the place that the log has come to with it.
+/// Returns the line of an event, with its newline, and the position of the log after it.
 ///
-/// Each line tells the latest commit that is proven with it, under its MAC: the last line of a log tells all that the
-/// log proves. It also tells where it begins, so that a line which was repeated behind the end is known without the
-/// others.
+/// Each line contains the latest commit that is proven with it, under its MAC, so the last line of a log contains all
+/// that the log proves. It also contains its own offset, so a line that was repeated after the end is recognised
+/// without the others.
 pub(super) fn write(
     event: &Event<'_>,
     keys_only: bool,
@@ -201,15 +202,15 @@ pub(super) fn write(
     Ok((line, Position { head: Head { lines: seq, mac }, epoch: key.epoch }))
 }
 
-/// A line as read. Nothing of it is to be believed before [`Macs::genuine`] has said so.
+/// A line as read, which must not be trusted before [`Macs::genuine`] has verified it.
 pub(super) struct Line<'a> {
     pub(super) seq: u64,
     pub(super) epoch: u64,
     /// The offset at which the line was written in its file, in bytes.
     pub(super) at: u64,
-    /// The number of lines in the logs before, if this line begins a file.
+    /// The number of lines in earlier files, if this line begins a file.
     pub(super) after: Option<u64>,
-    /// Likewise, the number of lines before the log that this one goes on from.
+    /// Likewise, the number of lines before the file that this one continues.
     pub(super) since: Option<u64>,
     pub(super) commits: Commits,
     /// The latest commit that is proven with this line.
@@ -220,9 +221,9 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Takes a line apart, or says in what way it is none.
+    /// Splits a line into its parts, or returns its fault.
     ///
-    /// In JSON text no quote stands bare, so neither start nor end can occur inside of one.
+    /// Quotes in JSON strings are escaped, so the patterns of start and end cannot occur inside a string.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, AuditFaultKind> {
         if bytes.len() > MAX_LEN {
             return Err(AuditFaultKind::Malformed);
@@ -232,14 +233,14 @@ impl<'a> Line<'a> {
                 Ok(Self { seq, epoch, at, after, since, commits, proven, prev, authenticated, mac })
             }
             (None, Some(_)) => Err(AuditFaultKind::Changed),
-            // A crash leaves a part of a line, and a part is not nothing.
+            // A crash leaves part of a line, which is never empty.
             _ if bytes.is_empty() => Err(AuditFaultKind::Malformed),
             (_, None) if bytes.starts_with(START) || START.starts_with(bytes) => Err(AuditFaultKind::Torn),
             (_, None) => Err(AuditFaultKind::Malformed),
         }
     }
 
-    /// The MAC of the line before.
+    /// Returns the MAC of the line before.
     pub(super) fn prev_mac(&self) -> Option<[u8; MAC_LEN]> {
         let mut mac = [0; MAC_LEN];
         for (byte, digits) in mac.iter_mut().zip(self.prev.as_chunks::<2>().0) {
@@ -248,18 +249,18 @@ impl<'a> Line<'a> {
         Some(mac)
     }
 
-    /// Returns whether this is the last line of a log that ends there.
+    /// Returns whether this is the line of this end of a log.
     pub(super) fn is(&self, head: &Head) -> bool {
         self.seq == head.lines && self.mac == hex(&head.mac).as_bytes()
     }
 
-    /// Returns whether the MAC of the line before is this one.
+    /// Returns whether the MAC of the previous line, as this line contains it, is that of `last`.
     pub(super) fn follows(&self, last: &Head) -> bool {
         self.prev == hex(&last.mac).as_bytes()
     }
 }
 
-/// The numbers that a line begins with.
+/// The numbers at the beginning of a line.
 struct Numbers {
     seq: u64,
     epoch: u64,
@@ -286,7 +287,7 @@ fn parse_start(bytes: &[u8]) -> Option<Numbers> {
     Some(Numbers { seq, epoch, at, after, since, commits, proven })
 }
 
-/// The number of a member that may be left out.
+/// Splits off the number of an optional member.
 fn split_member<'a>(bytes: &'a [u8], name: &[u8]) -> Option<(Option<u64>, &'a [u8])> {
     let Some(rest) = bytes.strip_prefix(name) else { return Some((None, bytes)) };
     split_number(rest).map(|(number, rest)| (Some(number), rest))
@@ -298,7 +299,7 @@ fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((str::from_utf8(number).ok()?.parse().ok()?, rest))
 }
 
-/// The bytes that the MAC covers, the MAC of the line before, and the MAC.
+/// Returns the bytes that the MAC covers, the MAC of the line before, and the MAC.
 fn parse_end(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (rest, mac) = bytes.strip_suffix(b"\"}")?.split_last_chunk::<HEX_LEN>()?;
     let authenticated = rest.strip_suffix(MAC)?;
@@ -307,13 +308,13 @@ fn parse_end(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((authenticated, prev, mac))
 }
 
-/// Reads line after line, in bounded memory whatever the file holds.
+/// A reader of lines that takes bounded memory for any file.
 pub(super) struct Lines<R> {
     reader: R,
     line: Vec<u8>,
-    /// The number of lines that were read.
+    /// The number of lines that have been read.
     pub(super) number: u64,
-    /// The offset of the next line from where reading began, in bytes.
+    /// The offset of the next line from the beginning of reading, in bytes.
     pub(super) next: u64,
 }
 
@@ -322,7 +323,7 @@ impl<R: BufRead> Lines<R> {
         Self { reader, line: Vec::new(), number: 0, next: 0 }
     }
 
-    /// The next line without its newline. Of one that is too long, as much as shows that it is.
+    /// Returns the next line without its newline. If it is too long, returns only enough to show this.
     pub(super) fn read(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let mut bounded = self.reader.by_ref().take(MAX_LEN as u64 + 1);

@@ -1,15 +1,15 @@
-//! Files of the operating system: opening, identity, locks.
+//! Files of the operating system: opening them, their identity, and locks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens a file for appending, and makes it if there is none.
+/// Opens a file for appending, and creates it if it does not exist.
 pub(super) fn open_or_make(path: &Path) -> io::Result<File> {
     open(path, true)
 }
 
-/// Opens a file for appending, if there is one.
+/// Opens a file for appending, if it exists.
 pub(super) fn open_existing(path: &Path) -> io::Result<Option<File>> {
     match open(path, false) {
         Ok(file) => Ok(Some(file)),
@@ -18,14 +18,13 @@ pub(super) fn open_existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Opens a file to read it.
+/// Opens a file for reading.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     check_is_file(path)?;
     File::open(path).and_then(regular)
 }
 
-/// Fails if there is something else than a file. Opening a pipe would wait for somebody at its other end, so this is
-/// asked first.
+/// Fails if the path leads to something other than a file. Checked before opening, because opening a pipe would block.
 fn check_is_file(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if !there.is_file() => Err(not_a_file()),
@@ -54,7 +53,7 @@ pub(super) fn is_empty(file: &File) -> io::Result<bool> {
     file.metadata().map(|metadata| metadata.len() == 0)
 }
 
-/// Returns whether two open files are one.
+/// Returns whether two open files are the same file.
 #[cfg(unix)]
 pub(super) fn are_one(one: &File, other: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -62,7 +61,7 @@ pub(super) fn are_one(one: &File, other: &File) -> io::Result<bool> {
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// Elsewhere one file under two names is not told from two files.
+/// Returns false: on other systems, two names of one file are not recognised.
 #[cfg(not(unix))]
 pub(super) fn are_one(_: &File, _: &File) -> io::Result<bool> {
     Ok(false)
@@ -76,13 +75,13 @@ pub(super) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     Ok(fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino())))
 }
 
-/// Elsewhere files that are open are not easily moved.
+/// Returns true: on other systems, open files are not easily moved.
 #[cfg(not(unix))]
 pub(super) fn is_at(path: &Path, _: &File) -> io::Result<bool> {
     Ok(fs::exists(path).unwrap_or(false))
 }
 
-/// Returns whether two paths lead to the same name in the same folder, whatever links they go through.
+/// Returns whether two paths lead to the same name in the same folder, after resolving links.
 pub(crate) fn is_same_path(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     real(one).is_some_and(|one| Some(one) == real(other))
@@ -95,7 +94,7 @@ pub(super) enum Access {
     Write,
 }
 
-/// Holds a lock on a file, against other handles and processes.
+/// A held lock on a file, against other handles and processes.
 pub(super) struct Locked<'a>(&'a File);
 
 impl<'a> Locked<'a> {
@@ -116,7 +115,7 @@ impl<'a> Locked<'a> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        // Closing the file unlocks it too.
+        // Closing the file also unlocks it.
         let _ = self.0.unlock();
     }
 }

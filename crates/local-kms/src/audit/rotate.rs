@@ -1,8 +1,8 @@
-//! Rotation: a new file that goes on from the last line of the old one.
+//! Rotation: beginning a new file that continues from the last line of the old one.
 //!
-//! The new file is written whole beside the log, the old one gets its other name, and the new one takes its place in
-//! one step: at no moment is there no log, or two that are written to. Only then does the store learn of it. A crash in
-//! between leaves one of a few states, which [`Log::rotate`] tells apart and finishes when it is called again.
+//! The new file is written completely beside the log, the old file is renamed, and the new file replaces it atomically:
+//! there is always exactly one log that is written to. The store records the rotation only afterwards. A crash in
+//! between leaves one of a few states, which [`Log::rotate`] recognises and completes when it is called again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,20 +22,20 @@ use crate::disk;
 use crate::root_key::{io_error, new_private_file_named};
 use manila_core::{Error, Result};
 
-/// The result of a rotation, for the store to remember.
+/// The result of a rotation, to be recorded in the store.
 #[derive(Debug)]
 pub(crate) struct Rotated {
-    /// The ends of the old file and of those before it that the store has missed.
+    /// The ends of the old file, and of earlier files that the store has not recorded.
     pub(crate) ends: Vec<EndOfLog>,
-    /// The end of the new one.
+    /// The end of the new file.
     pub(crate) checkpoint: Checkpoint,
 }
 
 /// The parameters of a rotation.
 pub(crate) struct Rotation<'a> {
-    /// The path for the old log, which it may have already; none if it is lost.
+    /// The new path of the old log, at which it may already be; `None` if it is lost.
     pub(crate) to: Option<&'a Path>,
-    /// The memory of the store.
+    /// The store's checkpoint.
     pub(crate) before: Option<&'a Checkpoint>,
     pub(crate) keys: &'a [LineKey],
     pub(crate) store_id: &'a [u8],
@@ -52,36 +52,36 @@ struct Work<'a, 'e> {
     followed: &'a Followed,
 }
 
-/// The old log, as a rotation finds it.
+/// The old log in the state in which a rotation finds it.
 enum Old {
-    /// At the log's path. It gets its new name.
+    /// It is at the log's path and will be renamed.
     InPlace(File),
-    /// Under its new name, by a rename or by a rotation that was interrupted. Nothing of worth is at the log's path.
+    /// It is at its new path, after a rename or an interrupted rotation. Nothing of value is at the log's path.
     Moved(File),
-    /// Under its new name, and the file at the log's path may go on from it already.
+    /// It is at its new path, and the file at the log's path may already continue it.
     Replaced(File),
     Lost,
 }
 
 /// The end of the old log.
 struct OldEnd {
-    /// Its end, for the new file to go on from: the last of these.
+    /// The end from which the new file continues, which is the last of `ends`.
     last: Head,
-    /// The number of lines before it.
+    /// The number of lines before the old file.
     start: u64,
     proven: u64,
     ends: Vec<EndOfLog>,
 }
 
 impl Log {
-    /// Begins a new file with the line of `event`. The old one is at the log's path and gets the name `to`, or has that
-    /// already; without `to` it is lost, and the new one goes on from what the store remembers, `before`.
+    /// Begins a new file with the line of `event`. The old file is at the log's path and is renamed to `to`, or is
+    /// already there. Without `to` it is lost, and the new file continues from the store's checkpoint, `before`.
     ///
-    /// The caller holds the store's write transaction, so nobody else rotates meanwhile.
+    /// The caller holds the store's write transaction, so nobody else is rotating.
     ///
     /// # Errors
-    /// `ErrorKind::Io` if `to` is taken by another file or a file cannot be made or moved, `ErrorKind::AuditFailed` if
-    /// the old log is not there or cannot be read, `ErrorKind::Storage` if it proves that the store was set back.
+    /// `ErrorKind::Io` if `to` is another file or a file cannot be created or moved, `ErrorKind::AuditFailed` if the
+    /// old log is missing or cannot be read, `ErrorKind::Storage` if it proves that the store was set back.
     pub(crate) fn rotate(&self, event: &Event<'_>, rotation: &Rotation<'_>) -> Result<Rotated> {
         let mut state = self.lock();
         let macs = Macs::new(rotation.keys, rotation.store_id)?;
@@ -108,7 +108,7 @@ impl Log {
 
     fn old_log(&self, to: Option<&Path>) -> Result<Old> {
         let open = |path: &Path| os::open_existing(path).map_err(|error| self.cannot_rotate(error));
-        // However many names the log has, it does not get the one that the new log will have.
+        // Whatever other names the log has, it must not be renamed to the name of the new log.
         if to.is_some_and(|to| is_same_path(to, self.path())) {
             return Err(taken(to));
         }
@@ -121,7 +121,7 @@ impl Log {
                 _ => Ok(Old::Lost),
             };
         };
-        // A symbolic link to the log is not another name of its file.
+        // A symbolic link to the log is not a second name of its file.
         if fs::symlink_metadata(to).is_ok_and(|there| there.is_symlink()) {
             return Err(taken(Some(to)));
         }
@@ -146,15 +146,15 @@ impl Log {
         }
     }
 
-    /// Begins a new file that goes on from `old`, which gets the name `to` if there is one.
+    /// Begins a new file that continues `old`, which is renamed to `to` if there is one.
     fn go_on_from(&self, state: &mut State, old: &File, to: Option<&Path>, work: &Work<'_, '_>) -> Result<Rotated> {
-        // Whoever waits for this lock finds another file at the log's path, and goes on there.
+        // Anyone waiting for this lock then finds another file at the log's path, and continues there.
         let _lock = Locked::new(old, Access::Write).map_err(|error| self.failed("cannot be locked", error))?;
         let end = self.end_of(old, work)?;
         self.begin(state, end, to, work)
     }
 
-    /// Makes the new file and puts it in its place.
+    /// Writes the new file and moves it to the log's path.
     fn begin(&self, state: &mut State, old: OldEnd, to: Option<&Path>, work: &Work<'_, '_>) -> Result<Rotated> {
         if work.event.commits.found.is_some_and(|found| found < old.proven) && !self.options.best_effort {
             return Err(set_back());
@@ -179,7 +179,7 @@ impl Log {
         new.write_all(line)?;
         disk::sync(new.as_file())?;
         if let Some(to) = to {
-            // A second name first, so that the log is never without one. Some file systems have no second names.
+            // Linked before it is replaced, so that the log always has a name. Some file systems have no hard links.
             fs::hard_link(&path, to).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Err(error),
                 _ => fs::rename(&path, to),
@@ -191,14 +191,15 @@ impl Log {
         os::open_or_make(&path)
     }
 
-    /// The new file, beside the log. One that a crash left there is in nobody's use.
+    /// Creates the new file, beside the log. A file that a crash left there is not in use.
     fn new_file(&self) -> io::Result<NamedTempFile> {
         let name = self.new_name().ok_or_else(|| io::Error::other("the log has no name"))?;
         self.remove_left_over();
         new_private_file_named(&name)
     }
 
-    /// Finishes a rotation whose new file is in its place: `None` if the file there does not go on from `end`.
+    /// Completes a rotation whose new file is at the log's path. Returns `None` if the file there does not continue
+    /// `old`.
     fn finish(&self, state: &mut State, old: OldEnd, work: &Work<'_, '_>) -> Result<Option<Rotated>> {
         let path = &self.options.path;
         let new = Arc::new(os::open_or_make(path).map_err(|error| self.cannot_rotate(error))?);
@@ -207,7 +208,7 @@ impl Log {
             return Ok(None);
         }
         state.go_on_in(new, None);
-        // What the line tells of was done before, whatever becomes of the commit.
+        // The rotation that the line records was made before, whether or not the commit succeeds.
         let commits = Commits { made: None, ..work.event.commits };
         let event = Event { commits, ..work.event.clone() };
         match self.certain(self.write_event(state, &event, work.macs, Some(&work.asked)))? {
@@ -219,8 +220,8 @@ impl Log {
         }
     }
 
-    /// The end of an old file. What the store remembers of it is kept where the file does not have it: that it was cut
-    /// off stays to be seen.
+    /// Returns the end of an old file. If the file lacks the line of the store's checkpoint, the checkpoint is kept, so
+    /// that the cut remains visible.
     fn end_of(&self, old: &File, work: &Work<'_, '_>) -> Result<OldEnd> {
         let tail = Tail { file: old, path: &self.options.path, macs: work.macs, asked: u64::MAX };
         let now = self.certain(tail.find())?;
@@ -232,7 +233,7 @@ impl Log {
         match (work.before, &beginning) {
             (Some(before), _)
                 if work.followed.goes_on(&tail, before, &now)? || self.is_behind(&last, before, work)? => {}
-            // Rotations that the store has missed.
+            // Rotations that the store has not recorded.
             (Some(before), Some(beginning)) if beginning.last.lines >= before.head.lines => {
                 ends = ends_between(before, beginning);
             }
@@ -246,7 +247,7 @@ impl Log {
         Ok(OldEnd { last, start, proven, ends })
     }
 
-    /// Returns whether the file at the log's path goes on from `last` already, and the checkpoint is in it.
+    /// Returns whether the file at the log's path already continues from `last` and contains the checkpoint.
     fn is_behind(&self, last: &Head, checkpoint: &Checkpoint, work: &Work<'_, '_>) -> Result<bool> {
         let path = &self.options.path;
         let Some(here) = os::open_existing(path).map_err(|error| self.cannot_rotate(error))? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! The end of a log's file, found from behind.
+//! Finding the end of a log's file, by reading it backwards.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -9,11 +9,11 @@ use crate::audit::line::{Line, Lines, MAX_LEN, Macs, Position};
 use crate::audit::{AuditFaultKind, Checkpoint, Head};
 use manila_core::{Error, ErrorKind, Result};
 
-/// The distances at which the last line is looked for: a little first, then as far as it can be. Behind that lies
-/// whatever else was appended to the file, so the last resort is to read all of it.
+/// The lengths of the parts of the file's end in which the last line is searched: first a short one, then one that
+/// contains it unless something else was appended to the file, and finally the whole file.
 const TAILS: [u64; 3] = [64 << 10, 2 * MAX_LEN as u64, u64::MAX];
 
-/// The end of a file as of now.
+/// The present end of a file.
 #[derive(Clone)]
 pub(super) struct End {
     pub(super) len: u64,
@@ -23,19 +23,19 @@ pub(super) struct End {
     pub(super) proven: u64,
 }
 
-/// The first line of a file that goes on from another one.
+/// The first line of a file that continues another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
-    /// The last line of the log before.
+    /// The last line of the previous file.
     pub(super) last: Head,
-    /// The number of lines before that log.
+    /// The number of lines before the previous file.
     pub(super) since: u64,
 }
 
-/// The reason why work at the end of a file comes to nothing.
+/// The reason why work at the end of a file stops.
 pub(super) enum Halt {
     Failed(Error),
-    /// The store has to be asked first.
+    /// The store must be read first.
     Doubt,
 }
 
@@ -47,13 +47,14 @@ impl From<Error> for Halt {
 
 pub(super) type Outcome<T> = std::result::Result<T, Halt>;
 
-/// A file that is read while its lock is held. The position of the file moves.
+/// A file that is read while its lock is held. Reading changes the file's position.
 pub(super) struct Tail<'a> {
     pub(super) file: &'a File,
-    /// For errors.
+    /// The path, for errors.
     pub(super) path: &'a Path,
     pub(super) macs: &'a Macs<'a>,
-    /// Up to where a line of a later root key than the newest one is forged, in bytes: the store was asked since.
+    /// The offset up to which a line under a root key later than the newest one is forged, because the store was read
+    /// since.
     pub(super) asked: u64,
 }
 
@@ -62,10 +63,10 @@ impl Tail<'_> {
         self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed("cannot be read", error))
     }
 
-    /// The end of a file that nothing is known of. Without a line that is the start of all logs.
+    /// Returns the end of a file about which nothing is known. Without lines it is the start of a log.
     ///
-    /// The last line is that with the highest number, and tells all that the log proves. Lines that were repeated
-    /// behind the end do not stand where they say: then it is looked for further back.
+    /// The last line is the one with the highest number, and contains all that the log proves. Lines that were repeated
+    /// after the end are not at the offset in them: then the search goes further back.
     pub(super) fn find(&self) -> Outcome<End> {
         let len = self.len()?;
         for tail in TAILS {
@@ -87,7 +88,7 @@ impl Tail<'_> {
         Ok(self.end(len, self.macs.start(), 0)?)
     }
 
-    /// The end after others have written; `None` if they did not go on from where this one left off.
+    /// Returns the end after other writers have appended; `None` if they did not continue from the known end.
     pub(super) fn catch_up(&self, known: &End, len: u64) -> Outcome<Option<End>> {
         let mut chain = Chain::strictly_after(known.last.clone(), self.macs);
         if self.scan(known.len, len, &mut chain)?.faults.contains(&AuditFaultKind::OutOfSequence) {
@@ -114,10 +115,10 @@ impl Tail<'_> {
         Ok(byte == *b"\n")
     }
 
-    /// Follows the log from the last line of a checkpoint to its end at `to`; `None` if it does not go on from there.
-    /// That the line is there says little: a log can be gone on with from an earlier line, if that was repeated at the
-    /// end, and the line be cut out later. Where nothing but lines is in the file, and nothing was cut off, it is found
-    /// at once.
+    /// Follows the log from the last line of a checkpoint to its end at `to`; returns `None` if it does not continue
+    /// from there. Finding the line is not enough: if an earlier line is repeated at the end, the log continues from
+    /// that one, and the lines in between can be cut out later. If the file contains only lines, and nothing was cut
+    /// off, the line is found at once.
     pub(super) fn follow(&self, checkpoint: &Checkpoint, to: u64) -> Result<Option<Position>> {
         let failed = |error| self.failed("cannot be read", error);
         for tail in TAILS {
@@ -141,7 +142,7 @@ impl Tail<'_> {
         Ok(None)
     }
 
-    /// The same from a line that stands before `from`.
+    /// Follows the log from a line that ends at or before `from`.
     pub(super) fn follow_from(&self, last: Position, from: u64, to: u64) -> Result<Option<Position>> {
         let mut lines = self.lines(from, to)?;
         let mut chain = Chain::strictly_after(last, self.macs);
@@ -153,7 +154,7 @@ impl Tail<'_> {
         Ok(chain.last().cloned())
     }
 
-    /// Returns the beginning of the file, if its first line says that it goes on from another log.
+    /// Returns the beginning of the file, if its first line says that it continues another.
     pub(super) fn beginning(&self) -> Outcome<Option<Beginning>> {
         let mut lines = self.lines(0, MAX_LEN as u64 + 1)?;
         let Some(bytes) = lines.read().map_err(|error| self.failed("cannot be read", error))? else { return Ok(None) };
@@ -167,7 +168,7 @@ impl Tail<'_> {
         Ok(last.map(|last| Beginning { last, since }))
     }
 
-    /// Follows the lines of a part of the file.
+    /// Follows the lines in a part of the file.
     fn scan(&self, from: u64, to: u64, chain: &mut Chain<'_>) -> Outcome<Scanned> {
         let mut lines = self.lines(from, to)?;
         let mut found = Scanned::default();
@@ -216,13 +217,13 @@ pub(super) fn refusal(path: &Path, what: &str) -> Error {
 /// The result of following a part of a file.
 #[derive(Default)]
 struct Scanned {
-    /// The kinds of faults, each once.
+    /// The kinds of faults found, each once.
     faults: Vec<AuditFaultKind>,
-    /// True if the last line stands where it was written.
+    /// True if the last line is at the offset at which it was written.
     ends_in_place: bool,
 }
 
-/// Takes the next line, and tells whether the chain goes on strictly. Lines that are repeated do not move it.
+/// Processes the next line, and returns whether the chain continues strictly. Repeated lines do not advance it.
 fn goes_on(chain: &mut Chain<'_>, bytes: &[u8]) -> Result<bool> {
     let before = chain.last().map(|position| position.head.lines);
     let is_wrong = chain.step(bytes)?.fault.is_some();

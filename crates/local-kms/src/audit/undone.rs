@@ -1,24 +1,24 @@
-//! Lines that say "ok" of what was not done: the line of a write comes before its commit, and a crash comes between.
+//! Lines of writes that were not made: the line of a write comes before its commit, and a crash may come between.
 
 use crate::audit::Commits;
 
-/// Lines of one commit that are remembered: no report names more.
+/// The maximum number of lines of one commit that are remembered, which is also the maximum in a report.
 const MAX_LINES: usize = 1000;
 
-/// The lines of the latest commit of which it is not known whether it came.
+/// The lines of the latest commit whose outcome is not known yet.
 ///
-/// Commits are numbered upwards, and a write finds the latest. So where a write finds an earlier one than the write
-/// before it said that it makes, that one never came.
+/// Commit numbers increase, and a write finds the latest commit. So if a write finds an earlier commit than the one
+/// that the write before it announced, that commit was never made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unsettled {
     commit: u64,
-    /// Their numbers in the file.
+    /// The numbers of the lines in the file.
     lines: Vec<u64>,
-    /// True if they are in the file before.
+    /// True if the lines are in the previous file.
     of_file_before: bool,
 }
 
-/// Lines whose commit never came, and that no other line takes back.
+/// Lines whose commit was never made, and that no other line takes back.
 #[derive(Debug, Default)]
 pub(super) struct Undone {
     pub(super) lines: Vec<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Undone {
 }
 
 impl Unsettled {
-    /// The same, seen from the file that goes on from this one.
+    /// Returns the same lines as seen from the file that continues this one.
     pub(super) fn in_next_file(mut self) -> Self {
         if self.of_file_before {
             return Self::default();
@@ -35,8 +35,8 @@ impl Unsettled {
         self
     }
 
-    /// Takes the next genuine line up, and returns those before it of which it shows that they were not done. The line
-    /// that `begins` a file is there because that was done, whatever became of its commit.
+    /// Processes the next genuine line, and returns the earlier lines that it shows to be undone. A line that `begins`
+    /// a file exists because the rotation was made, whether or not its commit was.
     pub(super) fn step(&mut self, line: u64, commits: &Commits, begins: bool) -> Undone {
         let is_known = commits.found.is_some_and(|found| found >= self.commit);
         if is_known || commits.restored || commits.failed == Some(self.commit) {

@@ -1,4 +1,4 @@
-//! Verifying a log, from its first line to its last, in constant memory.
+//! Verifying a file of a log, from its first line to its last, in constant memory.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read};
@@ -12,20 +12,20 @@ use crate::audit::{AuditFault, AuditFaultKind, AuditReport, Checkpoint, EndOfLog
 use crate::root_key::io_error;
 use manila_core::Result;
 
-/// Faults that a report names.
+/// The maximum number of faults in a report.
 const MAX_FAULTS: usize = 1000;
 
-/// The memory that the store has of its logs.
+/// The store's records about its log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
-    /// The end of the log that is written, or a line shortly before.
+    /// The end of the current file, or a line shortly before.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// The ends of the logs that were rotated, in their order.
+    /// The ends of the rotated files, in order.
     pub(crate) ends: Vec<EndOfLog>,
 }
 
 impl Memory {
-    /// Returns the lines that the store knows, by their numbers.
+    /// Returns the lines that the store has recorded, by number.
     fn known(&self) -> HashMap<u64, Vec<[u8; MAC_LEN]>> {
         let ends = self.ends.iter().flat_map(|end| [Some(&end.last), end.cut.as_ref()]);
         let checkpoint = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.head);
@@ -36,13 +36,13 @@ impl Memory {
         known
     }
 
-    /// Returns whether the log that goes on after `lines` was rotated.
+    /// Returns whether the file that begins after `lines` was rotated.
     fn is_old(&self, lines: u64) -> bool {
         self.ends.iter().any(|end| end.last.lines > lines)
     }
 
-    /// The number of lines up to which the log that goes on after `lines` must be there. Of a log that it does not know
-    /// the store says nothing: where its rotation was interrupted it may have missed that one alone.
+    /// Returns the number of lines up to which the file that begins after `lines` must be complete. If the store has no
+    /// record of the file, nothing is required: its rotation may have been interrupted.
     fn needed_after(&self, lines: u64) -> u64 {
         let ends = self.ends.iter().map(|end| (end.start, end.last.lines));
         let checkpoint = self.checkpoint.iter().map(|checkpoint| (checkpoint.start(), checkpoint.head.lines));
@@ -50,21 +50,21 @@ impl Memory {
     }
 }
 
-/// The outcome of reading a log.
+/// The result of verifying a file.
 pub(crate) struct Verified {
     pub(crate) report: AuditReport,
-    /// The end that the next file must go on from.
+    /// The end from which the next file must continue.
     pub(crate) end: Before,
-    /// True if this is the log that is being written, as far as the store knows. Then the store is not behind what the
-    /// log proves. Compare them only after this: lines may have been added until a moment ago.
+    /// True if this is the current file, as far as the store knows. Then the store must not be behind what the log
+    /// proves. Compare them only after this, because lines may have been added in the meantime.
     pub(crate) is_current: bool,
     /// The number of lines in the file.
     pub(crate) lines: u64,
-    /// The faults of the file before that this one shows.
+    /// The faults of the previous file that this one reveals.
     pub(crate) of_file_before: Vec<AuditFault>,
 }
 
-/// The end of a file, and what it proves.
+/// The end of a file, and the commits that it proves.
 #[derive(Clone)]
 pub(crate) struct Before {
     position: Position,
@@ -72,12 +72,12 @@ pub(crate) struct Before {
     unsettled: Unsettled,
 }
 
-/// Checks the log at `path`. `keys` are those of all root keys that the store has had, `memory` what the store
-/// remembers: read it before this call, since the log may grow meanwhile. `before` is the end of the file that this one
-/// must go on from, if it is known; `is_current` says that the file must be the one that is written.
+/// Verifies the file at `path`. `keys` are the line keys of all root keys that the store has had. `memory` is the
+/// store's records, which must be read before this call, because the log may grow meanwhile. `before` is the end of the
+/// file that this one must continue, if known. `is_current` requires that the file is the current one.
 ///
 /// # Errors
-/// `ErrorKind::Io` if the file cannot be read. What is wrong with its lines is in the report.
+/// `ErrorKind::Io` if the file cannot be read. Faults of its lines are in the report.
 pub(crate) fn verify(
     path: &Path,
     keys: &[LineKey],

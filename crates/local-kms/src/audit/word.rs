@@ -1,32 +1,32 @@
-//! The word of the store to its log.
+//! The state of the store that its log depends on.
 //!
-//! A line may be written only if the store is what the log proves it to be, and if no later root key is in use. Mostly
-//! the log itself tells both. Where it does not, the store is asked: never while the log is locked, since a change of
-//! the root key waits for the log while it holds the store.
+//! A line may be written only if the store is in the state that the log proves, and if no later root key is in use.
+//! Usually both follow from the log itself. Otherwise the store is read, but never while the log is locked, because a
+//! change of the root key waits for the log while it holds the store.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use crate::audit::Head;
 
-/// The word of the store at one moment.
+/// The state of the store at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
     /// The latest commit.
     pub(crate) commit: u64,
-    /// Counts the root keys.
+    /// The number of the root key.
     pub(crate) epoch: u64,
-    /// The line that the log goes on from, if the store knows of a rotation.
+    /// The line from which the log continues, if the store has recorded a rotation.
     pub(crate) begins: Option<Head>,
-    /// True if this is said inside of a write transaction: nobody else commits meanwhile.
+    /// True if it was read in a write transaction, so that nobody else commits meanwhile.
     pub(crate) holds: bool,
 }
 
-/// The store's word, and what it is about.
+/// The state of the store, and the part of the log for which it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) word: Word,
-    /// The file of the log and its length, before the store was asked.
+    /// The file of the log and its length before the store was read.
     mark: Option<(Arc<File>, u64)>,
 }
 
@@ -36,12 +36,12 @@ impl Asked {
         Self { word, mark }
     }
 
-    /// In a write transaction.
+    /// Returns the state in a write transaction.
     pub(super) fn held(word: Word) -> Self {
         Self { word, mark: None }
     }
 
-    /// Up to where the file had been written when the store was asked, in bytes.
+    /// Returns the length of the file's part that was written before the store was read, in bytes.
     pub(super) fn covers(&self, file: &Arc<File>) -> u64 {
         match &self.mark {
             None => u64::MAX,
