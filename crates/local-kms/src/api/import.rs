@@ -93,7 +93,7 @@ fn check_external(key: &Key) -> Result<()> {
         return if key.is_primary() { Ok(()) } else { Err(of_replica()) };
     }
     let message = "the key does not take imported material: create one with CreateKey::imported";
-   Err(invalid("UnsupportedOperationException", message))
+    Err(invalid("UnsupportedOperationException", message))
 }
 
 fn of_replica() -> Error {

@@ -75,9 +75,9 @@ pub(super) fn parse(action: &str) -> Result<Pattern, String> {
     if lower == "*" {
         return Pattern::parse(lower);
     }
-    let (service, name) = lower.split_once(':').ok_or_else(|| {
-        format!("the action {} has no service prefix: write kms: before its name", quoted(action))
-    })?;
+    let (service, name) = lower
+        .split_once(':')
+        .ok_or_else(|| format!("the action {} has no service prefix: write kms: before its name", quoted(action)))?;
     if service != SERVICE {
         return Err(format!("the action {} is of another service: use kms: actions", quoted(action)));
     }

@@ -330,7 +330,7 @@ fn the_time_is_not_set_back_to_before_the_store_was_made() {
         let kms = open(&folder, &clock);
         let error = kms.set_time_back().unwrap_err();
         assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"));
-        assert!(error.to_string().contains("before the store was made"), "{error}");
+        assert!(error.to_string().contains("before the store was created"), "{error}");
         clock.leap_hours(24 * before + 1);
         write(&kms, &imported).unwrap();
         kms.confirm_clock().unwrap();
@@ -345,7 +345,7 @@ fn the_time_is_not_set_back_to_before_the_store_was_made() {
     clock.leap_hours(24 * 50 * YEAR);
     kms.confirm_clock().unwrap();
     clock.set_back_days(50 * YEAR - 1);
-    assert!(kms.set_time_back().unwrap_err().to_string().contains("before the store was made"));
+    assert!(kms.set_time_back().unwrap_err().to_string().contains("before the store was created"));
 }
 
 #[test]
