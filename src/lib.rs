@@ -55,6 +55,7 @@
 //! | `cache` | yes | [`cmm::CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`aws`]: AWS KMS, called from a tokio runtime; Rust 1.94.1 or later |
 //! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; of tokio's own features only `io-util`, and no runtime |
+//! | `fs` | | [`fs`]: files to files, whole and verified or not at all |
 //! | `metrics` | | the cache's counters through the `metrics` facade; enables `cache` |
 //! | `testing` | | [`testing`]: contract checks for keyrings and KMSs, and a keyring with a fixed key |
 //!
@@ -71,10 +72,11 @@
 //! | [`kms`] | the trait that a key management service implements |
 //! | [`local_kms`] | AWS KMS in a file |
 //! | [`aws`] | AWS KMS through the AWS SDK |
+//! | [`fs`] | encrypts files to files |
 //! | [`testing`] | contract checks and known keys, for tests |
 // Some links above lead nowhere in documentation that is built without their features.
 #![cfg_attr(
-    not(all(feature = "aws-kms", feature = "cache", feature = "local-kms", feature = "testing")),
+    not(all(feature = "aws-kms", feature = "cache", feature = "fs", feature = "local-kms", feature = "testing")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -88,6 +90,8 @@ pub mod cmm;
 mod decrypt;
 mod encrypt;
 mod expected_context;
+#[cfg(feature = "fs")]
+pub mod fs;
 pub mod keyring;
 pub mod kms;
 pub mod materials;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 use std::pin::pin;
 
-use manila_core::Result;
+use manila_core::{EncryptionContext, Result};
 
 use crate::client::Client;
 use crate::expected_context::ExpectedContext;
@@ -81,7 +81,19 @@ impl Client {
         expected: impl Into<ExpectedContext>,
         to: &Client,
     ) -> Result<W> {
-        let mut reader = self.open_blocking(message, expected.into()).await?;
+        Ok(self.reencrypt_observed(message, sink, expected.into(), to, |_| {}).await?.0)
+    }
+
+    /// Re-encrypts a message and shows its plaintext to `observe`. Also returns the context of the new message.
+    pub(crate) async fn reencrypt_observed<W: Write>(
+        &self,
+        message: impl Read,
+        sink: W,
+        expected: ExpectedContext,
+        to: &Client,
+        mut observe: impl FnMut(&[u8]),
+    ) -> Result<(W, EncryptionContext)> {
+        let mut reader = self.open_blocking(message, expected).await?;
         let (stored, context) = (reader.header().encryption_context(), reader.header().authenticated_context());
         let context = context.without_reserved();
         let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
@@ -90,9 +102,11 @@ impl Client {
         loop {
             let plaintext = reader.fill_buf()?;
             if plaintext.is_empty() {
-                return writer.finish();
+                return Ok((writer.finish()?, context));
             }
-            let count = writer.write(plaintext)?;
+            observe(plaintext);
+            let count = plaintext.len();
+            writer.write_all(plaintext)?;
             reader.consume(count);
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tempfile::NamedTempFile;
+use manila::fs::NewFile;
 
 use crate::arguments::is_stdio;
 use crate::copy::copy;
@@ -14,7 +14,7 @@ use crate::interrupt::{Stage, stage};
 /// The place of the bytes until [`put_in_place`](Self::put_in_place).
 pub enum Output {
     /// In a temporary file beside the target.
-    Beside { file: NamedTempFile, target: PathBuf, force: bool },
+    Beside(NewFile),
     /// In an unnamed temporary file, to be printed.
     Spooled(File),
     /// On stdout, at once.
@@ -53,14 +53,11 @@ impl Output {
             }
             _ => {}
         }
-        let folder = folder_of(target);
         // Held, so that no signal finds the file before its name is noted.
         let mut stage = stage();
-        let made = tempfile::Builder::new().prefix(".manila-").tempfile_in(folder);
-        let file =
-            made.map_err(|error| Failure::Work(format!("cannot write in the folder {folder:?}: {}", error.kind())))?;
-        *stage = Stage::Unfinished(file.path().to_owned());
-        Ok(Self::Beside { file, target: target.to_owned(), force })
+        let file = if force { NewFile::replace(target)? } else { NewFile::create(target)? };
+        *stage = Stage::Unfinished(file.temporary_path().to_owned());
+        Ok(Self::Beside(file))
     }
 
     /// Gives the output its name, or prints what was held. Call it when everything was written and has been verified.
@@ -71,20 +68,12 @@ impl Output {
                 spool.rewind()?;
                 copy(&mut spool, &mut Self::streamed())
             }
-            Self::Beside { file, target, force } => {
-                file.as_file().sync_all()?;
+            Self::Beside(file) => {
                 // Held, so that no signal removes the file under its new name.
                 let mut stage = stage();
-                let placed = if force { file.persist(&target) } else { file.persist_noclobber(&target) };
+                let placed = file.put_in_place();
                 *stage = Stage::Placed;
-                placed.map_err(|failed| {
-                    let _ = fs::remove_file(failed.file.path());
-                    Failure::file("cannot write", &target, failed.error)
-                })?;
-                // The output is in place even where a folder cannot be synced.
-                #[cfg(unix)]
-                let _ = File::open(folder_of(&target)).and_then(|folder| folder.sync_all());
-                Ok(())
+                Ok(placed?)
             }
         }
     }
@@ -93,7 +82,7 @@ impl Output {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Beside { file, .. } => file.write(bytes),
+            Self::Beside(file) => file.write(bytes),
             Self::Spooled(spool) => spool.write(bytes),
             // Unbuffered: the reader of a stream wants each frame when it is there.
             Self::Stdout => {
@@ -107,13 +96,9 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Beside { file, .. } => file.flush(),
+            Self::Beside(file) => file.flush(),
             Self::Spooled(spool) => spool.flush(),
             Self::Stdout => io::stdout().flush(),
         }
     }
-}
-
-fn folder_of(target: &Path) -> &Path {
-    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

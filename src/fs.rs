@@ -1,0 +1,297 @@
+//! Files: encrypts, decrypts and re-encrypts a file to a file, whole and verified or not at all.
+//!
+//! ```text
+//! fs         Files: the three operations
+//! new_file   NewFile: a file that appears under its name whole, or not at all
+//! ```
+
+mod new_file;
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+
+use manila_core::internal::crypto::Sha512;
+use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
+use crate::client::Client;
+use crate::expected_context::ExpectedContext;
+use crate::message::header::Header;
+
+pub use new_file::NewFile;
+
+/// Encrypts, decrypts and re-encrypts files with a client.
+///
+/// An output appears under its name once all of it has been written, verified and synced to the disk, or not at all:
+/// see [`NewFile`]. By default it must not exist, and only the current user can read it.
+///
+/// The streams are blocking ones in the `_async` methods too: these are for keys that come over a network. Run them
+/// where blocking is allowed, as in tokio's `spawn_blocking` with a handle.
+///
+/// ```
+/// # use manila::keyring::RawAesKeyring;
+/// # use manila::{Client, EncryptionContext};
+/// use manila::fs::Files;
+///
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// # let folder = tempfile::tempdir()?;
+/// # let path = |name: &str| folder.path().join(name);
+/// # std::fs::write(path("report.txt"), "figures")?;
+/// let context = EncryptionContext::new([("tenant", "acme")])?;
+/// let files = Files::new(&client);
+/// files.encrypt(path("report.txt"), path("report.txt.manila"), &context)?;
+/// files.decrypt(path("report.txt.manila"), path("copy.txt"), &context)?;
+/// assert_eq!(std::fs::read(path("copy.txt"))?, b"figures");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Files<'a> {
+    client: &'a Client,
+    replaces: bool,
+    keeps_attributes: bool,
+    syncs: bool,
+    progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,
+}
+
+impl<'a> Files<'a> {
+    /// Returns an encryptor and decryptor of files with the default settings.
+    #[must_use]
+    pub fn new(client: &'a Client) -> Self {
+        Self { client, replaces: false, keeps_attributes: false, syncs: true, progress: None }
+    }
+
+    /// Sets whether an existing output is replaced. Off by default. Symbolic links, folders and devices never are.
+    #[must_use]
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.replaces = replace;
+        self
+    }
+
+    /// Sets whether an output gets the permissions and the time of modification of its input. Off by default: only the
+    /// current user can read it.
+    #[must_use]
+    pub fn keep_attributes(mut self, keep: bool) -> Self {
+        self.keeps_attributes = keep;
+        self
+    }
+
+    /// Sets whether an output is on the disk before it gets its name. On by default; without it, many small files are
+    /// written faster, and a power failure can leave an empty or partial file.
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.syncs = sync;
+        self
+    }
+
+    /// Calls `progress` with the number of input bytes each time some have been read.
+    #[must_use]
+    pub fn on_progress(mut self, progress: impl Fn(u64) + Send + Sync + 'a) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Encrypts a file. Returns the number of plaintext bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if a file cannot be read or written, or the output exists; the errors of [`Client::encrypt`].
+    pub fn encrypt(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, context: &EncryptionContext) -> Result<u64> {
+        self.client.poll_local(pin!(self.encrypt_async(from, to, context)))
+    }
+
+    /// The async version of [`encrypt`](Self::encrypt), for keys that come over a network.
+    ///
+    /// # Errors
+    /// The same as [`encrypt`](Self::encrypt), except [`ErrorKind::NeedsAsync`].
+    pub async fn encrypt_async(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        context: &EncryptionContext,
+    ) -> Result<u64> {
+        let Input { metadata, mut reader } = Input::open(from.as_ref(), self)?;
+        let output = self.output(to.as_ref())?;
+        let mut writer = self.client.encryptor_async(context).await?.writer(output);
+        let len = writer.write_from(&mut reader)?;
+        self.put_in_place(writer.finish()?, &metadata)?;
+        Ok(len)
+    }
+
+    /// Decrypts a file. Returns its header, which holds the encryption context.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if a file cannot be read or written, or the output exists; the errors of [`Client::decrypt`].
+    pub fn decrypt(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        expected: impl Into<ExpectedContext>,
+    ) -> Result<Header> {
+        self.client.poll_local(pin!(self.decrypt_async(from, to, expected)))
+    }
+
+    /// The async version of [`decrypt`](Self::decrypt), for keys that come over a network.
+    ///
+    /// # Errors
+    /// The same as [`decrypt`](Self::decrypt), except [`ErrorKind::NeedsAsync`].
+    pub async fn decrypt_async(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        expected: impl Into<ExpectedContext>,
+    ) -> Result<Header> {
+        let Input { metadata, reader } = Input::open(from.as_ref(), self)?;
+        let reader = self.client.open_blocking(reader, expected.into()).await?;
+        let header = reader.header().clone();
+        let mut output = self.output(to.as_ref())?;
+        for_each_chunk(reader, |plaintext| output.write_all(plaintext))?;
+        self.put_in_place(output, &metadata)?;
+        Ok(header)
+    }
+
+    /// Decrypts a file and encrypts it again with the keys and settings of `new`, as [`Client::reencrypt`] does. `from`
+    /// and `to` may be one file, which is then replaced, if [`replace`](Self::replace) is on.
+    ///
+    /// The new message appears under its name only once it has been decrypted with `new` and its plaintext compared
+    /// with the old one's, so the keys of `new` must be able to decrypt. `from` must not change meanwhile.
+    ///
+    /// # Errors
+    /// The errors of [`decrypt`](Self::decrypt) on this client, and of [`encrypt`](Self::encrypt) and
+    /// [`decrypt`](Self::decrypt) on `new`; [`ErrorKind::Io`] if `from` was changed meanwhile.
+    pub fn reencrypt(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        expected: impl Into<ExpectedContext>,
+        new: &Client,
+    ) -> Result<()> {
+        new.check_local()?;
+        self.client.poll_local(pin!(self.reencrypt_async(from, to, expected, new)))
+    }
+
+    /// The async version of [`reencrypt`](Self::reencrypt), for keys that come over a network.
+    ///
+    /// # Errors
+    /// The same as [`reencrypt`](Self::reencrypt), except [`ErrorKind::NeedsAsync`].
+    pub async fn reencrypt_async(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        expected: impl Into<ExpectedContext>,
+        new: &Client,
+    ) -> Result<()> {
+        let from = from.as_ref();
+        let Input { metadata, reader } = Input::open(from, self)?;
+        let output = self.output(to.as_ref())?;
+        let mut old_digest = Sha512::new();
+        let observe = |plaintext: &[u8]| old_digest.update(plaintext);
+        let (output, context) = self.client.reencrypt_observed(reader, output, expected.into(), new, observe).await?;
+        if digest(new, output.reopen()?, &context).await? != old_digest.finish() {
+            let detail =
+                format!("the new message of {from:?} does not decrypt to the same plaintext: it was discarded");
+            return Err(Error::new(ErrorKind::Internal, detail));
+        }
+        if !is_unchanged(from, &metadata) {
+            let detail = format!("{from:?} was changed while it was re-encrypted: try again");
+            return Err(Error::new(ErrorKind::Io, detail));
+        }
+        self.put_in_place(output, &metadata)
+    }
+
+    fn output(&self, target: &Path) -> Result<NewFile> {
+        Ok(NewFile::start(target, self.replaces)?.sync(self.syncs))
+    }
+
+    fn put_in_place(&self, output: NewFile, input: &Metadata) -> Result<()> {
+        if self.keeps_attributes {
+            output.copy_attributes(input)?;
+        }
+        output.put_in_place()
+    }
+}
+
+impl std::fmt::Debug for Files<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { client, replaces, keeps_attributes, syncs, .. } = self;
+        let mut out = f.debug_struct("Files");
+        out.field("client", client).field("replaces", replaces).field("keeps_attributes", keeps_attributes);
+        out.field("syncs", syncs).finish_non_exhaustive()
+    }
+}
+
+/// A file to read, and what it was when it was opened.
+struct Input<'a> {
+    metadata: Metadata,
+    reader: Counted<'a>,
+}
+
+impl<'a> Input<'a> {
+    fn open(path: &Path, files: &Files<'a>) -> Result<Self> {
+        let cannot = |error| failed("cannot read", path, &error);
+        let file = File::open(path).map_err(cannot)?;
+        let metadata = file.metadata().map_err(cannot)?;
+        if metadata.is_dir() {
+            return Err(Error::new(ErrorKind::Io, format!("{path:?} is a folder: give a file")));
+        }
+        Ok(Self { metadata, reader: Counted { file, progress: files.progress.clone() } })
+    }
+}
+
+/// A file that tells of each read.
+struct Counted<'a> {
+    file: File,
+    progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,
+}
+
+impl io::Read for Counted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buf)?;
+        if let Some(progress) = &self.progress {
+            progress(count as u64);
+        }
+        Ok(count)
+    }
+}
+
+/// Returns the digest of the plaintext of a message that has just been written.
+async fn digest(client: &Client, file: File, context: &EncryptionContext) -> Result<[u8; Sha512::LEN]> {
+    let expected = if context.is_empty() { ExpectedContext::any() } else { context.into() };
+    let mut digest = Sha512::new();
+    for_each_chunk(client.open_blocking(file, expected).await?, |plaintext| {
+        digest.update(plaintext);
+        Ok(())
+    })?;
+    Ok(digest.finish())
+}
+
+fn for_each_chunk(mut reader: impl BufRead, mut work: impl FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
+    loop {
+        let plaintext = reader.fill_buf()?;
+        if plaintext.is_empty() {
+            return Ok(());
+        }
+        let count = plaintext.len();
+        work(plaintext)?;
+        reader.consume(count);
+    }
+}
+
+/// Returns whether a path still leads to a file as it was when it was opened, as far as its attributes tell.
+fn is_unchanged(path: &Path, then: &Metadata) -> bool {
+    let Ok(now) = std::fs::metadata(path) else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if (now.dev(), now.ino(), now.ctime(), now.ctime_nsec())
+            != (then.dev(), then.ino(), then.ctime(), then.ctime_nsec())
+        {
+            return false;
+        }
+    }
+    now.len() == then.len() && now.modified().ok() == then.modified().ok()
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::other(ErrorKind::Io, format!("{what} {path:?}: {error}"), io::Error::from(error.kind()))
+}

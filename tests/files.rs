@@ -1,0 +1,211 @@
+//! Files to files: whole and verified or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use manila::fs::{Files, NewFile};
+use manila::keyring::{Keyring, RawAesKeyring};
+use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
+use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext};
+
+/// A client with a test key.
+fn client(number: u8) -> Client {
+    let keyring = RawAesKeyring::new("example", &format!("test-key-{number}"), &[number; 32]).unwrap();
+    Client::builder(keyring).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).build().unwrap()
+}
+
+fn tenant() -> EncryptionContext {
+    EncryptionContext::new([("tenant", "acme")]).unwrap()
+}
+
+/// A folder with a plaintext file of 300,000 bytes.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        fs::write(desk.path("plain"), content()).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn content() -> Vec<u8> {
+    (0..300_000_u32).map(|n| (n % 251) as u8).collect()
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_comes_back_and_progress_counts_its_bytes() {
+    let (desk, client) = (Desk::new(), client(1));
+    let read = Mutex::new(0);
+    let files = Files::new(&client).on_progress(|count| *read.lock().unwrap() += count);
+    assert_eq!(files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap(), 300_000);
+    assert_eq!(*read.lock().unwrap(), 300_000);
+    let header = files.decrypt(desk.path("sealed"), desk.path("copy"), &tenant()).unwrap();
+    assert_eq!(header.encryption_context().get("tenant"), Some("acme"));
+    assert_eq!(*read.lock().unwrap(), 300_000 + desk.path("sealed").metadata().unwrap().len());
+    assert_eq!(fs::read(desk.path("copy")).unwrap(), content());
+    assert_eq!(desk.names(), ["copy", "plain", "sealed"]);
+}
+
+#[test]
+fn nothing_appears_and_nothing_is_lost_after_a_failure() {
+    let (desk, client) = (Desk::new(), client(1));
+    let files = Files::new(&client).replace(true);
+    files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap();
+    let mut damaged = fs::read(desk.path("sealed")).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(desk.path("damaged"), damaged).unwrap();
+    fs::write(desk.path("kept"), b"old").unwrap();
+    for target in ["kept", "new"] {
+        let error = files.decrypt(desk.path("damaged"), desk.path(target), &tenant()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
+        let error = files.reencrypt(desk.path("damaged"), desk.path(target), &tenant(), &client).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
+    }
+    assert_eq!(fs::read(desk.path("kept")).unwrap(), b"old");
+    assert_eq!(desk.names(), ["damaged", "kept", "plain", "sealed"]);
+}
+
+#[test]
+fn what_exists_is_replaced_only_if_asked_for_and_only_if_it_is_a_file() {
+    let (desk, client) = (Desk::new(), client(1));
+    fs::write(desk.path("taken"), b"old").unwrap();
+    let error = Files::new(&client).encrypt(desk.path("plain"), desk.path("taken"), &tenant()).unwrap_err();
+    assert!(error.to_string().contains("exists"), "{error}");
+    assert_eq!(fs::read(desk.path("taken")).unwrap(), b"old");
+    let replacing = Files::new(&client).replace(true);
+    replacing.encrypt(desk.path("plain"), desk.path("taken"), &tenant()).unwrap();
+    assert_ne!(fs::read(desk.path("taken")).unwrap(), b"old");
+
+    fs::create_dir(desk.path("folder")).unwrap();
+    let error = replacing.encrypt(desk.path("plain"), desk.path("folder"), &tenant()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    let error = replacing.encrypt(desk.path("folder"), desk.path("new"), &tenant()).unwrap_err();
+    assert!(error.to_string().contains("is a folder"), "{error}");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(desk.path("plain"), desk.path("link")).unwrap();
+        let error = replacing.encrypt(desk.path("plain"), desk.path("link"), &tenant()).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        assert_eq!(fs::read(desk.path("plain")).unwrap(), content());
+    }
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_is_not_replaced() {
+    let desk = Desk::new();
+    let file = NewFile::create(desk.path("new")).unwrap();
+    fs::write(desk.path("new"), b"of another").unwrap();
+    assert_eq!(file.put_in_place().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(fs::read(desk.path("new")).unwrap(), b"of another");
+    assert_eq!(desk.names(), ["new", "plain"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn attributes_are_private_unless_they_are_kept() {
+    let (desk, client) = (Desk::new(), client(1));
+    set_mode(&desk.path("plain"), 0o4751);
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_007);
+    fs::File::open(desk.path("plain")).unwrap().set_modified(long_ago).unwrap();
+    Files::new(&client).encrypt(desk.path("plain"), desk.path("private"), &tenant()).unwrap();
+    assert_eq!(mode(&desk.path("private")), 0o600);
+    assert_ne!(desk.path("private").metadata().unwrap().modified().unwrap(), long_ago);
+
+    let keeping = Files::new(&client).keep_attributes(true);
+    keeping.encrypt(desk.path("plain"), desk.path("kept"), &tenant()).unwrap();
+    keeping.decrypt(desk.path("kept"), desk.path("copy"), &tenant()).unwrap();
+    for name in ["kept", "copy"] {
+        // A file never becomes one that runs as its owner.
+        assert_eq!(mode(&desk.path(name)), 0o751, "{name}");
+        assert_eq!(desk.path(name).metadata().unwrap().modified().unwrap(), long_ago, "{name}");
+    }
+}
+
+#[test]
+fn a_file_is_re_encrypted_in_its_place() {
+    let (desk, old, new) = (Desk::new(), client(1), client(2));
+    let sealed = desk.path("sealed");
+    Files::new(&old).encrypt(desk.path("plain"), &sealed, &tenant()).unwrap();
+    let files = Files::new(&old).replace(true);
+    files.reencrypt(&sealed, &sealed, &tenant(), &new).unwrap();
+    let message = fs::read(&sealed).unwrap();
+    assert_eq!(new.decrypt(&message, ExpectedContext::exactly(&tenant())).unwrap().plaintext, content());
+    assert_eq!(old.decrypt(&message, &tenant()).unwrap_err().kind(), ErrorKind::NoUsableDataKey);
+    assert_eq!(desk.names(), ["plain", "sealed"]);
+}
+
+/// Encrypts with a key that it cannot decrypt with, as one who has only a public key.
+#[derive(Debug)]
+struct EncryptOnly(RawAesKeyring);
+
+impl Keyring for EncryptOnly {
+    fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
+        self.0.on_encrypt(materials)
+    }
+
+    fn on_decrypt<'a>(&'a self, _: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
+        Box::pin(std::future::ready(Ok(UnwrapOutcome::default())))
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_file_that_the_new_keys_cannot_decrypt_is_not_replaced() {
+    let (desk, old) = (Desk::new(), client(1));
+    let new = Client::new(EncryptOnly(RawAesKeyring::new("example", "test-key", &[3; 32]).unwrap()));
+    let sealed = desk.path("sealed");
+    Files::new(&old).encrypt(desk.path("plain"), &sealed, &tenant()).unwrap();
+    let before = fs::read(&sealed).unwrap();
+    let error = Files::new(&old).replace(true).reencrypt(&sealed, &sealed, &tenant(), &new).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoUsableDataKey);
+    assert_eq!(fs::read(&sealed).unwrap(), before);
+    assert_eq!(desk.names(), ["plain", "sealed"]);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_re_encrypted_is_not_replaced() {
+    let (desk, old, new) = (Desk::new(), client(1), client(2));
+    let sealed = desk.path("sealed");
+    Files::new(&old).encrypt(desk.path("plain"), &sealed, &tenant()).unwrap();
+    Files::new(&old).encrypt(desk.path("plain"), desk.path("newer"), &tenant()).unwrap();
+    let newer = fs::read(desk.path("newer")).unwrap();
+    let (renamed, path) = (Mutex::new(false), sealed.clone());
+    let swap = |_| {
+        if !std::mem::replace(&mut *renamed.lock().unwrap(), true) {
+            fs::rename(desk.path("newer"), &path).unwrap();
+        }
+    };
+    let error =
+        Files::new(&old).replace(true).on_progress(swap).reencrypt(&sealed, &sealed, &tenant(), &new).unwrap_err();
+    assert!(error.to_string().contains("was changed"), "{error}");
+    assert_eq!(fs::read(&sealed).unwrap(), newer);
+    assert_eq!(desk.names(), ["plain", "sealed"]);
+}
