@@ -3,6 +3,7 @@
 pub(super) mod alias;
 mod audit_log;
 mod cipher;
+mod folder;
 mod grant;
 mod import;
 pub(super) mod lifecycle;

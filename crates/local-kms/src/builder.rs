@@ -160,7 +160,7 @@ impl LocalKmsBuilder {
         restored.map(|(dropped, kms)| (kms, dropped))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_region(&self.region)?;
         if self.account.len() == ACCOUNT_LEN && self.account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(());
@@ -182,6 +182,7 @@ impl LocalKmsBuilder {
         let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
         shared.opened(mode)?;
         shared.is_open = true;
+        shared.is_new = matches!(mode, OpeningMode::InMemory | OpeningMode::Create);
         Ok(LocalKms::over(shared))
     }
 }

@@ -31,6 +31,17 @@ pub(super) fn name(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()>
     Ok(())
 }
 
+/// Gives a file another name, unless that is taken.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let mut file = tempfile::TempPath::try_from_path(from)?;
+    // It is not a temporary file: it stays where it is if this fails.
+    file.disable_cleanup(true);
+    file.persist_noclobber(to).map_err(|failed| failed.error)?;
+    #[cfg(test)]
+    note(Event::Named);
+    Ok(())
+}
+
 /// A disk operation of a thread.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

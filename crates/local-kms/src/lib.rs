@@ -3,7 +3,7 @@
 //! ```
 //! use manila_local_kms::{CreateKey, LocalKms};
 //!
-//! let kms = LocalKms::in_memory()?; // or `LocalKms::create("keys.redb", RootKey::create_file("root.key")?)?`
+//! let kms = LocalKms::in_memory()?; // or `LocalKms::open_or_create("kms")?`, a folder: the same at each start
 //! let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
 //! assert_eq!(kms.describe_key("alias/app")?.arn(), key.arn());
 //! # Ok::<(), manila_local_kms::Error>(())
@@ -32,6 +32,8 @@ mod clock;
 mod deadlines;
 mod disk;
 mod error;
+mod file_lock;
+mod folder;
 mod key_policy;
 mod local_kms;
 mod location;

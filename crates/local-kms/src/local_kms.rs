@@ -139,15 +139,51 @@ impl LocalKms {
         Ok(Self { principal: Some(arn.into()), ..self.clone() })
     }
 
+    /// Returns whether this handle, or the one that it is a clone or a view of, made its store: then nobody has a copy
+    /// of the root key yet.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path().join("kms");
+    /// use manila_local_kms::LocalKms;
+    ///
+    /// assert!(LocalKms::open_or_create(&folder)?.is_new());
+    /// assert!(!LocalKms::open_or_create(&folder)?.is_new());
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.shared.is_new
+    }
+
     pub(super) fn location(&self) -> Location<'_> {
         Location { region: &self.region, account: self.account() }
     }
 
-    pub(super) fn region_name(&self) -> &str {
+    /// Returns the region of this handle.
+    ///
+    /// ```
+    /// use manila_local_kms::LocalKms;
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// assert_eq!((kms.region_name(), kms.region("eu-west-1")?.region_name()), ("local", "eu-west-1"));
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    #[must_use]
+    pub fn region_name(&self) -> &str {
         &self.region
     }
 
-    pub(super) fn account(&self) -> &str {
+    /// Returns the account that the keys belong to.
+    ///
+    /// ```
+    /// use manila_local_kms::LocalKms;
+    ///
+    /// assert_eq!(LocalKms::in_memory()?.account(), "000000000000");
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    #[must_use]
+    pub fn account(&self) -> &str {
         &self.shared.account
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Shared {
     line_keys: Mutex<Arc<[LineKey]>>,
     /// True once the handle has been returned to the caller.
     pub(super) is_open: bool,
+    /// True if the handle made the store.
+    pub(super) is_new: bool,
 }
 
 impl Shared {
@@ -39,6 +41,7 @@ impl Shared {
             log,
             line_keys: Mutex::default(),
             is_open: false,
+            is_new: false,
         };
         shared.load_line_keys()?;
         // The pace of the clock is measured from the opening on.

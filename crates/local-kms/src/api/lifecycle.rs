@@ -13,7 +13,7 @@ use crate::audit::Details;
 use crate::call::{OnKey, Owner};
 use crate::clock::{days_after, from_millis};
 use crate::deadlines::{self, Deadline};
-use crate::error::{check_len, invalid, refused};
+use crate::error::{check_len, code_of, invalid, refused};
 use crate::key_policy::Policy;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
@@ -27,6 +27,8 @@ pub(super) const DELETION_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
 const MAX_TAGS: usize = 50;
 const TAG_KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 const MAX_TAG_VALUE_CHARS: usize = 256;
+/// The number of times that others may be first with an alias which is gone again when it is looked for.
+const ATTEMPTS: u32 = 100;
 
 /// A key in a list of keys. It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,45 @@ impl LocalKms {
             }
             Ok(key.metadata(call.now))
         })
+    }
+
+    /// The key that an alias names, whatever its kind and state; a new one with that alias if there is none, as
+    /// [`create_key`](Self::create_key) makes it. The alias takes the place of one in the request.
+    ///
+    /// Programs that call this at the same time get the same key. A key that is there costs no write.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.find_or_create_key("alias/app", CreateKey::default().description("orders"))?;
+    /// assert_eq!(kms.find_or_create_key("alias/app", CreateKey::default())?, key);
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    ///
+    /// To a policy and in the audit log it is what it does: `DescribeKey`, then `CreateKey` if there was no key.
+    ///
+    /// # Errors
+    /// As [`describe_key`](Self::describe_key) if there is such an alias, and as [`create_key`](Self::create_key) if
+    /// there is none.
+    pub fn find_or_create_key(&self, alias: &str, request: CreateKey) -> Result<KeyMetadata> {
+        let request = request.alias(alias);
+        let is = |outcome: &Result<KeyMetadata>, code| outcome.as_ref().is_err_and(|error| code_of(error) == code);
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            // What is not an alias can be the id of a key, which is not asked for. Creating refuses it.
+            if alias::check_alias(alias).is_ok() {
+                let found = self.describe_key(alias);
+                if !is(&found, "NotFoundException") {
+                    return found;
+                }
+            }
+            let made = self.create_key(request.clone());
+            // Somebody else was first, so the next look finds their key.
+            if !is(&made, "AlreadyExistsException") || attempts.next().is_none() {
+                return made;
+            }
+        }
     }
 
     /// Describes a key; `key_id` is its id, its ARN, an alias or an alias ARN.

@@ -1,6 +1,6 @@
 //! Maintenance of the store: backups, purging and changes of the root key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::api::rotation::check_can_rotate;
 use crate::audit::Details;
@@ -22,6 +22,7 @@ pub struct RootKeyChange {
     purged: bool,
     rotated: Vec<String>,
     not_rotated: Vec<String>,
+    pub(super) old_root_key: Option<PathBuf>,
 }
 
 impl RootKeyChange {
@@ -42,6 +43,13 @@ impl RootKeyChange {
     #[must_use]
     pub fn not_rotated(&self) -> &[String] {
         &self.not_rotated
+    }
+
+    /// Returns the file of the old root key, if the change was made [in a folder](LocalKms::change_root_key_in):
+    /// backups from before need it.
+    #[must_use]
+    pub fn old_root_key(&self) -> Option<&Path> {
+        self.old_root_key.as_deref()
     }
 }
 
@@ -117,7 +125,7 @@ impl LocalKms {
     /// [`reopen_with`](Self::reopen_with). After such a failure keep both root keys until the store has been opened
     /// again: a failing disk may lose data that it has returned before.
     pub fn change_root_key(&self, root_key: RootKey) -> Result<RootKeyChange> {
-        self.change_root(root_key, |_, _| Ok(RootKeyChange::default()))
+        self.change_root(|| Ok(root_key), false)
     }
 
     /// Changes the root key, and in the same transaction rotates every key that can be rotated, in any state.
@@ -134,22 +142,24 @@ impl LocalKms {
     /// # Errors
     /// As [`change_root_key`](Self::change_root_key).
     pub fn change_root_key_and_rotate(&self, root_key: RootKey) -> Result<RootKeyChange> {
-        self.change_root(root_key, |tables, call| self.rotate_all(tables, call))
+        self.change_root(|| Ok(root_key), true)
     }
 
-    fn change_root(
+    /// Changes the root key. The new one is asked for once the caller may do that.
+    pub(super) fn change_root(
         &self,
-        root_key: RootKey,
-        work: impl FnOnce(&mut WriteTxn<'_>, &mut Call<'_>) -> Result<RootKeyChange>,
+        root_key: impl FnOnce() -> Result<RootKey>,
+        rotate: bool,
     ) -> Result<RootKeyChange> {
         self.maintain(Operation::ChangeRootKey, Details::new(), |call| {
+            let root_key = root_key()?;
             let mut keys = Vec::new();
             let followed = self.shared.follow_log(None);
             let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
                 grant::index_anew(tables)?;
-                let change = work(tables, call)?;
+                let change = if rotate { self.rotate_all(tables, call)? } else { RootKeyChange::default() };
                 call.succeeds_in(tables, &())?;
                 // With the old root key the lines so far can be rewritten, unless the store has recorded their end. A
                 // log at best effort does not hold up a change of the root key.

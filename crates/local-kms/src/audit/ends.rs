@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::file::{Log, State, set_back};
 use crate::audit::line::{Macs, Position};
-use crate::audit::os::{self, Access, Locked};
+use crate::audit::os;
 use crate::audit::tail::{Beginning, End, Tail};
 use crate::audit::word::{Asked, Word};
 use crate::audit::{Checkpoint, EndOfLog, Head, LineKey};
 use crate::disk;
+use crate::file_lock::{Access, Locked};
 use manila_core::Result;
 use manila_core::internal::crypto::{hex, sha256};
 

@@ -12,11 +12,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::line::{self, Macs, Slot};
-use crate::audit::os::{self, Access, Locked};
+use crate::audit::os;
 use crate::audit::tail::{self, End, Halt, Outcome, Tail};
 use crate::audit::word::{Asked, Word};
 use crate::audit::{AuditLog, Event, Head, LineKey};
 use crate::disk;
+use crate::file_lock::{Access, Locked};
 use crate::root_key::io_error;
 use manila_core::{Error, ErrorKind, Result};
 

@@ -86,36 +86,3 @@ pub(crate) fn is_same_path(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     real(one).is_some_and(|one| Some(one) == real(other))
 }
-
-/// The purpose of a lock.
-#[derive(Clone, Copy)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
-
-/// A held lock on a file, against other handles and processes.
-pub(super) struct Locked<'a>(&'a File);
-
-impl<'a> Locked<'a> {
-    /// Waits for the lock.
-    pub(super) fn new(file: &'a File, access: Access) -> io::Result<Self> {
-        loop {
-            let locked = match access {
-                Access::Read => file.lock_shared(),
-                Access::Write => file.lock(),
-            };
-            match locked {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                locked => return locked.map(|()| Self(file)),
-            }
-        }
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        // Closing the file also unlocks it.
-        let _ = self.0.unlock();
-    }
-}

@@ -14,11 +14,12 @@ use tempfile::NamedTempFile;
 use crate::audit::ends::{Followed, ends_between};
 use crate::audit::file::{Log, Logged, State, set_back, sync_folder_of};
 use crate::audit::line::{self, Macs, Position, Slot};
-use crate::audit::os::{self, Access, Locked, is_same_path};
+use crate::audit::os::{self, is_same_path};
 use crate::audit::tail::{Beginning, End, Tail};
 use crate::audit::word::{Asked, Word};
 use crate::audit::{Checkpoint, Commits, EndOfLog, Event, Head, LineKey};
 use crate::disk;
+use crate::file_lock::{Access, Locked};
 use crate::root_key::{io_error, new_private_file_named};
 use manila_core::{Error, Result};
 

@@ -36,6 +36,8 @@ pub struct Scene {
     pub ciphertext: Vec<u8>,
     pub mac: Vec<u8>,
     pub log: PathBuf,
+    /// The folder of the KMS, if it has one.
+    pub home: PathBuf,
     pub folder: tempfile::TempDir,
 }
 
@@ -58,6 +60,7 @@ impl Scene {
             ciphertext: encrypt(&owner, &key, b"secret").unwrap(),
             mac: owner.generate_mac(&mac_key, b"message").unwrap(),
             log: log.to_owned(),
+            home: log.ancestors().find(|folder| folder.join("keys.redb").exists()).unwrap_or(Path::new(".")).to_owned(),
             folder: tempfile::tempdir().unwrap(),
             owner,
             key,
@@ -120,7 +123,7 @@ fn re_encrypt(kms: &LocalKms, scene: &Scene) -> Result<KmsCiphertext, Error> {
 
 /// Every method that takes a handle. [`the_table_is_complete`] fails if one is missing.
 #[rustfmt::skip]
-pub const METHODS: [Method; 54] = [
+pub const METHODS: [Method; 57] = [
     method("create_key", "CreateKey", &[], |kms, _| done(kms.create_key(CreateKey::default()))),
     method("list_keys", "ListKeys", &[], |kms, _| done(kms.list_keys())),
     method("list_aliases", "ListAliases", &[], |kms, _| done(kms.list_aliases())),
@@ -131,6 +134,10 @@ pub const METHODS: [Method; 54] = [
     method("change_root_key", "ChangeRootKey", &[], |kms, _| done(kms.change_root_key(RootKey::from_bytes(&[7; 32])))),
     method("change_root_key_and_rotate", "ChangeRootKey", &[], |kms, _| {
         done(kms.change_root_key_and_rotate(RootKey::from_bytes(&[7; 32])))
+    }),
+    method("change_root_key_in", "ChangeRootKey", &[], |kms, scene| done(kms.change_root_key_in(&scene.home))),
+    method("change_root_key_in_and_rotate", "ChangeRootKey", &[], |kms, scene| {
+        done(kms.change_root_key_in_and_rotate(&scene.home))
     }),
     method("confirm_clock", "ConfirmClock", &[], |kms, _| kms.confirm_clock()),
     method("set_time_back", "SetTimeBack", &[], |kms, _| kms.set_time_back()),
@@ -143,6 +150,9 @@ pub const METHODS: [Method; 54] = [
     method("replace_lost_audit_log", "ReplaceLostAuditLog", &[], |kms, _| kms.replace_lost_audit_log()),
 
     method("describe_key", "DescribeKey", &["DescribeKey"], |kms, scene| done(kms.describe_key(&scene.key))),
+    method("find_or_create_key", "DescribeKey", &["DescribeKey"], |kms, _| {
+        done(kms.find_or_create_key("alias/a", CreateKey::default()))
+    }),
     method("update_key_description", "UpdateKeyDescription", &["UpdateKeyDescription"], |kms, scene| {
         kms.update_key_description(&scene.key, "for others")
     }),
@@ -296,9 +306,12 @@ fn the_owner_may_do_everything_and_a_stranger_nothing() {
             assert_refused(&(method.call)(&kms, &scene).unwrap_err(), method.name);
         }
         let done = (method.call)(&scene.owner, &scene);
-        // The scene has no log, and its clock is not behind.
-        if ["checkpoint", "rotate_audit_log", "replace_lost_audit_log", "set_time_back"].contains(&method.name) {
-            assert_eq!(code(&done.unwrap_err()), "ValidationException", "there is no log");
+        // The scene has neither a log nor a folder, and its clock is not behind.
+        let is_out_of_place = ["checkpoint", "rotate_audit_log", "replace_lost_audit_log", "set_time_back"]
+            .contains(&method.name)
+            || method.name.starts_with("change_root_key_in");
+        if is_out_of_place {
+            assert_eq!(code(&done.unwrap_err()), "ValidationException", "{}", method.name);
         } else {
             done.unwrap_or_else(|error| panic!("{}: {error}", method.name));
         }

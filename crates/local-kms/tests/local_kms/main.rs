@@ -11,6 +11,8 @@ mod child;
 mod clock;
 mod crash;
 mod damage;
+mod finding;
+mod folder;
 mod grants;
 #[path = "../../../../tests/support/heard.rs"]
 mod heard;
