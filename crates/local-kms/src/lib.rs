@@ -64,5 +64,6 @@ pub use builder::LocalKmsBuilder;
 pub use local_kms::LocalKms;
 pub use operation::KeyState;
 pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
-pub use record::key::{CreateKey, KeyMetadata, KeyOrigin, KeySpec, RotationType};
+pub use record::key::{CreateKey, KeyMetadata};
+pub use record::kind::{KeyOrigin, KeySpec, RotationType};
 pub use root_key::RootKey;

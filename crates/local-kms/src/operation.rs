@@ -20,6 +20,25 @@ pub enum KeyState {
     PendingImport,
 }
 
+impl KeyState {
+    /// Returns AWS's name.
+    ///
+    /// ```
+    /// use manila_local_kms::KeyState;
+    ///
+    /// assert_eq!(KeyState::PendingDeletion.name(), "PendingDeletion");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion => "PendingDeletion",
+            Self::PendingImport => "PendingImport",
+        }
+    }
+}
+
 /// The rules of an operation for its key and its caller, a row of the table.
 struct Rules {
     /// The key states in which it is allowed.
@@ -193,7 +212,7 @@ impl Operation {
             KeyState::Disabled if self != Self::CancelKeyDeletion => {
                 refused("DisabledException", format!("the key is disabled, so {name} is refused"))
             }
-            _ => refused("KMSInvalidStateException", format!("the key is {state:?}, so {name} is refused")),
+            _ => refused("KMSInvalidStateException", format!("the key is {}, so {name} is refused", state.name())),
         })
     }
 

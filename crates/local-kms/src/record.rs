@@ -4,3 +4,4 @@ pub(super) mod alias;
 pub(super) mod audit;
 pub(super) mod grant;
 pub(super) mod key;
+pub(super) mod kind;

@@ -47,7 +47,6 @@ pub enum GrantOperation {
 }
 
 impl GrantOperation {
-    #[cfg(test)]
     const ALL: [Self; 11] = [
         Self::CreateGrant,
         Self::Decrypt,
@@ -61,6 +60,30 @@ impl GrantOperation {
         Self::RetireGrant,
         Self::VerifyMac,
     ];
+
+    /// Returns the operation that AWS calls so.
+    ///
+    /// ```
+    /// use manila_local_kms::GrantOperation;
+    ///
+    /// assert_eq!(GrantOperation::from_name("Decrypt"), Some(GrantOperation::Decrypt));
+    /// ```
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
+    /// Returns AWS's name, such as `Decrypt`.
+    ///
+    /// ```
+    /// use manila_local_kms::GrantOperation;
+    ///
+    /// assert_eq!(GrantOperation::GenerateDataKey.name(), "GenerateDataKey");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.operation().name()
+    }
 
     pub(crate) const fn operation(self) -> Operation {
         match self {
