@@ -43,7 +43,7 @@ pub use digest::Sha512;
 pub use ecdsa::{Curve, Signer, SigningKey, Verifier, encode_public_key};
 pub use kdf::{Expansion, Hash, hkdf};
 #[cfg(feature = "kms-primitives")]
-pub use mac::{MacHash, mac, sha256};
+pub use mac::{MacHash, MacKey, mac, sha256};
 #[cfg(feature = "kms-primitives")]
 pub use passphrase::{PassphraseCost, key_from_passphrase};
 

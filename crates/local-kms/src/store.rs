@@ -31,7 +31,7 @@ use copy::Snapshots;
 use database::Opened;
 use header::Header;
 use identity::Identity;
-use manifest::{Edit, Manifest};
+use manifest::{Edit, LastManifest, Manifest};
 use open::open_database;
 use tables::{manifest_row_in, manifest_row_of};
 
@@ -105,6 +105,7 @@ pub(super) struct Store {
     state: RwLock<State>,
     /// The highest commit that was seen. The store never goes back to before it while it is open.
     latest: AtomicU64,
+    last_manifest: LastManifest,
     snapshots: Snapshots,
 }
 
@@ -152,7 +153,12 @@ impl State {
 
 impl Store {
     fn of(state: State) -> Self {
-        Self { state: RwLock::new(state), latest: AtomicU64::new(0), snapshots: Snapshots::default() }
+        Self {
+            state: RwLock::new(state),
+            latest: AtomicU64::new(0),
+            last_manifest: LastManifest::default(),
+            snapshots: Snapshots::default(),
+        }
     }
 
     fn in_file(mut self, file: Identity) -> Self {
@@ -195,7 +201,7 @@ impl Store {
         state.file.as_ref().map_or(Ok(()), Identity::check_now_and_then)?;
         let latest = self.latest.load(Ordering::Acquire);
         let transaction = state.database.begin_read()?;
-        let manifest = Manifest::load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
+        let manifest = self.last_manifest.load(&state.seal, &|row| manifest_row_of(&transaction, row))?;
         self.check(latest, &manifest)?;
         Ok(ReadTxn { transaction, seal: &state.seal, manifest })
     }
@@ -216,7 +222,7 @@ impl Store {
         let transaction = state.database.begin_write()?;
         // Checked after the wait for other writers, which may have been long.
         state.file.as_ref().map_or(Ok(()), Identity::check)?;
-        let manifest = Manifest::load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
+        let manifest = self.last_manifest.load(&state.seal, &|row| manifest_row_in(&transaction, row))?;
         self.check(latest, &manifest)?;
         let former_epoch = state.seal.epoch();
         Ok(WriteTxn { transaction, seal: &state.seal, edit: Edit::new(manifest)?, former_epoch })

@@ -24,15 +24,37 @@ pub fn mac(hash: MacHash, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
     }
 }
 
+/// A key for many HMACs of SHA-256, prepared once: half of the work for a short text. Wiped when dropped.
+pub struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    pub fn new(key: &[u8; 32]) -> Result<Self> {
+        keyed(key).map(Self)
+    }
+
+    /// Computes the HMAC of the concatenation of `parts`.
+    #[must_use]
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
 /// Computes the SHA-256 of `bytes`.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+fn keyed<M: KeyInit>(key: &[u8]) -> Result<M> {
+    M::new_from_slice(key).map_err(|_| Error::new(ErrorKind::Internal, "HMAC takes keys of any length"))
+}
+
 fn compute<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
-    let keyed = <M as KeyInit>::new_from_slice(key);
-    let mut mac = keyed.map_err(|_| Error::new(ErrorKind::Internal, "HMAC takes keys of any length"))?;
+    let mut mac = keyed::<M>(key)?;
     for part in parts {
         mac.update(part);
     }
@@ -43,6 +65,16 @@ fn compute<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::crypto::hex;
+
+    #[test]
+    fn a_prepared_key_gives_the_same_answers_each_time() {
+        let (bytes, parts) = ([7; 32], [&b"one "[..], b"", b"two"]);
+        let key = MacKey::new(&bytes).unwrap();
+        for _ in 0..2 {
+            assert_eq!(key.mac(&parts).as_slice(), mac(MacHash::Sha256, &bytes, &[b"one two"]).unwrap());
+        }
+        assert_ne!(key.mac(&[]), key.mac(&parts));
+    }
 
     #[test]
     fn hmac_gives_the_known_answers() {

@@ -47,7 +47,9 @@ pub(super) struct Plain;
 
 impl Formatter for Plain {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if !fragment.contains(steers) {
+        // Most fragments are, and this looks at many bytes at a time.
+        let is_plain = fragment.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if is_plain || !fragment.contains(steers) {
             return writer.write_all(fragment.as_bytes());
         }
         for c in fragment.chars() {

@@ -9,13 +9,13 @@
 //! Next to each number is a tag of the record's id and of the next id in the table, so the entries of listed records
 //! prove that the list is complete. Without the root key, the tags do not reveal which entry belongs to which record.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
-use std::rc::Rc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Table;
 use crate::store::codec::damaged;
-use crate::store::seal::{MAC_LEN, Seal};
+use crate::store::seal::{MAC_LEN, Seal, SealId};
 use manila_core::internal::crypto;
 use manila_core::{Error, ErrorKind, Result};
 
@@ -23,6 +23,8 @@ use manila_core::{Error, ErrorKind, Result};
 const BUCKETS: u16 = 512;
 /// The row of the root. The rows of the buckets have lower numbers.
 pub(super) const ROOT: u16 = BUCKETS;
+/// The maximum number of entries in the buckets that are kept as verified, about 64 bytes each.
+const MOST_VERIFIED: usize = 1 << 15;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
@@ -40,8 +42,9 @@ const OF_LINK: &[u8] = b"l";
 /// Reads a row of the manifest.
 pub(super) type Rows<'a> = dyn Fn(u16) -> Result<Option<Vec<u8>>> + 'a;
 
-/// The verified root of a manifest.
-pub(super) struct Manifest {
+/// The root of a manifest.
+#[derive(Clone)]
+pub(super) struct Root {
     /// The number of the commit that wrote it.
     pub(super) commit: u64,
     /// The latest time of any commit, in milliseconds since 1970.
@@ -54,25 +57,14 @@ pub(super) struct Manifest {
     pub(super) rewinds: u64,
     /// For each bucket the number of the commit that last changed it, or zero if it is empty.
     counters: Vec<u64>,
-    /// The buckets that have been verified so far.
-    verified: RefCell<BTreeMap<u16, Rc<Bucket>>>,
 }
 
-impl Manifest {
-    pub(super) fn new() -> Self {
-        Self {
-            commit: 0,
-            time: 0,
-            begun: 0,
-            removed: 0,
-            rewinds: 0,
-            counters: vec![0; usize::from(BUCKETS)],
-            verified: RefCell::default(),
-        }
+impl Root {
+    fn new() -> Self {
+        Self { commit: 0, time: 0, begun: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
     }
 
-    pub(super) fn load(seal: &Seal, rows: &Rows<'_>) -> Result<Self> {
-        let row = rows(ROOT)?.ok_or_else(damaged)?;
+    fn from_row(seal: &Seal, row: &[u8]) -> Result<Self> {
         let (body, mac) = row.split_last_chunk::<MAC_LEN>().ok_or_else(damaged)?;
         if body.len() != ROOT_LEN {
             return Err(damaged());
@@ -82,7 +74,7 @@ impl Manifest {
         if epoch > seal.epoch() {
             return Err(root_key_changed());
         }
-        if !crypto::equal(&seal.mac(&[OF_ROOT, seal.store_id(), body])?, mac) {
+        if !crypto::equal(&seal.mac(&[OF_ROOT, seal.store_id(), body]), mac) {
             return Err(damaged());
         }
         let commit = numbers.next().ok_or_else(damaged)?;
@@ -90,19 +82,74 @@ impl Manifest {
         let begun = numbers.next().ok_or_else(damaged)?;
         let removed = numbers.next().ok_or_else(damaged)?;
         let rewinds = numbers.next().ok_or_else(damaged)?;
-        let counters = numbers.collect();
-        Ok(Self { commit, time, begun, removed, rewinds, counters, verified: RefCell::default() })
+        Ok(Self { commit, time, begun, removed, rewinds, counters: numbers.collect() })
     }
 
-    fn to_row(&self, seal: &Seal) -> Result<Vec<u8>> {
+    fn to_row(&self, seal: &Seal) -> Vec<u8> {
         let mut row = Vec::with_capacity(ROOT_LEN + MAC_LEN);
         let numbers = [seal.epoch(), self.commit, self.time, self.begun, self.removed, self.rewinds];
         for number in numbers.iter().chain(&self.counters) {
             row.extend_from_slice(&number.to_be_bytes());
         }
-        let mac = seal.mac(&[OF_ROOT, seal.store_id(), &row])?;
+        let mac = seal.mac(&[OF_ROOT, seal.store_id(), &row]);
         row.extend_from_slice(&mac);
-        Ok(row)
+        row
+    }
+}
+
+/// The manifest of a commit, with a verified root.
+pub(super) struct Manifest {
+    root: Root,
+    row: Vec<u8>,
+    /// The buckets that have been verified so far.
+    verified: Mutex<Verified>,
+}
+
+#[derive(Default)]
+struct Verified {
+    buckets: BTreeMap<u16, Arc<Bucket>>,
+    /// The number of entries in all of them.
+    entries: usize,
+}
+
+/// The last verified manifest, and the seal that verified it. Most transactions find the store unchanged, and need not
+/// verify the same bytes again.
+#[derive(Default)]
+pub(super) struct LastManifest(Mutex<Option<(SealId, Arc<Manifest>)>>);
+
+impl LastManifest {
+    pub(super) fn load(&self, seal: &Seal, rows: &Rows<'_>) -> Result<Arc<Manifest>> {
+        let row = rows(ROOT)?.ok_or_else(damaged)?;
+        let last = self.lock().as_ref().filter(|(id, last)| *id == seal.id() && last.row == row).cloned();
+        if let Some((_, last)) = last {
+            return Ok(last);
+        }
+        let loaded = Arc::new(Manifest::new(Root::from_row(seal, &row)?, row));
+        *self.lock() = Some((seal.id(), loaded.clone()));
+        Ok(loaded)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SealId, Arc<Manifest>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for Manifest {
+    type Target = Root;
+
+    fn deref(&self) -> &Root {
+        &self.root
+    }
+}
+
+impl Manifest {
+    fn new(root: Root, row: Vec<u8>) -> Self {
+        Self { root, row, verified: Mutex::default() }
+    }
+
+    /// Returns the manifest of a store without records.
+    pub(super) fn empty() -> Arc<Self> {
+        Arc::new(Self::new(Root::new(), Vec::new()))
     }
 
     /// Returns the number of the commit that wrote a record, if the record exists.
@@ -115,23 +162,32 @@ impl Manifest {
         Ok(self.bucket(seal, rows, bucket_of(digest))?.0.get(digest).copied())
     }
 
-    fn bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Rc<Bucket>> {
-        if let Some(bucket) = self.verified.borrow().get(&number) {
+    fn bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Arc<Bucket>> {
+        let lock = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = lock().buckets.get(&number) {
             return Ok(bucket.clone());
         }
-        let counter = self.counters.get(usize::from(number)).ok_or_else(damaged)?;
-        let bucket = Rc::new(match (rows(number)?, counter) {
-            (None, 0) => Bucket::default(),
-            (Some(row), counter) if *counter > 0 => Bucket::load(seal, number, *counter, &row)?,
-            _ => return Err(damaged()),
-        });
-        self.verified.borrow_mut().insert(number, bucket.clone());
+        let bucket = Arc::new(self.read_bucket(seal, rows, number)?);
+        let mut verified = lock();
+        let entries = verified.entries.saturating_add(bucket.0.len());
+        if entries <= MOST_VERIFIED && verified.buckets.insert(number, bucket.clone()).is_none() {
+            verified.entries = entries;
+        }
         Ok(bucket)
     }
 
-    /// Returns the number of records, and verifies every bucket.
+    fn read_bucket(&self, seal: &Seal, rows: &Rows<'_>, number: u16) -> Result<Bucket> {
+        let counter = self.counters.get(usize::from(number)).ok_or_else(damaged)?;
+        match (rows(number)?, counter) {
+            (None, 0) => Ok(Bucket::default()),
+            (Some(row), counter) if *counter > 0 => Bucket::load(seal, number, *counter, &row),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Returns the number of records. Reads and verifies every bucket, including those that were verified before.
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
-        (0..BUCKETS).map(|number| self.bucket(seal, rows, number).map(|bucket| bucket.records())).sum()
+        (0..BUCKETS).map(|number| self.read_bucket(seal, rows, number).map(|bucket| bucket.records())).sum()
     }
 
     /// Fails unless a part of a table is complete.
@@ -175,18 +231,19 @@ fn check_whole(
 pub(super) struct Edit {
     /// The number of the commit before it.
     base: u64,
-    manifest: Manifest,
+    before: Arc<Manifest>,
+    root: Root,
     changed: BTreeMap<u16, Bucket>,
 }
 
 impl Edit {
-    pub(super) fn new(mut manifest: Manifest) -> Result<Self> {
+    pub(super) fn new(before: Arc<Manifest>) -> Result<Self> {
         // Not simply the next number, but one that a diverging copy of the store does not reach: records that were
         // sealed in such a copy, or by an abandoned commit, must not be valid here.
-        let base = manifest.commit;
         let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
-        manifest.commit = manifest.commit.checked_add(step).ok_or_else(damaged)?;
-        Ok(Self { base, manifest, changed: BTreeMap::new() })
+        let mut root = before.root.clone();
+        root.commit = root.commit.checked_add(step).ok_or_else(damaged)?;
+        Ok(Self { base: before.commit, before, root, changed: BTreeMap::new() })
     }
 
     /// Returns the number of the commit before this one.
@@ -196,49 +253,50 @@ impl Edit {
 
     /// Returns the number of this commit, with which its records are sealed.
     pub(super) fn commit(&self) -> u64 {
-        self.manifest.commit
+        self.root.commit
     }
 
     pub(super) fn time(&self) -> u64 {
-        self.manifest.time
+        self.root.time
     }
 
     pub(super) fn begun(&self) -> u64 {
-        self.manifest.begun
+        self.root.begun
     }
 
     /// Returns the same commit over a store without records, so that all of them can be written again.
     pub(super) fn emptied(&self) -> Self {
-        let Manifest { commit, time, begun, removed, rewinds, .. } = self.manifest;
+        let Root { commit, time, begun, removed, rewinds, .. } = self.root;
         Self {
             base: self.base,
-            manifest: Manifest { commit, time, begun, removed, rewinds, ..Manifest::new() },
+            before: Manifest::empty(),
+            root: Root { commit, time, begun, removed, rewinds, ..Root::new() },
             changed: BTreeMap::new(),
         }
     }
 
     pub(super) fn removed(&self) -> u64 {
-        self.manifest.removed
+        self.root.removed
     }
 
     pub(super) fn rewinds(&self) -> u64 {
-        self.manifest.rewinds
+        self.root.rewinds
     }
 
     pub(super) fn note_removal(&mut self, deadline: u64) {
-        self.manifest.removed = self.manifest.removed.max(deadline);
+        self.root.removed = self.root.removed.max(deadline);
     }
 
     pub(super) fn rewind(&mut self, time: u64) {
-        self.manifest.time = time;
-        self.manifest.rewinds = self.manifest.rewinds.saturating_add(1);
+        self.root.time = time;
+        self.root.rewinds = self.root.rewinds.saturating_add(1);
     }
 
     pub(super) fn observe_time(&mut self, time: u64) {
-        if self.manifest.time == 0 {
-            self.manifest.begun = time;
+        if self.root.time == 0 {
+            self.root.begun = time;
         }
-        self.manifest.time = self.manifest.time.max(time);
+        self.root.time = self.root.time.max(time);
     }
 
     /// Like [`Manifest::counter`], including the changes.
@@ -249,7 +307,7 @@ impl Edit {
     fn entry(&self, seal: &Seal, rows: &Rows<'_>, digest: &Digest) -> Result<Option<Entry>> {
         match self.changed.get(&bucket_of(digest)) {
             Some(bucket) => Ok(bucket.0.get(digest).copied()),
-            None => self.manifest.entry(seal, rows, digest),
+            None => self.before.entry(seal, rows, digest),
         }
     }
 
@@ -260,13 +318,13 @@ impl Edit {
 
     /// Returns the number of records before this commit, like [`Manifest::count`].
     pub(super) fn count(&self, seal: &Seal, rows: &Rows<'_>) -> Result<usize> {
-        self.manifest.count(seal, rows)
+        self.before.count(seal, rows)
     }
 
     /// Records that this commit replaces an existing record.
     pub(super) fn replace(&mut self, seal: &Seal, rows: &Rows<'_>, table: Table, id: &str) -> Result<()> {
         let digest = digest(seal, table, id)?;
-        let counter = self.manifest.commit;
+        let counter = self.root.commit;
         self.bucket(seal, rows, &digest)?.0.get_mut(&digest).ok_or_else(damaged)?.counter = counter;
         Ok(())
     }
@@ -281,7 +339,7 @@ impl Edit {
             entries.entry(previous).or_insert(end);
         }
         relink(seal, table, entries.get_mut(&previous), before.unwrap_or(HEAD), after, Some(id))?;
-        let added = Entry { counter: self.manifest.commit, link: link(seal, table, id, after)? };
+        let added = Entry { counter: self.root.commit, link: link(seal, table, id, after)? };
         self.bucket(seal, rows, &digest)?.0.insert(digest, added);
         Ok(())
     }
@@ -307,7 +365,7 @@ impl Edit {
         Ok(match self.changed.entry(number) {
             btree_map::Entry::Occupied(changed) => changed.into_mut(),
             btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(Rc::unwrap_or_clone(self.manifest.bucket(seal, rows, number)?))
+                vacant.insert(Arc::unwrap_or_clone(self.before.bucket(seal, rows, number)?))
             }
         })
     }
@@ -316,12 +374,12 @@ impl Edit {
     pub(super) fn finish(mut self, seal: &Seal) -> Result<Vec<(u16, Option<Vec<u8>>)>> {
         let mut rows = Vec::with_capacity(self.changed.len().saturating_add(1));
         for (number, bucket) in self.changed {
-            let counter = if bucket.0.is_empty() { 0 } else { self.manifest.commit };
-            *self.manifest.counters.get_mut(usize::from(number)).ok_or_else(damaged)? = counter;
-            let row = if counter == 0 { None } else { Some(bucket.to_row(seal, number, counter)?) };
+            let counter = if bucket.0.is_empty() { 0 } else { self.root.commit };
+            *self.root.counters.get_mut(usize::from(number)).ok_or_else(damaged)? = counter;
+            let row = if counter == 0 { None } else { Some(bucket.to_row(seal, number, counter)) };
             rows.push((number, row));
         }
-        rows.push((ROOT, Some(self.manifest.to_row(seal)?)));
+        rows.push((ROOT, Some(self.root.to_row(seal))));
         Ok(rows)
     }
 }
@@ -357,7 +415,7 @@ struct Bucket(BTreeMap<Digest, Entry>);
 impl Bucket {
     fn load(seal: &Seal, number: u16, counter: u64, row: &[u8]) -> Result<Self> {
         let (body, mac) = row.split_last_chunk::<MAC_LEN>().ok_or_else(damaged)?;
-        if !crypto::equal(&Self::mac(seal, number, counter, body)?, mac) {
+        if !crypto::equal(&Self::mac(seal, number, counter, body), mac) {
             return Err(damaged());
         }
         let (entries, []) = body.as_chunks::<ENTRY_LEN>() else { return Err(damaged()) };
@@ -369,18 +427,18 @@ impl Bucket {
         entries.iter().map(entry).collect::<Option<_>>().map(Self).ok_or_else(damaged)
     }
 
-    fn to_row(&self, seal: &Seal, number: u16, counter: u64) -> Result<Vec<u8>> {
+    fn to_row(&self, seal: &Seal, number: u16, counter: u64) -> Vec<u8> {
         let bytes = |(digest, entry): (&Digest, &Entry)| {
             [digest.as_slice(), &entry.counter.to_be_bytes(), &entry.link].concat()
         };
         let entries = self.0.iter().map(bytes);
         let mut row = entries.collect::<Vec<_>>().concat();
-        let mac = Self::mac(seal, number, counter, &row)?;
+        let mac = Self::mac(seal, number, counter, &row);
         row.extend_from_slice(&mac);
-        Ok(row)
+        row
     }
 
-    fn mac(seal: &Seal, number: u16, counter: u64, body: &[u8]) -> Result<[u8; MAC_LEN]> {
+    fn mac(seal: &Seal, number: u16, counter: u64, body: &[u8]) -> [u8; MAC_LEN] {
         seal.mac(&[OF_BUCKET, seal.store_id(), &number.to_be_bytes(), &counter.to_be_bytes(), body])
     }
 
@@ -391,7 +449,7 @@ impl Bucket {
 
 /// Returns the digest of an id. It is keyed, so that nobody can choose ids that collide in one bucket.
 fn digest(seal: &Seal, table: Table, id: &str) -> Result<Digest> {
-    let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()])?;
+    let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()]);
     mac.first_chunk().copied().ok_or_else(damaged)
 }
 
@@ -402,7 +460,7 @@ fn link(seal: &Seal, table: Table, id: &str, next: Option<&str>) -> Result<Diges
     let has_next = [u8::from(next.is_some())];
     let parts =
         [OF_LINK, table.name().as_bytes(), &[0], &len, id.as_bytes(), &has_next, next.unwrap_or_default().as_bytes()];
-    seal.mac(&parts)?.first_chunk().copied().ok_or_else(damaged)
+    seal.mac(&parts).first_chunk().copied().ok_or_else(damaged)
 }
 
 /// Links an entry to another next id.
@@ -423,4 +481,63 @@ fn relink(
 fn bucket_of(digest: &Digest) -> u16 {
     let [first, second, ..] = *digest;
     u16::from_be_bytes([first, second]) % BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn seal(root_key: u8) -> Seal {
+        Seal::new(Zeroizing::new([root_key; 32]), vec![1; 16], 0).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_is_kept_for_the_same_row_and_the_same_seal_alone() {
+        let (mine, others) = (seal(1), seal(2));
+        let (row, last) = (Root::new().to_row(&mine), LastManifest::default());
+        let load = |seal: &Seal, row: &[u8]| last.load(seal, &|_| Ok(Some(row.to_vec())));
+        let first = load(&mine, &row).unwrap();
+        assert!(Arc::ptr_eq(&first, &load(&mine, &row).unwrap()));
+        assert!(load(&others, &row).is_err());
+        let mut changed = row.clone();
+        changed[COUNTER_LEN] ^= 1;
+        assert!(load(&mine, &changed).is_err());
+        let newer = Root { commit: 1, ..Root::new() }.to_row(&mine);
+        assert_eq!(load(&mine, &newer).unwrap().commit, 1);
+        assert!(!Arc::ptr_eq(&first, &load(&mine, &row).unwrap()), "only the last one is kept");
+    }
+
+    /// The manifest of a store whose first bucket has so many entries, and the bucket's row.
+    fn with_a_bucket(seal: &Seal, entries: usize) -> (Manifest, Vec<u8>) {
+        let digests = (0..entries as u128).map(u128::to_be_bytes);
+        let bucket = Bucket(digests.map(|digest| (digest, Entry { counter: 1, link: [0; DIGEST_LEN] })).collect());
+        let mut root = Root::new();
+        root.counters[0] = 1;
+        (Manifest::new(root, Vec::new()), bucket.to_row(seal, 0, 1))
+    }
+
+    #[test]
+    fn a_bucket_is_verified_once_and_counted_from_the_file() {
+        let seal = seal(1);
+        let (manifest, row) = with_a_bucket(&seal, 3);
+        let whole = |number| Ok(Some(row.clone()).filter(|_| number == 0));
+        let damaged = |number| Ok(Some(vec![0; row.len()]).filter(|_| number == 0));
+        assert_eq!(manifest.bucket(&seal, &whole, 0).unwrap().records(), 3);
+        assert_eq!(manifest.bucket(&seal, &damaged, 0).unwrap().records(), 3);
+        assert_eq!(manifest.count(&seal, &whole).unwrap(), 3);
+        assert!(manifest.count(&seal, &damaged).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_as_verified_is_bounded() {
+        let seal = seal(1);
+        for (entries, kept) in [(MOST_VERIFIED, 1), (MOST_VERIFIED + 1, 0)] {
+            let (manifest, row) = with_a_bucket(&seal, entries);
+            let rows = |_| Ok(Some(row.clone()));
+            assert_eq!(manifest.bucket(&seal, &rows, 0).unwrap().0.len(), entries);
+            assert_eq!(manifest.verified.lock().unwrap().buckets.len(), kept);
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl Store {
         database.backend().guard(|| {
             let transaction = database.begin_write()?;
             put_header(&transaction, &header, &seal)?;
-            put_manifest(&transaction, Edit::new(Manifest::new())?, &seal)?;
+            put_manifest(&transaction, Edit::new(Manifest::empty())?, &seal)?;
             transaction.commit().map_err(storage_error)
         })?;
         Ok(Self::of(State::new(database, header, seal)))

@@ -1,10 +1,9 @@
 //! The seal of a store: keys derived from the root key.
 
-#[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use manila_core::Result;
-use manila_core::internal::crypto::{self, Hash, MacHash, Refused};
+use manila_core::internal::crypto::{self, Hash, MacKey, Refused};
 use zeroize::Zeroizing;
 
 use crate::root_key::{RootKey, Source};
@@ -26,13 +25,25 @@ const LENGTH_LEN: usize = 4;
 /// The length of a tag of the manifest, in bytes.
 pub(super) const MAC_LEN: usize = 32;
 
+/// Identifies a seal within the process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SealId(u64);
+
+impl SealId {
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The root key, and the keys derived from it for one store.
 pub(crate) struct Seal {
+    id: SealId,
     root: Zeroizing<[u8; 32]>,
     store_id: Vec<u8>,
     /// The number of root keys that the store had before.
     epoch: u64,
-    manifest: Zeroizing<[u8; 32]>,
+    manifest: MacKey,
     /// The number of records that have been opened.
     #[cfg(feature = "testing")]
     opened: AtomicU64,
@@ -40,8 +51,9 @@ pub(crate) struct Seal {
 
 impl Seal {
     pub(super) fn new(root: Zeroizing<[u8; 32]>, store_id: Vec<u8>, epoch: u64) -> Result<Self> {
-        let manifest = derive(&root, &store_id, MANIFEST_PURPOSE)?;
+        let manifest = MacKey::new(&*derive(&root, &store_id, MANIFEST_PURPOSE)?)?;
         Ok(Self {
+            id: SealId::new(),
             root,
             store_id,
             epoch,
@@ -54,6 +66,10 @@ impl Seal {
     /// Returns the root key of this seal, in its derived form.
     pub(super) fn root_key(&self) -> RootKey {
         RootKey(Source::Derived { key: self.root.clone(), epoch: self.epoch })
+    }
+
+    pub(super) fn id(&self) -> SealId {
+        self.id
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -111,14 +127,13 @@ impl Seal {
     /// Returns the digest of an id, in hexadecimal, for rows whose ids must not be readable in the file. It is keyed,
     /// so that nobody can test guesses without the root key.
     pub(crate) fn hide(&self, table: Table, id: &str) -> Result<String> {
-        let mac = self.mac(&[OF_HIDDEN, table.name().as_bytes(), &[0], id.as_bytes()])?;
+        let mac = self.mac(&[OF_HIDDEN, table.name().as_bytes(), &[0], id.as_bytes()]);
         Ok(crypto::hex(mac.first_chunk::<16>().ok_or_else(damaged)?))
     }
 
     /// Returns the tag of a part of the manifest.
-    pub(super) fn mac(&self, parts: &[&[u8]]) -> Result<[u8; MAC_LEN]> {
-        let mac = crypto::mac(MacHash::Sha256, self.manifest.as_slice(), parts)?;
-        mac.try_into().map_err(|_| damaged())
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_LEN] {
+        self.manifest.mac(parts)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transactions that read and write records.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use manila_core::Result;
 use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
@@ -78,7 +79,7 @@ pub(crate) trait Tables {
 pub(crate) struct ReadTxn<'a> {
     pub(super) transaction: ReadTransaction,
     pub(super) seal: &'a Seal,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
 }
 
 impl ReadTxn<'_> {
