@@ -1,4 +1,9 @@
 //! [`Client`]: encrypts and decrypts messages with the keys of a materials manager.
+//!
+//! ```text
+//! builder     settings
+//! encryption  decryption  opening    whole messages, and the start of streams
+//! ```
 
 pub(crate) mod builder;
 pub(crate) mod decryption;

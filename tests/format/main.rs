@@ -116,6 +116,7 @@ fn the_second_reader_opens_what_the_official_sdks_wrote() {
 #[test]
 fn the_second_reader_opens_every_suite_frame_length_and_way_of_sealing() {
     let contexts = [&[][..], &[("tenant", "acme")], &[("\u{1f511}", "z"), ("\u{ffe6}", ""), ("b", "2"), ("B", "1")]];
+    assert_eq!(AlgorithmSuite::ALL.len(), SUITES.len());
     for (suite, row) in AlgorithmSuite::ALL.into_iter().zip(SUITES) {
         assert_eq!(suite.id(), row.id);
         for frame_length in [1_u32, 16, 4096] {

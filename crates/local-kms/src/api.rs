@@ -1,4 +1,11 @@
 //! The operations of [`LocalKms`](super::LocalKms), grouped into files by subject.
+//!
+//! ```text
+//! lifecycle  import  rotation  replica    keys, from creation to deletion, and their material
+//! alias  grant  policy                    names and permissions
+//! cipher                                  data keys, plaintexts, MACs, random bytes
+//! audit_log  maintenance  time            the owner's work on log, store and clock
+//! ```
 
 pub(super) mod alias;
 mod audit_log;

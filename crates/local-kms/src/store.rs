@@ -1,4 +1,15 @@
 //! The store: sealed records in a `redb` database, under a manifest of all records.
+//!
+//! ```text
+//! tables           transactions that read and write records
+//! manifest  seal   the list of all records; the encryption of each
+//! codec  header    bytes of records; what is read before the store is opened
+//! open  read_only  creating and opening; without changing a byte
+//! reopen           opening again in place, for all handles
+//! identity         noticing that the file was moved, replaced or removed
+//! database  backend  layer    redb, the boundary around it, and writes in memory
+//! copy  temporary  purge  root_key_change    backups, drafts, erasing, another root key
+//! ```
 
 mod backend;
 mod codec;

@@ -123,7 +123,7 @@ fn re_encrypt(kms: &LocalKms, scene: &Scene) -> Result<KmsCiphertext, Error> {
 
 /// Every method that takes a handle. [`the_table_is_complete`] fails if one is missing.
 #[rustfmt::skip]
-pub const METHODS: [Method; 57] = [
+pub const METHODS: &[Method] = &[
     method("create_key", "CreateKey", &[], |kms, _| done(kms.create_key(CreateKey::default()))),
     method("list_keys", "ListKeys", &[], |kms, _| done(kms.list_keys())),
     method("list_aliases", "ListAliases", &[], |kms, _| done(kms.list_aliases())),
@@ -286,7 +286,10 @@ fn the_table_is_complete() {
             for function in of_kms.split("\n    pub fn ").skip(1) {
                 let (name, arguments) = function.split_once(['(', '<']).unwrap();
                 if arguments.split("->").next().unwrap().contains("&self") {
-                    assert!(METHODS.iter().any(|method| method.name == name), "{name} is not in the table");
+                    assert!(
+                        METHODS.iter().any(|method| method.name == name),
+                        "{name} is not in METHODS of tests/local_kms/access.rs"
+                    );
                     found += 1;
                 }
             }

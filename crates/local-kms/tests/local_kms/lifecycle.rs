@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use crate::access::{OWNER, STRANGER, allow, policy};
+use crate::access::{METHODS, OWNER, STRANGER, allow, policy};
 use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
@@ -50,6 +50,13 @@ struct Row {
     kind: Kind,
     call: fn(&LocalKms, &Subject) -> Result<(), Error>,
     errors: [&'static str; 6],
+}
+
+impl Row {
+    /// Returns the name of the operation, without what tells its rows apart.
+    fn operation(&self) -> &'static str {
+        self.name.split([' ', ',']).next().unwrap_or(self.name)
+    }
 }
 
 /// The expected errors, from the table "Key states of AWS KMS keys" of the Developer Guide, its pages on imported
@@ -275,6 +282,46 @@ impl Case {
             _ => {}
         }
         kms.clone()
+    }
+}
+
+#[test]
+fn the_table_has_each_operation_on_a_key() {
+    for method in METHODS.iter().filter(|method| !method.actions.is_empty()) {
+        let has_row = TABLE.iter().any(|row| row.operation() == method.operation);
+        assert!(has_row, "{} is not in TABLE of tests/local_kms/lifecycle.rs", method.operation);
+    }
+}
+
+/// The operations that take an alias in place of a key id.
+///
+/// Source: AWS KMS API Reference, the parameter `KeyId` of each operation.
+const TAKE_AN_ALIAS: [&str; 8] = [
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "ReEncrypt",
+    "VerifyMac",
+];
+
+#[test]
+fn an_alias_stands_for_a_key_where_aws_lets_it() {
+    // These rows name the key by the alias that they are about.
+    let of_the_alias = ["DeleteAlias", "UpdateAlias from"];
+    for row in TABLE.iter().filter(|row| !of_the_alias.contains(&row.name)) {
+        let kms = LocalKms::in_memory().unwrap();
+        let (_, subject) = prepare(&kms, row.kind, false, false);
+        let done = (row.call)(&kms, &Subject { name: subject.alias.clone(), ..subject });
+        if TAKE_AN_ALIAS.contains(&row.operation()) {
+            assert_eq!(done.as_ref().map_or_else(code, |()| OK), row.errors[0], "{}", row.name);
+        } else {
+            let error = done.expect_err(row.name);
+            assert_eq!(code(&error), "NotFoundException", "{}", row.name);
+            assert!(error.to_string().contains("not by an alias"), "{}: {error}", row.name);
+        }
     }
 }
 

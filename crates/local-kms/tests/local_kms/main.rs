@@ -17,9 +17,9 @@ mod grants;
 #[path = "../../../../tests/support/heard.rs"]
 mod heard;
 mod import;
+mod known_answers;
 mod lifecycle;
 mod opening;
-mod operations;
 mod processes;
 mod raw_file;
 mod replicas;
