@@ -96,12 +96,16 @@ impl HeadRecord {
 }
 
 /// Stores the end of a log that was rotated. Each rotation has its own row.
+///
+/// A rotation that is repeated finds the same end again, but may no longer find that the log was cut off. That is kept.
 pub(crate) fn put_end(tables: &mut WriteTxn<'_>, end: &EndOfLog) -> Result<()> {
     let EndOfLog { start, last, cut } = end;
-    let record = EndRecord { start: *start, last: HeadRecord::new(last), cut: cut.as_ref().map(HeadRecord::new) };
     // Hashed, so that the file does not reveal the number of lines.
     let hidden = tables.seal().hide(Table::Audit, &format!("{END}{}/{start}", last.lines))?;
-    tables.put(Table::Audit, &format!("{END}{hidden}"), &record)
+    let row = format!("{END}{hidden}");
+    let known: Option<EndRecord> = tables.get(Table::Audit, &row)?;
+    let cut = known.and_then(|known| known.cut).or_else(|| cut.as_ref().map(HeadRecord::new));
+    tables.put(Table::Audit, &row, &EndRecord { start: *start, last: HeadRecord::new(last), cut })
 }
 
 /// Returns what the store has recorded about its logs, for verification.

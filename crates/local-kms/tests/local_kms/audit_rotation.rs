@@ -222,6 +222,23 @@ fn a_lost_log_is_replaced_and_a_cut_one_rotated_and_both_stay_known() -> Result<
 }
 
 #[test]
+fn a_rotation_that_is_repeated_does_not_forget_that_the_old_log_was_cut_off() -> Result<(), Error> {
+    let (scene, kms) = Rotating::new();
+    scene.calls(&kms, 3);
+    drop(kms);
+    (0..4).for_each(|_| cut_last_line(&scene.log()));
+    let kms = scene.logged.open();
+    scene.calls(&kms, 9);
+    for _ in 0..3 {
+        kms.rotate_audit_log(&scene.old)?;
+        let faults = scene.faults(&scene.old);
+        assert!(matches!(faults.as_slice(), [(_, AuditFaultKind::CutShort)]), "{faults:?}");
+        assert_eq!(scene.faults(&scene.log()), []);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_rotation_that_was_interrupted_is_finished() -> Result<(), Error> {
     // Interrupted before the store recorded it: the files are as after a rotation, the store is as before.
     let (scene, kms) = Rotating::new();
