@@ -3,7 +3,7 @@
 use crate::access::Permission;
 use crate::audit::Details;
 use crate::call::{Answer, OnKey, PassingOn, Retiring};
-use crate::error::{invalid, refused};
+use crate::error::{check_len, invalid, refused};
 use crate::key_policy::check_principal;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
@@ -16,6 +16,10 @@ use manila_core::internal::crypto;
 
 /// The maximum number of grants on a key: listing them reads all of them, and creating one counts them.
 const MAX_GRANTS: usize = 1000;
+/// The maximum length of a grantee or retiring principal, in bytes. A key policy can name longer ones.
+///
+/// Source: AWS KMS API Reference, `CreateGrant`, `GranteePrincipal` and `RetiringPrincipal`.
+const MAX_PRINCIPAL_LEN: usize = 256;
 
 impl LocalKms {
     /// Allows a principal to use a key, with effect from the next call, and returns the grant's id. A `Deny` of the key
@@ -39,7 +43,7 @@ impl LocalKms {
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
     /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if a principal is not a
-    /// valid ARN, no operation is allowed, or the key does not support one.
+    /// valid ARN or is longer than 256 bytes, no operation is allowed, or the key does not support one.
     #[expect(clippy::needless_pass_by_value, reason = "a request is for one call")]
     pub fn create_grant(&self, key_id: &str, request: CreateGrant) -> Result<String> {
         let subject = PassingOn { key: key_id, constraint: request.constraint.as_ref().map(GrantConstraint::pairs) };
@@ -118,8 +122,10 @@ fn details(request: &CreateGrant) -> Details<'_> {
 }
 
 fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
-    check_principal(&grant.grantee)?;
-    grant.retiring.as_deref().map_or(Ok(()), check_principal)?;
+    for principal in [Some(&grant.grantee), grant.retiring.as_ref()].into_iter().flatten() {
+        check_principal(principal)?;
+        check_len("bytes of a principal of a grant", principal.len(), 1..=MAX_PRINCIPAL_LEN)?;
+    }
     if grant.operations.is_empty() {
         return Err(invalid("ValidationException", "the grant allows no operation: add at least one"));
     }

@@ -11,7 +11,14 @@ use super::pattern::has_wildcard;
 const PARTITION: &str = "aws";
 /// The number of digits of an account id.
 const ACCOUNT_LEN: usize = 12;
+/// The maximum length of a partition. AWS documents none; the longest one that it has is `aws-us-gov`. With the limits
+/// below, a principal has at most 636 bytes and always fits into a line of the log. AWS allows 2048 bytes for an ARN.
+///
+/// Source: AWS IAM API Reference, data types, `arnType`.
+const MAX_PARTITION_LEN: usize = 32;
 /// AWS's limits on names and paths of users and roles.
+///
+/// Source: AWS IAM User Guide, "IAM and AWS STS quotas".
 const MAX_NAME_LEN: usize = 64;
 const MAX_PATH_LEN: usize = 512;
 
@@ -227,6 +234,9 @@ fn is_account(text: &str) -> bool {
 /// Returns whether `text` is a partition, such as `aws`, `aws-cn` or `aws-us-gov`.
 fn is_partition(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() > MAX_PARTITION_LEN {
+        return false;
+    }
     text == "aws" || text.strip_prefix("aws-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(allowed))
 }
 
@@ -383,6 +393,8 @@ mod tests {
         assert!(named(64).is_ok() && named(65).is_err());
         let in_path = |len| check_principal(&format!("arn:aws:iam::111122223333:user/{}/n", "p".repeat(len)));
         assert!(in_path(511).is_ok() && in_path(512).is_err());
+        let in_partition = |len| check_principal(&format!("arn:aws-{}:iam::111122223333:root", "p".repeat(len)));
+        assert!(in_partition(28).is_ok() && in_partition(29).is_err());
     }
 
     #[test]

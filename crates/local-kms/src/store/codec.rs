@@ -1,5 +1,6 @@
 //! The encoding of records, and the errors for bytes that are not a record.
 
+use crate::error::invalid;
 use ciborium::de::from_reader_with_recursion_limit;
 use manila_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -28,6 +29,12 @@ pub(crate) fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 /// Returns the bytes, unless they are too long for a record.
 pub(super) fn bounded(stored: &[u8]) -> Result<&[u8]> {
     if stored.len() > MAX_RECORD_LEN { Err(damaged()) } else { Ok(stored) }
+}
+
+/// The error for a record that would be longer than what is believed.
+pub(super) fn too_long() -> Error {
+    let message = "a record of the key store would be longer than 1 MiB: ask for less to be kept";
+    invalid("LimitExceededException", message)
 }
 
 pub(crate) fn damaged() -> Error {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::root_key::{RootKey, Source};
 use crate::secret_box;
 use crate::store::Table;
-use crate::store::codec::{bounded, damaged};
+use crate::store::codec::{bounded, damaged, too_long};
 
 const CHECK_PURPOSE: &[u8] = b"manila local-kms store 1";
 const RECORD_PURPOSE: &[u8] = b"manila local-kms record 1";
@@ -98,7 +98,7 @@ impl Seal {
     pub(super) fn seal_bytes(&self, table: Table, id: &str, counter: u64, record: &[u8]) -> Result<Vec<u8>> {
         let (place, padded) = (self.place(table, id, counter), pad(record, table.shortest_record())?);
         let sealed = secret_box::seal(self.root.as_slice(), RECORD_PURPOSE, &place, &padded)?;
-        bounded(&sealed)?;
+        bounded(&sealed).map_err(|_| too_long())?;
         Ok(sealed)
     }
 
@@ -139,7 +139,7 @@ impl Seal {
 
 /// Pads a record with zeros and its length to a power of two, so that the length of the sealed record reveals no more.
 fn pad(record: &[u8], shortest: usize) -> Result<Zeroizing<Vec<u8>>> {
-    let length = u32::try_from(record.len()).map_err(|_| damaged())?.to_be_bytes();
+    let length = u32::try_from(record.len()).map_err(|_| too_long())?.to_be_bytes();
     let len = record.len().saturating_add(LENGTH_LEN).next_power_of_two().max(shortest);
     let mut padded = Zeroizing::new(Vec::with_capacity(len));
     padded.extend_from_slice(record);
@@ -163,6 +163,17 @@ fn derive(root: &[u8; 32], store_id: &[u8], purpose: &[u8]) -> Result<Zeroizing<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use manila_core::ErrorKind;
+
+    #[test]
+    fn a_record_that_is_too_long_is_refused_and_the_store_is_not_called_damaged() {
+        let seal = Seal::new(Zeroizing::new([7; 32]), vec![1; 16], 0).unwrap();
+        let longest = (1 << 20) - LENGTH_LEN;
+        let sealed = seal.seal_bytes(Table::Keys, "id", 1, &vec![7; longest]).unwrap();
+        assert_eq!(seal.open_bytes(Table::Keys, "id", 1, &sealed).unwrap().len(), longest);
+        let error = seal.seal_bytes(Table::Keys, "id", 1, &vec![7; longest + 1]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
 
     #[test]
     fn a_padded_record_is_read_again_and_its_length_is_one_of_few() {

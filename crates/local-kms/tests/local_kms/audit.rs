@@ -16,7 +16,7 @@ use manila_local_kms::{
 use serde_json::{Value, json};
 use tracing::{Metadata, Subscriber};
 
-use crate::access::{ALICE, BOB, MATERIAL, Method, OWNER, Scene, methods};
+use crate::access::{ALICE, BOB, MATERIAL, Method, OWNER, Scene, assert_refused, methods};
 use crate::heard::{Heard, listen};
 use crate::{Folder, TestClock, code, context, decrypt, described, encrypt};
 
@@ -308,6 +308,26 @@ fn a_call_whose_line_cannot_be_written_fails_and_does_nothing() {
         }
         assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), 0, "nothing is left of the backup");
     }
+}
+
+#[test]
+fn no_principal_is_too_long_for_a_line() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let user = |partition: usize| {
+        // Quotation marks and backslashes take twice their length in a line.
+        let path = "\"\\".repeat(255) + "/";
+        format!("arn:aws-{}:iam::111122223333:user/{path}{}", "a".repeat(partition), "n".repeat(64))
+    };
+    for partition in [29, 1 << 20] {
+        let error = kms.as_principal(&user(partition)).unwrap_err();
+        assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "InvalidArnException"));
+    }
+    let longest = user(28);
+    let refused = || assert_refused(&kms.as_principal(&longest).unwrap().describe_key(key.arn()).unwrap_err(), "");
+    let [line] = logged.lines_of(refused).try_into().unwrap();
+    assert_eq!((&line["principal"], &line["outcome"]), (&json!(longest), &json!("AccessDeniedException")));
 }
 
 #[cfg(unix)]

@@ -54,6 +54,22 @@ fn a_grant_allows_its_operations_on_its_key_to_its_grantee() {
 }
 
 #[test]
+fn principals_of_grants_are_as_long_as_on_aws() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = key_of(&kms);
+    let of_len = |len: usize| {
+        let arn = |path: usize| format!("arn:aws:iam::111122223333:user/{}/carol", "p".repeat(path));
+        arn(len - arn(0).len())
+    };
+    let to = |grantee: String| CreateGrant::to(grantee).operation(GrantOperation::Encrypt);
+    kms.create_grant(key.arn(), to(of_len(256)).retiring_principal(of_len(256))).unwrap();
+    for request in [to(of_len(257)), to(of_len(256)).retiring_principal(of_len(257))] {
+        let error = kms.create_grant(key.arn(), request).unwrap_err();
+        assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "ValidationException"));
+    }
+}
+
+#[test]
 fn each_operation_that_a_grant_names_is_the_one_it_allows() {
     use GrantOperation::{
         Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac,
