@@ -164,8 +164,22 @@ impl LocalKms {
     }
 
     /// Makes a call that only the owner may make and that does more than one transaction. Before its effect is visible,
-    /// the work declares that the call [succeeds](Call::succeeds).
+    /// the work declares that the call [succeeds](Call::succeeds), which writes its line. Work that forgets this fails.
     pub(super) fn maintain<T>(
+        &self,
+        operation: Operation,
+        request: Details<'_>,
+        work: impl FnOnce(&mut Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.examine(operation, request, |call| match work(call) {
+            Ok(_) if !call.recorded => Err(Error::new(ErrorKind::Internal, "a call changed something without a line")),
+            done => done,
+        })
+    }
+
+    /// Makes a call that only the owner may make and that changes nothing. Its line is written afterwards, so that it
+    /// contains the outcome.
+    pub(super) fn examine<T>(
         &self,
         operation: Operation,
         request: Details<'_>,

@@ -144,7 +144,7 @@ impl LocalKms {
     fn verify(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
         let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
         let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
-        self.maintain(Operation::VerifyAuditLog, request, |_| {
+        self.examine(Operation::VerifyAuditLog, request, |_| {
             if paths.is_empty() {
                 return Err(invalid("ValidationException", "no path of an audit log was given: name at least one"));
             }

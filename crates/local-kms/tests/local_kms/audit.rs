@@ -332,6 +332,39 @@ fn no_principal_is_too_long_for_a_line() {
 
 #[cfg(unix)]
 #[test]
+fn a_purge_has_its_line_before_it_touches_the_file() {
+    let logged = Logged::new();
+    let clock = TestClock::new();
+    let kms = logged.create_with(LocalKms::builder().clock(clock.clone()), |log| log);
+    let gone = kms.create_key(CreateKey::default()).unwrap();
+    kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
+    clock.advance_days(7);
+    let aside = logged.log().with_extension("aside");
+    fs::rename(logged.log(), &aside).unwrap();
+    let before = fs::read(logged.0.store()).unwrap();
+    assert_eq!(kms.purge().unwrap_err().kind(), ErrorKind::AuditFailed);
+    assert!(fs::read(logged.0.store()).unwrap() == before);
+    fs::rename(&aside, logged.log()).unwrap();
+    let told = |work: &dyn Fn()| -> Vec<_> {
+        let lines = logged.lines_of(work);
+        lines
+            .iter()
+            .map(|line| ["operation", "outcome"].map(|field| line[field].to_string().replace('"', "")))
+            .collect()
+    };
+    let purged = told(&|| assert_eq!(kms.purge().unwrap(), 1));
+    assert_eq!(purged, [["Purge", "ok"], ["DeleteKey", "ok"]]);
+    // One that fails afterwards has another line.
+    drop(kms);
+    let builder = LocalKms::builder().clock(clock).audit(AuditLog::file(logged.log()));
+    let kms = builder.open_read_only(logged.0.store(), RootKey::open_file(logged.0.root()).unwrap()).unwrap();
+    let failed = told(&|| assert_eq!(kms.purge().unwrap_err().kind(), ErrorKind::ReadOnly));
+    assert_eq!(failed, [["Purge", "ok"], ["Purge", "ReadOnly"]]);
+    assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
+}
+
+#[cfg(unix)]
+#[test]
 fn calls_go_on_when_the_log_is_back_in_its_place() {
     let logged = Logged::new();
     let kms = logged.create(|log| log);
