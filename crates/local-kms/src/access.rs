@@ -1,7 +1,7 @@
 //! Authorisation of calls by key policies and grants, as AWS does it.
 
 use crate::caller::Caller;
-use crate::error::{invalid, refused};
+use crate::error::{invalid, refused, unavailable};
 use crate::key_policy::{AccessRequest, Decision, Policy, PolicyCache, is_of_account};
 use crate::operation::Operation;
 use crate::record::grant;
@@ -28,12 +28,15 @@ const NOTHING_ALLOWS: &str = "neither its policy nor a grant allows it";
 ///
 /// If a policy is not parsed yet, or its decision takes long, the decision is put off: the call gives up its
 /// transaction, decides while it holds no lock, and starts again. A decision applies only to the exact text of the
-/// policy that it was made from.
+/// policy that it was made from. If the text differs each time, the call finally decides
+/// [in its transaction](Access::put_off_nothing), or is refused.
 pub(super) struct Access<'a> {
     caller: Caller<'a>,
     policies: &'a PolicyCache,
+    /// The latest decision of each key's policy on each operation.
     made: Vec<(Question, Decision)>,
     put_off: Option<Question>,
+    puts_off_nothing: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,7 @@ struct Question {
 
 impl<'a> Access<'a> {
     pub(super) fn new(caller: Caller<'a>, policies: &'a PolicyCache) -> Self {
-        Self { caller, policies, made: Vec::new(), put_off: None }
+        Self { caller, policies, made: Vec::new(), put_off: None, puts_off_nothing: false }
     }
 
     /// Returns the source of the permission for an operation on a key: the key's policy or, if the policy neither
@@ -109,8 +112,16 @@ impl<'a> Access<'a> {
         let policy = self.policies.parse(&asked.key_arn, &asked.json)?;
         let request = request(&self.caller, &asked.key_arn, asked.operation, asked.context.as_ref());
         let decision = policy.decide(&request);
+        // Decisions of the key's earlier policies are of no further use.
+        self.made.retain(|(old, _)| (&old.key_arn, old.operation) != (&asked.key_arn, asked.operation));
         self.made.push((asked, decision));
         Ok(true)
+    }
+
+    /// Puts off no further decision. Other calls may then wait while a policy is parsed, which takes milliseconds. A
+    /// decision that takes long is refused.
+    pub(super) fn put_off_nothing(&mut self) {
+        self.puts_off_nothing = true;
     }
 
     /// Returns the decision of a key's policy. Fails if it was put off.
@@ -127,6 +138,14 @@ impl<'a> Access<'a> {
         };
         if let Some((_, decision)) = self.made.iter().find(is_it) {
             return Ok(*decision);
+        }
+        if self.puts_off_nothing {
+            let policy = self.policies.parse(&key.arn, json)?;
+            if policy.steps(context) > MOST_STEPS {
+                let message = "the policy of the key is replaced faster than it can be evaluated: call again";
+                return Err(unavailable("DependencyTimeoutException", message));
+            }
+            return Ok(policy.decide(&request(&self.caller, &key.arn, operation, context)));
         }
         let (key_arn, json, context) = (key.arn.clone(), json.clone(), context.cloned());
         self.put_off = Some(Question { key_arn, json, operation, context });
@@ -209,5 +228,12 @@ mod tests {
         assert!(access.catch_up().unwrap());
         assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Allowed);
         assert_eq!(policies.parsed(), 2);
+        // Decisions of earlier policies are not kept.
+        for text in ["*a*", "*a*a"] {
+            key.record.policy = Some(statement(text));
+            assert!(of(&mut access, &key, &long).is_err());
+            assert!(access.catch_up().unwrap());
+        }
+        assert_eq!(access.made.len(), 1);
     }
 }

@@ -29,6 +29,10 @@ pub(super) use subject::{
     OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
 };
 
+/// The maximum number of decisions that a call puts off: one for each of two keys, and one more for each if its policy
+/// is replaced meanwhile.
+const MOST_PUT_OFF: usize = 4;
+
 /// A call in progress.
 #[expect(clippy::struct_excessive_bools, reason = "five findings that do not depend on each other")]
 pub(super) struct Call<'a> {
@@ -281,14 +285,17 @@ impl<'a> Call<'a> {
     }
 
     /// Attempts a transaction, and repeats the attempt if it was given up because the decision of a policy takes long:
-    /// that decision is made in between, while others can proceed.
+    /// that decision is made in between, while others can proceed. The last attempt puts off nothing, so that a policy
+    /// that is replaced again and again does not keep the call from ending.
     fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        loop {
+        for _ in 0..MOST_PUT_OFF {
             let done = attempt(self);
             if done.is_ok() || !self.access.catch_up()? {
                 return done;
             }
         }
+        self.access.put_off_nothing();
+        attempt(self)
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
@@ -453,5 +460,35 @@ impl<'a> Call<'a> {
         }
         let message = format!("only the owner of the account may call {}", self.operation.name());
         Err(refused("AccessDeniedException", message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::key::CreateKey;
+
+    #[test]
+    fn a_policy_that_is_another_at_each_attempt_is_decided_by_in_the_last_unless_that_takes_long() {
+        let kms = LocalKms::in_memory().unwrap();
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        for (len, code) in [(10, "AccessDeniedException"), (60_000, "DependencyTimeoutException")] {
+            let (request, mut attempts) = (Details::new(), 0);
+            let mut call = Call::new(&kms, Operation::Encrypt, None, &request);
+            let context = EncryptionContext::new([("a", "a".repeat(len))]).unwrap();
+            let done = call.decided(|call| {
+                attempts += 1;
+                assert!(attempts < 100, "it does not end");
+                kms.shared.store.read(|tables| {
+                    let mut key = call.find(Operation::Encrypt, tables, key.arn())?;
+                    key.record.policy = Some(format!(
+                        r#"{{"Statement": {{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*",
+                           "Condition": {{"StringLike": {{"kms:EncryptionContext:a": "*b*b*{attempts}"}}}}}}}}"#
+                    ));
+                    call.access.permission(tables, &key, Operation::Encrypt, Some(&context))
+                })
+            });
+            assert_eq!((code_of(&done.unwrap_err()).as_str(), attempts), (code, MOST_PUT_OFF + 1));
+        }
     }
 }

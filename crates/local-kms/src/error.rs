@@ -15,6 +15,11 @@ pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Error {
     answer(ErrorKind::InvalidInput, code, message.into())
 }
 
+/// Neither is at fault: the same request may succeed later.
+pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Error {
+    answer(ErrorKind::Unavailable, code, message.into())
+}
+
 fn answer(kind: ErrorKind, code: &str, message: String) -> Error {
     let error = KmsError::new(code, message);
     Error::other(kind, format!("the embedded KMS refused: {error}"), error)

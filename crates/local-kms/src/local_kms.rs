@@ -97,6 +97,10 @@ use manila_core::Result;
 /// The file must be on a file system where locks work, which excludes network file systems. Do not use a handle on
 /// both sides of a `fork`.
 ///
+/// A key policy with many patterns can take more than a second to evaluate if the encryption context is long too. No
+/// other call waits for that. If the policy is replaced meanwhile, and so at each of five attempts, the call fails with
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+///
 /// After a failed read or write of the file, for instance on a full disk, a handle refuses every call until it is
 /// [reopened](Self::reopen) in place. All acknowledged writes are preserved. The same applies if the file is moved,
 /// replaced or removed while it is open: the next write detects this, and reads detect it within a second or sixteen
