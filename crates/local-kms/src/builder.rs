@@ -180,7 +180,7 @@ impl LocalKmsBuilder {
             return Err(is_store(log.path()));
         }
         let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
-        shared.opened(mode)?;
+        shared.opened(mode)?.map_or(Ok(()), Err)?;
         shared.is_open = true;
         shared.is_new = matches!(mode, OpeningMode::InMemory | OpeningMode::Create);
         Ok(LocalKms::over(shared))
@@ -259,8 +259,8 @@ impl LocalKms {
             self.shared.load_line_keys()?;
             // Its line is that of an opening. If the log was moved away, the line is written later, and the handle
             // waits for that.
-            call.is_recorded();
-            self.shared.opened(OpeningMode::Reopen)
+            let refusal = self.shared.opened(OpeningMode::Reopen)?;
+            call.is_recorded(refusal)
         })
     }
 

@@ -378,9 +378,11 @@ impl<'a> Call<'a> {
         written
     }
 
-    /// Records that the log contains the call's line already.
-    pub(super) fn is_recorded(&mut self) {
+    /// Records that the log contains the call's line already. Fails with the refusal, if that line contains one.
+    pub(super) fn is_recorded(&mut self, refusal: Option<Error>) -> Result<()> {
         self.recorded = true;
+        self.is_set_back = refusal.is_some();
+        refusal.map_or(Ok(()), Err)
     }
 
     /// Lets `write` write the line of a call that is about to succeed, into a new log.

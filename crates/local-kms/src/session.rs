@@ -8,7 +8,7 @@ use crate::operation::Operation;
 use crate::record::audit::memory;
 use crate::shared::Shared;
 use crate::store::Tables;
-use manila_core::{ErrorKind, Result};
+use manila_core::{Error, ErrorKind, Result};
 
 /// The way in which a handle opened its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,19 @@ impl OpeningMode {
 }
 
 impl Shared {
-    /// Writes the line for opening the store, and fails if the log proves that the store was set back.
+    /// Writes the line for opening the store. If the log proves that the store was set back, the line says so, and the
+    /// error for that is returned as `Some`.
     ///
     /// If the log cannot be written now, for instance because it was moved, the line is written before any other, and
     /// every call fails until then. Such a handle can still rotate the log.
-    pub(super) fn opened(&self, mode: OpeningMode) -> Result<()> {
+    pub(super) fn opened(&self, mode: OpeningMode) -> Result<Option<Error>> {
         let (found, memory) = self.store.read(|tables| Ok((tables.commit_number(), memory(tables)?)))?;
         let restored = mode == OpeningMode::Restore;
         let commits = Commits { found: Some(found), restored, ..Commits::default() };
         let event = self.own_event(Operation::OpenStore, Details::new().text("mode", mode.name()), commits);
         let Some(log) = &self.log else {
             Told::of(event, None).tell(false);
-            return Ok(());
+            return Ok(None);
         };
         let expects_lines = memory.checkpoint.is_some() || !memory.ends.is_empty();
         let opening = Opening { event: event.clone(), expects_lines };
@@ -61,8 +62,10 @@ impl Shared {
             written => {
                 let (told, done) = Told::new(event, written);
                 told.tell(self.keeps_context_keys_only());
-                if !log.is_best_effort() {
-                    done?;
+                if let Err(refusal) = done
+                    && !log.is_best_effort()
+                {
+                    return Ok(Some(refusal));
                 }
             }
         }
@@ -72,7 +75,7 @@ impl Shared {
         if !expects_lines || restored || log.has_left_over() {
             let _ = self.checkpoint();
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Writes the line for closing a handle, and records the end of the log if possible.

@@ -220,6 +220,22 @@ fn opening_again_is_the_owners_affair_and_has_its_line() {
 }
 
 #[test]
+fn opening_a_store_again_that_was_set_back_has_one_line() {
+    let logged = Logged::new();
+    let kms = logged.create(|log| log);
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let old = fs::read(logged.0.store()).unwrap();
+    let other = logged.open();
+    other.disable_key(key.arn()).unwrap();
+    other.describe_key(key.arn()).unwrap();
+    fs::write(logged.0.store(), old).unwrap();
+    let before = logged.lines().len();
+    assert_eq!(kms.reopen().unwrap_err().kind(), ErrorKind::Storage);
+    let lines = logged.lines().split_off(before);
+    assert_eq!(outcomes(&lines), [("OpenStore", "StoreSetBack")]);
+}
+
+#[test]
 fn what_is_no_log_is_named_and_waited_for_by_nobody() {
     let logged = Logged::new();
     let kms = logged.create(|log| log);
