@@ -288,14 +288,19 @@ impl<'a> Call<'a> {
     /// that decision is made in between, while others can proceed. The last attempt puts off nothing, so that a policy
     /// that is replaced again and again does not keep the call from ending.
     fn decided<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        // The next attempt may not find what this one found, and the line must not name that then.
+        let mut anew = |call: &mut Self| {
+            (call.key_arn, call.source_arn) = (None, None);
+            attempt(call)
+        };
         for _ in 0..MOST_PUT_OFF {
-            let done = attempt(self);
+            let done = anew(self);
             if done.is_ok() || !self.access.catch_up()? {
                 return done;
             }
         }
         self.access.put_off_nothing();
-        attempt(self)
+        anew(self)
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
@@ -492,5 +497,28 @@ mod tests {
             });
             assert_eq!((code_of(&done.unwrap_err()).as_str(), attempts), (code, MOST_PUT_OFF + 1));
         }
+    }
+
+    #[test]
+    fn a_line_names_no_key_of_an_earlier_attempt() {
+        let kms = LocalKms::in_memory().unwrap();
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        let request = Details::new();
+        let mut call = Call::new(&kms, Operation::Encrypt, None, &request);
+        let mut names = [key.arn(), "alias/none"].into_iter();
+        let find = |call: &mut Call<'_>, tables: &ReadTxn<'_>, name: &str| {
+            let mut key = call.find(Operation::Encrypt, tables, name)?;
+            (call.key_arn, call.source_arn) = (Some(key.arn.clone()), Some(key.arn.clone()));
+            // It is not parsed yet, so the decision is put off.
+            let statement = r#"{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}"#;
+            key.record.policy = Some(format!(r#"{{"Statement": {statement}}}"#));
+            call.access.permission(tables, &key, Operation::Encrypt, None)
+        };
+        let done = call.decided(|call| {
+            let name = names.next().unwrap();
+            kms.shared.store.read(|tables| find(call, tables, name))
+        });
+        assert_eq!(code_of(&done.unwrap_err()), "NotFoundException");
+        assert_eq!((call.key_arn, call.source_arn), (None, None));
     }
 }
