@@ -87,12 +87,13 @@ const SET_BACK: &str = "StoreSetBack";
 ///
 /// If the line of an operation cannot be written, the operation fails without effect. This includes a file that was
 /// moved, deleted or cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file,
-/// even after the log was renamed.
+/// even after the log was renamed. Opening a store, also with [`LocalKms::reopen`](crate::LocalKms::reopen), succeeds
+/// meanwhile, but every other operation fails until the line of the opening is written.
 ///
 /// If an operation fails after its line was written, for instance because the disk is full, a second line takes the
-/// first back, and likewise for each rotation and deletion that the KMS would have made with it. If these lines cannot
-/// be written either, they are written before any other line. If the program ends before that, the first line remains,
-/// and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
+/// first back, and likewise for each rotation, deletion and expiry that the KMS would have made with it. If these lines
+/// cannot be written either, they are written before any other line. If the program ends before that, the first line
+/// remains, and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
 ///
 /// The store records the ends of its log's files, and accepts only one log: programs that share a store share the log.
 /// A log that was cut off or replaced by another is reported as [`CutShort`](AuditFaultKind::CutShort) from then on. If

@@ -223,13 +223,13 @@ impl LocalKms {
         let done = self.shared.write_now(|tables, now| {
             let swept = deadlines::sweep(self.account(), tables, now)?;
             key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
-            for key_arn in &swept {
-                recorder.write_own(tables, Operation::DeleteKey, key_arn, now)?;
+            for (operation, key_arn) in &swept {
+                recorder.write_own(tables, *operation, key_arn, now)?;
             }
             if !recorder.did_something() {
                 self.shared.check_not_set_back(tables)?;
             }
-            Ok(swept.len())
+            Ok(swept.iter().filter(|(operation, _)| *operation == Operation::DeleteKey).count())
         });
         if let Err(error) = &done {
             recorder.take_back(&code_of(error));

@@ -84,10 +84,12 @@ pub(super) fn forget_deleted_regions(tables: &impl Tables, key: &mut Key, now: u
     Ok(())
 }
 
-/// Removes everything that is past its deadline. Returns the ARNs of the deleted keys for the log, which records them
-/// only once nothing else can undo the removal.
-pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<String>> {
-    let mut deleted = Vec::new();
+/// Removes everything that is past its deadline. Returns for each removal its operation, under the name in AWS's logs,
+/// and the ARN of the key, for the log, which records them only once nothing else can undo the removal.
+///
+/// Source: AWS KMS Developer Guide, "AWS KMS log entries", `DeleteKey` and `DeleteExpiredKeyMaterial`.
+pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Result<Vec<(Operation, String)>> {
+    let mut swept = Vec::new();
     while let Some(first) = tables.first_ids(Table::Deadlines, "", 1)?.pop() {
         let (time, what, of) = parse(&first)?;
         if time > now {
@@ -99,14 +101,15 @@ pub(super) fn sweep(account: &str, tables: &mut WriteTxn<'_>, now: u64) -> Resul
             let (region, key_id) = of.split_once('/').ok_or_else(damaged)?;
             let location = Location { region, account };
             delete(tables, &location, key_id)?;
-            deleted.push(location.key_arn(key_id));
-        } else {
-            forget_material(tables, of)?;
+            swept.push((Operation::DeleteKey, location.key_arn(key_id)));
+        } else if let Some(region) = forget_material(tables, of)? {
+            let location = Location { region: &region, account };
+            swept.push((Operation::DeleteExpiredKeyMaterial, location.key_arn(of)));
         }
         tables.remove(Table::Deadlines, &first)?;
         tables.note_removal(time);
     }
-    Ok(deleted)
+    Ok(swept)
 }
 
 /// Returns the time, the letter and the rest of the row of a deadline.
@@ -132,13 +135,13 @@ fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> R
     tables.remove(Table::Materials, key_id)
 }
 
-/// Removes imported material that has expired.
-fn forget_material(tables: &mut WriteTxn<'_>, key_id: &str) -> Result<()> {
-    if let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? {
-        material.forget();
-        tables.put(Table::Materials, key_id, &material)?;
-    }
-    Ok(())
+/// Removes imported material that has expired. Returns the region of its primary key, which alone imports and deletes
+/// it for all regions.
+fn forget_material(tables: &mut WriteTxn<'_>, key_id: &str) -> Result<Option<String>> {
+    let Some(mut material) = tables.get::<MaterialRecord>(Table::Materials, key_id)? else { return Ok(None) };
+    material.forget();
+    tables.put(Table::Materials, key_id, &material)?;
+    material.regions.first().cloned().ok_or_else(damaged).map(Some)
 }
 
 /// Returns the latest time at which a key was due to be rotated, if it was not rotated since and its primary is

@@ -156,6 +156,7 @@ operations! {
     CreateKey:                       NO_KEY       Id         Never      Own      Key            Any,
     Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Any,
     DeleteAlias:                     ALL          IdOrAlias  Never      Own      KeyAndAccount  Any,
+    DeleteExpiredKeyMaterial:        NO_KEY       Id         Never      Own      Key            Any,
     DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Key            Any,
     DeleteKey:                       NO_KEY       Id         Never      Own      Key            Any,
     DescribeKey:                     ALL          IdOrAlias  Grantable  All      Key            Any,

@@ -7,7 +7,7 @@ use crate::shared::Shared;
 use crate::store::{Tables, WriteTxn};
 use manila_core::Result;
 
-/// The principal of changes that the KMS makes itself: rotations and scheduled deletions.
+/// The principal of changes that the KMS makes itself: rotations, scheduled deletions and expiries.
 const ITSELF: &str = "manila";
 
 /// Writes lines during a call, and keeps the events for `tracing` until the call no longer holds a lock or a

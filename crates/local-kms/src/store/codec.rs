@@ -31,7 +31,7 @@ pub(super) fn bounded(stored: &[u8]) -> Result<&[u8]> {
     if stored.len() > MAX_RECORD_LEN { Err(damaged()) } else { Ok(stored) }
 }
 
-/// The error for a record that would be longer than what is believed.
+/// Returns the error for a record that would be too long to be read again.
 pub(super) fn too_long() -> Error {
     let message = "a record of the key store would be longer than 1 MiB: ask for less to be kept";
     invalid("LimitExceededException", message)

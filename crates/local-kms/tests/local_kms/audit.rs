@@ -5,13 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use manila_core::testing::ready;
 use manila_local_kms::{
-    AuditLog, CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms, KmsRequest,
-    LocalKms, LocalKmsBuilder, RootKey,
+    AuditLog, Clock, CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms,
+    KmsRequest, LocalKms, LocalKmsBuilder, RootKey,
 };
 use serde_json::{Value, json};
 use tracing::{Metadata, Subscriber};
@@ -181,6 +182,10 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
     let kms = logged.create_with(LocalKms::builder().clock(clock.clone()), |log| log);
     let gone = kms.create_key(CreateKey::default()).unwrap();
     let rotating = kms.create_key(CreateKey::default().rotate_every_days(90)).unwrap();
+    let imported = kms.create_key(CreateKey::default().multi_region().imported()).unwrap();
+    let expiry = clock.now() + Duration::from_secs(30 * 86_400);
+    kms.import_key_material(imported.arn(), &MATERIAL, Some(expiry)).unwrap();
+    kms.replicate_key(imported.arn(), "eu-west-1").unwrap();
     kms.schedule_key_deletion_in(gone.arn(), 7).unwrap();
     clock.advance_days(90);
     let lines = logged.lines_of(|| {
@@ -199,6 +204,7 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
         told,
         [
             ["manila", "DeleteKey", "ok"],
+            ["manila", "DeleteExpiredKeyMaterial", "ok"],
             [ALICE, "CreateKey", "AccessDeniedException"],
             [OWNER, "CreateAlias", "InvalidAliasNameException"],
             ["manila", "RotateKey", "ok"],
@@ -207,7 +213,10 @@ fn what_time_does_to_keys_is_logged_when_it_is_done_and_once() {
             [OWNER, "CreateAlias", "ok"],
         ]
     );
-    assert_eq!((&lines[0]["key"], &lines[3]["key"]), (&gone.arn().into(), &rotating.arn().into()));
+    let keys = [&lines[0]["key"], &lines[1]["key"], &lines[4]["key"]];
+    assert_eq!(keys, [gone.arn(), imported.arn(), rotating.arn()]);
+    assert_eq!(lines[0]["commit"], lines[1]["commit"]);
+    assert!(kms.verify_audit_log(logged.log()).unwrap().is_intact());
 }
 
 /// A subscriber may call the KMS: while it handles an event, no lock is held and no transaction is open. Otherwise this
