@@ -7,17 +7,32 @@ use manila::EncryptionContext;
 
 use crate::failure::{Failure, Result};
 
+/// The heading of these options in the help.
+const HEADING: &str = "Key store";
+
+/// The place of the key store, and how it is opened.
 #[derive(Args)]
 pub struct KeyStore {
     /// The folder with the key store. By default one in your data directory.
-    #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true)]
-    store: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true, global = true, help_heading = HEADING)]
+    pub store: Option<PathBuf>,
+    /// The file with the root key. By default root.key in the folder of the key store.
+    #[arg(long, value_name = "FILE", env = "MANILA_ROOT_KEY_FILE", hide_env_values = true, global = true)]
+    #[arg(help_heading = HEADING)]
+    pub root_key_file: Option<PathBuf>,
+    /// Ask for the passphrase that the key store is sealed under, instead of reading a root key.
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub passphrase: bool,
 }
 
-impl KeyStore {
-    pub fn folder(&self) -> Option<&Path> {
-        self.store.as_deref()
-    }
+/// Arguments of all commands about keys, the key store and the audit log.
+#[derive(Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub key_store: KeyStore,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
 }
 
 /// Returns whether the path stands for stdin or stdout.

@@ -25,12 +25,52 @@ impl Failure {
 
 impl From<manila::Error> for Failure {
     fn from(error: manila::Error) -> Self {
-        Self::Work(error.to_string())
+        Self::Work(in_words_of_the_program(error.to_string()))
     }
+}
+
+/// Calls that the library advises, and the commands that make them.
+const COMMANDS: [(&str, &str); 7] = [
+    ("LocalKms::replace_lost_audit_log", "manila audit rotate --lost"),
+    ("LocalKms::rotate_audit_log", "manila audit rotate"),
+    ("LocalKms::restore", "manila store restore"),
+    ("CreateKey::imported", "manila keys create --imported"),
+    ("CreateKey::multi_region", "manila keys create --multi-region"),
+    ("confirm_clock", "manila store confirm-clock"),
+    ("call reopen_with with the new one", "give the new one"),
+];
+
+/// Puts commands of the program in the place of calls of the library.
+fn in_words_of_the_program(text: String) -> String {
+    COMMANDS.iter().fold(text, |text, (call, command)| text.replace(call, command))
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         manila::Error::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn sources(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() }).collect()
+    }
+
+    #[test]
+    fn the_library_advises_the_calls_that_have_commands() {
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../local-kms/src"));
+        for (call, _) in COMMANDS {
+            let is_advised = sources.lines().any(|line| line.contains(call) && !line.trim_start().starts_with("//"));
+            assert!(is_advised, "{call}");
+        }
+        let text = in_words_of_the_program("if it is lost, call LocalKms::replace_lost_audit_log".to_owned());
+        assert_eq!(text, "if it is lost, call manila audit rotate --lost");
     }
 }

@@ -1,5 +1,7 @@
 //! Interruptions: a signal removes the unfinished output and ends the program, unless the output is already in place.
 
+#[cfg(unix)]
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +15,23 @@ pub enum Stage {
     Printing,
     /// The output is in place: it is too late to stop.
     Placed,
+    /// The key store is at work: each change of it is made whole or not at all.
+    Changing,
+    /// A secret is being typed on a terminal that does not show it, which was set so before.
+    #[cfg(unix)]
+    Asking(Option<rustix::termios::Termios>),
+    /// New lines are printed until somebody has seen enough.
+    Watching,
+}
+
+impl Stage {
+    /// Returns the stage of asking for a secret, before the terminal is told not to show it.
+    pub fn asking() -> Self {
+        #[cfg(unix)]
+        return Self::Asking(rustix::termios::tcgetattr(io::stderr()).ok());
+        #[cfg(not(unix))]
+        return Self::Nothing;
+    }
 }
 
 static STAGE: Mutex<Stage> = Mutex::new(Stage::Nothing);
@@ -43,6 +62,16 @@ pub fn clean_up_on_signals() {
                 }
                 Stage::Nothing => "nothing was written",
                 Stage::Printing => "discard what was printed",
+                Stage::Changing => "manila audit show tells whether it was done",
+                Stage::Asking(settings) => {
+                    if let Some(settings) = settings {
+                        use rustix::termios::{OptionalActions, tcsetattr};
+                        let _ = tcsetattr(io::stderr(), OptionalActions::Now, settings);
+                        crate::console::say("");
+                    }
+                    "nothing was done"
+                }
+                Stage::Watching => std::process::exit(0),
             };
             crate::console::say(&format!("error: interrupted: {outcome}"));
             std::process::exit(1);

@@ -1,19 +1,27 @@
-//! The program `manila`: encrypts, decrypts and inspects files in the AWS Encryption SDK message format.
+//! The program `manila`: encrypts, decrypts and inspects files in the AWS Encryption SDK message format, and keeps the
+//! keys for that.
 //!
 //! ```text
 //! main        the command line, and which command it names
 //! commands/   one file for each command: its arguments and its work
 //! arguments   arguments that several commands take
-//! key_store   the folder with the keys
+//! place       the folder with the key store, and the way to open it
+//! key_store   the keys that files are encrypted with
+//! session     the open key store of a command
+//! trail       the files of the audit log
 //! input       what is read, with a progress bar
 //! output      what is written: whole and verified, or not at all
 //! copy        from one to the other
 //! interrupt   a signal leaves no unfinished output behind
-//! console     lines and progress bars for people
+//! report      the answer of a command, as JSON or as lines for people
+//! console     notes and progress bars on stderr
+//! terminal    questions to people
+//! time        times as they are printed and given
 //! failure     exit codes and error texts
 //! ```
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod arguments;
 mod commands;
@@ -24,15 +32,24 @@ mod input;
 mod interrupt;
 mod key_store;
 mod output;
+mod place;
+mod report;
+mod session;
+mod terminal;
+mod time;
+mod trail;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use commands::audit::Audit;
 use commands::decrypt::Decrypt;
 use commands::encrypt::Encrypt;
 use commands::inspect::Inspect;
+use commands::keys::Keys;
+use commands::store::Store;
 use failure::{Failure, Result};
 
 /// Encrypts files in the AWS Encryption SDK message format, with keys of an embedded KMS.
@@ -53,6 +70,12 @@ enum Command {
     Decrypt(Decrypt),
     /// Show what an encrypted file says about itself. Needs no key, and verifies nothing.
     Inspect(Inspect),
+    /// Create, show and change keys.
+    Keys(Keys),
+    /// Make, back up and maintain the key store.
+    Store(Store),
+    /// Show and verify the log of all calls to the key store.
+    Audit(Audit),
 }
 
 impl Command {
@@ -61,6 +84,9 @@ impl Command {
             Self::Encrypt(command) => command.run(),
             Self::Decrypt(command) => command.run(),
             Self::Inspect(command) => command.run(),
+            Self::Keys(command) => command.run(),
+            Self::Store(command) => command.run(),
+            Self::Audit(command) => command.run(),
         }
     }
 }
@@ -71,7 +97,7 @@ fn main() -> ExitCode {
     interrupt::clean_up_on_signals();
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(text)) => exit_with_usage(matches.subcommand_name(), &text),
+        Err(Failure::Usage(text)) => exit_with_usage(&matches, &text),
         Err(Failure::Work(text)) => {
             console::say(&format!("error: {text}"));
             ExitCode::FAILURE
@@ -80,9 +106,14 @@ fn main() -> ExitCode {
 }
 
 /// Ends the program as a wrong command line does, with the usage of the command that was called.
-fn exit_with_usage(called: Option<&str>, text: &str) -> ! {
+fn exit_with_usage(matches: &ArgMatches, text: &str) -> ! {
     let mut program = Cli::command();
     program.build();
-    let command = called.and_then(|name| program.find_subcommand(name).cloned());
-    command.unwrap_or(program).error(ErrorKind::ValueValidation, text).exit()
+    let (mut command, mut matches) = (&program, matches);
+    while let Some((name, of_command)) = matches.subcommand()
+        && let Some(called) = command.find_subcommand(name)
+    {
+        (command, matches) = (called, of_command);
+    }
+    command.clone().error(ErrorKind::ValueValidation, text).exit()
 }

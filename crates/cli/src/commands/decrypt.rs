@@ -55,7 +55,7 @@ impl Decrypt {
         }
         let mut input = Input::open(&self.input)?;
         let header = UnverifiedHeader::read(&mut input)?;
-        let keyring = key_store::keyring_for(&header, self.key_store.folder())?;
+        let keyring = key_store::keyring_for(&header, &self.key_store)?;
         let mut reader = Client::new(keyring).decryptor(header, expected)?.reader(input);
 
         let mut output = match self.stream {

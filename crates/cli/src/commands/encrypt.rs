@@ -52,7 +52,7 @@ impl Encrypt {
         let mut input = Input::open(&self.input)?;
         let output = Output::new(&target, self.force)?;
 
-        let keyring = KmsKeyring::encrypt_only(key_store::open_or_make(self.key_store.folder())?, key_store::ALIAS)?;
+        let keyring = KmsKeyring::encrypt_only(key_store::open_or_make(&self.key_store)?, key_store::ALIAS)?;
         let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length).build()?;
         let mut writer = client.encryptor(&context)?.writer(output);
         copy(&mut input, &mut writer)?;

@@ -1,0 +1,172 @@
+//! Questions on a terminal, which is a pseudoterminal here.
+#![cfg(unix)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Child;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Termios, tcgetattr};
+
+use crate::desk::Desk;
+use crate::words;
+
+/// A command that runs on a terminal, and the person at it.
+struct Seat {
+    child: Child,
+    keyboard: File,
+    terminal: File,
+    screen: Receiver<Vec<u8>>,
+    reader: JoinHandle<()>,
+    seen: String,
+}
+
+impl Seat {
+    fn start(desk: &Desk, line: &str) -> Self {
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let path = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
+        let no_control = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
+        let terminal = OpenOptions::new().read(true).write(true).custom_flags(no_control).open(path).unwrap();
+        let keyboard = File::from(keyboard);
+        let mut command = desk.command(&words(line));
+        let end = || terminal.try_clone().unwrap();
+        let child = command.stdin(end()).stdout(end()).stderr(end()).env("NO_COLOR", "1").spawn().unwrap();
+        let (send, screen) = channel();
+        let mut output = keyboard.try_clone().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            // Fails once nobody has the terminal open any more.
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                if send.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, keyboard, terminal, screen, reader, seen: String::new() }
+    }
+
+    fn settings(&self) -> Termios {
+        tcgetattr(&self.terminal).unwrap()
+    }
+
+    fn echoes(&self) -> bool {
+        self.settings().local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// Waits for a question.
+    fn read_until(&mut self, question: &str) {
+        while !self.seen.ends_with(question) {
+            let more = self.screen.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&more));
+        }
+    }
+
+    /// Types an answer to a question.
+    fn answer(&mut self, question: &str, answer: &str) {
+        self.read_until(question);
+        writeln!(self.keyboard, "{answer}").unwrap();
+    }
+
+    /// Waits for a question whose answer is not shown.
+    fn wait_for_secret(&mut self, question: &str) {
+        self.read_until(question);
+        // What is typed before the terminal is told not to show it is thrown away.
+        while self.echoes() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn answer_secretly(&mut self, question: &str, answer: &str) {
+        self.wait_for_secret(question);
+        writeln!(self.keyboard, "{answer}").unwrap();
+    }
+
+    /// Waits for the end. Returns the exit code and all that was on the screen.
+    fn end(mut self) -> (i32, String) {
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        assert!(self.echoes(), "the terminal is as it was");
+        drop(self.terminal);
+        while let Ok(more) = self.screen.recv() {
+            self.seen.push_str(&String::from_utf8_lossy(&more));
+        }
+        self.reader.join().unwrap();
+        (code, self.seen.replace('\r', ""))
+    }
+}
+
+#[test]
+fn a_key_is_deleted_once_that_is_confirmed() {
+    for (answer, code, state) in [("n", 1, "Enabled"), ("", 1, "Enabled"), ("y", 0, "PendingDeletion")] {
+        let (desk, _) = Desk::with_key("alias/a");
+        let mut seat = Seat::start(&desk, "keys delete alias/a");
+        seat.answer("[y/N] ", answer);
+        let (ended, screen) = seat.end();
+        assert_eq!(ended, code, "{screen}");
+        assert!(screen.starts_with("Delete the key arn:aws:kms:local:000000000000:key/"), "{screen}");
+        assert!(screen.contains("(alias/a) in 30 days? From then on nobody can decrypt"), "{screen}");
+        assert_eq!(screen.contains("nothing was done"), code == 1, "{screen}");
+        assert_eq!(desk.json("keys show alias/a")["state"], state);
+    }
+}
+
+#[test]
+fn the_root_key_is_changed_once_that_is_confirmed() {
+    let (desk, _) = Desk::with_key("alias/a");
+    let before = fs::read(desk.path("keys/root.key")).unwrap();
+    for (answer, is_changed) in [("no", false), ("yes", true)] {
+        let mut seat = Seat::start(&desk, "store change-root-key");
+        seat.answer("under another root key? [y/N] ", answer);
+        assert_eq!(seat.end().0 == 0, is_changed);
+        assert_eq!(fs::read(desk.path("keys/root.key")).unwrap() != before, is_changed);
+    }
+}
+
+#[test]
+fn a_passphrase_opens_what_it_sealed_and_is_never_shown() {
+    let desk = Desk::new(b"kept");
+    let ask = |line: &str, secrets: &[&str]| {
+        let mut seat = Seat::start(&desk, line);
+        let questions = match line.starts_with("store init") {
+            true => ["New passphrase of the key store: ", "The same again: "],
+            false => ["Passphrase of the key store: "; 2],
+        };
+        for (question, secret) in questions.iter().zip(secrets) {
+            seat.answer_secretly(question, secret);
+        }
+        let (code, screen) = seat.end();
+        assert!(secrets.iter().all(|secret| secret.is_empty() || !screen.contains(secret)), "{screen}");
+        (code, screen)
+    };
+    let (code, screen) = ask("store init --passphrase", &["correct horse", "incorrect horse"]);
+    assert!(code == 1 && screen.contains("differ"), "{screen}");
+    let (code, screen) = ask("store init --passphrase", &[""]);
+    assert!(code == 1 && screen.contains("empty"), "{screen}");
+    assert!(!desk.path("keys").exists());
+    let (code, screen) = ask("store init --passphrase", &["correct horse", "correct horse"]);
+    assert!(code == 0 && screen.contains("do not forget the passphrase"), "{screen}");
+    assert!(!desk.path("keys/root.key").exists());
+    assert_eq!(ask("encrypt plain --passphrase", &["correct horse"]).0, 0);
+    let (code, screen) = ask("decrypt plain.manila -o back --passphrase", &["battery staple"]);
+    assert!(code == 1 && screen.contains("passphrase is not the one"), "{screen}");
+    assert_eq!(ask("decrypt plain.manila -o back --passphrase", &["correct horse"]).0, 0);
+    assert_eq!(fs::read(desk.path("back")).unwrap(), b"kept");
+    assert!(desk.fails("decrypt plain.manila -o no").contains("root.key\" is missing"));
+}
+
+#[test]
+fn an_interruption_leaves_the_terminal_as_it_was() {
+    let desk = Desk::new(b"x");
+    let mut seat = Seat::start(&desk, "store init --passphrase");
+    seat.wait_for_secret("New passphrase of the key store: ");
+    let kill = std::process::Command::new("sh").arg("-c").arg(format!("kill -TERM {}", seat.child.id())).status();
+    assert!(kill.unwrap().success());
+    let (code, screen) = seat.end();
+    assert!(code == 1 && screen.contains("interrupted: nothing was done"), "{screen}");
+}
