@@ -45,10 +45,12 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use commands::audit::Audit;
+use commands::completions::Completions;
 use commands::decrypt::Decrypt;
 use commands::encrypt::Encrypt;
 use commands::inspect::Inspect;
 use commands::keys::Keys;
+use commands::man::ManPages;
 use commands::store::Store;
 use failure::{Failure, Result};
 
@@ -76,6 +78,10 @@ enum Command {
     Store(Store),
     /// Show and verify the log of all calls to the key store.
     Audit(Audit),
+    /// Print the completions for a shell.
+    Completions(Completions),
+    /// Print a man page.
+    Man(ManPages),
 }
 
 impl Command {
@@ -87,6 +93,8 @@ impl Command {
             Self::Keys(command) => command.run(),
             Self::Store(command) => command.run(),
             Self::Audit(command) => command.run(),
+            Self::Completions(command) => command.run(Cli::command()),
+            Self::Man(command) => command.run(Cli::command()),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Help, and readers that have seen enough.
+//! Help, completions and man pages.
+
+use std::fs;
 
 use crate::desk::Desk;
 use crate::words;
@@ -22,13 +24,45 @@ fn every_command_has_help() {
     }
 }
 
+#[test]
+fn completions_are_for_each_shell() {
+    let desk = Desk::new(b"x");
+    for (shell, has) in [
+        ("bash", "_manila()"),
+        ("zsh", "#compdef manila"),
+        ("fish", "complete -c manila"),
+        ("powershell", "manila;keys;rotate"),
+        ("elvish", "manila;keys;rotate"),
+    ] {
+        let script = desk.shows(&format!("completions {shell}"));
+        assert!(script.contains(has), "{shell}: {script}");
+        for command in ["encrypt", "change-root-key", "cancel-deletion"] {
+            assert!(script.contains(command), "{shell} {command}");
+        }
+    }
+    assert!(desk.misuses("completions cmd").contains("possible values"));
+}
+
+#[test]
+fn man_pages_are_for_each_command() {
+    let desk = Desk::new(b"x");
+    assert!(desk.shows("man").contains(".TH manila 1"));
+    assert!(desk.shows("man keys rotate").contains(".TH manila-keys-rotate 1"));
+    assert!(desk.misuses("man keys make").contains("there is no command keys make"));
+    desk.succeed(&words("man --to pages"));
+    let names: Vec<_> = fs::read_dir(desk.path("pages")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    for page in ["manila.1", "manila-encrypt.1", "manila-keys-alias-create.1", "manila-audit-follow.1"] {
+        assert!(names.iter().any(|name| name == page), "{page} in {names:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_has_seen_enough_is_not_a_failure() {
     let (desk, _) = Desk::with_key("alias/a");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    for line in ["keys list", "audit show"] {
+    for line in ["keys list", "audit show", "completions bash"] {
         let status = desk.command(&words(line)).stdout(writer.try_clone().unwrap()).status().unwrap();
         assert_eq!(status.code(), Some(0), "{line}");
     }
