@@ -122,7 +122,7 @@ impl LocalKmsBuilder {
     /// Whatever moment a program ends at while it makes a KMS, the next call finishes it; programs that call this at
     /// the same time get the same KMS. A folder that is made is accessible to its owner alone, as the files are. Where
     /// half of a KMS is missing, nothing is made: a store cannot be opened without its root key, ever. Keep copies of
-    /// both files.
+    /// both files. An empty file `.lock` lies beside them, which needs no copy.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
