@@ -3,19 +3,23 @@
 //! Every event is sent to `tracing` and, if a file is configured, written to it as a line of JSON. Each line contains
 //! the MAC of the line before it and ends with its own MAC, so a log is a chain.
 //!
-//! - `line` defines the form of a line, `details` and `json` its members.
+//! - `line` defines the form of a line, `commits`, `details` and `json` its members.
 //! - `chain` checks the order of lines, `tail` finds the end of a file, `verify` checks whole files.
 //! - `file` appends, `rotate` begins new files, `os` wraps files and locks.
-//! - `word` is what the log learns from the store, `ends` what the store records of the log, and `undone` finds lines
-//!   whose change was not made.
+//! - `word` is what the log learns from the store, `ends` what the store records of the log, `followed` checks files
+//!   against that record, `proof` is what the log proves of the store, and `undone` finds lines whose change was not
+//!   made.
 
 mod chain;
+mod commits;
 mod details;
 mod ends;
 mod file;
+mod followed;
 mod json;
 mod line;
 mod os;
+mod proof;
 mod rotate;
 mod tail;
 mod undone;
@@ -31,21 +35,23 @@ use crate::operation::Operation;
 use manila_core::{EncryptionContext, Error, Result};
 use zeroize::Zeroizing;
 
+pub(super) use commits::Commits;
 pub(super) use details::Details;
-pub(super) use ends::Followed;
 pub(super) use file::{Log, Opening, Written};
-pub(super) use line::Commits;
+pub(super) use followed::Followed;
 pub(super) use os::is_same_path;
+pub(super) use proof::Found;
 pub(super) use rotate::{Rotated, Rotation};
-pub(super) use verify::{Memory, Verified, verify};
+pub(super) use verify::{Memory, verify};
 pub(super) use word::Word;
+
+use proof::Refusal;
 
 /// The length of a line's MAC, HMAC-SHA-256, in bytes.
 const MAC_LEN: usize = 32;
 
-/// The outcomes of a call that succeeded, and of one that was refused because the store was set back.
+/// The outcome of a call that succeeded.
 pub(super) const OK: &str = "ok";
-const SET_BACK: &str = "StoreSetBack";
 
 /// The settings of an embedded KMS's audit log.
 ///
@@ -55,8 +61,8 @@ const SET_BACK: &str = "StoreSetBack";
 /// added.
 ///
 /// ```json
-/// {"seq":7,"epoch":0,"at":2210,"store":5102936114,"commit":7480021093,"time":"2026-11-22T04:36:41.123Z",
-///  "principal":"arn:aws:iam::000000000000:root","operation":"CreateGrant",
+/// {"seq":7,"epoch":0,"at":2210,"copy":1892035514,"store":5102936114,"commit":7480021093,
+///  "time":"2026-11-22T04:36:41.123Z","principal":"arn:aws:iam::000000000000:root","operation":"CreateGrant",
 ///  "key":"arn:aws:kms:local:000000000000:key/...",
 ///  "request":{"granteePrincipal":"arn:aws:iam::000000000000:user/alice","operations":["Decrypt"],"keyId":"..."},
 ///  "response":{"grantId":"..."},"outcome":"ok","prev":"5c0e...","mac":"d27a..."}
@@ -68,17 +74,23 @@ const SET_BACK: &str = "StoreSetBack";
 /// | `epoch` | number of the root key, from 0 |
 /// | `at` | offset of the line in its file, in bytes |
 /// | `after`, `since` | in the first line of a file that continues another: the number of lines before this file, and before the other one |
+/// | `copy` | the copy of the store to which the log belongs: each restored backup is another copy |
+/// | `stray` | the copy that the call found, if it is another one |
 /// | `store` | the latest commit of the store that the call found, unless the store could not be read; `restored` instead if the store was restored from a backup |
-/// | `proven` | the latest commit that the log proves with this line, if it differs from the commit that the call found |
+/// | `named` | the latest commit with a line in the log from which that commit descends, if it is not the same |
+/// | `proven` | the latest commit with a line that the log proved before this line, if it differs from the one that the call found |
+/// | `reached` | the latest commit that was found after that one, if it differs from the commit that the call found |
+/// | `pending` | the commit that an earlier line announced, if no line before this one found it |
 /// | `commit` | the commit that the call makes; absent in refused calls and in calls that change nothing |
 /// | `failed` | the commit that an earlier line announced and that failed: this line takes the earlier one back |
+/// | `unsettled` | the commit that an earlier line announced and whose outcome is unknown, because the disk failed |
 /// | `time`, `principal`, `operation` | time, caller and operation, under AWS's names; the principal `manila` is the KMS itself |
 /// | `key` | ARN of the key, if one was found or created |
 /// | `source` | ARN of the key that `ReEncrypt` decrypts with, or that `UpdateAlias` takes an alias from |
 /// | `context` | the encryption context; for `ReEncrypt`, that of the new ciphertext |
 /// | `request` | the parameters: names as the caller gave them, found or not, principals, operations, regions, days, paths, the source context of `ReEncrypt`, the SHA-256 of a policy. Texts are cut at 4 KiB |
 /// | `response` | the resulting key, grant or date |
-/// | `outcome` | `ok`, AWS's name of the error, or `StoreSetBack` if the call was refused because the store was set back |
+/// | `outcome` | `ok`; AWS's name of the error, in `unknown (...)` if the change may have been made; `StoreSetBack` or `OtherCopy` if the call was refused because the store is not the one that the log proves |
 /// | `prev`, `mac` | the MACs of the line before and of this line |
 ///
 /// No line contains a secret, a plaintext or a ciphertext, nor descriptions, tag values or policies, which the store
@@ -96,15 +108,19 @@ const SET_BACK: &str = "StoreSetBack";
 /// remains, and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
 ///
 /// The store records the ends of its log's files, and accepts only one log: programs that share a store share the log.
-/// A log that was cut off or replaced by another is reported as [`CutShort`](AuditFaultKind::CutShort) from then on. If
-/// a rotation was interrupted, or a backup was restored that has no record of a rotation, the store may not know the
-/// ends of some files, and does not miss them.
+/// A log that was cut off or replaced by another is reported as [`CutShort`](AuditFaultKind::CutShort) from then on,
+/// and a handle that is opened with it refuses every call until the log is back or
+/// [rotated](crate::LocalKms::rotate_audit_log). If a rotation was interrupted, or a backup was restored that has no
+/// record of a rotation, the store may not know the ends of some files, and does not miss them. The store also records
+/// its latest change with a line. A log without that line, for example after a power failure before the line [was
+/// synced](Self::sync_each_call), is continued, and reported as [`Unlogged`](AuditFaultKind::Unlogged) from then on.
 ///
 /// If the store was set back to before a commit that the log proves, it does not open with that log, open handles
 /// refuse every call except [`verify_audit_log`](crate::LocalKms::verify_audit_log), and verification reports
-/// [`StoreSetBack`](AuditFaultKind::StoreSetBack). A line proves the commit that its call found, so the loss of the
-/// last write is not detected if no line follows it. Setting back the store and cutting off the log to the same moment
-/// is not detected.
+/// [`StoreSetBack`](AuditFaultKind::StoreSetBack), whatever is written to the store without the log. The same holds for
+/// a store after a backup of it was restored with its log ([`OtherCopy`](AuditFaultKind::OtherCopy)). A line proves the
+/// commit that its call found, so the loss of the last write is not detected if no line follows it. Setting back the
+/// store and cutting off the log to the same moment is not detected.
 ///
 /// Opening the store with a wrong root key leaves no line in the log, because no key for the line can be derived; the
 /// event is sent to `tracing`.
@@ -136,8 +152,9 @@ impl AuditLog {
 
     /// Lets operations proceed if their line cannot be written, with a warning in `tracing`.
     ///
-    /// They also proceed in a store that was set back to before a commit that the log proves; their lines show this,
-    /// and verification reports it.
+    /// They also proceed in a store that was set back to before a commit that the log proves, or that is another copy
+    /// than the log's. Their lines show this, verification reports it, and the store does not record the end of the
+    /// log. A handle without best effort refuses such a store afterwards, too.
     pub fn best_effort(mut self) -> Self {
         self.best_effort = true;
         self
@@ -228,13 +245,22 @@ pub enum AuditFaultKind {
     /// The line does not have the form of a line of an audit log.
     Malformed,
     /// The line announces a change that was not made, because of a crash or a disk failure between the line and its
-    /// effect. Its call never returned success.
+    /// effect. Its call never returned success. If another line calls the outcome unknown, this is the outcome.
     NotDone,
-    /// The log was cut off here: the store has recorded later lines, or a different line with this number.
+    /// The log was cut off here: the store has recorded later lines, or a different line with this number, or no line
+    /// after which this file could begin.
     CutShort,
     /// The store was set back: the log proves a later commit than this line found, or, at the last line, than the store
     /// has now. Changes in between, such as the disabling of a key, are undone.
     StoreSetBack,
+    /// The store contains a change without a line in this log: the call of this line found it or, at the last line, the
+    /// store contains it now. The line of the change was lost or cut off, or the change was logged elsewhere.
+    Unlogged,
+    /// The line says that a change failed, but the change was made.
+    NotFailed,
+    /// The log belongs to a copy of the store that was restored from a backup, and this line is from another copy or,
+    /// at the last line, the log was verified against another copy.
+    OtherCopy,
 }
 
 impl fmt::Display for AuditFaultKind {
@@ -247,6 +273,9 @@ impl fmt::Display for AuditFaultKind {
             Self::NotDone => "tells of a change that was not made: the program ended or failed before it was",
             Self::CutShort => "the log was cut off here",
             Self::StoreSetBack => "the store was set back to an earlier state than the log proves",
+            Self::Unlogged => "the store contains a change without a line in this log",
+            Self::NotFailed => "says that a change failed, but the change was made",
+            Self::OtherCopy => "the log belongs to another copy of the store, which was restored from a backup",
         })
     }
 }
@@ -278,17 +307,17 @@ pub(super) struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// Returns whether the event is a success that a store that was set back must refuse. Verifying the log is allowed
-    /// because it reports the fault, and closing a handle is always allowed.
+    /// Returns whether the event is a success that must be refused if the log speaks against the store. Verifying the
+    /// log is allowed because it reports the fault, and closing a handle is always allowed.
     fn relies_on_store(&self) -> bool {
         let is_exempt = [Operation::VerifyAuditLog, Operation::CloseStore].map(Operation::name);
         self.outcome == OK && !self.commits.restored && !is_exempt.contains(&self.operation.as_ref())
     }
 
-    /// Returns the same event, refused because the store was set back.
-    fn as_set_back(&self) -> Self {
+    /// Returns the same event, refused.
+    fn as_refused(&self, refusal: Refusal) -> Self {
         let commits = Commits { made: None, ..self.commits };
-        Self { commits, response: Details::new(), outcome: SET_BACK.to_owned(), ..self.clone() }
+        Self { commits, response: Details::new(), outcome: refusal.outcome().to_owned(), ..self.clone() }
     }
 
     /// Returns the same event without its parameters, to be kept.
@@ -367,9 +396,11 @@ impl<'a> Told<'a> {
     /// Creates one from an event and the result of writing its line, and returns the result for the call.
     pub(super) fn new(event: Event<'a>, written: Result<Written>) -> (Self, Result<()>) {
         match written {
-            Ok(Written::Whole) => (Self { event, missing: None }, Ok(())),
+            Ok(Written::Whole | Written::Doubted) => (Self { event, missing: None }, Ok(())),
             Ok(Written::Missing(error)) => (Self { event, missing: Some(Missing::GoesOn(error)) }, Ok(())),
-            Ok(Written::SetBack(error)) => (Self { event: event.as_set_back(), missing: None }, Err(error)),
+            Ok(Written::Refused(refusal)) => {
+                (Self { event: event.as_refused(refusal), missing: None }, Err(refusal.error()))
+            }
             Err(error) => (Self { event, missing: Some(Missing::Refused(error.to_string())) }, Err(error)),
         }
     }

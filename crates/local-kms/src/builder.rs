@@ -135,6 +135,12 @@ impl LocalKmsBuilder {
     /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
     /// their number is returned beside the KMS. No byte of the backup is changed.
     ///
+    /// With an [audit log](Self::audit), the new KMS takes over the log of the store from which the backup was made.
+    /// From then on that store is refused with the log, even if the restoration fails later, because a log proves one
+    /// store. To try out a backup, restore it without a log; to give the copy its own log, open it with a new file and
+    /// call [`replace_lost_audit_log`](LocalKms::replace_lost_audit_log). To give the log back to the store, restore
+    /// the store itself to a new file with the log.
+    ///
     /// # Errors
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
     /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the [longest
@@ -270,7 +276,7 @@ impl LocalKms {
     }
 
     /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
-    /// their number is returned beside the KMS.
+    /// their number is returned beside the KMS. See [`LocalKmsBuilder::restore`].
     ///
     /// # Errors
     /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.

@@ -15,12 +15,13 @@ use crate::access::{Access, Permission};
 use crate::audit::{Commits, Details, Event, OK};
 use crate::clock::from_millis;
 use crate::deadlines;
-use crate::error::{code_of, refused};
+use crate::error::refused;
 use crate::local_kms::LocalKms;
 use crate::lookup;
 use crate::operation::Operation;
+use crate::record::audit::found;
 use crate::record::key::{Key, KeyMetadata};
-use crate::recorder::{Recorder, commits_of};
+use crate::recorder::{Recorder, came_to_nothing, commits_of};
 use crate::store::{ReadTxn, Tables, WriteTxn};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
@@ -61,8 +62,8 @@ pub(super) struct Call<'a> {
     attempted: bool,
     /// True if the log contains the call's line.
     recorded: bool,
-    /// True if the line says that the call was refused because the store was set back.
-    is_set_back: bool,
+    /// True if the line says that the call was refused because the log speaks against the store.
+    is_refused: bool,
     pub(super) recorder: Recorder<'a>,
 }
 
@@ -192,7 +193,7 @@ impl LocalKms {
         let request = Owner.describe(request);
         let mut call = Call::new(self, operation, None, &request);
         // A call gets its line even if the store cannot be read.
-        call.commits.found = self.shared.commit_number().ok();
+        call.commits.found = self.shared.found().ok();
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
     }
@@ -227,12 +228,12 @@ impl LocalKms {
                 recorder.write_own(tables, *operation, key_arn, now)?;
             }
             if !recorder.did_something() {
-                self.shared.check_not_set_back(tables)?;
+                self.shared.check_not_refused(tables)?;
             }
             Ok(swept.iter().filter(|(operation, _)| *operation == Operation::DeleteKey).count())
         });
         if let Err(error) = &done {
-            recorder.take_back(&code_of(error));
+            recorder.take_back(error);
         }
         // A subscriber may call the KMS, and find something overdue.
         drop(settling);
@@ -264,7 +265,7 @@ impl<'a> Call<'a> {
             swept: 0,
             attempted: false,
             recorded: false,
-            is_set_back: false,
+            is_refused: false,
             recorder: Recorder::new(&kms.shared),
         }
     }
@@ -307,7 +308,7 @@ impl<'a> Call<'a> {
         let present = self.kms.shared.clock.present(tables);
         self.now = present.time;
         self.is_doubted = present.doubt.is_some();
-        self.commits.found = Some(tables.commit_number());
+        self.commits.found = Some(found(tables));
         self.late = deadlines::is_any(tables, self.now)?;
         Ok(())
     }
@@ -335,7 +336,7 @@ impl<'a> Call<'a> {
     }
 
     /// Writes the line of a call that is about to succeed, in the transaction that makes its change.
-    pub(super) fn succeeds_in(&mut self, tables: &WriteTxn<'_>, answer: &impl Answer) -> Result<()> {
+    pub(super) fn succeeds_in(&mut self, tables: &mut WriteTxn<'_>, answer: &impl Answer) -> Result<()> {
         self.will_commit(tables);
         self.record(Some(tables), OK.to_owned(), answer)?;
         self.recorded = true;
@@ -345,9 +346,9 @@ impl<'a> Call<'a> {
     /// Writes the line, unless the log contains it already, and sends the events to `tracing`. If a call whose line
     /// says that it succeeds failed after all, for instance because the disk is full, a second line is written.
     fn conclude<T>(mut self, done: Result<T>) -> Result<T> {
-        let is_refused = self.is_set_back;
+        let is_refused = self.is_refused;
         if let Err(error) = &done {
-            self.recorder.take_back(&code_of(error));
+            self.recorder.take_back(error);
         }
         let recorded = match &done {
             Ok(_) if self.recorded => Ok(()),
@@ -357,19 +358,21 @@ impl<'a> Call<'a> {
             // The call's line could not be written, so neither can another.
             Err(error) if error.kind() == ErrorKind::AuditFailed && self.attempted && !self.recorded => Ok(()),
             Err(error) => {
-                self.commits.failed = self.commits.made.take().filter(|_| self.recorded);
-                self.record(None, code_of(error), &())
+                let made = self.commits.made.filter(|_| self.recorded);
+                let (commits, outcome) = came_to_nothing(Commits { made, ..self.commits }, error);
+                self.commits = commits;
+                self.record(None, outcome, &())
             }
         };
         self.recorder.tell();
         match done {
-            // That the store was set back or failed is returned in any case.
+            // That the store was refused or failed is returned in any case.
             Err(error) if matches!(error.kind(), ErrorKind::AuditFailed | ErrorKind::Storage) => Err(error),
             done => recorded.and(done),
         }
     }
 
-    fn record(&mut self, tables: Option<&WriteTxn<'_>>, outcome: String, answer: &impl Answer) -> Result<()> {
+    fn record(&mut self, tables: Option<&mut WriteTxn<'_>>, outcome: String, answer: &impl Answer) -> Result<()> {
         self.attempted = true;
         if self.key_arn.is_none() {
             self.key_arn = answer.key_arn().map(str::to_owned);
@@ -379,14 +382,14 @@ impl<'a> Call<'a> {
             Some(tables) => self.recorder.write_in(tables, event),
             None => self.recorder.write(event),
         };
-        self.is_set_back = self.recorder.is_set_back;
+        self.is_refused = self.recorder.is_refused;
         written
     }
 
     /// Records that the log contains the call's line already. Fails with the refusal, if that line contains one.
     pub(super) fn is_recorded(&mut self, refusal: Option<Error>) -> Result<()> {
         self.recorded = true;
-        self.is_set_back = refusal.is_some();
+        self.is_refused = refusal.is_some();
         refusal.map_or(Ok(()), Err)
     }
 
@@ -473,6 +476,7 @@ impl<'a> Call<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::code_of;
     use crate::record::key::CreateKey;
 
     #[test]

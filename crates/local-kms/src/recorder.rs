@@ -2,10 +2,12 @@
 
 use crate::audit::{Commits, Details, Event, OK, Told, Written};
 use crate::clock::from_millis;
+use crate::error::code_of;
 use crate::operation::Operation;
+use crate::record::audit::found;
 use crate::shared::Shared;
-use crate::store::{Tables, WriteTxn};
-use manila_core::Result;
+use crate::store::{WriteTxn, is_unsettled};
+use manila_core::{Error, Result};
 
 /// The principal of changes that the KMS makes itself: rotations, scheduled deletions and expiries.
 const ITSELF: &str = "manila";
@@ -18,8 +20,8 @@ pub(super) struct Recorder<'a> {
     /// The changes that the KMS makes itself in the open transaction: their lines are written, and the commit is
     /// pending.
     own: Vec<Own>,
-    /// True if the last line says that the store was set back.
-    pub(super) is_set_back: bool,
+    /// True if the last line says that the call was refused because the log speaks against the store.
+    pub(super) is_refused: bool,
 }
 
 /// A change of a key by the KMS itself.
@@ -49,7 +51,7 @@ impl Own {
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        Self { shared, told: Vec::new(), own: Vec::new(), is_set_back: false }
+        Self { shared, told: Vec::new(), own: Vec::new(), is_refused: false }
     }
 
     /// Writes a line. No transaction may be open.
@@ -59,13 +61,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// Writes a line in the transaction that makes its change.
-    pub(super) fn write_in(&mut self, tables: &WriteTxn<'_>, event: Event<'a>) -> Result<()> {
+    pub(super) fn write_in(&mut self, tables: &mut WriteTxn<'_>, event: Event<'a>) -> Result<()> {
         let written = self.shared.write_line_in(tables, &event);
         self.keep(event, written)
     }
 
     fn keep(&mut self, event: Event<'a>, written: Result<Written>) -> Result<()> {
-        self.is_set_back = matches!(written, Ok(Written::SetBack(_)));
+        self.is_refused = matches!(written, Ok(Written::Refused(_)));
         let (told, result) = Told::new(event, written);
         self.told.push(told);
         result
@@ -79,7 +81,7 @@ impl<'a> Recorder<'a> {
     /// Writes the line of a change of a key by the KMS itself, in a transaction.
     pub(super) fn write_own(
         &mut self,
-        tables: &WriteTxn<'_>,
+        tables: &mut WriteTxn<'_>,
         operation: Operation,
         key_arn: &str,
         now: u64,
@@ -97,11 +99,11 @@ impl<'a> Recorder<'a> {
 
     /// Writes a line that takes back each change by the KMS itself, after its transaction failed. If they cannot be
     /// written now, they are written before any other line.
-    pub(super) fn take_back(&mut self, outcome: &str) {
+    pub(super) fn take_back(&mut self, error: &Error) {
         for own in std::mem::take(&mut self.own) {
-            let commits = Commits { made: None, failed: own.commits.made, ..own.commits };
+            let (commits, outcome) = came_to_nothing(own.commits, error);
             // On failure the line is written later.
-            let _ = self.write(own.event(commits, outcome));
+            let _ = self.write(own.event(commits, &outcome));
         }
     }
 
@@ -114,6 +116,15 @@ impl<'a> Recorder<'a> {
 
 /// Returns the commits for the line of a write.
 pub(super) fn commits_of(tables: &WriteTxn<'_>) -> Commits {
-    let (found, made) = (Some(tables.commit_number()), Some(tables.next_commit_number()));
-    Commits { found, made, ..Commits::default() }
+    Commits { found: Some(found(tables)), made: Some(tables.next_commit_number()), ..Commits::default() }
+}
+
+/// Returns the commits and the outcome for a line that takes back an earlier one, which announced a commit. If a
+/// failing disk may have stored the commit, nothing is taken back, and later lines reveal the outcome.
+pub(super) fn came_to_nothing(commits: Commits, error: &Error) -> (Commits, String) {
+    let (made, code) = (commits.made, code_of(error));
+    if made.is_some() && is_unsettled(error) {
+        return (Commits { made: None, unsettled: made, ..commits }, format!("unknown ({code})"));
+    }
+    (Commits { made: None, failed: made, ..commits }, code)
 }

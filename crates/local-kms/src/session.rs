@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use crate::audit::{Commits, Details, Event, OK, Opening, Told};
 use crate::clock::from_millis;
 use crate::operation::Operation;
-use crate::record::audit::memory;
+use crate::record::audit::{found, memory};
 use crate::shared::Shared;
-use crate::store::Tables;
 use manila_core::{Error, ErrorKind, Result};
 
 /// The way in which a handle opened its store.
@@ -35,13 +34,13 @@ impl OpeningMode {
 }
 
 impl Shared {
-    /// Writes the line for opening the store. If the log proves that the store was set back, the line says so, and the
-    /// error for that is returned as `Some`.
+    /// Writes the line for opening the store. If the log speaks against the store, the line says so, and the error for
+    /// that is returned as `Some`.
     ///
     /// If the log cannot be written now, for instance because it was moved, the line is written before any other, and
     /// every call fails until then. Such a handle can still rotate the log.
     pub(super) fn opened(&self, mode: OpeningMode) -> Result<Option<Error>> {
-        let (found, memory) = self.store.read(|tables| Ok((tables.commit_number(), memory(tables)?)))?;
+        let (found, memory) = self.store.read(|tables| Ok((found(tables), memory(tables)?)))?;
         let restored = mode == OpeningMode::Restore;
         let commits = Commits { found: Some(found), restored, ..Commits::default() };
         let event = self.own_event(Operation::OpenStore, Details::new().text("mode", mode.name()), commits);
@@ -49,8 +48,10 @@ impl Shared {
             Told::of(event, None).tell(false);
             return Ok(None);
         };
-        let expects_lines = memory.checkpoint.is_some() || !memory.ends.is_empty();
-        let opening = Opening { event: event.clone(), expects_lines };
+        let (before, is_known) = (memory.checkpoint, !memory.ends.is_empty());
+        let expects_lines = before.is_some() || is_known || memory.named != 0;
+        let followed = log.follow(&self.line_keys(), &self.store_id, before.as_ref(), None).that_go_on();
+        let opening = Opening { event: event.clone(), expects_lines, before, followed };
         let written = log.open_with(opening, || self.line_keys(), &self.store_id, &|| self.look());
         match written {
             Err(error) => {
@@ -80,7 +81,7 @@ impl Shared {
 
     /// Writes the line for closing a handle, and records the end of the log if possible.
     pub(super) fn close(&self) {
-        let commits = Commits { found: self.commit_number().ok(), ..Commits::default() };
+        let commits = Commits { found: self.found().ok(), ..Commits::default() };
         let event = self.own_event(Operation::CloseStore, Details::new(), commits);
         let written = self.write_line(&event);
         let _ = self.checkpoint();

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::audit::{Event, Followed, LineKey, Log, Word, Written};
+use crate::audit::{Event, Followed, Found, LineKey, Log, Word, Written};
 use crate::clock::StoreClock;
 use crate::key_policy::{self, PolicyCache};
-use crate::record::audit::{AuditRecord, line_keys, put_end, word};
+use crate::record::audit::{AuditRecord, found, line_keys, put_end, word};
 use crate::settling::Settling;
 use crate::store::{Store, Tables, WriteTxn};
 use manila_core::Result;
@@ -68,8 +68,12 @@ impl Shared {
     }
 
     /// Writes the line of an event in the transaction that makes its change.
-    pub(super) fn write_line_in(&self, tables: &WriteTxn<'_>, event: &Event<'_>) -> Result<Written> {
-        self.write_line_by(event, &|| word(tables, tables.former_epoch(), true))
+    pub(super) fn write_line_in(&self, tables: &mut WriteTxn<'_>, event: &Event<'_>) -> Result<Written> {
+        let written = self.write_line_by(event, &|| word(tables, tables.former_epoch(), true));
+        if self.log.is_some() && matches!(written, Ok(Written::Whole)) {
+            tables.name_commit();
+        }
+        written
     }
 
     fn write_line_by(&self, event: &Event<'_>, look: &dyn Fn() -> Result<Word>) -> Result<Written> {
@@ -89,10 +93,10 @@ impl Shared {
         Ok(word)
     }
 
-    /// Fails if the log proves that the store was set back. Called before a commit without a line.
-    pub(super) fn check_not_set_back(&self, tables: &WriteTxn<'_>) -> Result<()> {
+    /// Fails if the log speaks against the store. Called before a commit without a line.
+    pub(super) fn check_not_refused(&self, tables: &WriteTxn<'_>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        log.check_not_set_back(&self.line_keys(), &self.store_id, word(tables, tables.former_epoch(), true)?)
+        log.check_not_refused(&self.line_keys(), &self.store_id, word(tables, tables.former_epoch(), true)?)
     }
 
     pub(super) fn keeps_context_keys_only(&self) -> bool {
@@ -107,8 +111,8 @@ impl Shared {
         self.line_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn commit_number(&self) -> Result<u64> {
-        self.store.read(|tables| Ok(tables.commit_number()))
+    pub(super) fn found(&self) -> Result<Found> {
+        self.store.read(|tables| Ok(found(tables)))
     }
 
     /// Loads the line keys of all root keys so far.
@@ -132,6 +136,7 @@ impl Shared {
     /// Follows the log from the line that the store has recorded, before a transaction that records its end.
     pub(super) fn follow_log(&self, other: Option<&Path>) -> Followed {
         let Some(log) = &self.log else { return Followed::default() };
+        log.sync_ahead();
         let before = self.store.read(|tables| AuditRecord::load(tables)?.checkpoint()).unwrap_or_default();
         log.follow(&self.line_keys(), &self.store_id, before.as_ref(), other)
     }

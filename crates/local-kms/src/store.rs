@@ -46,7 +46,7 @@ use manifest::{Edit, LastManifest, Manifest};
 use open::open_database;
 use tables::{manifest_row_in, manifest_row_of};
 
-pub(super) use codec::{damaged, from_cbor};
+pub(super) use codec::{damaged, from_cbor, is_unsettled};
 pub(super) use open::absolute;
 pub(super) use seal::Seal;
 pub(super) use tables::{ReadTxn, Tables, WriteTxn};

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::{
-    self, AuditFault, AuditFaultKind, AuditReport, Details, Memory, Rotated, Rotation, Verified, is_same_path,
-};
+use crate::audit::{self, AuditReport, Details, Memory, Rotated, Rotation, is_same_path};
 use crate::error::{invalid, is_store};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
@@ -100,7 +98,11 @@ impl LocalKms {
                     word: word(tables, tables.former_epoch(), true)?,
                     followed: &followed,
                 };
-                let Rotated { ends, checkpoint } = call.succeeds_by(|event| log.rotate(event, &rotation))?;
+                let Rotated { ends, checkpoint, names_commit } =
+                    call.succeeds_by(|event| log.rotate(event, &rotation))?;
+                if names_commit {
+                    tables.name_commit();
+                }
                 ends.iter().try_for_each(|end| put_end(tables, end))?;
                 record.set_checkpoint(checkpoint);
                 record.put(tables)
@@ -111,7 +113,8 @@ impl LocalKms {
     /// Verifies one file of this store's audit log: the current file, a rotated one, or a copy.
     ///
     /// Other calls continue meanwhile, however long the log is: no lock is held while it is read. The report also says
-    /// whether the store was set back to before a commit that the log proves. Only the owner may call this.
+    /// whether the store was set back to before a commit that the log proves, or follows a change without a line in the
+    /// log. Only the owner may call this.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::InvalidInput`] if it is the store,
@@ -164,19 +167,21 @@ impl Shared {
         for (index, path) in paths.iter().enumerate() {
             let is_last = index.saturating_add(1) == paths.len();
             let must_be_current = ends_in_current && is_last;
-            let Verified { mut report, end, is_current, lines, of_file_before } =
-                audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), must_be_current)?;
-            if let Some(previous) = reports.last_mut() {
-                let AuditReport { faults, .. } = previous;
-                faults.extend(of_file_before);
-                faults.sort_by_key(|fault| fault.line);
+            let mut verified = audit::verify(path, &keys, &self.store_id, memory, before.as_ref(), must_be_current)?;
+            for late in &verified.of_files_before {
+                let of = index.checked_sub(late.files_back).and_then(|index| reports.get_mut(index));
+                if let Some(AuditReport { faults, .. }) = of {
+                    faults.push(late.fault);
+                    faults.sort_by_key(|fault| fault.line);
+                }
             }
             // Compared only now: any commit that a line proves was made before the line was written.
-            if is_last && is_current && self.commit_number()? < end.proven.commit {
-                report.faults.push(AuditFault { line: lines, kind: AuditFaultKind::StoreSetBack });
+            if is_last && verified.is_current {
+                let fault = verified.fault_of(&self.found()?);
+                verified.report.faults.extend(fault);
             }
-            before = Some(end);
-            reports.push(report);
+            before = Some(verified.end);
+            reports.push(verified.report);
         }
         Ok(reports)
     }

@@ -65,7 +65,7 @@ impl LocalKms {
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
         let request = Details::new().path("path", path.as_ref());
         self.maintain(Operation::Backup, request, |call| {
-            self.shared.store.copy_to(path.as_ref(), || call.succeeds(&()))
+            self.shared.store.copy_to(path.as_ref(), |_| call.succeeds(&()))
         })
     }
 

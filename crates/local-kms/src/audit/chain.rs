@@ -1,6 +1,7 @@
 //! Checking the order of lines in a log.
 
 use crate::audit::line::{Line, Macs, Position};
+use crate::audit::proof::{Proof, Shown};
 use crate::audit::{AuditFaultKind, Commits};
 use manila_core::Result;
 
@@ -15,23 +16,30 @@ pub(super) struct Chain<'a> {
     strict: bool,
     /// The number of lines in earlier files, according to the last line that begins a file.
     after: u64,
-    proven: Proven,
+    /// The number that the first line must exceed.
+    floor: u64,
+    /// The proof after the last line.
+    proof: Proof,
+    shown: Shown,
     commits: Commits,
     /// True if the last line that advanced the chain begins a file.
     begins: bool,
+    /// True if the last write found a store that was set back, or another copy, which is reported once and not for each
+    /// write.
+    was_wrong: bool,
 }
 
 /// The fault of a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Findings {
     pub(super) fault: Option<AuditFaultKind>,
-    /// True if the line shows that the store was set back, in addition to any other fault.
-    pub(super) is_set_back: bool,
+    /// The fault of the store that the line shows, in addition to any other fault.
+    pub(super) of_store: Option<AuditFaultKind>,
 }
 
 impl From<AuditFaultKind> for Findings {
     fn from(kind: AuditFaultKind) -> Self {
-        Self { fault: Some(kind), is_set_back: false }
+        Self { fault: Some(kind), of_store: None }
     }
 }
 
@@ -46,9 +54,12 @@ impl<'a> Chain<'a> {
             spoilt: 0,
             strict: false,
             after,
-            proven: Proven::default(),
+            floor: 0,
+            proof: Proof::default(),
+            shown: Shown::default(),
             commits: Commits::default(),
             begins: false,
+            was_wrong: false,
         }
     }
 
@@ -57,9 +68,10 @@ impl<'a> Chain<'a> {
         Self { strict: true, ..Self::after(position, macs) }
     }
 
-    /// Begins in the middle of a log, where the first genuine line is assumed to be in its place.
-    pub(super) fn anywhere(macs: &'a Macs<'a>) -> Self {
-        Self { last: None, ..Self::after(macs.start(), macs) }
+    /// Begins in the middle of a file that continues after `floor` lines. Its first genuine line is assumed to be in
+    /// its place; lines of earlier files do not belong to it.
+    pub(super) fn anywhere(floor: u64, macs: &'a Macs<'a>) -> Self {
+        Self { last: None, floor, ..Self::after(macs.start(), macs) }
     }
 
     pub(super) fn last(&self) -> Option<&Position> {
@@ -81,14 +93,14 @@ impl<'a> Chain<'a> {
         self.begins
     }
 
-    /// Returns the latest commit that the lines so far prove.
-    pub(super) fn proven(&self) -> Proven {
-        self.proven
+    /// Returns the proof after the last line that moved the chain.
+    pub(super) fn proof(&self) -> Proof {
+        self.proof
     }
 
-    /// Begins with the commits that earlier files prove.
-    pub(super) fn with(self, proven: Proven) -> Self {
-        Self { proven, ..self }
+    /// Returns what that line shows.
+    pub(super) fn shown(&self) -> Shown {
+        self.shown
     }
 
     /// Processes the next line, and returns its faults.
@@ -104,6 +116,7 @@ impl<'a> Chain<'a> {
         };
         let Some(position) = self.macs.genuine(&line)? else { return Ok(self.spoil(AuditFaultKind::Changed).into()) };
         let fault = match &self.last {
+            None if line.seq <= self.floor => return Ok(AuditFaultKind::OutOfSequence.into()),
             None => None,
             Some(last) if line.seq <= last.head.lines => return Ok(AuditFaultKind::OutOfSequence.into()),
             // No handle writes under an older root key after a newer one: someone else has that key.
@@ -119,37 +132,30 @@ impl<'a> Chain<'a> {
         self.after = line.after.unwrap_or(self.after);
         self.last = Some(position);
         (self.commits, self.begins) = (line.commits, line.after.is_some());
-        Ok(Findings { fault, is_set_back: self.proven.is_set_back(&line) })
+        self.proof = line.before;
+        self.shown = self.proof.step(&line.commits);
+        Ok(Findings { fault, of_store: self.fault_of_store() })
+    }
+
+    /// Returns the fault of the store that the last line shows. The line of a read may only be late.
+    fn fault_of_store(&mut self) -> Option<AuditFaultKind> {
+        let wrong = match self.shown {
+            Shown::Unlogged => return Some(AuditFaultKind::Unlogged),
+            Shown::Behind => Some(AuditFaultKind::StoreSetBack),
+            Shown::OtherCopy => Some(AuditFaultKind::OtherCopy),
+            Shown::Restored => {
+                self.was_wrong = false;
+                None
+            }
+            Shown::Nothing | Shown::Done(_) | Shown::NotDone(_) => None,
+        };
+        self.commits.made?;
+        let before = std::mem::replace(&mut self.was_wrong, wrong.is_some());
+        wrong.filter(|_| !before)
     }
 
     fn spoil(&mut self, kind: AuditFaultKind) -> AuditFaultKind {
         self.spoilt = self.spoilt.saturating_add(1);
         kind
-    }
-}
-
-/// The latest commit of the store that the lines prove.
-///
-/// A line proves the commit that its call found. It does not prove the commit that the call makes, because the line is
-/// written first, and a crash may prevent the commit. A write has exclusive access to the store when its line is
-/// written, so it finds the latest commit; if that is earlier than a proven one, the store was set back. The line of a
-/// read may be written late.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Proven {
-    pub(crate) commit: u64,
-    /// True if the last write found an earlier commit, which is reported once and not for each write.
-    was_set_back: bool,
-}
-
-impl Proven {
-    fn is_set_back(&mut self, line: &Line<'_>) -> bool {
-        if line.commits.restored {
-            *self = Self { commit: line.proven, was_set_back: false };
-            return false;
-        }
-        self.commit = self.commit.max(line.proven);
-        let (Some(found), Some(_)) = (line.commits.found, line.commits.made) else { return false };
-        let before = std::mem::replace(&mut self.was_set_back, found < self.commit);
-        self.was_set_back && !before
     }
 }

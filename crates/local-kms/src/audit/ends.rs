@@ -6,12 +6,13 @@ use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::audit::file::{Log, State, set_back};
-use crate::audit::line::{Macs, Position};
+use crate::audit::file::{Log, State};
+use crate::audit::followed::{Followed, FollowedFile};
+use crate::audit::line::Macs;
 use crate::audit::os;
 use crate::audit::tail::{Beginning, End, Tail};
 use crate::audit::word::{Asked, Word};
-use crate::audit::{Checkpoint, EndOfLog, Head, LineKey};
+use crate::audit::{Checkpoint, EndOfLog, LineKey};
 use crate::disk;
 use crate::file_lock::{Access, Locked};
 use manila_core::Result;
@@ -27,20 +28,6 @@ pub(crate) struct Kept {
     /// The ends of earlier files that the store has not recorded, because their rotation was interrupted, or because
     /// the store is an earlier backup.
     pub(crate) missed: Vec<EndOfLog>,
-}
-
-/// The result of following files from the store's checkpoint, before anything is locked.
-#[derive(Debug, Default)]
-pub(crate) struct Followed(Vec<FollowedFile>);
-
-#[derive(Debug)]
-struct FollowedFile {
-    file: File,
-    from: Head,
-    /// The length of the file at that time.
-    len: u64,
-    /// The last line at that time; `None` if the file does not continue from the checkpoint.
-    last: Option<Position>,
 }
 
 impl Log {
@@ -65,8 +52,9 @@ impl Log {
             if end.last.head.lines == 0 {
                 return Err(self.refusal("has no lines, so there is no end to remember").into());
             }
-            if asked.word.commit < end.proven && !self.options.best_effort {
-                return Err(set_back().into());
+            // Also at best effort: this is not the end of the log of a store that was set back.
+            if let Some(refusal) = end.proof.refusal(&asked.word.found) {
+                return Err(refusal.error().into());
             }
             let tail = self.tail(&state.file, &macs, Some(&asked));
             let beginning = tail.beginning()?;
@@ -85,7 +73,7 @@ impl Log {
     }
 
     /// Returns the ends of the files between the checkpoint and this file. Fails if the checkpoint is in neither.
-    fn missed(
+    pub(super) fn missed(
         &self,
         state: &State,
         tail: &Tail<'_>,
@@ -101,8 +89,8 @@ impl Log {
         match beginning.filter(|beginning| beginning.last.lines >= before.head.lines) {
             Some(beginning) => Ok(ends_between(before, beginning)),
             None => Err(self.refusal(
-                "does not go on from the last line that the store remembers, so that line is not forgotten: verify the \
-                 log, then begin a new one with LocalKms::rotate_audit_log",
+                "does not continue from the last line that the store has recorded: put the log back, or verify it with a \
+                 handle that keeps no log, and then begin a new one with LocalKms::rotate_audit_log",
             )),
         }
     }
@@ -117,7 +105,6 @@ impl Log {
         before: Option<&Checkpoint>,
         other: Option<&Path>,
     ) -> Followed {
-        self.sync_ahead();
         let Some(before) = before else { return Followed::default() };
         if other.is_none() && self.lock().followed_from.as_ref() == Some(&before.head) {
             return Followed::default();
@@ -137,7 +124,7 @@ impl Log {
     ///
     /// The system reports a write error once to each open file, so this opens the file separately: the later sync still
     /// gets the error.
-    fn sync_ahead(&self) {
+    pub(crate) fn sync_ahead(&self) {
         if let Ok(file) = os::open_to_read(self.path()) {
             let _ = file.sync_data();
         }
@@ -171,21 +158,6 @@ impl Log {
     /// Returns the log's path with symbolic links resolved.
     pub(super) fn place(&self) -> PathBuf {
         fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned())
-    }
-}
-
-impl Followed {
-    /// Returns whether a file continues from a checkpoint to its present end, which was determined under its lock.
-    pub(super) fn goes_on(&self, tail: &Tail<'_>, checkpoint: &Checkpoint, now: &End) -> Result<bool> {
-        let is_it = |of: &&FollowedFile| {
-            of.from == checkpoint.head && of.len <= now.len && os::are_one(&of.file, tail.file).unwrap_or(false)
-        };
-        let last = match self.0.iter().find(is_it) {
-            Some(FollowedFile { last: None, .. }) => None,
-            Some(FollowedFile { last: Some(last), len, .. }) => tail.follow_from(last.clone(), *len, now.len)?,
-            None => tail.follow(checkpoint, now.len)?,
-        };
-        Ok(last.is_some_and(|last| last.head == now.last.head))
     }
 }
 

@@ -11,11 +11,13 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::audit::followed::Followed;
 use crate::audit::line::{self, Macs, Slot};
 use crate::audit::os;
+use crate::audit::proof::Refusal;
 use crate::audit::tail::{self, End, Halt, Outcome, Tail};
 use crate::audit::word::{Asked, Word};
-use crate::audit::{AuditLog, Event, Head, LineKey};
+use crate::audit::{AuditLog, Checkpoint, Event, Head, LineKey};
 use crate::disk;
 use crate::file_lock::{Access, Locked};
 use crate::root_key::io_error;
@@ -52,35 +54,43 @@ pub(crate) struct Opening {
     pub(crate) event: Event<'static>,
     /// True if the store has recorded lines, so that an empty file is not its log.
     pub(crate) expects_lines: bool,
+    /// The last line that the store has recorded, from which the log must continue.
+    pub(crate) before: Option<Checkpoint>,
+    /// The log, as followed from there.
+    pub(crate) followed: Followed,
 }
 
 /// The result of writing a line.
 pub(crate) enum Written {
     Whole,
+    /// The line is in the log, and the call proceeds at best effort although the log speaks against the store. The line
+    /// proves nothing.
+    Doubted,
     /// The line is not in the log, which is kept at best effort.
     Missing(Error),
-    /// The line is in the log, and says that the call was refused because the store was set back.
-    SetBack(Error),
+    /// The line is in the log, and says that the call was refused because the log speaks against the store.
+    Refused(Refusal),
 }
 
 /// The lines that were written for an event.
 pub(super) enum Logged {
     Whole(End),
-    SetBack,
+    Doubted(End),
+    Refused(Refusal),
 }
 
 impl State {
-    /// Returns whether an event succeeds in a store that is behind what the log proves. The line of a read may only be
-    /// late, so the present state of the store decides.
-    fn is_set_back(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<bool> {
+    /// Returns why an event that is a success must be refused, if the log speaks against the store. The line of a read
+    /// may only be late, so the present state of the store decides.
+    fn refusal(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<Option<Refusal>> {
         let found = event.commits.found.filter(|_| event.relies_on_store());
-        if found.is_none_or(|found| found >= end.proven) {
-            return Ok(false);
+        if found.is_none_or(|found| end.proof.refusal(&found).is_none()) {
+            return Ok(None);
         }
-        match asked {
-            Some(asked) if asked.word.commit >= end.proven => Ok(false),
-            Some(asked) if asked.covers(&self.file) >= end.len => Ok(true),
-            _ => Err(Halt::Doubt),
+        let Some(asked) = asked else { return Err(Halt::Doubt) };
+        match end.proof.refusal(&asked.word.found) {
+            Some(_) if asked.covers(&self.file) < end.len => Err(Halt::Doubt),
+            refusal => Ok(refusal),
         }
     }
 
@@ -135,22 +145,22 @@ impl Log {
         look: &dyn Fn() -> Result<Word>,
     ) -> Result<Written> {
         self.lock().opening = Some(opening);
-        let is_set_back = self.ask_in_doubt(look, |asked| {
+        let refusal = self.ask_in_doubt(look, |asked| {
             let mut state = self.lock();
             let keys = keys();
             let macs = Macs::new(&keys, store_id)?;
             self.at_end(&mut state, &macs, asked, |state, end| {
-                self.write_opening(state, end, &macs, asked).map(|(_, is_set_back)| is_set_back)
+                self.write_opening(state, end, &macs, asked).map(|(_, refusal)| refusal)
             })
         })?;
-        Ok(if is_set_back { Written::SetBack(set_back()) } else { Written::Whole })
+        Ok(refusal.map_or(Written::Whole, Written::Refused))
     }
 
     /// Writes the line of an event. `look` reads the state of the store, if the line depends on it.
     ///
     /// The line follows the last genuine one, wherever that is: torn and tampered lines after it remain, for `verify`
-    /// to report. If the event is a success, but the log proves a later commit than the store has, the line says that
-    /// the call was refused.
+    /// to report. If the event is a success, but the log speaks against the store, the line says that the call was
+    /// refused.
     ///
     /// # Errors
     /// `ErrorKind::AuditFailed` if the line could not be written, `ErrorKind::RootKeyChanged` if the store has a later
@@ -170,12 +180,13 @@ impl Log {
             let macs = Macs::new(&keys, store_id)?;
             self.write_event(&mut state, event, &macs, asked)
         });
-        if written.is_err() && event.commits.failed.is_some() {
+        if written.is_err() && (event.commits.failed.is_some() || event.commits.unsettled.is_some()) {
             self.lock().owed.push_back(event.in_short());
         }
         match written {
             Ok(Logged::Whole(_)) => Ok(Written::Whole),
-            Ok(Logged::SetBack) => Ok(Written::SetBack(set_back())),
+            Ok(Logged::Doubted(_)) => Ok(Written::Doubted),
+            Ok(Logged::Refused(refusal)) => Ok(Written::Refused(refusal)),
             Err(error) if self.options.best_effort => Ok(Written::Missing(error)),
             Err(error) => Err(error),
         }
@@ -217,25 +228,32 @@ impl Log {
                 state.owed.pop_front();
                 state.known = Some(end.clone());
             }
-            let is_refused = state.is_set_back(event, &end, asked)? && !self.options.best_effort;
-            let event = if is_refused { Cow::Owned(event.as_set_back()) } else { Cow::Borrowed(event) };
+            let refusal = state.refusal(event, &end, asked)?;
+            let event = match refusal.filter(|_| !self.options.best_effort) {
+                Some(refusal) => Cow::Owned(event.as_refused(refusal)),
+                None => Cow::Borrowed(event),
+            };
             let end = self.write_line(&state.file, &event, &end, macs)?;
             state.known = Some(end.clone());
-            Ok(if is_refused { Logged::SetBack } else { Logged::Whole(end) })
+            Ok(match refusal {
+                Some(_) if self.options.best_effort => Logged::Doubted(end),
+                Some(refusal) => Logged::Refused(refusal),
+                None => Logged::Whole(end),
+            })
         })
     }
 
-    /// Fails if the log proves a later commit than the store has, unless the log is kept at best effort.
-    pub(crate) fn check_not_set_back(&self, keys: &[LineKey], store_id: &[u8], word: Word) -> Result<()> {
+    /// Fails if the log speaks against the store, unless the log is kept at best effort.
+    pub(crate) fn check_not_refused(&self, keys: &[LineKey], store_id: &[u8], word: Word) -> Result<()> {
         if self.options.best_effort {
             return Ok(());
         }
         let mut state = self.lock();
         let (macs, asked) = (Macs::new(keys, store_id)?, Asked::held(word));
         self.certain(self.at_end(&mut state, &macs, Some(&asked), |state, end| {
-            let is_set_back = asked.word.commit < end.proven;
+            let refusal = end.proof.refusal(&asked.word.found);
             state.known = Some(end);
-            if is_set_back { Err(set_back().into()) } else { Ok(()) }
+            refusal.map_or(Ok(()), |refusal| Err(refusal.error().into()))
         }))
     }
 
@@ -313,26 +331,48 @@ impl Log {
         }
     }
 
-    /// Writes the line of the opening, if it is not in the log yet, and also returns whether it says that the store was
-    /// set back.
+    /// Writes the line of the opening, if it is not in the log yet, and also returns why it says that the opening was
+    /// refused, if it does.
     fn write_opening(
         &self,
         state: &mut State,
         end: End,
         macs: &Macs<'_>,
         asked: Option<&Asked>,
-    ) -> Outcome<(End, bool)> {
-        let Some(opening) = &state.opening else { return Ok((end, false)) };
-        let is_set_back = state.is_set_back(&opening.event, &end, asked)?;
-        let event = if is_set_back { Cow::Owned(opening.event.as_set_back()) } else { Cow::Borrowed(&opening.event) };
+    ) -> Outcome<(End, Option<Refusal>)> {
+        let Some(opening) = &state.opening else { return Ok((end, None)) };
+        let goes_on_from = self.held_against(state, opening, &end, macs, asked)?;
+        let refusal = state.refusal(&opening.event, &end, asked)?;
+        let event = match refusal {
+            Some(refusal) => Cow::Owned(opening.event.as_refused(refusal)),
+            None => Cow::Borrowed(&opening.event),
+        };
         let end = self.write_line(&state.file, &event, &end, macs)?;
         (state.opening, state.known) = (None, Some(end.clone()));
-        Ok((end, is_set_back))
+        state.followed_from = goes_on_from.or(state.followed_from.take());
+        Ok((end, refusal))
+    }
+
+    /// Fails if the file does not continue from the line that the store has recorded, because it is another file or was
+    /// cut off. Returns that line if it is in this file.
+    fn held_against(
+        &self,
+        state: &State,
+        opening: &Opening,
+        end: &End,
+        macs: &Macs<'_>,
+        asked: Option<&Asked>,
+    ) -> Outcome<Option<Head>> {
+        let Some(before) = &opening.before else { return Ok(None) };
+        let tail = self.tail(&state.file, macs, asked);
+        let beginning = tail.beginning()?;
+        let missed = self.missed(state, &tail, Some(before), end, beginning.as_ref(), &opening.followed)?;
+        Ok(missed.is_empty().then(|| before.head.clone()))
     }
 
     fn write_line(&self, file: &File, event: &Event<'_>, end: &End, macs: &Macs<'_>) -> Result<End> {
         let at = end.len.saturating_add(u64::from(!end.ends_in_newline));
-        let slot = Slot { last: &end.last, at, proven: end.proven, begins: None };
+        let slot = Slot { last: &end.last, at, proof: end.proof, begins: None };
         let (mut line, last) = line::write(event, self.options.context_keys_only, &slot, macs)?;
         if !end.ends_in_newline {
             line.insert(0, b'\n');
@@ -347,8 +387,9 @@ impl Log {
             let _ = file.set_len(end.len);
             return Err(self.failed("cannot be written", error));
         }
-        let proven = event.commits.proven_after(end.proven);
-        Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proven })
+        let mut proof = end.proof;
+        proof.step(&event.commits);
+        Ok(End { len: end.len.saturating_add(line.len() as u64), ends_in_newline: true, last, proof })
     }
 
     /// Returns the result of work in a write transaction, in which the store need not be read again.
@@ -378,12 +419,6 @@ impl Log {
         let advice = "see what happened to it, then put it back, or begin a new log with LocalKms::rotate_audit_log";
         self.refusal(&format!("{what} while it was in use: {advice}"))
     }
-}
-
-pub(super) fn set_back() -> Error {
-    let detail = "the key store was set back to an earlier state than its audit log proves: if that is meant, make it the \
-                  store of a new file with LocalKms::restore, which the log notes";
-    Error::new(ErrorKind::Storage, detail)
 }
 
 pub(super) fn sync_folder_of(path: &Path) {

@@ -10,8 +10,10 @@ use manila_core::internal::crypto::{MacHash, equal, hex, mac};
 use manila_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
+use crate::audit::commits::{CommitFields, Commits, split_member, split_number};
 use crate::audit::details::{DetailsJson, shown};
 use crate::audit::json::{ContextJson, Plain, rfc3339};
+use crate::audit::proof::Proof;
 use crate::audit::{AuditFaultKind, Event, Head, LineKey, MAC_LEN};
 
 /// The maximum length of a line, in bytes. The largest encryption context takes 384 KiB if each of its bytes is
@@ -23,11 +25,6 @@ const EPOCH: &[u8] = b",\"epoch\":";
 const AT: &[u8] = b",\"at\":";
 const AFTER: &[u8] = b",\"after\":";
 const SINCE: &[u8] = b",\"since\":";
-const STORE: &[u8] = b",\"store\":";
-const RESTORED: &[u8] = b",\"restored\":";
-const PROVEN: &[u8] = b",\"proven\":";
-const COMMIT: &[u8] = b",\"commit\":";
-const FAILED: &[u8] = b",\"failed\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const MAC: &[u8] = b",\"mac\":\"";
 const HEX_LEN: usize = 2 * MAC_LEN;
@@ -44,16 +41,8 @@ struct Fields<'a> {
     after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restored: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proven: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commit: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u64>,
+    #[serde(flatten)]
+    commits: CommitFields,
     time: String,
     principal: &'a str,
     operation: &'a str,
@@ -69,30 +58,6 @@ struct Fields<'a> {
     response: Option<DetailsJson<'a>>,
     outcome: &'a str,
     prev: String,
-}
-
-/// The commits of the store in a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Commits {
-    /// The latest commit that the call found.
-    pub(crate) found: Option<u64>,
-    /// True if that is the commit of a backup that the owner restored.
-    pub(crate) restored: bool,
-    /// The commit that the call makes.
-    pub(crate) made: Option<u64>,
-    /// The commit that an earlier line of the call announced and that failed.
-    pub(crate) failed: Option<u64>,
-}
-
-impl Commits {
-    /// Returns the latest commit that is proven after a line with these commits, if `before` was proven before it.
-    pub(super) fn proven_after(&self, before: u64) -> u64 {
-        match self.found {
-            // The owner restored a backup, which the log records.
-            Some(found) if self.restored => found,
-            found => before.max(found.unwrap_or_default()),
-        }
-    }
 }
 
 /// A position in a log: its last line, and the root key under which that was written.
@@ -144,17 +109,17 @@ pub(super) struct Slot<'a> {
     pub(super) last: &'a Position,
     /// The offset of the line in its file, in bytes.
     pub(super) at: u64,
-    /// The latest commit of the store that the earlier lines prove.
-    pub(super) proven: u64,
+    /// The proof that the log gives before the line.
+    pub(super) proof: Proof,
     /// In the first line of a file that continues another: the number of lines before that other file.
     pub(super) begins: Option<u64>,
 }
 
 /// Returns the line of an event, with its newline, and the position of the log after it.
 ///
-/// Each line contains the latest commit that is proven with it, under its MAC, so the last line of a log contains all
-/// that the log proves. It also contains its own offset, so a line that was repeated after the end is recognised
-/// without the others.
+/// Each line contains the proof that the log gave before it, under its MAC, so the last line of a log contains all that
+/// the log proves. It also contains its own offset, so a line that was repeated after the end is recognised without the
+/// others.
 pub(super) fn write(
     event: &Event<'_>,
     keys_only: bool,
@@ -165,19 +130,13 @@ pub(super) fn write(
     let key = macs.newest()?;
     let before = &slot.last.head;
     let seq = before.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
-    let Commits { found, restored, made, failed: undone } = event.commits;
-    let proven = event.commits.proven_after(slot.proven);
     let fields = Fields {
         seq,
         epoch: key.epoch,
         at: slot.at,
         after: slot.begins.map(|_| before.lines),
         since: slot.begins,
-        store: found.filter(|_| !restored),
-        restored: found.filter(|_| restored),
-        proven: Some(proven).filter(|proven| *proven != found.unwrap_or_default()),
-        commit: made,
-        failed: undone,
+        commits: CommitFields::new(&event.commits, &slot.proof),
         time: rfc3339(event.time),
         principal: &event.principal,
         operation: &event.operation,
@@ -213,8 +172,8 @@ pub(super) struct Line<'a> {
     /// Likewise, the number of lines before the file that this one continues.
     pub(super) since: Option<u64>,
     pub(super) commits: Commits,
-    /// The latest commit that is proven with this line.
-    pub(super) proven: u64,
+    /// The proof that the log gave before this line.
+    pub(super) before: Proof,
     pub(super) prev: &'a [u8],
     authenticated: &'a [u8],
     mac: &'a [u8],
@@ -229,8 +188,8 @@ impl<'a> Line<'a> {
             return Err(AuditFaultKind::Malformed);
         }
         match (parse_start(bytes), parse_end(bytes)) {
-            (Some(Numbers { seq, epoch, at, after, since, commits, proven }), Some((authenticated, prev, mac))) => {
-                Ok(Self { seq, epoch, at, after, since, commits, proven, prev, authenticated, mac })
+            (Some(Numbers { seq, epoch, at, after, since, commits, before }), Some((authenticated, prev, mac))) => {
+                Ok(Self { seq, epoch, at, after, since, commits, before, prev, authenticated, mac })
             }
             (None, Some(_)) => Err(AuditFaultKind::Changed),
             // A crash leaves part of a line, which is never empty.
@@ -268,7 +227,7 @@ struct Numbers {
     after: Option<u64>,
     since: Option<u64>,
     commits: Commits,
-    proven: u64,
+    before: Proof,
 }
 
 fn parse_start(bytes: &[u8]) -> Option<Numbers> {
@@ -277,26 +236,8 @@ fn parse_start(bytes: &[u8]) -> Option<Numbers> {
     let (at, rest) = split_number(rest.strip_prefix(AT)?)?;
     let (after, rest) = split_member(rest, AFTER)?;
     let (since, rest) = split_member(rest, SINCE)?;
-    let (store, rest) = split_member(rest, STORE)?;
-    let (restored, rest) = split_member(rest, RESTORED)?;
-    let (proven, rest) = split_member(rest, PROVEN)?;
-    let (made, rest) = split_member(rest, COMMIT)?;
-    let (failed, _) = split_member(rest, FAILED)?;
-    let commits = Commits { found: store.or(restored), restored: restored.is_some(), made, failed };
-    let proven = proven.or(commits.found).unwrap_or_default();
-    Some(Numbers { seq, epoch, at, after, since, commits, proven })
-}
-
-/// Splits off the number of an optional member.
-fn split_member<'a>(bytes: &'a [u8], name: &[u8]) -> Option<(Option<u64>, &'a [u8])> {
-    let Some(rest) = bytes.strip_prefix(name) else { return Some((None, bytes)) };
-    split_number(rest).map(|(number, rest)| (Some(number), rest))
-}
-
-fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = bytes.split_at_checked(digits)?;
-    Some((str::from_utf8(number).ok()?.parse().ok()?, rest))
+    let (commits, before) = CommitFields::parse(rest)?.0.read();
+    Some(Numbers { seq, epoch, at, after, since, commits, before })
 }
 
 /// Returns the bytes that the MAC covers, the MAC of the line before, and the MAC.
@@ -355,7 +296,7 @@ mod tests {
     fn first(event: &Event<'_>, keys_only: bool) -> Result<Vec<u8>> {
         let keys = keys([1]);
         let macs = Macs::new(&keys, STORE).unwrap();
-        write(event, keys_only, &Slot { last: &macs.start(), at: 0, proven: 0, begins: None }, &macs)
+        write(event, keys_only, &Slot { last: &macs.start(), at: 0, proof: Proof::default(), begins: None }, &macs)
             .map(|(line, _)| line)
     }
 

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use crate::audit::ends::{Followed, ends_between};
-use crate::audit::file::{Log, Logged, State, set_back, sync_folder_of};
+use crate::audit::ends::ends_between;
+use crate::audit::file::{Log, Logged, State, sync_folder_of};
+use crate::audit::followed::Followed;
 use crate::audit::line::{self, Macs, Position, Slot};
 use crate::audit::os::{self, is_same_path};
+use crate::audit::proof::{Proof, Standing};
 use crate::audit::tail::{Beginning, End, Tail};
 use crate::audit::word::{Asked, Word};
 use crate::audit::{Checkpoint, Commits, EndOfLog, Event, Head, LineKey};
@@ -30,6 +32,8 @@ pub(crate) struct Rotated {
     pub(crate) ends: Vec<EndOfLog>,
     /// The end of the new file.
     pub(crate) checkpoint: Checkpoint,
+    /// True if the line names the commit of the rotation.
+    pub(crate) names_commit: bool,
 }
 
 /// The parameters of a rotation.
@@ -70,7 +74,9 @@ struct OldEnd {
     last: Head,
     /// The number of lines before the old file.
     start: u64,
-    proven: u64,
+    proof: Proof,
+    /// True if the store has recorded lines that it lacks.
+    is_cut: bool,
     ends: Vec<EndOfLog>,
 }
 
@@ -102,7 +108,8 @@ impl Log {
                     None => (macs.start().head, 0),
                 };
                 let ends = vec![EndOfLog { start, last: last.clone(), cut: None }];
-                self.begin(&mut state, OldEnd { last, start, proven: 0, ends }, None, &work)
+                let old = OldEnd { last, start, proof: Proof::default(), is_cut: true, ends };
+                self.begin(&mut state, old, None, &work)
             }
         }
     }
@@ -157,21 +164,28 @@ impl Log {
 
     /// Writes the new file and moves it to the log's path.
     fn begin(&self, state: &mut State, old: OldEnd, to: Option<&Path>, work: &Work<'_, '_>) -> Result<Rotated> {
-        if work.event.commits.found.is_some_and(|found| found < old.proven) && !self.options.best_effort {
-            return Err(set_back());
+        let found = work.event.commits.found;
+        let refusal = found.and_then(|found| old.proof.refusal(&found));
+        if let Some(refusal) = refusal.filter(|_| !self.options.best_effort) {
+            return Err(refusal.error());
         }
+        // The old file shows that lines are missing.
+        let is_unlogged = found.is_some_and(|found| old.proof.standing(&found) == Standing::Unlogged);
+        let proof = if old.is_cut && is_unlogged { Proof::default() } else { old.proof };
         let before = Position { head: old.last.clone(), epoch: 0 };
-        let slot = Slot { last: &before, at: 0, proven: old.proven, begins: Some(old.start) };
+        let slot = Slot { last: &before, at: 0, proof, begins: Some(old.start) };
         let (line, last) = line::write(work.event, self.options.context_keys_only, &slot, work.macs)?;
         let file = self.put_in_place(&line, to).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => taken(to),
             _ => self.cannot_rotate(error),
         })?;
         let (head, len) = (last.head.clone(), line.len() as u64);
-        let proven = work.event.commits.proven_after(old.proven);
-        state.go_on_in(Arc::new(file), Some(End { len, ends_in_newline: true, last, proven }));
+        let mut after = proof;
+        after.step(&work.event.commits);
+        state.go_on_in(Arc::new(file), Some(End { len, ends_in_newline: true, last, proof: after }));
         state.followed_from = Some(head.clone());
-        Ok(Rotated { ends: old.ends, checkpoint: Checkpoint { head, len, begins: Some(old.last) } })
+        let checkpoint = Checkpoint { head, len, begins: Some(old.last) };
+        Ok(Rotated { ends: old.ends, checkpoint, names_commit: refusal.is_none() })
     }
 
     fn put_in_place(&self, line: &[u8], to: Option<&Path>) -> io::Result<File> {
@@ -213,11 +227,11 @@ impl Log {
         let commits = Commits { made: None, ..work.event.commits };
         let event = Event { commits, ..work.event.clone() };
         match self.certain(self.write_event(state, &event, work.macs, Some(&work.asked)))? {
-            Logged::Whole(End { last, len, .. }) => {
+            Logged::Whole(End { last, len, .. }) | Logged::Doubted(End { last, len, .. }) => {
                 let checkpoint = Checkpoint { head: last.head, len, begins: Some(old.last) };
-                Ok(Some(Rotated { ends: old.ends, checkpoint }))
+                Ok(Some(Rotated { ends: old.ends, checkpoint, names_commit: false }))
             }
-            Logged::SetBack => Err(set_back()),
+            Logged::Refused(refusal) => Err(refusal.error()),
         }
     }
 
@@ -228,9 +242,9 @@ impl Log {
         let now = self.certain(tail.find())?;
         disk::sync(old).map_err(|error| self.failed("cannot be synced", error))?;
         let beginning = self.certain(tail.beginning())?;
-        let (mut last, proven) = (now.last.head.clone(), now.proven);
+        let mut last = now.last.head.clone();
         let mut start = beginning.as_ref().map_or(0, |beginning| beginning.last.lines);
-        let (mut ends, mut cut) = (Vec::new(), None);
+        let (mut ends, mut cut, mut is_cut) = (Vec::new(), None, false);
         match (work.before, &beginning) {
             (Some(before), _)
                 if work.followed.goes_on(&tail, before, &now)? || self.is_behind(&last, before, work)? => {}
@@ -239,13 +253,13 @@ impl Log {
                 ends = ends_between(before, beginning);
             }
             (Some(before), _) if before.head.lines >= last.lines => {
-                (last, start) = (before.head.clone(), before.start());
+                (last, start, is_cut) = (before.head.clone(), before.start(), true);
             }
-            (Some(before), _) => cut = Some(before.head.clone()),
+            (Some(before), _) => (cut, is_cut) = (Some(before.head.clone()), true),
             (None, beginning) => ends.extend(beginning.as_ref().map(Beginning::end)),
         }
         ends.push(EndOfLog { start, last: last.clone(), cut });
-        Ok(OldEnd { last, start, proven, ends })
+        Ok(OldEnd { last, start, proof: now.proof, is_cut, ends })
     }
 
     /// Returns whether the file at the log's path already continues from `last` and contains the checkpoint.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::audit::chain::Chain;
 use crate::audit::line::{Line, Lines, MAX_LEN, Macs, Position};
+use crate::audit::proof::Proof;
 use crate::audit::{AuditFaultKind, Checkpoint, Head};
 use manila_core::{Error, ErrorKind, Result};
 
@@ -19,8 +20,8 @@ pub(super) struct End {
     pub(super) len: u64,
     pub(super) ends_in_newline: bool,
     pub(super) last: Position,
-    /// The latest commit of the store that the log proves.
-    pub(super) proven: u64,
+    /// The proof after the last line.
+    pub(super) proof: Proof,
 }
 
 /// The first line of a file that continues another.
@@ -66,17 +67,19 @@ impl Tail<'_> {
     /// Returns the end of a file about which nothing is known. Without lines it is the start of a log.
     ///
     /// The last line is the one with the highest number, and contains all that the log proves. Lines that were repeated
-    /// after the end are not at the offset in them: then the search goes further back.
+    /// after the end are not at the offset in them: then the search goes further back. Lines of earlier files may be at
+    /// the offset in them, but have lower numbers than this file.
     pub(super) fn find(&self) -> Outcome<End> {
+        let floor = self.beginning()?.map_or(0, |beginning| beginning.last.lines);
         let len = self.len()?;
         for tail in TAILS {
             let from = len.saturating_sub(tail);
-            let mut chain = Chain::anywhere(self.macs);
+            let mut chain = Chain::anywhere(floor, self.macs);
             let found = self.scan(from, len, &mut chain)?;
             if let Some(last) = chain.last()
                 && (found.ends_in_place || from == 0)
             {
-                return Ok(self.end(len, last.clone(), chain.proven().commit)?);
+                return Ok(self.end(len, last.clone(), chain.proof())?);
             }
             if from == 0 && found.faults.iter().any(|kind| *kind != AuditFaultKind::Torn) {
                 return Err(refusal(self.path, "has no line of this KMS: choose another file").into());
@@ -85,7 +88,7 @@ impl Tail<'_> {
                 break;
             }
         }
-        Ok(self.end(len, self.macs.start(), 0)?)
+        Ok(self.end(len, self.macs.start(), Proof::default())?)
     }
 
     /// Returns the end after other writers have appended; `None` if they did not continue from the known end.
@@ -94,17 +97,17 @@ impl Tail<'_> {
         if self.scan(known.len, len, &mut chain)?.faults.contains(&AuditFaultKind::OutOfSequence) {
             return Ok(None);
         }
-        let proven = match chain.last() {
-            Some(last) if last.head.lines > known.last.head.lines => chain.proven().commit,
-            _ => known.proven,
+        let proof = match chain.last() {
+            Some(last) if last.head.lines > known.last.head.lines => chain.proof(),
+            _ => known.proof,
         };
         let last = chain.last().cloned().unwrap_or_else(|| known.last.clone());
-        Ok(Some(self.end(len, last, proven)?))
+        Ok(Some(self.end(len, last, proof)?))
     }
 
-    fn end(&self, len: u64, last: Position, proven: u64) -> Result<End> {
+    fn end(&self, len: u64, last: Position, proof: Proof) -> Result<End> {
         let ends_in_newline = self.ends_in_newline(len).map_err(|error| self.failed("cannot be read", error))?;
-        Ok(End { len, ends_in_newline, last, proven })
+        Ok(End { len, ends_in_newline, last, proof })
     }
 
     fn ends_in_newline(&self, len: u64) -> io::Result<bool> {

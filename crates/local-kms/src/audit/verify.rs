@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use crate::audit::chain::{Chain, Proven};
+use crate::audit::chain::Chain;
 use crate::audit::ends::whole_lines;
 use crate::audit::line::{Lines, Macs, Position};
-use crate::audit::undone::Unsettled;
+use crate::audit::proof::{Found, Proof, Standing};
+use crate::audit::undone::{Late, Unsettled};
 use crate::audit::{AuditFault, AuditFaultKind, AuditReport, Checkpoint, EndOfLog, LineKey, MAC_LEN};
 use crate::root_key::io_error;
 use manila_core::Result;
@@ -22,6 +23,8 @@ pub(crate) struct Memory {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// The ends of the rotated files, in order.
     pub(crate) ends: Vec<EndOfLog>,
+    /// The latest commit with a line; zero if there is none.
+    pub(crate) named: u64,
 }
 
 impl Memory {
@@ -48,6 +51,16 @@ impl Memory {
         let checkpoint = self.checkpoint.iter().map(|checkpoint| (checkpoint.start(), checkpoint.head.lines));
         ends.chain(checkpoint).filter(|(start, _)| *start == lines).map(|(_, last)| last).max().unwrap_or(0)
     }
+
+    /// Returns whether no file can continue after `lines`: a file that the store knows contains the next line, or the
+    /// file would be the current one and is not the one that the store knows, nor a later one.
+    fn rules_out(&self, lines: u64, is_current: bool) -> bool {
+        let checkpoint = self.checkpoint.iter().map(|checkpoint| (checkpoint.start(), checkpoint.head.lines));
+        let ends = self.ends.iter().map(|end| (end.start, end.last.lines));
+        let is_inside = ends.chain(checkpoint.clone()).any(|(start, last)| start < lines && lines < last);
+        let mut follows = checkpoint.map(|(start, last)| lines == start || lines >= last);
+        is_inside || is_current && !follows.all(|follows| follows)
+    }
 }
 
 /// The result of verifying a file.
@@ -55,20 +68,36 @@ pub(crate) struct Verified {
     pub(crate) report: AuditReport,
     /// The end from which the next file must continue.
     pub(crate) end: Before,
-    /// True if this is the current file, as far as the store knows. Then the store must not be behind what the log
-    /// proves. Compare them only after this, because lines may have been added in the meantime.
+    /// True if this is the current file, as far as the store knows. Then the store must be what the log proves. Compare
+    /// them only after this, because lines may have been added in the meantime.
     pub(crate) is_current: bool,
+    /// True if the file or an earlier one contains the line of the latest commit that the store knew before this, or is
+    /// reported as cut off.
+    has_latest: bool,
     /// The number of lines in the file.
-    pub(crate) lines: u64,
-    /// The faults of the previous file that this one reveals.
-    pub(crate) of_file_before: Vec<AuditFault>,
+    lines: u64,
+    /// The faults of earlier files that this one reveals.
+    pub(crate) of_files_before: Vec<Late>,
+}
+
+impl Verified {
+    /// Returns the fault of the store, as found after this, if it is not what the log proves.
+    pub(crate) fn fault_of(&self, found: &Found) -> Option<AuditFault> {
+        let kind = match self.end.proof.standing(found) {
+            Standing::Behind => AuditFaultKind::StoreSetBack,
+            Standing::OtherCopy => AuditFaultKind::OtherCopy,
+            _ if !self.has_latest => AuditFaultKind::Unlogged,
+            _ => return None,
+        };
+        Some(AuditFault { line: self.lines, kind })
+    }
 }
 
 /// The end of a file, and the commits that it proves.
 #[derive(Clone)]
 pub(crate) struct Before {
     position: Position,
-    pub(crate) proven: Proven,
+    proof: Proof,
     unsettled: Unsettled,
 }
 
@@ -89,51 +118,58 @@ pub(crate) fn verify(
     let failed = |error| io_error("read", path, error);
     let macs = Macs::new(keys, store_id)?;
     let mut chain = match before {
-        Some(before) => Chain::after(before.position.clone(), &macs).with(before.proven),
+        Some(before) => Chain::after(before.position.clone(), &macs),
         None => Chain::after(macs.start(), &macs),
     };
     let (file, len) = whole_lines(path).map_err(failed)?;
     let mut lines = Lines::new(BufReader::new(file.take(len)));
     let mut report = AuditReport::default();
     let mut unsettled = before.map_or_else(Unsettled::default, |before| before.unsettled.clone().in_next_file());
-    let (mut of_file_before, known) = (Vec::new(), memory.known());
+    let known = memory.known();
+    let mut start = None;
+    let mut has_latest = memory.named == 0 || before.is_some_and(|before| before.proof.tells_of(memory.named));
     while let Some(bytes) = lines.read().map_err(failed)? {
         let reached = chain.last().map(|last| last.head.lines);
         let findings = chain.step(bytes)?;
         let moved = chain.last().map(|last| &last.head).filter(|head| Some(head.lines) != reached);
-        let set_back = findings.is_set_back.then_some(AuditFaultKind::StoreSetBack);
-        for kind in findings.fault.into_iter().chain(set_back) {
+        // Only the first line of a file begins it.
+        let begins = start.is_none() && chain.begins_file();
+        let is_explained = moved.is_some() && unsettled.step(lines.number, chain.commits(), chain.shown(), begins);
+        for kind in findings.fault.into_iter().chain(findings.of_store.filter(|_| !is_explained)) {
             if report.faults.len() < MAX_FAULTS {
                 report.faults.push(AuditFault { line: lines.number, kind });
             }
         }
         let Some(head) = moved else { continue };
-        let undone = unsettled.step(lines.number, chain.commits(), chain.begins_file());
-        let faults = if undone.of_file_before { &mut of_file_before } else { &mut report.faults };
-        for line in undone.lines {
-            if faults.len() < MAX_FAULTS {
-                faults.push(AuditFault { line, kind: AuditFaultKind::NotDone });
-            }
-        }
+        start.get_or_insert(chain.lines_before());
+        // The log may have been rotated since.
+        let is_later = begins && chain.proof().named > memory.named;
+        has_latest |= is_later || chain.proof().tells_of(memory.named);
         report.events = report.events.saturating_add(1);
         report.last = head.lines;
         report.first = if report.first == 0 { head.lines } else { report.first };
         // Only after a cut can the KMS have given a number a second time.
         if known.get(&head.lines).is_some_and(|macs| macs.iter().any(|mac| *mac != head.mac)) {
             report.faults.push(AuditFault { line: lines.number, kind: AuditFaultKind::CutShort });
+            has_latest = true;
         }
     }
-    let start = chain.lines_before();
+    let start = start.unwrap_or(chain.lines_before());
     let is_old = memory.is_old(start);
+    let (late, of_files_before) =
+        unsettled.take_faults().into_iter().partition::<Vec<_>, _>(|late| late.files_back == 0);
+    let room = MAX_FAULTS.saturating_sub(report.faults.len());
+    report.faults.extend(late.iter().map(|late| late.fault).take(room));
     // Stable: several faults of a line stay in their order.
     report.faults.sort_by_key(|fault| fault.line);
-    if is_current && is_old || report.last < memory.needed_after(start) {
+    if is_current && is_old || report.last < memory.needed_after(start) || memory.rules_out(start, is_current) {
         let line = lines.number.saturating_add(1);
         report.faults.push(AuditFault { line, kind: AuditFaultKind::CutShort });
+        has_latest = true;
     }
     let position = chain.last().cloned().unwrap_or_else(|| macs.start());
-    let end = Before { position, proven: chain.proven(), unsettled };
-    Ok(Verified { report, end, is_current: !is_old, lines: lines.number, of_file_before })
+    let end = Before { position, proof: chain.proof(), unsettled };
+    Ok(Verified { report, end, is_current: !is_old, has_latest, lines: lines.number, of_files_before })
 }
 
 #[cfg(test)]
@@ -149,7 +185,7 @@ mod tests {
     use manila_core::EncryptionContext;
 
     fn slot(last: &Position) -> Slot<'_> {
-        Slot { last, at: 0, proven: 0, begins: None }
+        Slot { last, at: 0, proof: Proof::default(), begins: None }
     }
 
     /// Returns `count` lines after `place` under the newest of the keys, each with its newline.
@@ -175,7 +211,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
         let checkpoint = checkpoint.map(|head| Checkpoint { head: head.clone(), len: 0, begins: None });
-        let memory = Memory { checkpoint, ends: Vec::new() };
+        let memory = Memory { checkpoint, ..Memory::default() };
         let report = verify(file.path(), keys, STORE, &memory, None, true).unwrap().report;
         assert_eq!(report.is_intact(), report.faults.is_empty());
         (report.events, report.faults.iter().map(|fault| (fault.line, fault.kind)).collect())

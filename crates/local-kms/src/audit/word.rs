@@ -8,12 +8,12 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::audit::Head;
+use crate::audit::proof::Found;
 
 /// The state of the store at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
-    /// The latest commit.
-    pub(crate) commit: u64,
+    pub(crate) found: Found,
     /// The number of the root key.
     pub(crate) epoch: u64,
     /// The line from which the log continues, if the store has recorded a rotation.

@@ -6,7 +6,7 @@ use manila_core::Result;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::audit::{Checkpoint, EndOfLog, Head, LineKey, Memory, Word};
+use crate::audit::{Checkpoint, EndOfLog, Found, Head, LineKey, Memory, Word};
 use crate::store::{Seal, Table, Tables, WriteTxn, damaged};
 
 /// The row of the record of the current log.
@@ -117,13 +117,18 @@ pub(crate) fn memory(tables: &impl Tables) -> Result<Memory> {
         ends.push(EndOfLog { start: record.start, last: record.last.head()?, cut });
     }
     ends.sort_by_key(|end| end.last.lines);
-    Ok(Memory { checkpoint, ends })
+    Ok(Memory { checkpoint, ends, named: tables.named() })
+}
+
+/// Returns the state of the store that a call finds.
+pub(crate) fn found(tables: &impl Tables) -> Found {
+    Found { copy: tables.copy(), commit: tables.commit_number(), named: tables.named() }
 }
 
 /// Returns the state of the store for the log, under the root key with this number.
 pub(crate) fn word(tables: &impl Tables, epoch: u64, holds: bool) -> Result<Word> {
     let begins = AuditRecord::load(tables)?.checkpoint()?.and_then(|checkpoint| checkpoint.begins);
-    Ok(Word { commit: tables.commit_number(), epoch, begins, holds })
+    Ok(Word { found: found(tables), epoch, begins, holds })
 }
 
 /// Returns the keys of the lines of a store's audit log, oldest first.

@@ -1,5 +1,7 @@
 //! The encoding of records, and the errors for bytes that are not a record.
 
+use std::fmt;
+
 use crate::error::invalid;
 use ciborium::de::from_reader_with_recursion_limit;
 use manila_core::{Error, ErrorKind, Result};
@@ -44,4 +46,39 @@ pub(crate) fn damaged() -> Error {
 pub(crate) fn storage_error(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     Error::other(ErrorKind::Storage, format!("the key store failed: {error}"), error)
+}
+
+/// The error of a commit that failed while the disk stored it, so that it may be stored.
+#[derive(Debug)]
+struct Unsettled(Error);
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Unsettled {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Marks the error of a commit whose outcome is unknown.
+pub(super) fn unsettled(error: Error) -> Error {
+    Error::other(error.kind(), error.to_string(), Unsettled(error))
+}
+
+/// Returns the error without that mark.
+pub(super) fn settled(error: &Error) -> Error {
+    causes(error).find_map(|cause| cause.downcast_ref()).map_or_else(|| error.clone(), |Unsettled(error)| error.clone())
+}
+
+/// Returns whether an error is that of a commit whose outcome is unknown.
+pub(crate) fn is_unsettled(error: &Error) -> bool {
+    causes(error).any(<dyn std::error::Error>::is::<Unsettled>)
+}
+
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }

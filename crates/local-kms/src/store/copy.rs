@@ -41,9 +41,9 @@ struct Counts {
 struct Open<'a>(&'a Snapshots);
 
 impl Store {
-    /// Writes a copy of the current store to a new file, and verifies the whole copy. `first` is called before the file
-    /// gets its name.
-    pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Writes a copy of the current store to a new file, and verifies the whole copy. `first` gets the copy before the
+    /// file gets its name.
+    pub(crate) fn copy_to(&self, path: &Path, first: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let snapshot = self.snapshot()?;
         let root = snapshot.root.clone();
         in_new_file(path, |storage| {
@@ -57,8 +57,7 @@ impl Store {
                 to.commit().map_err(storage_error)
             })?;
             // So that damage of the store is found now, and not when the backup is needed.
-            drop(Self::of_database(copy, root)?);
-            first()
+            first(&Self::of_database(copy, root)?)
         })
         .map(drop)
     }

@@ -11,7 +11,7 @@ use crate::store::manifest::root_key_changed;
 use crate::store::seal::Seal;
 
 /// The version of the format, incremented with every change that an older library would misread.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The identity of a store, and the derivation of its root key.
 #[derive(Clone, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ const MOST_VERIFIED: usize = 1 << 15;
 const DIGEST_LEN: usize = 16;
 const COUNTER_LEN: usize = 8;
 const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
-const ROOT_LEN: usize = COUNTER_LEN * (6 + BUCKETS as usize);
+const ROOT_LEN: usize = COUNTER_LEN * (8 + BUCKETS as usize);
 
 /// The id before the first id of each table. No record has it.
 const HEAD: &str = "";
@@ -55,13 +55,18 @@ pub(super) struct Root {
     pub(super) removed: u64,
     /// The number of times that the time was set back.
     pub(super) rewinds: u64,
+    /// Tells the store from others that were restored from a backup of it, or of which it is a restored backup. Random.
+    pub(super) copy: u64,
+    /// The number of the latest commit with a line in the audit log, including this one; zero if there is none.
+    pub(super) named: u64,
     /// For each bucket the number of the commit that last changed it, or zero if it is empty.
     counters: Vec<u64>,
 }
 
 impl Root {
     fn new() -> Self {
-        Self { commit: 0, time: 0, begun: 0, removed: 0, rewinds: 0, counters: vec![0; usize::from(BUCKETS)] }
+        let counters = vec![0; usize::from(BUCKETS)];
+        Self { commit: 0, time: 0, begun: 0, removed: 0, rewinds: 0, copy: 0, named: 0, counters }
     }
 
     fn from_row(seal: &Seal, row: &[u8]) -> Result<Self> {
@@ -82,12 +87,15 @@ impl Root {
         let begun = numbers.next().ok_or_else(damaged)?;
         let removed = numbers.next().ok_or_else(damaged)?;
         let rewinds = numbers.next().ok_or_else(damaged)?;
-        Ok(Self { commit, time, begun, removed, rewinds, counters: numbers.collect() })
+        let copy = numbers.next().ok_or_else(damaged)?;
+        let named = numbers.next().ok_or_else(damaged)?;
+        Ok(Self { commit, time, begun, removed, rewinds, copy, named, counters: numbers.collect() })
     }
 
     fn to_row(&self, seal: &Seal) -> Vec<u8> {
         let mut row = Vec::with_capacity(ROOT_LEN + MAC_LEN);
-        let numbers = [seal.epoch(), self.commit, self.time, self.begun, self.removed, self.rewinds];
+        let Self { commit, time, begun, removed, rewinds, copy, named, .. } = *self;
+        let numbers = [seal.epoch(), commit, time, begun, removed, rewinds, copy, named];
         for number in numbers.iter().chain(&self.counters) {
             row.extend_from_slice(&number.to_be_bytes());
         }
@@ -231,6 +239,8 @@ fn check_whole(
 pub(super) struct Edit {
     /// The number of the commit before it.
     base: u64,
+    /// True if the commit has a line in the audit log.
+    is_named: bool,
     before: Arc<Manifest>,
     root: Root,
     changed: BTreeMap<u16, Bucket>,
@@ -243,7 +253,7 @@ impl Edit {
         let step = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
         let mut root = before.root.clone();
         root.commit = root.commit.checked_add(step).ok_or_else(damaged)?;
-        Ok(Self { base: before.commit, before, root, changed: BTreeMap::new() })
+        Ok(Self { base: before.commit, is_named: false, before, root, changed: BTreeMap::new() })
     }
 
     /// Returns the number of the commit before this one.
@@ -266,11 +276,12 @@ impl Edit {
 
     /// Returns the same commit over a store without records, so that all of them can be written again.
     pub(super) fn emptied(&self) -> Self {
-        let Root { commit, time, begun, removed, rewinds, .. } = self.root;
+        let Root { commit, time, begun, removed, rewinds, copy, named, .. } = self.root;
         Self {
             base: self.base,
+            is_named: self.is_named,
             before: Manifest::empty(),
-            root: Root { commit, time, begun, removed, rewinds, ..Root::new() },
+            root: Root { commit, time, begun, removed, rewinds, copy, named, ..Root::new() },
             changed: BTreeMap::new(),
         }
     }
@@ -281,6 +292,27 @@ impl Edit {
 
     pub(super) fn rewinds(&self) -> u64 {
         self.root.rewinds
+    }
+
+    pub(super) fn copy(&self) -> u64 {
+        self.root.copy
+    }
+
+    /// Returns the number of the latest commit before this one with a line in the audit log.
+    pub(super) fn named(&self) -> u64 {
+        self.root.named
+    }
+
+    /// Records that this commit has a line in the audit log.
+    pub(super) fn name(&mut self) {
+        self.is_named = true;
+    }
+
+    /// Makes the store another copy than the one from which it was restored.
+    pub(super) fn become_another(&mut self) -> Result<()> {
+        // Zero means that there is none.
+        self.root.copy = u64::from(u32::from_be_bytes(crypto::random_array()?)).saturating_add(1);
+        Ok(())
     }
 
     pub(super) fn note_removal(&mut self, deadline: u64) {
@@ -372,6 +404,9 @@ impl Edit {
 
     /// Returns the rows to write, and those to remove, which have no bytes.
     pub(super) fn finish(mut self, seal: &Seal) -> Result<Vec<(u16, Option<Vec<u8>>)>> {
+        if self.is_named {
+            self.root.named = self.root.commit;
+        }
         let mut rows = Vec::with_capacity(self.changed.len().saturating_add(1));
         for (number, bucket) in self.changed {
             let counter = if bucket.0.is_empty() { 0 } else { self.root.commit };

@@ -84,7 +84,9 @@ impl Store {
         database.backend().guard(|| {
             let transaction = database.begin_write()?;
             put_header(&transaction, &header, &seal)?;
-            put_manifest(&transaction, Edit::new(Manifest::empty())?, &seal)?;
+            let mut first = Edit::new(Manifest::empty())?;
+            first.become_another()?;
+            put_manifest(&transaction, first, &seal)?;
             transaction.commit().map_err(storage_error)
         })?;
         Ok(Self::of(State::new(database, header, seal)))

@@ -58,7 +58,7 @@ impl Store {
         };
         let store = Self::of_database(database, root.clone())?;
         first(&store)?;
-        store.copy_to(path, || Ok(()))?;
+        store.copy_to(path, |copy| copy.write(|tables| tables.edit.become_another()))?;
         let root = store.root_key();
         drop(store);
         Self::open(path, root)

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::root_key::RootKey;
-use crate::store::codec::{damaged, storage_error};
+use crate::store::codec::{damaged, settled, storage_error};
 use crate::store::header::Header;
 use crate::store::manifest::{Between, root_key_changed};
 use crate::store::open::read_header;
@@ -78,15 +78,19 @@ impl State {
         let is_sealed_with = |row: &[u8], header: &Header, seal: &Seal| {
             Header::open(row, seal.root_key()).is_ok_and(|(found, _)| found.epoch() == header.epoch())
         };
-        let (kind, which) = match found {
+        let (kind, which, cause) = match found {
             Ok(row) if is_sealed_with(&row, header, seal) => {
-                (ErrorKind::RootKeyChanged, "the file already has the new root key: call reopen_with with that key")
+                let which = "the file already has the new root key: call reopen_with with that key";
+                (ErrorKind::RootKeyChanged, which, error.clone())
             }
             Ok(row) if is_sealed_with(&row, &self.header, &self.seal) => {
-                (ErrorKind::Storage, "the file still has the old root key: call reopen")
+                (ErrorKind::Storage, "the file still has the old root key: call reopen", settled(error))
             }
-            _ => (ErrorKind::Storage, "it is not known which root key the file has: keep both until one opens it"),
+            _ => {
+                let which = "it is not known which root key the file has: keep both until one opens it";
+                (ErrorKind::Storage, which, error.clone())
+            }
         };
-        Error::other(kind, format!("the change of the root key failed, and {which} ({error})"), error.clone())
+        Error::other(kind, format!("the change of the root key failed, and {which} ({error})"), cause)
     }
 }

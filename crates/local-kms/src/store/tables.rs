@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::store::codec::{bounded, damaged, from_cbor, storage_error, to_cbor};
+use crate::store::codec::{bounded, damaged, from_cbor, storage_error, to_cbor, unsettled};
 use crate::store::header::Header;
 use crate::store::manifest::{Between, Edit, Found, Manifest};
 use crate::store::seal::Seal;
@@ -41,6 +41,13 @@ pub(crate) trait Tables {
 
     /// Returns the number of the latest commit.
     fn commit_number(&self) -> u64;
+
+    /// Returns the number that tells the store from others that were restored from a backup of it, or of which it is a
+    /// restored backup.
+    fn copy(&self) -> u64;
+
+    /// Returns the number of the latest commit with a line in the audit log; zero if there is none.
+    fn named(&self) -> u64;
 
     /// Returns the seal of the records.
     fn seal(&self) -> &Seal;
@@ -131,6 +138,14 @@ impl Tables for ReadTxn<'_> {
         self.manifest.commit
     }
 
+    fn copy(&self) -> u64 {
+        self.manifest.copy
+    }
+
+    fn named(&self) -> u64 {
+        self.manifest.named
+    }
+
     fn seal(&self) -> &Seal {
         self.seal
     }
@@ -180,6 +195,14 @@ impl Tables for WriteTxn<'_> {
         self.edit.base()
     }
 
+    fn copy(&self) -> u64 {
+        self.edit.copy()
+    }
+
+    fn named(&self) -> u64 {
+        self.edit.named()
+    }
+
     fn seal(&self) -> &Seal {
         self.seal
     }
@@ -195,6 +218,11 @@ impl WriteTxn<'_> {
     /// Returns the number of the commit that this transaction will make.
     pub(crate) fn next_commit_number(&self) -> u64 {
         self.edit.commit()
+    }
+
+    /// Records that this commit has a line in the audit log.
+    pub(crate) fn name_commit(&mut self) {
+        self.edit.name();
     }
 
     /// Stores a record, and replaces an older one with the same id.
@@ -267,7 +295,7 @@ impl WriteTxn<'_> {
     pub(super) fn commit(self) -> Result<u64> {
         let commit = self.edit.commit();
         put_manifest(&self.transaction, self.edit, self.seal)?;
-        self.transaction.commit().map_err(storage_error)?;
+        self.transaction.commit().map_err(|error| unsettled(storage_error(error)))?;
         Ok(commit)
     }
 }

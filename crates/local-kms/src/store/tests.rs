@@ -16,9 +16,10 @@ use super::open::check_and_open;
 use super::tables::verify;
 use super::*;
 use crate::RootKey;
-use crate::audit::{AuditLog, Log};
+use crate::audit::{AuditFault, AuditFaultKind, AuditLog, Log};
 use crate::clock::{LONGEST_PAUSE, StoreClock};
 use crate::local_kms::LocalKms;
+use crate::operation::KeyState;
 use crate::record::key::CreateKey;
 use crate::shared::Shared;
 
@@ -607,22 +608,13 @@ fn a_store_whose_disk_becomes_read_only_is_read_and_not_changed() {
 fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
     let (disk, folder) = (Disk::default(), tempfile::tempdir().unwrap());
     let log = folder.path().join("audit.log");
-    let kms = |store| {
-        let shared = Shared::new(
-            store,
-            StoreClock::new(Arc::new(SystemClock), LONGEST_PAUSE),
-            Some(Log::open(AuditLog::file(&log)).unwrap()),
-        )
-        .unwrap();
-        LocalKms::over(shared)
-    };
-    let full = kms(create(&disk).unwrap());
+    let full = logged(create(&disk).unwrap(), &log);
     let key = full.create_key(CreateKey::default()).unwrap();
     disk.fail(Fault::NO_SPACE);
     check_error(&full.create_key(CreateKey::default()).unwrap_err(), Fault::NO_SPACE.why);
     drop(full);
 
-    let kms = kms(open(&disk.copy(), OLD_ROOT).unwrap());
+    let kms = logged(open(&disk.copy(), OLD_ROOT).unwrap(), &log);
     assert_eq!(kms.list_keys().unwrap()[0].key_arn, key.arn());
     assert!(kms.verify_audit_log(&log).unwrap().is_intact());
     let outcome = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["outcome"].clone();
@@ -630,6 +622,56 @@ fn a_call_that_finds_the_disk_full_fails_and_the_log_tells_of_it() {
     let [made, begun, failed, ..] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert_eq!((made, begun), (&"ok".into(), &"ok".into()));
     assert_ne!(failed, "ok");
+}
+
+/// Makes a KMS over a store, with a log.
+fn logged(store: Store, log: &Path) -> LocalKms {
+    let clock = StoreClock::new(Arc::new(SystemClock), LONGEST_PAUSE);
+    let log = Log::open(AuditLog::file(log)).unwrap();
+    LocalKms::over(Shared::new(store, clock, Some(log)).unwrap())
+}
+
+#[test]
+fn a_line_takes_nothing_back_that_a_failing_disk_took() {
+    let (first, folder) = (Disk::default(), tempfile::tempdir().unwrap());
+    let begun = folder.path().join("begun");
+    let key = logged(create(&first).unwrap(), &begun).create_key(CreateKey::default()).unwrap();
+    let (mut taken_back, mut done, mut undone) = (0, 0, 0);
+    for number in 0.. {
+        let (disk, log) = (first.copy(), folder.path().join(number.to_string()));
+        std::fs::copy(&begun, &log).unwrap();
+        let kms = logged(open(&disk, OLD_ROOT).unwrap(), &log);
+        disk.fail(Fault { lasts: false, ..Fault::BROKEN }.after(number));
+        let is_ok = kms.disable_key(key.arn()).is_ok();
+        drop(kms);
+        if !disk.has_failed() {
+            break;
+        }
+        let kms = logged(open(&disk.copy(), OLD_ROOT).unwrap(), &log);
+        let is_disabled = kms.describe_key(key.arn()).unwrap().state() == KeyState::Disabled;
+        kms.update_key_description(key.arn(), "later").unwrap();
+        let report = kms.verify_audit_log(&log).unwrap();
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [_, line, second, ..] = lines.as_slice() else { panic!("{text}") };
+        let outcomes = [&line["outcome"], &second["outcome"]].map(|outcome| outcome.as_str().unwrap());
+        let is_not_done = report.faults == [AuditFault { line: 2, kind: AuditFaultKind::NotDone }];
+        match (outcomes, is_disabled) {
+            (["ok", "ok"], true) => assert!(is_ok && report.is_intact(), "{text}"),
+            (["ok", "unknown (Storage)"], true) => assert!(!is_ok && report.is_intact(), "{text}"),
+            (["ok", "unknown (Storage)"], false) => assert!(!is_ok && is_not_done, "{text}"),
+            (["ok", "Storage"], false) => assert!(!is_ok && report.is_intact(), "{text}"),
+            ([_, "ok"], false) => assert!(!is_ok && report.is_intact(), "{text}"),
+            other => panic!("{other:?}: {text}"),
+        }
+        let is_unknown = second["unsettled"] == line["commit"] && second["unsettled"].is_u64();
+        assert_eq!(is_unknown, outcomes[1].starts_with("unknown"), "{text}");
+        taken_back += usize::from(second["failed"].is_u64());
+        done += usize::from(is_unknown && is_disabled);
+        undone += usize::from(is_unknown && !is_disabled);
+    }
+    println!("taken back {taken_back}, unknown and done {done}, unknown and not done {undone}");
+    assert!(done > 0 && undone > 0);
 }
 
 #[test]

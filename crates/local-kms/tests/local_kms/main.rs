@@ -4,6 +4,7 @@ mod access;
 mod aliases;
 mod audit;
 mod audit_chain;
+mod audit_proof;
 mod audit_rotation;
 mod audit_set_back;
 mod basics;

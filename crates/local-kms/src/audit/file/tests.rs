@@ -9,10 +9,10 @@ use std::thread;
 use super::*;
 use crate::ErrorKind;
 use crate::audit::AuditFaultKind;
-use crate::audit::ends::{Followed, Kept};
+use crate::audit::ends::Kept;
 use crate::audit::heard::listen;
 use crate::audit::tests::{Heard, STORE, event, keys, tenant};
-use crate::audit::{Checkpoint, Commits, Memory, Told, verify};
+use crate::audit::{Checkpoint, Commits, Found, Memory, Told, verify};
 
 /// Hooks that let tests inspect a log and act in the middle of an append.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Folder {
 
 /// Returns the word of a store whose root key has this number.
 fn word(epoch: u64) -> Word {
-    Word { commit: 0, epoch, begins: None, holds: false }
+    Word { found: Found { copy: 1, commit: 0, named: 0 }, epoch, begins: None, holds: false }
 }
 
 /// Returns the end of a log for the store to remember, given the checkpoint of another log that it may remember.
@@ -99,7 +99,7 @@ fn handles_and_threads_share_one_chain() {
     assert_eq!(heads[0], heads[1]);
     assert_eq!(heads[0].lines, 1000);
     let memory =
-        Memory { checkpoint: Some(Checkpoint { head: heads[0].clone(), len: 0, begins: None }), ends: Vec::new() };
+        Memory { checkpoint: Some(Checkpoint { head: heads[0].clone(), len: 0, begins: None }), ..Memory::default() };
     let verified = verify(&folder.path(), &keys([1]), STORE, &memory, None, true).unwrap();
     assert!(verified.report.is_intact());
 }
