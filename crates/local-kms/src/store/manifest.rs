@@ -9,12 +9,15 @@
 //! Next to each number is a tag of the record's id and of the next id in the table, so the entries of listed records
 //! prove that the list is complete. Without the root key, the tags do not reveal which entry belongs to which record.
 
+mod bucket;
+
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Table;
 use crate::store::codec::damaged;
+use crate::store::manifest::bucket::{Bucket, COUNTER_LEN, Digest, Entry, digest, link, relink};
 use crate::store::seal::{MAC_LEN, Seal, SealId};
 use manila_core::internal::crypto;
 use manila_core::{Error, ErrorKind, Result};
@@ -25,19 +28,13 @@ const BUCKETS: u16 = 512;
 pub(super) const ROOT: u16 = BUCKETS;
 /// The maximum number of entries in the buckets that are kept as verified, about 64 bytes each.
 const MOST_VERIFIED: usize = 1 << 15;
-const DIGEST_LEN: usize = 16;
-const COUNTER_LEN: usize = 8;
-const ENTRY_LEN: usize = DIGEST_LEN + COUNTER_LEN + DIGEST_LEN;
 const ROOT_LEN: usize = COUNTER_LEN * (8 + BUCKETS as usize);
 
 /// The id before the first id of each table. No record has it.
 const HEAD: &str = "";
 
-/// The domains of tags, so that a tag of one kind is never valid as another.
+/// The domain of the root's tag. Those of the other tags are in `bucket`.
 const OF_ROOT: &[u8] = b"r";
-const OF_BUCKET: &[u8] = b"b";
-const OF_ID: &[u8] = b"i";
-const OF_LINK: &[u8] = b"l";
 
 /// Reads a row of the manifest.
 pub(super) type Rows<'a> = dyn Fn(u16) -> Result<Option<Vec<u8>>> + 'a;
@@ -424,93 +421,12 @@ pub(super) fn root_key_changed() -> Error {
     Error::new(ErrorKind::RootKeyChanged, detail)
 }
 
-type Digest = [u8; DIGEST_LEN];
-
 /// An id, and the ids that precede and follow it in its table.
 #[derive(Clone, Copy)]
 pub(super) struct Between<'a> {
     pub(super) before: Option<&'a str>,
     pub(super) id: &'a str,
     pub(super) after: Option<&'a str>,
-}
-
-/// The entry of a record in the manifest.
-#[derive(Clone, Copy)]
-struct Entry {
-    /// The number of the commit that wrote the record; zero for the head of a table.
-    counter: u64,
-    /// The tag of the record's id and of the next id in the table.
-    link: Digest,
-}
-
-/// The entries of the records whose digests have the same beginning.
-#[derive(Clone, Default)]
-struct Bucket(BTreeMap<Digest, Entry>);
-
-impl Bucket {
-    fn load(seal: &Seal, number: u16, counter: u64, row: &[u8]) -> Result<Self> {
-        let (body, mac) = row.split_last_chunk::<MAC_LEN>().ok_or_else(damaged)?;
-        if !crypto::equal(&Self::mac(seal, number, counter, body), mac) {
-            return Err(damaged());
-        }
-        let (entries, []) = body.as_chunks::<ENTRY_LEN>() else { return Err(damaged()) };
-        let entry = |entry: &[u8; ENTRY_LEN]| {
-            let (digest, rest) = entry.split_first_chunk()?;
-            let (counter, link) = rest.split_first_chunk()?;
-            Some((*digest, Entry { counter: u64::from_be_bytes(*counter), link: link.try_into().ok()? }))
-        };
-        entries.iter().map(entry).collect::<Option<_>>().map(Self).ok_or_else(damaged)
-    }
-
-    fn to_row(&self, seal: &Seal, number: u16, counter: u64) -> Vec<u8> {
-        let bytes = |(digest, entry): (&Digest, &Entry)| {
-            [digest.as_slice(), &entry.counter.to_be_bytes(), &entry.link].concat()
-        };
-        let entries = self.0.iter().map(bytes);
-        let mut row = entries.collect::<Vec<_>>().concat();
-        let mac = Self::mac(seal, number, counter, &row);
-        row.extend_from_slice(&mac);
-        row
-    }
-
-    fn mac(seal: &Seal, number: u16, counter: u64, body: &[u8]) -> [u8; MAC_LEN] {
-        seal.mac(&[OF_BUCKET, seal.store_id(), &number.to_be_bytes(), &counter.to_be_bytes(), body])
-    }
-
-    fn records(&self) -> usize {
-        self.0.values().filter(|entry| entry.counter > 0).count()
-    }
-}
-
-/// Returns the digest of an id. It is keyed, so that nobody can choose ids that collide in one bucket.
-fn digest(seal: &Seal, table: Table, id: &str) -> Result<Digest> {
-    let mac = seal.mac(&[OF_ID, table.name().as_bytes(), &[0], id.as_bytes()]);
-    mac.first_chunk().copied().ok_or_else(damaged)
-}
-
-/// Returns the tag of an id and the next one. It is keyed and covers both ids, so that the order of entries is not
-/// visible.
-fn link(seal: &Seal, table: Table, id: &str, next: Option<&str>) -> Result<Digest> {
-    let len = (id.len() as u64).to_be_bytes();
-    let has_next = [u8::from(next.is_some())];
-    let parts =
-        [OF_LINK, table.name().as_bytes(), &[0], &len, id.as_bytes(), &has_next, next.unwrap_or_default().as_bytes()];
-    seal.mac(&parts).first_chunk().copied().ok_or_else(damaged)
-}
-
-/// Links an entry to another next id.
-fn relink(
-    seal: &Seal,
-    table: Table,
-    entry: Option<&mut Entry>,
-    id: &str,
-    from: Option<&str>,
-    to: Option<&str>,
-) -> Result<()> {
-    let expected = link(seal, table, id, from)?;
-    let entry = entry.filter(|entry| entry.link == expected).ok_or_else(damaged)?;
-    entry.link = link(seal, table, id, to)?;
-    Ok(())
 }
 
 fn bucket_of(digest: &Digest) -> u16 {
@@ -547,7 +463,7 @@ mod tests {
     /// The manifest of a store whose first bucket has so many entries, and the bucket's row.
     fn with_a_bucket(seal: &Seal, entries: usize) -> (Manifest, Vec<u8>) {
         let digests = (0..entries as u128).map(u128::to_be_bytes);
-        let bucket = Bucket(digests.map(|digest| (digest, Entry { counter: 1, link: [0; DIGEST_LEN] })).collect());
+        let bucket = Bucket(digests.map(|digest| (digest, Entry { counter: 1, link: Digest::default() })).collect());
         let mut root = Root::new();
         root.counters[0] = 1;
         (Manifest::new(root, Vec::new()), bucket.to_row(seal, 0, 1))
