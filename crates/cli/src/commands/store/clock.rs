@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::terminal::confirm;
 use crate::time::shown;
 
-/// What is past its deadline by that time is removed for good with the next change.
+/// The next change removes for good everything whose deadline has passed by that time.
 #[derive(Args)]
 pub struct ConfirmClock {
     /// Do not ask.
@@ -18,8 +18,8 @@ pub struct ConfirmClock {
     yes: bool,
 }
 
-/// What was dated at a time that is still to come is brought into order. Fails if something was removed too early:
-/// restore a backup from before then.
+/// Dates that are still to come are moved to the present. Fails if something was removed too early: restore a backup from
+/// before then.
 #[derive(Args)]
 pub struct SetTimeBack {
     /// Do not ask.
