@@ -1,11 +1,11 @@
-//! This crate against the bare primitives: what it costs beside the cryptography that a message cannot do without.
+//! This crate against the bare primitives: what it costs on top of the cryptography that a message cannot do without.
 //!
 //! `cargo bench --bench limits`. For each job the crate and a driver that calls AWS-LC for the very same pieces
 //! (`limits/bare.rs`) take turns in one process, memory is used again on both sides, and the data key is at hand. The
 //! table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each job has a bar that
-//! it is held to. A word behind `--` takes the jobs alone whose name has it; `PLOT=docs/limits.svg` before the command
-//! draws the chart in the README. The last lines are the memory of processes that stream, which the program starts
-//! itself.
+//! it is held to. A word after `--` runs only the jobs whose names contain it; `PLOT=docs/limits.svg` before the
+//! command draws the chart in the README. The last lines are the memory of processes that stream, which the program
+//! starts itself.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -302,7 +302,7 @@ impl Write for Opener {
     }
 }
 
-/// Prints the most memory that this process has had, where the system tells.
+/// Prints the peak memory of this process, where the system reports it.
 fn print_peak_memory() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("not told here", str::trim);

@@ -2,7 +2,8 @@
 //! decryption with RSA and a pass over the header.
 //!
 //! `cargo bench --bench raw_rsa`. The default limits are used up: 64 data keys, none of which opens, and a header of
-//! nearly 1 MiB, in a suite of version 1. Beside it stand the same data keys in a short header, and one data key alone.
+//! nearly 1 MiB, in a suite of version 1. For comparison, it also measures the same data keys in a short header, and a
+//! single data key.
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
@@ -15,7 +16,7 @@ use manila::{AlgorithmSuite, EncryptedDataKey, EncryptionContext, ErrorKind, Exp
 /// A suite of version 1 that derives its key.
 const SUITE: AlgorithmSuite = AlgorithmSuite::Aes256GcmHkdfSha256;
 
-/// Puts data keys of a name into a message, of which none opens.
+/// Puts data keys with a given name into a message, none of which opens.
 #[derive(Debug)]
 struct Hostile {
     inner: RawRsaKeyring,

@@ -1,7 +1,7 @@
 //! Whole messages and streams, sealed and opened, on one thread and on two: bytes of plaintext per second.
 //!
-//! `cargo bench --bench throughput`. The data key is at hand, so that no key store is measured, and whole messages go
-//! into memory that is used again. What that is beside the bare primitives, `benches/limits.rs` tells.
+//! `cargo bench --bench throughput`. The data key is at hand, so that no key store is measured, and complete messages
+//! go into memory that is reused. `benches/limits.rs` compares this with the bare primitives.
 
 use std::hint::black_box;
 use std::io::{self, Write};

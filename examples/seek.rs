@@ -28,7 +28,7 @@ impl ReadAt for Object {
 }
 
 fn main() -> Result<()> {
-    // Not signed, since whoever reads from the middle never verifies the signature at the end.
+    // Not signed, since a reader that starts in the middle never verifies the signature at the end.
     let keyring = RawAesKeyring::new("example", "key-1", &[7; 32])?;
     let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
     let client = Client::builder(keyring).suite(suite).frame_length(4096).build()?;

@@ -24,8 +24,8 @@ use crate::settings::Settings;
 ///
 /// Every operation comes as a plain call and as an `_async` version with the same arguments. The plain call works
 /// wherever keys are available without waiting, as with `LocalKms` and raw keys, both inside and outside async
-/// runtimes. If keys come over a network, it fails with [`ErrorKind::NeedsAsync`] before doing anything. The async
-/// versions do not need a particular executor.
+/// runtimes. If keys are accessed over a network, it fails with [`ErrorKind::NeedsAsync`] before doing anything. The
+/// async versions do not need a particular executor.
 ///
 /// ```
 /// use manila::keyring::RawAesKeyring;
@@ -100,8 +100,8 @@ impl Client {
         if self.cmm.is_local() {
             return Ok(());
         }
-        let detail = "keys come over a network, or their keyring does not declare itself local (is_local): call the \
-                      _async version of this method and await it";
+        let detail = "keys are accessed over a network, or their keyring does not declare itself local (is_local): \
+                      call the _async version of this method and await it";
         Err(Error::new(ErrorKind::NeedsAsync, detail))
     }
 

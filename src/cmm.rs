@@ -153,8 +153,8 @@ impl<K: Keyring> Cmm for DefaultCmm<K> {
     }
 }
 
-/// Kinds of causes that determine the kind of the whole error, in order of precedence. All others count as an unusable
-/// data key.
+/// Kinds of causes that determine the kind of the combined error, in order of precedence. All others count as an
+/// unusable data key.
 const WEIGHTS: [ErrorKind; 8] = [
     ErrorKind::Unavailable,
     ErrorKind::RootKeyChanged,

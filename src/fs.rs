@@ -1,8 +1,8 @@
-//! Files: encrypts, decrypts and re-encrypts a file to a file, whole and verified or not at all.
+//! Files: encrypts, decrypts and re-encrypts one file to another, complete and verified or not at all.
 //!
 //! ```text
 //! fs         Files: the three operations
-//! new_file   NewFile: a file that appears under its name whole, or not at all
+//! new_file   NewFile: a file that appears under its name complete, or not at all
 //! ```
 
 mod new_file;
@@ -27,8 +27,8 @@ pub use new_file::NewFile;
 /// An output appears under its name once all of it has been written, verified and synced to the disk, or not at all:
 /// see [`NewFile`]. By default it must not exist, and only the current user can read it.
 ///
-/// The streams are blocking ones in the `_async` methods too: these are for keys that come over a network. Run them
-/// where blocking is allowed, as in tokio's `spawn_blocking` with a handle.
+/// The streams are blocking ones in the `_async` methods too: these are for keys that are accessed over a network. Run
+/// them where blocking is allowed, as in tokio's `spawn_blocking` with a handle.
 ///
 /// ```
 /// # use manila::keyring::RawAesKeyring;
@@ -100,7 +100,7 @@ impl<'a> Files<'a> {
         self.client.poll_local(pin!(self.encrypt_async(from, to, context)))
     }
 
-    /// The async version of [`encrypt`](Self::encrypt), for keys that come over a network.
+    /// The async version of [`encrypt`](Self::encrypt), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`encrypt`](Self::encrypt), except [`ErrorKind::NeedsAsync`].
@@ -131,7 +131,7 @@ impl<'a> Files<'a> {
         self.client.poll_local(pin!(self.decrypt_async(from, to, expected)))
     }
 
-    /// The async version of [`decrypt`](Self::decrypt), for keys that come over a network.
+    /// The async version of [`decrypt`](Self::decrypt), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`decrypt`](Self::decrypt), except [`ErrorKind::NeedsAsync`].
@@ -170,7 +170,7 @@ impl<'a> Files<'a> {
         self.client.poll_local(pin!(self.reencrypt_async(from, to, expected, new)))
     }
 
-    /// The async version of [`reencrypt`](Self::reencrypt), for keys that come over a network.
+    /// The async version of [`reencrypt`](Self::reencrypt), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`reencrypt`](Self::reencrypt), except [`ErrorKind::NeedsAsync`].
@@ -193,7 +193,7 @@ impl<'a> Files<'a> {
             return Err(Error::new(ErrorKind::Internal, detail));
         }
         if !is_unchanged(from, &metadata) {
-            let detail = format!("{from:?} was changed while it was re-encrypted: try again");
+            let detail = format!("{from:?} was changed while it was being re-encrypted: try again");
             return Err(Error::new(ErrorKind::Io, detail));
         }
         self.put_in_place(output, &metadata)
@@ -220,7 +220,7 @@ impl std::fmt::Debug for Files<'_> {
     }
 }
 
-/// A file to read, and what it was when it was opened.
+/// A file to read, and its metadata when it was opened.
 struct Input<'a> {
     metadata: Metadata,
     reader: Counted<'a>,
@@ -238,7 +238,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A file that tells of each read.
+/// A file that reports each read.
 struct Counted<'a> {
     file: File,
     progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,

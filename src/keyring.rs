@@ -44,7 +44,7 @@ pub use raw_rsa::RawRsaKeyring;
 /// *yours* that can be decrypted is returned; each of yours that *cannot be decrypted* leaves a cause, and the next one
 /// is tried. [`UnwrapOutcome::first_that_opens`] does that. Return an error only if nothing can be said about the data
 /// keys at all. Test the result with `manila::testing::check_keyring` (feature `testing`); `examples/custom_keyring.rs`
-/// is a whole one.
+/// is a complete one.
 ///
 /// ```
 /// use manila::keyring::Keyring;

@@ -37,7 +37,7 @@
 //!
 //! # Guarantees
 //!
-//! - No plaintext is released before its tag has been verified, and the last of it not before the whole message has
+//! - No plaintext is released before its tag has been verified, and the last of it only once the entire message has
 //!   been. In signed suites, streams release earlier frames **before the signature at the end is known**: see
 //!   [`Decryptor::reader`], and [`ClientBuilder::unsigned_only`] to refuse such messages. Reads at any offset do not
 //!   verify the signature, so they refuse signed messages by default.
@@ -55,7 +55,7 @@
 //! | `cache` | yes | [`cmm::CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`aws`]: AWS KMS, called from a tokio runtime; Rust 1.94.1 or later |
 //! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; of tokio's own features only `io-util`, and no runtime |
-//! | `fs` | | [`fs`]: files to files, whole and verified or not at all |
+//! | `fs` | | [`fs`]: files to files, complete and verified or not at all |
 //! | `metrics` | | the cache's counters through the `metrics` facade; enables `cache` |
 //! | `testing` | | [`testing`]: contract checks for keyrings and KMSs, and a keyring with a fixed key |
 //!

@@ -150,7 +150,7 @@ impl EncryptionMaterials {
     /// key, which wrapping does not need.
     ///
     /// # Errors
-    /// As [`add`](Self::add).
+    /// The same as [`add`](Self::add).
     pub fn with_data_key(&self, data_key: DataKey) -> Result<Self> {
         let mut materials = Self {
             suite: self.suite,

@@ -69,8 +69,8 @@ impl Client {
         self.poll_local(pin!(self.reencrypt_async(message, sink, expected.into(), to)))
     }
 
-    /// The async version of [`reencrypt`](Self::reencrypt), for keys that come over a network. The streams are still
-    /// blocking ones.
+    /// The async version of [`reencrypt`](Self::reencrypt), for keys that are accessed over a network. The streams are
+    /// still blocking ones.
     ///
     /// # Errors
     /// The same as [`reencrypt`](Self::reencrypt), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).

@@ -7,8 +7,8 @@ use hkdf::Hkdf;
 use sha2::Sha512;
 
 const TAG_LEN: usize = 16;
-/// Sequence number and IV, which stand before the content of a frame: left as they are, so that all bytes lie where
-/// they do in a message.
+/// The sequence number and IV before the content of a frame. They are never written, and only give every other byte the
+/// offset that it has in a message.
 const HEAD_LEN: usize = 4 + 12;
 /// Bytes around the content of a frame.
 const AROUND: usize = HEAD_LEN + TAG_LEN;
@@ -83,7 +83,7 @@ impl Sealed {
         }
     }
 
-    /// As [`seal`](Self::seal), one half of the frames on another thread.
+    /// Like [`seal`](Self::seal), with one half of the frames on another thread.
     pub fn seal_on_two_threads(&mut self, plaintext: &[u8]) {
         let frames = plaintext.len() / self.frame_length;
         self.frames.resize(plaintext.len() + frames * AROUND, 0);

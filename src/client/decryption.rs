@@ -82,13 +82,13 @@ impl Client {
     /// [`ErrorKind::CommitmentMismatch`](crate::ErrorKind::CommitmentMismatch),
     /// [`ErrorKind::AuthenticationFailed`](crate::ErrorKind::AuthenticationFailed) or
     /// [`ErrorKind::SignatureInvalid`](crate::ErrorKind::SignatureInvalid) if the message is damaged.
-    /// [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync) if keys come over a network. Keyrings and KMSs may fail
-    /// with other kinds.
+    /// [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync) if keys are accessed over a network. Keyrings and KMSs
+    /// may fail with other kinds.
     pub fn decrypt(&self, message: &[u8], expected: impl Into<ExpectedContext>) -> Result<Decrypted> {
         self.poll_local(pin!(self.decrypt_async(message, expected.into())))
     }
 
-    /// The async version of [`decrypt`](Self::decrypt), for keys that come over a network.
+    /// The async version of [`decrypt`](Self::decrypt), for keys that are accessed over a network.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext, ExpectedContext};
@@ -235,7 +235,7 @@ impl Client {
         self.poll_local(pin!(self.decryptor_async(header, expected.into())))
     }
 
-    /// The async version of [`decryptor`](Self::decryptor), for keys that come over a network.
+    /// The async version of [`decryptor`](Self::decryptor), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`decryptor`](Self::decryptor), except [`ErrorKind::NeedsAsync`](crate::ErrorKind::NeedsAsync).

@@ -26,12 +26,12 @@ impl Client {
     ///
     /// # Errors
     /// The error of the keyring; [`ErrorKind::PolicyViolation`] or [`ErrorKind::LimitExceeded`] if the settings do not
-    /// allow the message; [`ErrorKind::NeedsAsync`] if keys come over a network.
+    /// allow the message; [`ErrorKind::NeedsAsync`] if keys are accessed over a network.
     pub fn encrypt(&self, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
         self.poll_local(pin!(self.encrypt_async(plaintext, context)))
     }
 
-    /// The async version of [`encrypt`](Self::encrypt), for keys that come over a network.
+    /// The async version of [`encrypt`](Self::encrypt), for keys that are accessed over a network.
     ///
     /// ```
     /// # use manila::{Client, EncryptionContext};
@@ -126,7 +126,7 @@ impl Client {
         self.poll_local(pin!(self.encryptor_async(context)))
     }
 
-    /// The async version of [`encryptor`](Self::encryptor), for keys that come over a network.
+    /// The async version of [`encryptor`](Self::encryptor), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`encrypt_async`](Self::encrypt_async).
@@ -159,7 +159,7 @@ impl Client {
         self.poll_local(pin!(self.encryptor_up_to_async(context, max_plaintext_len)))
     }
 
-    /// The async version of [`encryptor_up_to`](Self::encryptor_up_to), for keys that come over a network.
+    /// The async version of [`encryptor_up_to`](Self::encryptor_up_to), for keys that are accessed over a network.
     ///
     /// # Errors
     /// The same as [`encryptor_up_to`](Self::encryptor_up_to), except [`ErrorKind::NeedsAsync`].

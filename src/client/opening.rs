@@ -58,7 +58,7 @@ impl Client {
         self.poll_local(pin!(self.open_blocking(source, expected.into())))
     }
 
-    /// Opens a message like [`open`](Self::open), with keys that may come over a network.
+    /// Opens a message like [`open`](Self::open), with keys that may be accessed over a network.
     pub(crate) async fn open_blocking<R: Read>(
         &self,
         source: R,

@@ -2,7 +2,7 @@
 //!
 //! Source: the ESDK specification, `framework/caching-cmm.md`, `framework/cryptographic-materials-cache.md`. It differs
 //! from them to avoid surprises: a reader's expectations are part of the ids, nothing is kept from a forged message,
-//! and callers who ask for the same at once make one call.
+//! and concurrent callers with the same request make one call.
 
 mod cache;
 mod entry;
@@ -49,21 +49,21 @@ pub use stats::CacheStats;
 /// and the reader expects the same: a reader who expects something else never benefits from another's success. The
 /// limits are exact: no data key encrypts more messages or bytes than allowed, however many threads there are.
 ///
-/// Callers who ask for the same at once over a network share one call, which is driven by whichever of them is polled:
-/// none depends on another's task making progress, for instance after a `select!`. If the call fails or panics, each of
-/// them gets the error once. If a data key's limits have room for only some of them, the others share another call at
-/// once. With a local inner manager nobody waits for anybody.
+/// Concurrent callers with the same request over a network share one call, which is driven by whichever of them is
+/// polled: none depends on another's task making progress, for instance after a `select!`. If the call fails or panics,
+/// each of them gets the error once. If a data key's limits have room for only some of them, the others immediately
+/// share another call. With a local inner manager no caller waits for another.
 ///
 /// A call belongs to the runtime in which it was started, as AWS KMS's timers and sockets belong to tokio's: it makes
 /// no progress while that runtime is not driven. In a program with several runtimes, give each a manager of its own
-/// over a partition of its own. If driving a shared call fails for want of a runtime, the caller who drove it makes its
-/// own call, and the others try again.
+/// over a partition of its own. If driving a shared call fails because there is no runtime, the caller who drove it
+/// makes its own call, and the others try again.
 ///
 /// The result for a message to decrypt is kept only once it has opened a header, and the callers of a shared call try
 /// its data key on their own messages: a forged message costs a call, changes nothing in the cache and fails no other
 /// reader. If a manager tries data keys on the header itself, as with PKCS #1 v1.5, its failures cannot be shared: the
-/// waiting callers try again in rounds of one, one, two, four, eight calls at once. An id takes about one KiB at most,
-/// however many data keys a header has.
+/// waiting callers try again in rounds of one, one, two, four, eight concurrent calls. An id takes about one KiB at
+/// most, however many data keys a header has.
 ///
 /// A plaintext of unknown length bypasses the cache: give streams a bound
 /// ([`Client::encryptor_up_to`](crate::Client::encryptor_up_to)), which counts against the limit of bytes. Suites
@@ -103,7 +103,7 @@ impl CachingCmm {
     /// Returns a manager with a cache of its own in front of `inner`.
     ///
     /// # Errors
-    /// As [`DataKeyCache::new`].
+    /// The same as [`DataKeyCache::new`].
     pub fn new<C: Cmm + 'static>(inner: C, settings: CacheSettings) -> Result<Self> {
         DataKeyCache::new(settings)?.partition("", Arc::new(inner))
     }
@@ -307,7 +307,7 @@ impl Drop for Renewal<'_> {
 }
 
 fn mixed_up() -> Error {
-    Error::new(ErrorKind::Internal, "the cache gave an answer to another question")
+    Error::new(ErrorKind::Internal, "the cache returned the answer to a different request: this is a bug in manila")
 }
 
 impl Cmm for CachingCmm {

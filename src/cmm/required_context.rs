@@ -52,7 +52,7 @@ impl<C: Cmm> RequiredContextCmm<C> {
     /// Returns a manager over another one.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// The same as [`new`](Self::new).
     pub fn over(inner: C, keys: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let keys: BTreeSet<String> = keys.into_iter().map(Into::into).collect();
         if keys.is_empty() {

@@ -1,4 +1,4 @@
-//! [`NewFile`]: a file that appears under its name whole, or not at all.
+//! [`NewFile`]: a file that appears under its name complete, or not at all.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -9,9 +9,9 @@ use tempfile::NamedTempFile;
 
 use crate::fs::failed;
 
-/// A file to write that appears under its name whole, or not at all.
+/// A file to write that appears under its name complete, or not at all.
 ///
-/// Until [`put_in_place`](Self::put_in_place) is called, the bytes are in a temporary file beside the target, which
+/// Until [`put_in_place`](Self::put_in_place) is called, the bytes are in a temporary file next to the target, which
 /// only the current user can read. It is removed when this value is dropped; a process that is killed leaves it, under
 /// a name that begins with `.manila-`.
 ///
@@ -160,7 +160,7 @@ fn refused(detail: String) -> Error {
     Error::new(ErrorKind::Io, detail)
 }
 
-/// Returns an error without the path of the temporary file, which nobody asked for.
+/// Returns an error without the path of the temporary file, which the caller did not choose.
 fn strip_path(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

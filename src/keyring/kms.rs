@@ -75,7 +75,7 @@ impl<K: Kms> KmsKeyring<K> {
     ///
     /// let kms = LocalKms::in_memory()?;
     /// let key = kms.create_key(CreateKey::default().alias("alias/app"))?;
-    /// // An alias would encrypt, and not decrypt a single message: it is refused at once.
+    /// // An alias could encrypt messages, but could never decrypt them, so it is refused immediately.
     /// let error = KmsKeyring::new(kms.clone(), "alias/app").unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
     ///
@@ -139,7 +139,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// ```
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// The same as [`new`](Self::new).
     pub fn mrk_aware(kms: K, key_arn: impl Into<String>) -> Result<Self> {
         let form = Form::mrk_aware(key_arn.into(), kms.provider_id())?;
         Ok(Self { kms, form, grant_tokens: Vec::new() })
@@ -201,7 +201,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// [`discovery_any_account`](Self::discovery_any_account) for what that gives up.
     ///
     /// # Errors
-    /// As [`mrk_discovery`](Self::mrk_discovery).
+    /// The same as [`mrk_discovery`](Self::mrk_discovery).
     pub fn mrk_discovery_any_account(kms: K, region: impl Into<String>) -> Result<Self> {
         Self::in_region(kms, region.into(), None)
     }
@@ -274,7 +274,7 @@ impl<K: Kms> KmsKeyring<K> {
     /// otherwise in the order of the message.
     fn matching<'a>(&self, request: &'a DecryptionRequest) -> Result<Vec<(String, &'a [u8])>> {
         let of_kms = request.encrypted_data_keys().iter().filter(|key| key.provider_id == self.kms.provider_id());
-        // The specification has one malformed ARN fail the keyring, at whichever position.
+        // By the specification, a malformed ARN fails the keyring, whatever its position.
         let of_kms = of_kms.map(|key| Ok((arn_of(key)?, key.ciphertext.as_slice()))).collect::<Result<Vec<_>>>()?;
         if !of_kms.is_empty() {
             self.form.check_opens()?;

@@ -9,12 +9,12 @@ use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
-/// A keyring of several: a generator generates the data key, and children wrap it as well, all at once. Their data keys
-/// appear in the message in the order of the keyrings.
+/// Combines several keyrings: a generator generates the data key, and children wrap it as well, concurrently. Their
+/// data keys appear in the message in the order of the keyrings.
 ///
 /// The holder of any one of the keys can decrypt the message, so it is as strong as the weakest. Encryption fails if
-/// one of the keyrings fails or wraps nothing, since otherwise it would come out only on decryption that a recipient
-/// was left out. On decryption the generator is asked first, then the children in order, until one decrypts a data key.
+/// any of the keyrings fails or wraps nothing; otherwise a missing recipient would be noticed only on decryption. On
+/// decryption the generator is asked first, then the children in order, until one decrypts a data key.
 ///
 /// ```
 /// use manila::keyring::{MultiKeyring, RawAesKeyring};

@@ -7,7 +7,7 @@ use crate::materials::{DataKey, EncryptionMaterials, WrappedKeys};
 use crate::message::header::EncryptedDataKey;
 
 /// Fails for names that are reserved, or that do not fit into a header with `suffix_len` bytes of provider information
-/// behind the name.
+/// after the name.
 pub(super) fn check_names(namespace: &str, name: &str, suffix_len: usize) -> Result<()> {
     let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
     if namespace.starts_with(AWS_PROVIDER_ID) {

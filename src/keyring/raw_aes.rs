@@ -34,11 +34,13 @@ pub struct RawAesKeyring {
 }
 
 impl RawAesKeyring {
-    /// Returns a keyring of a key of 16, 24 or 32 random bytes. The caller zeroizes their own copy.
+    /// Returns a keyring for a key of 16, 24 or 32 random bytes. The caller is responsible for zeroizing their own
+    /// copy.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the key has another length, if the namespace
-    /// begins with `aws-kms`, which is reserved for AWS KMS, or if namespace or name do not fit into a header.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the key is not 16, 24 or 32 bytes long, if the
+    /// namespace begins with `aws-kms`, which is reserved for AWS KMS, or if the namespace or the name is too long for
+    /// a header.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, key: &[u8]) -> Result<Self> {
         let (namespace, name) = (namespace.into(), name.into());
         raw::check_names(&namespace, &name, INFO_SUFFIX_LEN)?;
@@ -101,7 +103,7 @@ impl RawAesKeyring {
 const TAG_BITS: u32 = 128;
 /// [`IV_LEN`], as stored in the provider information.
 const IV_BYTES: u32 = 12;
-/// Length in bytes of the provider information behind the name.
+/// Length in bytes of the provider information after the name.
 const INFO_SUFFIX_LEN: usize = 4 + 4 + IV_LEN;
 
 impl Keyring for RawAesKeyring {

@@ -44,7 +44,7 @@ impl RawRsaKeyring {
     /// Returns a keyring that decrypts and cannot encrypt: the public key is not derived from the private one.
     ///
     /// # Errors
-    /// As [`public`](Self::public).
+    /// The same as [`public`](Self::public).
     pub fn private(
         namespace: impl Into<String>,
         name: impl Into<String>,
@@ -57,7 +57,7 @@ impl RawRsaKeyring {
     /// Returns a keyring that encrypts and decrypts.
     ///
     /// # Errors
-    /// As [`public`](Self::public).
+    /// The same as [`public`](Self::public).
     pub fn pair(
         namespace: impl Into<String>,
         name: impl Into<String>,

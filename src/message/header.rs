@@ -422,6 +422,6 @@ impl fmt::Debug for Header {
 }
 
 pub(crate) fn header_does_not_fit() -> Error {
-    let detail = "the header is too long for the format: use at most 65,535 data keys, of at most 65,535 bytes a field";
+    let detail = "the header is too long for the format: use at most 65,535 data keys and 65,535 bytes per field";
     Error::new(ErrorKind::LimitExceeded, detail)
 }

@@ -177,8 +177,8 @@ impl UnverifiedHeader {
 }
 
 impl Client {
-    /// Opens a message for reading as an asynchronous stream, like [`open`](Self::open), with keys that may come over a
-    /// network. The source is buffered.
+    /// Opens a message for reading as an asynchronous stream, like [`open`](Self::open), with keys that may be
+    /// accessed over a network. The source is buffered.
     ///
     /// If the future is dropped before it completes, everything it has read is lost.
     ///

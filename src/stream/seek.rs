@@ -88,7 +88,7 @@ impl Decryptor {
 /// A message whose plaintext can be read at any offset. Only the frames that hold the requested bytes are decrypted.
 ///
 /// Obtain one from [`Client::open_seekable`](crate::Client::open_seekable). It can be shared between threads, which can
-/// all read at once.
+/// all read at the same time.
 ///
 /// ```
 /// use std::fs::File;
@@ -312,7 +312,7 @@ fn length(range: &Range<u64>) -> Result<usize> {
 }
 
 fn no_end() -> Error {
-    let detail = "the length of the message does not fit its header: part of it is missing, or more bytes follow it";
+    let detail = "the length of the message does not match its header: part of it is missing, or more bytes follow it";
     Error::new(ErrorKind::Truncated, detail)
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a line, and ignores that nobody may be reading any more.
+/// Prints a line, and ignores errors: there may no longer be a reader.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

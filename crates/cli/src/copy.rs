@@ -1,4 +1,4 @@
-//! Copying, with an error that tells reading from writing.
+//! Copying, with errors that distinguish reading from writing.
 
 use std::io::{ErrorKind, Read, Write};
 

@@ -15,7 +15,7 @@ pub enum Stage {
     Printing,
     /// The output is in place: it is too late to stop.
     Placed,
-    /// The key store is at work: each change of it is made whole or not at all.
+    /// The key store is at work: each of its changes is made completely or not at all.
     Changing,
     /// A secret is being typed on a terminal that does not show it, which was set so before.
     #[cfg(unix)]
@@ -79,7 +79,7 @@ pub fn clean_up_on_signals() {
     });
 }
 
-/// Returns a bit for each signal that this process was started to ignore, where the system tells.
+/// Returns a bit for each signal that this process was started to ignore, where the system reports it.
 #[cfg(unix)]
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::place::Place;
 /// The name of the key that encrypts.
 pub const ALIAS: &str = "alias/file";
 
-/// Opens the key store. If there is none, makes one; likewise the key that encrypts.
+/// Opens the key store, and creates it and the key that encrypts if they do not exist.
 pub fn open_or_make(arguments: &KeyStore) -> Result<LocalKms> {
     let kms = Place::of(arguments)?.open_or_make()?;
     kms.find_or_create_key(ALIAS, CreateKey::default().description("encrypts files"))?;

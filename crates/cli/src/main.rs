@@ -10,7 +10,7 @@
 //! session     the open key store of a command
 //! trail       the files of the audit log
 //! input       what is read, with a progress bar
-//! output      what is written: whole and verified, or not at all
+//! output      what is written: complete and verified, or not at all
 //! copy        from one to the other
 //! interrupt   a signal leaves no unfinished output behind
 //! report      the answer of a command, as JSON or as lines for people

@@ -1,4 +1,4 @@
-//! The output: it appears under its name whole and verified, or not at all.
+//! The output: it appears under its name complete and verified, or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -13,11 +13,11 @@ use crate::interrupt::{Stage, stage};
 
 /// The place of the bytes until [`put_in_place`](Self::put_in_place).
 pub enum Output {
-    /// In a temporary file beside the target.
+    /// In a temporary file next to the target.
     Beside(NewFile),
-    /// In an unnamed temporary file, to be printed.
+    /// In an unnamed temporary file that is printed at the end.
     Spooled(File),
-    /// On stdout, at once.
+    /// On stdout, immediately.
     Stdout,
 }
 
@@ -27,7 +27,7 @@ impl Output {
         if is_stdio(target) { Ok(Self::streamed()) } else { Self::beside(target, force) }
     }
 
-    /// Starts an output of which nothing may appear before all of it is there, on stdout neither.
+    /// Starts an output that must not appear before it is complete, not even on stdout.
     pub fn held(target: &Path, force: bool) -> Result<Self> {
         if !is_stdio(target) {
             return Self::beside(target, force);
@@ -60,7 +60,8 @@ impl Output {
         Ok(Self::Beside(file))
     }
 
-    /// Gives the output its name, or prints what was held. Call it when everything was written and has been verified.
+    /// Gives the output its final name, or prints the bytes held back. Call this only once everything has been written
+    /// and verified.
     pub fn put_in_place(self) -> Result<()> {
         match self {
             Self::Stdout => Ok(()),

@@ -68,7 +68,7 @@ impl Place {
         is_there(LocalKms::STORE_FILE) || self.root == Root::InFolder && is_there(LocalKms::ROOT_KEY_FILE)
     }
 
-    /// Settings for the store: its audit log lies beside it.
+    /// Settings for the store: its audit log is next to it.
     ///
     /// At best effort, so that no file stays encrypted because its log was lost, or its store restored from a copy:
     /// `manila audit verify` tells of both.
@@ -89,8 +89,8 @@ impl Place {
         }
     }
 
-    /// Opens the store, and makes it first if it is not there. A root key that is not in the folder is not made by the
-    /// way: `manila store init` does that.
+    /// Opens the store, creating it first if it does not exist. If the root key is kept elsewhere than in the folder,
+    /// nothing is created: only `manila store init` does that.
     pub fn open_or_make(&self) -> Result<LocalKms> {
         match &self.root {
             Root::InFolder => Ok(self.announced(self.settings().open_or_create(&self.folder)?)),
@@ -98,7 +98,7 @@ impl Place {
         }
     }
 
-    /// The root key of a store that is there: read, or asked for.
+    /// The root key of an existing store: read from a file, or derived from a passphrase that is asked for.
     pub fn root_key(&self) -> Result<RootKey> {
         match self.root_key_file() {
             Some(file) => Ok(RootKey::open_file(file)?),
@@ -135,7 +135,7 @@ fn default_folder() -> Result<PathBuf> {
     Ok(directories::ProjectDirs::from("", "", "manila").ok_or_else(none)?.data_dir().to_owned())
 }
 
-/// Makes a folder for its owner alone, if it is not there.
+/// Creates a folder that only its owner can access, unless it exists.
 pub fn make_folder(folder: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

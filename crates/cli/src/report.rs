@@ -29,7 +29,7 @@ pub fn print_document(document: &str) -> Result<()> {
     print_text(&(ascii(document.trim_end()) + "\n"))
 }
 
-/// Prints text as it is. A reader that has seen enough is not a failure.
+/// Prints text unchanged. A reader that stops early is not a failure.
 pub fn print_text(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -38,7 +38,7 @@ pub fn print_text(text: &str) -> Result<()> {
     }
 }
 
-/// Returns JSON in ASCII alone, so that no character of it reaches a terminal as it is.
+/// Returns the JSON with all characters outside printable ASCII escaped, so that none of them reaches a terminal.
 pub fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {

@@ -75,7 +75,7 @@ pub enum ErrorKind {
     SignatureInvalid,
     /// An argument or a setting cannot be used.
     InvalidInput,
-    /// A plain call was made where keys come from the network: use its `_async` version.
+    /// A plain call was made where keys are accessed over a network: use its `_async` version.
     NeedsAsync,
     /// Reading or writing a stream or a file failed.
     Io,

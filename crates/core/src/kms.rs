@@ -110,7 +110,8 @@ pub trait Kms: Send + Sync + Debug {
 /// the KMS. For implementations of [`Kms::generate_data_key`].
 ///
 /// # Errors
-/// As [`Kms::encrypt`]; [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness.
+/// The same as [`Kms::encrypt`]; also [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the operating system
+/// provides no randomness.
 pub async fn generate_by_encrypting<K: Kms + ?Sized>(
     kms: &K,
     request: KmsRequest<'_>,

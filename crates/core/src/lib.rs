@@ -1,5 +1,5 @@
-//! The part of [`manila`](https://docs.rs/manila) that key management services share: errors, encryption contexts, secret
-//! bytes and the trait [`Kms`].
+//! The part of [`manila`](https://docs.rs/manila) that key management services share: errors, encryption contexts,
+//! secret bytes and the trait [`Kms`].
 //!
 //! You want `manila`, which has all of this under its own name. Depend on this crate to write a KMS backend without the
 //! message library.
@@ -32,7 +32,7 @@ pub use kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest, ge
 pub use poll::KeyFuture;
 pub use secret::SecretBytes;
 
-/// For the crates of this project alone: it changes with any version.
+/// Only for the crates of this project: it may change in any version.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::context::{PUBLIC_KEY, check_key};

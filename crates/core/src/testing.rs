@@ -25,7 +25,7 @@ pub fn require(kept: bool, broken: &'static str) -> Result<()> {
     if kept { Ok(()) } else { Err(Error::new(ErrorKind::Internal, format!("contract broken: {broken}"))) }
 }
 
-/// Returns the result of a future that is ready at once, as those of local keyrings are.
+/// Returns the result of a future that is immediately ready, as those of local keyrings are.
 ///
 /// # Errors
 /// The error of the future; [`ErrorKind::Internal`] if it is not ready.

@@ -6,9 +6,9 @@
 //! - `line` defines the form of a line, `commits`, `details` and `json` its members.
 //! - `chain` checks the order of lines, `tail` finds the end of a file, `verify` checks whole files.
 //! - `file` appends, `rotate` begins new files, `os` wraps files and locks.
-//! - `word` is what the log learns from the store, `ends` what the store records of the log, `followed` checks files
-//!   against that record, `proof` is what the log proves of the store, and `undone` finds lines whose change was not
-//!   made.
+//! - `word` holds what the log learns from the store, `ends` what the store records about the log; `followed` checks
+//!   files against that record; `proof` holds what the log proves about the store; and `undone` finds lines whose
+//!   change was not made.
 
 mod chain;
 mod commits;
@@ -94,18 +94,20 @@ pub(super) const OK: &str = "ok";
 /// | `prev`, `mac` | the MACs of the line before and of this line |
 ///
 /// No line contains a secret, a plaintext or a ciphertext, nor descriptions, tag values or policies, which the store
-/// seals. Encryption contexts are logged with their values, unless [only their keys](Self::context_keys_only) are to be
-/// logged. Control characters, bidirectional marks and zero-width characters are written as `\u` escapes.
+/// seals. Encryption contexts are logged with their values, unless you choose to log [only their
+/// keys](Self::context_keys_only). Control characters, bidirectional marks and zero-width characters are written as
+/// `\u` escapes.
 ///
 /// If the line of an operation cannot be written, the operation fails without effect. This includes a file that was
 /// moved, deleted or cut short: [`LocalKms::rotate_audit_log`](crate::LocalKms::rotate_audit_log) begins a new file,
-/// even after the log was renamed. Opening a store, also with [`LocalKms::reopen`](crate::LocalKms::reopen), succeeds
-/// meanwhile, but every other operation fails until the line of the opening is written.
+/// even after the log was renamed. Meanwhile a store can still be opened, including with
+/// [`LocalKms::reopen`](crate::LocalKms::reopen), but every other operation fails until the line for the opening is
+/// written.
 ///
 /// If an operation fails after its line was written, for instance because the disk is full, a second line takes the
-/// first back, and likewise for each rotation, deletion and expiry that the KMS would have made with it. If these lines
-/// cannot be written either, they are written before any other line. If the program ends before that, the first line
-/// remains, and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
+/// first back, and so do further lines for each rotation, deletion and expiry that the KMS would have made with it. If
+/// these lines cannot be written either, they are written before any other line. If the program ends before that, the
+/// first line remains, and is reported as [`NotDone`](AuditFaultKind::NotDone) once a later write reveals it.
 ///
 /// The store records the ends of its log's files, and accepts only one log: programs that share a store share the log.
 /// A log that was cut off or replaced by another is reported as [`CutShort`](AuditFaultKind::CutShort) from then on,
@@ -307,8 +309,8 @@ pub(super) struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// Returns whether the event is a success that must be refused if the log speaks against the store. Verifying the
-    /// log is allowed because it reports the fault, and closing a handle is always allowed.
+    /// Returns whether the event is a success that must be refused if the log contradicts the store. Verifying the log
+    /// is allowed because it reports the fault, and closing a handle is always allowed.
     fn relies_on_store(&self) -> bool {
         let is_exempt = [Operation::VerifyAuditLog, Operation::CloseStore].map(Operation::name);
         self.outcome == OK && !self.commits.restored && !is_exempt.contains(&self.operation.as_ref())
@@ -320,7 +322,7 @@ impl Event<'_> {
         Self { commits, response: Details::new(), outcome: refusal.outcome().to_owned(), ..self.clone() }
     }
 
-    /// Returns the same event without its parameters, to be kept.
+    /// Returns the same event without its parameters, for keeping.
     fn in_short(&self) -> Event<'static> {
         Event {
             time: self.time,
@@ -378,7 +380,7 @@ pub(super) struct Checkpoint {
     pub(super) begins: Option<Head>,
 }
 
-/// An event whose line was written or was not, to be sent to `tracing`.
+/// An event to send to `tracing`, whether or not its line was written.
 pub(super) struct Told<'a> {
     event: Event<'a>,
     missing: Option<Missing>,
@@ -485,7 +487,7 @@ mod tests {
         EncryptionContext::new([("tenant", "acme")]).unwrap()
     }
 
-    /// Keeps the events that `tracing` receives, each as one text.
+    /// Records each event that `tracing` receives as a string.
     #[derive(Clone, Default)]
     pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
 

@@ -94,8 +94,8 @@ impl LocalKmsBuilder {
     /// Creates a KMS in a new file at `path`, which only the file's owner can read.
     ///
     /// # Errors
-    /// As [`in_memory`](Self::in_memory); [`ErrorKind::Io`](crate::ErrorKind::Io) if the file exists or cannot be
-    /// created, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
+    /// The same as [`in_memory`](Self::in_memory); [`ErrorKind::Io`](crate::ErrorKind::Io) if the file exists or cannot
+    /// be created, [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it cannot be written.
     pub fn create(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.check()?;
         let (region, account) = (self.region.clone(), self.account.clone());
@@ -116,24 +116,24 @@ impl LocalKmsBuilder {
 
     /// Opens the KMS in the file at `path` read-only: to decrypt, to describe keys, to verify an audit log.
     ///
-    /// No byte of the file is changed, and the file may be on a read-only medium. Other processes may continue to
-    /// write it, and their changes are visible.
+    /// The file is not modified, and may be on a read-only medium. Other processes may continue to write it, and their
+    /// changes are visible.
     ///
     /// Verifies the whole file first. Writers wait while its pages are checked, as they wait for each other. Calls that
     /// would change the store fail with [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), including encryption under
     /// a key whose rotation is due. Deadlines take effect nevertheless.
     ///
     /// # Errors
-    /// As [`open`](Self::open); also [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the file was not closed
-    /// properly and no process has it open: [`open`](Self::open) repairs it, and [`restore`](Self::restore) creates a
-    /// new store from it.
+    /// The same as [`open`](Self::open); also [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the file was not
+    /// closed properly and no process has it open: [`open`](Self::open) repairs it, and [`restore`](Self::restore)
+    /// creates a new store from it.
     #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
     pub fn open_read_only(self, path: impl AsRef<Path>, root_key: RootKey) -> Result<LocalKms> {
         self.over(OpeningMode::ReadOnly, || Store::open_read_only(path.as_ref(), &root_key))
     }
 
-    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
-    /// their number is returned beside the KMS. No byte of the backup is changed.
+    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out, and
+    /// their number is returned with the KMS. The backup is not modified.
     ///
     /// With an [audit log](Self::audit), the new KMS takes over the log of the store from which the backup was made.
     /// From then on that store is refused with the log, even if the restoration fails later, because a log proves one
@@ -142,7 +142,7 @@ impl LocalKmsBuilder {
     /// the store itself to a new file with the log.
     ///
     /// # Errors
-    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
+    /// The same as [`open`](Self::open) of the backup and [`create`](Self::create) of the new file;
     /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed) if the backup is older than the [longest
     /// pause](Self::longest_pause).
     #[expect(clippy::needless_pass_by_value, reason = "the caller keeps no copy of a root key, as with `open`")]
@@ -226,7 +226,7 @@ impl LocalKms {
     /// Opens the KMS in the file at `path` read-only: see [`LocalKmsBuilder::open_read_only`].
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The same as [`open`](Self::open).
     pub fn open_read_only(path: impl AsRef<Path>, root_key: RootKey) -> Result<Self> {
         LocalKmsBuilder::default().open_read_only(path, root_key)
     }
@@ -239,11 +239,11 @@ impl LocalKms {
     /// opening is logged.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root key was
-    /// changed, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file belongs to another store or to an
-    /// earlier state of this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in memory,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner. After an error the
-    /// handle is unchanged, unless the audit log proves a later state: then every call is refused.
+    /// The same as [`open`](Self::open); [`ErrorKind::RootKeyChanged`](crate::ErrorKind::RootKeyChanged) if the root
+    /// key was changed, [`ErrorKind::Storage`](crate::ErrorKind::Storage) also if the file belongs to another store or
+    /// to an earlier state of this one, [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is in
+    /// memory, [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner. After an error
+    /// the handle is unchanged, unless the audit log proves a later state: then every call is refused.
     pub fn reopen(&self) -> Result<()> {
         self.reopen_as(None)
     }
@@ -252,8 +252,8 @@ impl LocalKms {
     /// see [`reopen`](Self::reopen).
     ///
     /// # Errors
-    /// As [`reopen`](Self::reopen), and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the root key of
-    /// the store.
+    /// The same as [`reopen`](Self::reopen), and [`ErrorKind::Storage`](crate::ErrorKind::Storage) if it is not the
+    /// root key of the store.
     pub fn reopen_with(&self, root_key: RootKey) -> Result<()> {
         self.reopen_as(Some(root_key))
     }
@@ -275,11 +275,11 @@ impl LocalKms {
         LocalKmsBuilder::default()
     }
 
-    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out;
-    /// their number is returned beside the KMS. See [`LocalKmsBuilder::restore`].
+    /// Creates a KMS at `path` from the backup at `backup`. Keys whose deadline has passed since then are left out, and
+    /// their number is returned with the KMS. See [`LocalKmsBuilder::restore`].
     ///
     /// # Errors
-    /// As [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
+    /// The same as [`open`](Self::open) of the backup and [`create`](Self::create) of the new file.
     pub fn restore(backup: impl AsRef<Path>, path: impl AsRef<Path>, root_key: RootKey) -> Result<(Self, usize)> {
         LocalKmsBuilder::default().restore(backup, path, root_key)
     }

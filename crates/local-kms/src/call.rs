@@ -62,7 +62,7 @@ pub(super) struct Call<'a> {
     attempted: bool,
     /// True if the log contains the call's line.
     recorded: bool,
-    /// True if the line says that the call was refused because the log speaks against the store.
+    /// True if the line says that the call was refused because the log contradicts the store.
     is_refused: bool,
     pub(super) recorder: Recorder<'a>,
 }
@@ -198,7 +198,7 @@ impl LocalKms {
         call.conclude(done)
     }
 
-    /// Does what is overdue before a call that reads, unless nothing is left to do. Without a due rotation the call
+    /// Performs overdue changes before a call that reads, unless nothing is left to do. Without a due rotation the call
     /// does not wait for another call that is doing it: keys past their deadline are refused even before they are
     /// removed.
     pub(super) fn settle_for_reader(&self, key_ids: &[String]) -> Result<()> {
@@ -213,8 +213,8 @@ impl LocalKms {
         Ok(())
     }
 
-    /// Does what is overdue: removes what is past its deadline, and rotates these keys. Returns the number of deleted
-    /// keys.
+    /// Performs overdue changes: removes everything past its deadline, and rotates these keys. Returns the number of
+    /// deleted keys.
     pub(super) fn settle(&self, key_ids: &[String]) -> Result<usize> {
         self.settle_in(self.shared.settling.begin(), key_ids)
     }
@@ -313,7 +313,8 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Removes what is past its deadline, in a separate transaction, so that it is removed even if the call is refused.
+    /// Removes everything past its deadline, in a separate transaction, so that it is removed even if the call is
+    /// refused.
     fn sweep(&mut self) -> Result<()> {
         self.kms.shared.store.read(|tables| self.look_at_the_time(tables))?;
         if self.late {
@@ -366,7 +367,7 @@ impl<'a> Call<'a> {
         };
         self.recorder.tell();
         match done {
-            // That the store was refused or failed is returned in any case.
+            // An error that the store was refused or has failed is always returned.
             Err(error) if matches!(error.kind(), ErrorKind::AuditFailed | ErrorKind::Storage) => Err(error),
             done => recorded.and(done),
         }
@@ -451,7 +452,8 @@ impl<'a> Call<'a> {
         self.named(operation, tables, name)
     }
 
-    /// Finds the key that a name or alias denotes. Callers who may not learn of the key get the same error in any case.
+    /// Finds the key that a name or alias denotes. Callers who may not learn of the key get the same error whether or
+    /// not it exists.
     fn named(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
         self.access.check_account(operation)?;
         let found = lookup::find(tables, &self.kms.location(), name).and_then(|key| self.existing(key, name));

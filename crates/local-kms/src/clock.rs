@@ -155,7 +155,7 @@ pub(super) fn from_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
-/// Returns the time that is so many days after another.
+/// Returns the time `days` days after another.
 pub(super) fn days_after(millis: u64, days: u32) -> u64 {
     millis.saturating_add(u64::from(days).saturating_mul(MILLIS_PER_DAY))
 }

@@ -165,8 +165,8 @@ pub(super) fn due_rotation(
     Ok(usable.then(|| material.rotation_base.saturating_add(periods.saturating_mul(period))))
 }
 
-/// Rotates a key if this is due. Checked again here, inside the write transaction, so that two processes rotate only
-/// once.
+/// Rotates a key if its rotation is due. This is checked again inside the write transaction, so that two processes do
+/// not both rotate it.
 pub(super) fn rotate(
     account: &str,
     tables: &mut WriteTxn<'_>,

@@ -15,7 +15,7 @@ pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Error {
     answer(ErrorKind::InvalidInput, code, message.into())
 }
 
-/// Returns an error that is nobody's fault: the same request may succeed later.
+/// Returns an error that the request did not cause: it may succeed later.
 pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Error {
     answer(ErrorKind::Unavailable, code, message.into())
 }

@@ -1,15 +1,15 @@
-//! A folder that holds a store and its root key, and the steps by which both are made and the root key is changed.
+//! A folder that holds a store and its root key, and the steps that create both and change the root key.
 //!
-//! A store without its root key is lost, and a root key without its store is a copy that went wrong. So both are made
-//! in an order in which every state that a crash can leave says how to go on:
+//! A store without its root key is lost, and a root key without its store is a copy that went wrong. So both are
+//! created in an order in which every state that a crash can leave shows how to continue:
 //!
 //! 1. A root key is written under the name `root.key.new`.
-//! 2. The store is made with it.
-//! 3. The root key gets the name `root.key`.
+//! 2. The store is created with it.
+//! 3. The root key is renamed to `root.key`.
 //!
-//! A change of the root key goes the same way: the next root key is `root.key.new` until the store is sealed under it.
-//! A file that has its name is whole, and no step takes the place of another file. Whoever does not find both files,
-//! or finds that they do not fit, waits for the lock, looks again, and goes on from there.
+//! A change of the root key works the same way: the next root key is `root.key.new` until the store is sealed under it.
+//! A file under its final name is complete, and no step overwrites another file. A process that does not find both
+//! files, or finds that they do not match, waits for the lock, looks again, and continues from there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -23,8 +23,8 @@ use crate::store::{Store, absolute};
 use manila_core::{Error, ErrorKind, Result};
 
 const NEW_ROOT_KEY_FILE: &str = "root.key.new";
-/// Locked while the other files are made or get other names. Empty, and never removed: whoever waits for its lock
-/// would get that of a file which is not there any more.
+/// Locked while the other files are created or renamed. Empty, and never removed: otherwise a process waiting for its
+/// lock would get the lock of a file that no longer exists.
 const LOCK_FILE: &str = ".lock";
 
 /// The step that comes next.
@@ -32,15 +32,15 @@ const LOCK_FILE: &str = ".lock";
 pub(super) enum Step {
     /// There is nothing yet: write a root key.
     WriteRootKey,
-    /// There is a root key that is not in use yet: make the store with it.
+    /// There is a root key that is not in use yet: create the store with it.
     MakeStore,
-    /// The store is sealed under a root key that does not have its name: give it.
+    /// The store is sealed under a root key that does not have its final name yet: rename it.
     NameRootKey,
     /// Both files are there.
     Open,
 }
 
-/// A folder with a store and its root key, or one that is to have them.
+/// A folder that holds a store and its root key, or is about to.
 pub(super) struct Folder {
     path: PathBuf,
 }
@@ -66,7 +66,7 @@ impl Folder {
         self.path.join(NEW_ROOT_KEY_FILE)
     }
 
-    /// Looks which files are there. Only under the lock are they those of one moment.
+    /// Determines which files exist. The answer is consistent only while the lock is held.
     pub(super) fn step(&self) -> Result<Step> {
         match (exists(&self.root_key())?, exists(&self.new_root_key())?, exists(&self.store())?) {
             (false, false, false) => Ok(Step::WriteRootKey),
@@ -78,7 +78,7 @@ impl Folder {
         }
     }
 
-    /// Makes the folder if it is not there, for its owner alone.
+    /// Creates the folder, accessible only to its owner, if it does not exist.
     pub(super) fn make(&self) -> Result<()> {
         let missing = self.path.ancestors().take_while(|folder| !folder.is_dir()).collect::<Vec<_>>();
         for folder in missing.into_iter().rev() {
@@ -163,8 +163,7 @@ impl Folder {
     }
 }
 
-/// Returns whether a name is taken, be it by a link that leads nowhere: what it led to is missing then, and is not to
-/// be made anew.
+/// Returns whether a name is taken, even by a dangling link: its target is missing then, and must not be created again.
 fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),

@@ -14,7 +14,7 @@
 //! # Structure
 //!
 //! Each operation is a method of [`LocalKms`] in `api`, in the file of its subject. All of them go through `call`,
-//! which checks the caller's permission and the key's state, performs what is overdue, and writes the line of the audit
+//! which checks the caller's permission and the key's state, performs overdue changes, and writes the line of the audit
 //! log. `operation` is the table of their rules; `store` keeps the records.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

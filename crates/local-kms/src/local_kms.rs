@@ -42,8 +42,8 @@ use manila_core::Result;
 /// records were written together, and so which alias was created with which key.
 ///
 /// A record that was changed, moved, removed, set back or taken from another store is refused. An older copy of the
-/// *whole* file cannot be distinguished from the current one, unless the file is set back while it is open, or its
-/// [`AuditLog`] proves a later state. Anyone with both the file and the root key has every key. Opening a file
+/// *whole* file cannot be distinguished from the current one, unless it is put back while the store is open, or the
+/// store's [`AuditLog`] proves a later state. Anyone with both the file and the root key has every key. Opening a file
 /// requires write permission, except with [`open_read_only`](Self::open_read_only).
 ///
 /// # Regions and principals
@@ -143,8 +143,8 @@ impl LocalKms {
         Ok(Self { principal: Some(arn.into()), ..self.clone() })
     }
 
-    /// Returns whether this handle, or the one that it is a clone or a view of, made its store: then nobody has a copy
-    /// of the root key yet.
+    /// Returns whether this handle, or the one that it is a clone or a view of, created its store, in which case there
+    /// is no copy of the root key yet.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ pub(super) struct Recorder<'a> {
     /// The changes that the KMS makes itself in the open transaction: their lines are written, and the commit is
     /// pending.
     own: Vec<Own>,
-    /// True if the last line says that the call was refused because the log speaks against the store.
+    /// True if the last line says that the call was refused because the log contradicts the store.
     pub(super) is_refused: bool,
 }
 

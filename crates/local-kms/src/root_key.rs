@@ -60,9 +60,9 @@ impl RootKey {
     /// Reads a root key from a file that [`create_file`](Self::create_file) wrote. Never creates one.
     ///
     /// On Unix the file must belong to root or to the user that runs the program, and only its owner may have access to
-    /// it (`chmod 600`). A file that nobody can write, not even its owner, may be readable by others: Kubernetes (mode
-    /// 0440 with `fsGroup`) and Docker (mode 0444) mount secrets into containers in this way. Set `defaultMode: 0440`
-    /// or `0400` on the volume of a Kubernetes secret, because the default is 0644.
+    /// it (`chmod 600`). A file that is not writable, not even by its owner, may be readable by others: Kubernetes
+    /// (mode 0440 with `fsGroup`) and Docker (mode 0444) mount secrets into containers in this way. Set
+    /// `defaultMode: 0440` or `0400` on the volume of a Kubernetes secret, because the default is 0644.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, or on Unix if it belongs to another user or other users have
@@ -111,7 +111,7 @@ fn check_private(file: &File) -> io::Result<()> {
 }
 
 /// Secrets that Kubernetes and Docker mount belong to root and cannot be written by anyone: the container decides who
-/// may read them. A file that a user created is writable, so it must be accessible to its owner alone.
+/// may read them. A file that a user created is writable, so it must be accessible only to its owner.
 #[cfg(unix)]
 fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<()> {
     const ROOT: u32 = 0;
@@ -147,12 +147,12 @@ fn check_private(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns a temporary file beside `path`, accessible to its owner alone.
+/// Returns a temporary file next to `path`, accessible only to its owner.
 pub(super) fn new_private_file(path: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".manila-").tempfile_in(folder_of(path))
 }
 
-/// Returns a temporary file with this name, accessible to its owner alone.
+/// Returns a temporary file with this name, accessible only to its owner.
 pub(super) fn new_private_file_named(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().unwrap_or_default();
     tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(folder_of(path))

@@ -34,7 +34,7 @@ impl OpeningMode {
 }
 
 impl Shared {
-    /// Writes the line for opening the store. If the log speaks against the store, the line says so, and the error for
+    /// Writes the line for opening the store. If the log contradicts the store, the line says so, and the error for
     /// that is returned as `Some`.
     ///
     /// If the log cannot be written now, for instance because it was moved, the line is written before any other, and

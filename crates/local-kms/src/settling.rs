@@ -1,8 +1,8 @@
-//! A lock, so that one call at a time performs what is overdue.
+//! A lock that lets only one call at a time perform overdue changes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// A lock held by the call that performs what is overdue, so that the other calls of a handle do not wait for a write
+/// A lock held by the call that performs overdue changes, so that the other calls of a handle do not wait for a write
 /// transaction.
 #[derive(Debug, Default)]
 pub(super) struct Settling(Mutex<()>);

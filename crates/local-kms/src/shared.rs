@@ -93,7 +93,7 @@ impl Shared {
         Ok(word)
     }
 
-    /// Fails if the log speaks against the store. Called before a commit without a line.
+    /// Fails if the log contradicts the store. Called before a commit without a line.
     pub(super) fn check_not_refused(&self, tables: &WriteTxn<'_>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         log.check_not_refused(&self.line_keys(), &self.store_id, word(tables, tables.former_epoch(), true)?)

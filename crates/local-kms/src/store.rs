@@ -111,7 +111,7 @@ impl Table {
 
 /// An open store.
 pub(super) struct Store {
-    /// Locked for writing only to change the root key and to compact. Nobody holds it for long: long reads use a
+    /// Locked for writing only to change the root key and to compact. It is never held for long: long reads use a
     /// snapshot.
     state: RwLock<State>,
     /// The highest commit that was seen. The store never goes back to before it while it is open.

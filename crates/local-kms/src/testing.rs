@@ -17,7 +17,7 @@ use manila_core::{EncryptionContext, Result};
 /// Opens the bytes of a file of an embedded KMS.
 ///
 /// # Errors
-/// As [`LocalKms::open`].
+/// The same as [`LocalKms::open`].
 pub fn open_store(file: &[u8], root_key: RootKey) -> Result<LocalKms> {
     LocalKmsBuilder::default().over(OpeningMode::InMemory, || Store::of_bytes(file, root_key))
 }

@@ -1,4 +1,5 @@
-//! Single flight: of many callers who ask for the same, the leader makes the call, and the others wait for its outcome.
+//! Single flight: of many callers who make the same request, the leader makes the call, and the others wait for its
+//! outcome.
 //!
 //! The flight owns the call, and whichever caller is polled drives it: the leader may be a future that is no longer
 //! polled (in a `select!`, a `FuturesUnordered`, a `join!`) or gone. So that no caller depends on another, all are
@@ -9,9 +10,9 @@
 //! That failure is not shared: that waiter asks for itself, and the others look again; if it happens to them once more,
 //! they ask for themselves.
 //!
-//! A failure that may be due to the header of the leader's message is the leader's alone. The others look again, in
-//! [rounds](Round) with twice as many calls at once, so that a caller behind many forged messages, or with a KMS that
-//! is down, waits for the logarithm of their number.
+//! A failure that may be due to the header of the leader's message concerns only the leader. The others look again, in
+//! [rounds](Round) with twice as many concurrent calls, so that a caller behind many forged messages, or with a KMS
+//! that is down, waits for the logarithm of their number.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,8 +44,8 @@ impl Round {
         (self < Self::LAST).then(|| Self(self.0.saturating_add(1)))
     }
 
-    /// Returns the number of callers who ask for themselves after a flight of this round has failed, beside the leader
-    /// of the next: none after the first, then one, three, seven.
+    /// Returns the number of callers, besides the leader of the next flight, who ask for themselves after a flight of
+    /// this round has failed: none after the first, then one, three, seven.
     fn alone(self) -> u64 {
         1_u64.checked_shl(self.0).unwrap_or(u64::MAX).saturating_sub(1)
     }
@@ -105,7 +106,7 @@ pub(super) enum Outcome {
     Answer(Completed),
     /// A failure for all callers.
     Failure(Error),
-    /// An answer or a failure for the leader alone. `alone` other callers ask for themselves, and the rest look again.
+    /// An answer or a failure for the leader only. `alone` other callers ask for themselves, and the rest look again.
     OfLeader { outcome: Option<Result<Answer>>, alone: u64 },
     /// A failure due to the caller who drove the call; the others look again.
     Disturbed,

@@ -94,10 +94,10 @@ impl CacheSettings {
             return invalid("a cache without room or whose entries are too old at once keeps nothing: use none");
         }
         if !(1..=MOST_MESSAGES).contains(&self.max_messages) {
-            return invalid("a data key encrypts 1 to 2^32 messages: set max_messages within that");
+            return invalid("a data key encrypts 1 to 2^32 messages: set max_messages within that range");
         }
         if !(1..=MOST_BYTES).contains(&self.max_bytes) {
-            return invalid("a data key encrypts 1 to 2^63 - 1 bytes: set max_bytes within that");
+            return invalid("a data key encrypts 1 to 2^63 - 1 bytes: set max_bytes within that range");
         }
         if self.renew_before >= self.max_age {
             return invalid("entries would be renewed from the start: set renew_before below max_age");

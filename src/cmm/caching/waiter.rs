@@ -34,7 +34,7 @@ impl<'a> Waiter<'a> {
         self.leads() || !self.flight.state().outcome.as_ref().is_some_and(of_leader)
     }
 
-    /// Drives the call if no other caller does, until there is an outcome.
+    /// Drives the call until it has an outcome, unless another caller is driving it.
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Turn> {
         let waker = context.waker().clone();
         // Declared before the lock is taken, so dropped after it is released: a waker is foreign code.

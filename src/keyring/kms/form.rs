@@ -153,7 +153,7 @@ fn admits(filter: Option<&DiscoveryFilter>, arn: &KeyArn<'_>) -> bool {
     well_formed && filter.is_none_or(|filter| filter.admits(arn))
 }
 
-/// Returns whether two ARNs name the same multi-Region key, in whichever regions.
+/// Returns whether two ARNs name the same multi-Region key, in the same or different regions.
 fn are_replicas(one: &KeyArn<'_>, other: &KeyArn<'_>) -> bool {
     one.is_multi_region() && KeyArn { region: one.region, ..other.clone() } == *one
 }

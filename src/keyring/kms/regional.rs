@@ -17,11 +17,11 @@ use crate::keyring::multi::MultiKeyring;
 /// A function that makes a client for a region.
 type Make<K> = dyn Fn(&str) -> Result<K> + Send + Sync;
 
-/// KMS clients by region, each made when it is first needed and then kept.
+/// KMS clients by region, each created when it is first needed and then kept.
 ///
-/// No lock is held while a client is made: a slow one does not delay other regions, and the function may ask for
-/// others. Where several threads need a new region at once, each may make a client; one of these is kept, and all get
-/// that one.
+/// No lock is held while a client is created: a slow one does not delay other regions, and the function may ask for
+/// others. If several threads need a new region at the same time, each may create a client; one of these is kept, and
+/// every thread gets that one.
 ///
 /// ```
 /// # #[cfg(feature = "local-kms")] {
@@ -120,8 +120,8 @@ impl MultiKeyring {
     /// Returns a keyring as [`kms`](Self::kms) does, of multi-Region aware keyrings ([`KmsKeyring::mrk_aware`]).
     ///
     /// # Errors
-    /// As [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if some of them are replicas of one key: each would
-    /// decrypt what the other does, and the caller must choose the region.
+    /// The same as [`kms`](Self::kms), and [`ErrorKind::InvalidInput`] if some of them are replicas of one key: each
+    /// would decrypt what the other does, and the caller must choose the region.
     pub fn kms_mrk_aware<K: Kms + 'static, I: Into<String>>(
         clients: &RegionalClients<K>,
         generator: impl Into<String>,
@@ -153,7 +153,7 @@ impl MultiKeyring {
     /// ([`KmsKeyring::mrk_discovery`]).
     ///
     /// # Errors
-    /// As [`kms_discovery`](Self::kms_discovery).
+    /// The same as [`kms_discovery`](Self::kms_discovery).
     pub fn kms_mrk_discovery<K: Kms + 'static, R: AsRef<str>>(
         clients: &RegionalClients<K>,
         regions: impl IntoIterator<Item = R>,

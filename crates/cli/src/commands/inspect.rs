@@ -96,7 +96,8 @@ fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
     })
 }
 
-/// Returns JSON in ASCII alone, so that no character of a message reaches a terminal as it is.
+/// Returns the JSON with all characters outside printable ASCII escaped, so that none from a message reaches a
+/// terminal.
 fn ascii(value: &Value) -> String {
     let mut out = String::new();
     for character in format!("{value:#}").chars() {

@@ -41,7 +41,7 @@ enum KeysCommand {
     Show(list::Show),
     /// Replace the description of a key.
     Describe(edit::Describe),
-    /// Rotate a key now, or set how often it rotates. Id and ARN stay; what was encrypted before decrypts still.
+    /// Rotate a key now, or set how often it rotates. Id and ARN stay the same, and earlier messages still decrypt.
     Rotate(rotate::Rotate),
     /// Enable a disabled key.
     Enable(state::Enable),

@@ -27,7 +27,7 @@ pub struct Store {
 enum StoreCommand {
     /// Make a key store, unless there is one.
     Init(init::Init),
-    /// Show what the key store is and holds.
+    /// Show the state and contents of the key store.
     Status,
     /// Write a copy of the key store, verified, while others use it.
     Backup(backup::Backup),
@@ -35,10 +35,10 @@ enum StoreCommand {
     Restore(restore::Restore),
     /// Verify the key store and its audit log, or a backup.
     Verify(verify::Verify),
-    /// Write over what was removed from the key store, such as deleted keys.
+    /// Overwrite data that was removed from the key store, such as deleted keys.
     ///
-    /// No byte is left in the file of a deleted key, of imported material that was deleted or has expired, or of what
-    /// was sealed under an earlier root key. Backups hold what they hold.
+    /// The file keeps no byte of a deleted key, of imported material that was deleted or has expired, or of anything
+    /// sealed under an earlier root key. Backups do not change.
     Purge,
     /// Seal the key store under another root key or passphrase.
     ChangeRootKey(change_root_key::ChangeRootKey),

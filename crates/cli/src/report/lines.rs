@@ -19,7 +19,7 @@ pub fn of(value: &Ordered) -> String {
     lines.into_iter().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// A row for each member that is not empty, and one for each object of a list.
+/// Returns a row for each non-empty member, or one for each object if the member is a list of objects.
 fn rows(members: &[(String, Ordered)]) -> Vec<String> {
     let mut rows = Vec::new();
     for (name, value) in members {

@@ -17,9 +17,9 @@ pub struct AeadKey(backend::AeadKey);
 
 impl AeadKey {
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] unless the key has 16, 24 or 32 bytes.
+    /// [`ErrorKind::InvalidInput`] unless the key is 16, 24 or 32 bytes long.
     pub fn new(key: &[u8]) -> Result<Self> {
-        let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "the AES key does not have 16, 24 or 32 bytes");
+        let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "the AES key is not 16, 24 or 32 bytes long");
         backend::AeadKey::new(key).map(Self).map_err(invalid)
     }
 
@@ -62,7 +62,7 @@ impl AeadKey {
         opened
     }
 
-    /// Encrypts into a new vector, with the tag behind the ciphertext.
+    /// Encrypts into a new vector, with the tag after the ciphertext.
     pub fn seal_to_vec(&self, iv: [u8; IV_LEN], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
         let mut sealed = vec![0; plaintext.len()];
         let tag = self.seal(iv, aad, plaintext, &mut sealed)?;

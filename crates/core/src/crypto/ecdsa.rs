@@ -54,13 +54,13 @@ pub struct SigningKey {
 
 impl SigningKey {
     pub fn generate(curve: Curve) -> Result<Self> {
-        let failed = |Refused| Error::new(ErrorKind::Internal, "no signing key could be generated");
+        let failed = |Refused| Error::new(ErrorKind::Internal, "could not generate a signing key");
         Ok(Self { key: Arc::new(backend::SigningKey::generate(curve).map_err(failed)?), curve })
     }
 
     /// Returns the public key as a compressed SEC1 point.
     pub fn public_key(&self) -> Result<Vec<u8>> {
-        let failed = |Refused| Error::new(ErrorKind::Internal, "the public key of a signing key could not be computed");
+        let failed = |Refused| Error::new(ErrorKind::Internal, "could not compute the public key of a signing key");
         self.key.public_key().map_err(failed)
     }
 

@@ -65,7 +65,7 @@ impl RsaPublicKey {
     /// Parses a key from DER: `SubjectPublicKeyInfo` (RFC 5280) or PKCS #1.
     ///
     /// # Errors
-    /// As [`from_pem`](Self::from_pem).
+    /// The same as [`from_pem`](Self::from_pem).
     pub fn from_der(der: &[u8]) -> Result<Self> {
         if pkcs1::RsaPublicKeyRef::from_der(der).is_ok() { Self::from_pkcs1(der) } else { Self::from_spki(der) }
     }
@@ -121,7 +121,7 @@ impl RsaPrivateKey {
     /// Parses a key from DER: PKCS #8, not encrypted, or PKCS #1.
     ///
     /// # Errors
-    /// As [`from_pem`](Self::from_pem).
+    /// The same as [`from_pem`](Self::from_pem).
     pub fn from_der(der: &[u8]) -> Result<Self> {
         if pkcs1::RsaPrivateKeyRef::from_der(der).is_ok() { Self::from_pkcs1(der) } else { Self::from_pkcs8(der) }
     }

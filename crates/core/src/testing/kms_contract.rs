@@ -31,7 +31,7 @@ pub async fn check_kms(kms: &dyn Kms, key_id: &str) -> Result<()> {
 /// Checks the part of the contract of [`Kms`] that needs two keys, which may generate, encrypt and decrypt.
 ///
 /// # Errors
-/// As [`check_kms`].
+/// The same as [`check_kms`].
 pub async fn check_two_keys(kms: &dyn Kms, one: &str, other: &str) -> Result<()> {
     let context = context(&[("ab", "c")])?;
     let mut arns = Vec::new();

@@ -61,7 +61,7 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// Only the owner may call this, and needs `kms:UpdateAlias` on both keys.
+    /// Only the owner may call this, and only with the permission `kms:UpdateAlias` on both keys.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending

@@ -71,8 +71,8 @@ impl LocalKms {
     /// owner may call this.
     ///
     /// # Errors
-    /// As [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if a log exists and is not
-    /// empty.
+    /// The same as [`rotate_audit_log`](Self::rotate_audit_log); [`ErrorKind::AuditFailed`] also if a log exists and is
+    /// not empty.
     pub fn replace_lost_audit_log(&self) -> Result<()> {
         self.rotate(Operation::ReplaceLostAuditLog, None)
     }
@@ -132,7 +132,7 @@ impl LocalKms {
     /// The first path may be any of the files, if older ones are kept elsewhere. Only the owner may call this.
     ///
     /// # Errors
-    /// As [`verify_audit_log`](Self::verify_audit_log); [`ErrorKind::InvalidInput`] also if there is no path.
+    /// The same as [`verify_audit_log`](Self::verify_audit_log); [`ErrorKind::InvalidInput`] also if there is no path.
     pub fn verify_audit_logs<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Vec<AuditReport>> {
         let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
         self.verify(&paths, true)

@@ -63,8 +63,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the
-    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another length or an
-    /// HMAC key.
+    /// caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a length outside that
+    /// range or an HMAC key.
     pub fn generate_data_key_without_plaintext(&self, request: KmsRequest<'_>, length: usize) -> Result<KmsCiphertext> {
         let sealed = self.seal(Operation::GenerateDataKeyWithoutPlaintext, request, number_of_bytes(length), || {
             check_len("bytes of a data key", length, RANDOM_LEN)?;
@@ -116,7 +116,7 @@ impl LocalKms {
     /// Verifies the message authentication code of a message, in constant time.
     ///
     /// # Errors
-    /// As [`generate_mac`](Self::generate_mac), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
+    /// The same as [`generate_mac`](Self::generate_mac), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
     /// (`KMSInvalidMacException`) if the code does not match.
     pub fn verify_mac(&self, key_id: &str, message: &[u8], mac: &[u8]) -> Result<()> {
         self.mac(Operation::VerifyMac, key_id, message, |right| {

@@ -31,7 +31,7 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// As [`LocalKmsBuilder::open_or_create`].
+    /// The same as [`LocalKmsBuilder::open_or_create`].
     pub fn open_or_create(folder: impl AsRef<Path>) -> Result<Self> {
         LocalKmsBuilder::default().open_or_create(folder)
     }
@@ -55,9 +55,9 @@ impl LocalKms {
     /// ```
     ///
     /// # Errors
-    /// As [`change_root_key`](Self::change_root_key); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if
-    /// the KMS is not the one in the folder, [`ErrorKind::Io`](crate::ErrorKind::Io) if the new root key cannot be
-    /// written.
+    /// The same as [`change_root_key`](Self::change_root_key);
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is not the one in the folder,
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the new root key cannot be written.
     pub fn change_root_key_in(&self, folder: impl AsRef<Path>) -> Result<RootKeyChange> {
         self.change_root_in(folder.as_ref(), false)
     }
@@ -66,7 +66,7 @@ impl LocalKms {
     /// [`change_root_key_in`](Self::change_root_key_in).
     ///
     /// # Errors
-    /// As [`change_root_key_in`](Self::change_root_key_in).
+    /// The same as [`change_root_key_in`](Self::change_root_key_in).
     pub fn change_root_key_in_and_rotate(&self, folder: impl AsRef<Path>) -> Result<RootKeyChange> {
         self.change_root_in(folder.as_ref(), true)
     }
@@ -119,10 +119,10 @@ impl LocalKmsBuilder {
     /// The KMS in a folder, in the files [`root.key`](LocalKms::ROOT_KEY_FILE) and [`keys.redb`](LocalKms::STORE_FILE);
     /// a new one with a new root key if there is none. [`LocalKms::is_new`] tells which.
     ///
-    /// Whatever moment a program ends at while it makes a KMS, the next call finishes it; programs that call this at
-    /// the same time get the same KMS. A folder that is made is accessible to its owner alone, as the files are. Where
-    /// half of a KMS is missing, nothing is made: a store cannot be opened without its root key, ever. Keep copies of
-    /// both files. An empty file `.lock` lies beside them, which needs no copy.
+    /// If a program ends at any moment while it creates a KMS, the next call finishes the job; programs that call this
+    /// at the same time get the same KMS. A folder that is created is accessible only to its owner, as the files are.
+    /// If only one of the two files exists, nothing is created: without its root key a store can never be opened. Keep
+    /// copies of both files. The empty file `.lock` next to them needs no copy.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -136,8 +136,8 @@ impl LocalKmsBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if one of the two files is missing beside the other: restore
-    /// it from a copy. Otherwise as [`open`](Self::open), [`create`](Self::create) and [`RootKey::open_file`].
+    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if only one of the two files exists: restore the other from a
+    /// copy. Otherwise the same as [`open`](Self::open), [`create`](Self::create) and [`RootKey::open_file`].
     pub fn open_or_create(self, folder: impl AsRef<Path>) -> Result<LocalKms> {
         self.check()?;
         let folder = Folder::of(folder.as_ref())?;

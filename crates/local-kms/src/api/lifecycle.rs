@@ -133,11 +133,12 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// To a policy and in the audit log it is what it does: `DescribeKey`, then `CreateKey` if there was no key.
+    /// Policies and the audit log see the operations that it performs: `DescribeKey`, then `CreateKey` if there was no
+    /// key.
     ///
     /// # Errors
-    /// As [`describe_key`](Self::describe_key) if there is such an alias, and as [`create_key`](Self::create_key) if
-    /// there is none.
+    /// Those of [`describe_key`](Self::describe_key) if the alias exists, and of [`create_key`](Self::create_key)
+    /// otherwise.
     pub fn find_or_create_key(&self, alias: &str, request: CreateKey) -> Result<KeyMetadata> {
         let request = request.alias(alias);
         let is = |outcome: &Result<KeyMetadata>, code| outcome.as_ref().is_err_and(|error| code_of(error) == code);
@@ -265,7 +266,7 @@ impl LocalKms {
     /// Disables a key for encryption and decryption, with effect from the next call. It can be enabled again.
     ///
     /// # Errors
-    /// As [`enable_key`](Self::enable_key).
+    /// The same as [`enable_key`](Self::enable_key).
     pub fn disable_key(&self, key_id: &str) -> Result<()> {
         self.change(Operation::DisableKey, key_id, Details::new(), |key, _| {
             key.record.enabled = false;
@@ -303,7 +304,7 @@ impl LocalKms {
     /// Schedules the deletion of a key in 7 to 30 days, like [`schedule_key_deletion`](Self::schedule_key_deletion).
     ///
     /// # Errors
-    /// As [`schedule_key_deletion`](Self::schedule_key_deletion), and
+    /// The same as [`schedule_key_deletion`](Self::schedule_key_deletion), and
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn schedule_key_deletion_in(&self, key_id: &str, days: u32) -> Result<SystemTime> {
         let request = Details::new().number("pendingWindowInDays", days);

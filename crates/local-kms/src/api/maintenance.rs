@@ -69,8 +69,8 @@ impl LocalKms {
         })
     }
 
-    /// Removes what is past its deadline, overwrites all removed data in the file, and compacts the file. Returns the
-    /// number of keys that this call removed.
+    /// Removes everything past its deadline, overwrites all removed data in the file, and compacts the file. Returns
+    /// the number of keys that this call removed.
     ///
     /// Afterwards the file contains no byte of a deleted key, of imported material that was deleted or has expired, or
     /// of anything that was sealed under an earlier root key. The storage medium may keep copies of its own, as flash
@@ -94,7 +94,7 @@ impl LocalKms {
         })
     }
 
-    /// Seals everything under another root key, in one transaction, and then [purges](Self::purge) what was sealed
+    /// Seals everything under another root key, in one transaction, and then [purges](Self::purge) everything sealed
     /// under the old one. Only the owner may call this.
     ///
     /// Other handles of the store, in this or another process, then fail with
@@ -131,8 +131,8 @@ impl LocalKms {
     /// Changes the root key, and in the same transaction rotates every key that can be rotated, in any state.
     ///
     /// The call is like [`change_root_key`](Self::change_root_key), but the old root key and an old file do not decrypt
-    /// what is encrypted afterwards. They do still decrypt what was encrypted before: encrypt it again, for instance
-    /// with `manila::Client::reencrypt`. Keys that cannot be rotated (imported material, HMAC) are named in the result:
+    /// data encrypted afterwards. They do still decrypt data encrypted before: encrypt it again, for instance with
+    /// `manila::Client::reencrypt`. Keys that cannot be rotated (imported material, HMAC) are named in the result:
     /// replace them.
     ///
     /// This is maintenance of the store by its owner, so key policies are not consulted: even a key whose policy denies
@@ -140,7 +140,7 @@ impl LocalKms {
     /// rotations.
     ///
     /// # Errors
-    /// As [`change_root_key`](Self::change_root_key).
+    /// The same as [`change_root_key`](Self::change_root_key).
     pub fn change_root_key_and_rotate(&self, root_key: RootKey) -> Result<RootKeyChange> {
         self.change_root(|| Ok(root_key), true)
     }

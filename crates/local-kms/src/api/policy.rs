@@ -71,7 +71,7 @@ impl LocalKms {
     /// If the new policy allows nobody to change it, it can never be changed again.
     ///
     /// # Errors
-    /// As [`put_key_policy`](Self::put_key_policy), except for the lockout.
+    /// The same as [`put_key_policy`](Self::put_key_policy), except for the lockout.
     pub fn put_key_policy_that_may_lock_out_caller(&self, key_id: &str, json: &str) -> Result<()> {
         self.replace_policy(key_id, json, true)
     }

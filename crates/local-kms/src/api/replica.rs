@@ -61,8 +61,8 @@ impl LocalKms {
     /// The caller needs `kms:UpdatePrimaryRegion` on both keys.
     ///
     /// # Errors
-    /// As [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there
-    /// is no enabled replica in that region.
+    /// The same as [`replicate_key`](Self::replicate_key), and [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused)
+    /// if there is no enabled replica in that region.
     pub fn update_primary_region(&self, key_id: &str, region: &str) -> Result<()> {
         let subject = PrimaryAndReplica { key: key_id, region };
         self.write(Operation::UpdatePrimaryRegion, &subject, Details::new(), |tables, mut key, _| {

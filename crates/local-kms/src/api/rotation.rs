@@ -94,7 +94,7 @@ impl LocalKms {
     /// If automatic rotation is already enabled, the new period starts at the last rotation.
     ///
     /// # Errors
-    /// As [`enable_key_rotation`](Self::enable_key_rotation), and
+    /// The same as [`enable_key_rotation`](Self::enable_key_rotation), and
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number of days.
     pub fn enable_key_rotation_every(&self, key_id: &str, days: u32) -> Result<()> {
         self.change_rotation(
@@ -114,7 +114,7 @@ impl LocalKms {
     /// Disables automatic rotation of a key. Older material still decrypts.
     ///
     /// # Errors
-    /// As [`enable_key_rotation`](Self::enable_key_rotation).
+    /// The same as [`enable_key_rotation`](Self::enable_key_rotation).
     pub fn disable_key_rotation(&self, key_id: &str) -> Result<()> {
         self.change_rotation(
             Operation::DisableKeyRotation,
@@ -131,7 +131,7 @@ impl LocalKms {
     /// Rotates a key now. The schedule of automatic rotations does not change.
     ///
     /// # Errors
-    /// As [`enable_key_rotation`](Self::enable_key_rotation), and
+    /// The same as [`enable_key_rotation`](Self::enable_key_rotation), and
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`LimitExceededException`) after 25 on-demand
     /// rotations; rotations by a change of the root key do not count.
     pub fn rotate_key_on_demand(&self, key_id: &str) -> Result<()> {
@@ -176,7 +176,7 @@ impl LocalKms {
     /// Lists the completed rotations of a key, oldest first.
     ///
     /// # Errors
-    /// As [`key_rotation_status`](Self::key_rotation_status).
+    /// The same as [`key_rotation_status`](Self::key_rotation_status).
     pub fn list_key_rotations(&self, key_id: &str) -> Result<Vec<KeyRotation>> {
         self.read(Operation::ListKeyRotations, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let rotation = |material: &KeyMaterial| {

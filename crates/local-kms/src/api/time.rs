@@ -17,8 +17,8 @@ impl LocalKms {
     /// Confirms that the clock is correct, after a write failed with
     /// [`ErrorKind::ClockUnconfirmed`](crate::ErrorKind::ClockUnconfirmed). Only the owner may call this.
     ///
-    /// The store accepts the time that the clock shows. The next write permanently removes what is past its deadline by
-    /// that time. The confirmation applies to all programs that use the store.
+    /// The store accepts the time that the clock shows. The next write permanently removes everything that is past its
+    /// deadline at that time. The confirmation applies to all programs that use the store.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner,
@@ -39,7 +39,7 @@ impl LocalKms {
     }
 
     /// Sets the store's time back to that of the clock, after writes with a clock that was ahead. Only the owner may
-    /// call this, who thereby confirms that the clock is correct now.
+    /// call this, and by doing so confirms that the clock is now correct.
     ///
     /// Dates that are in the future are corrected:
     ///
@@ -56,10 +56,10 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) (`KMSInvalidStateException`) if a key was deleted or
-    /// material was removed whose deadline is in the future by the clock: it is lost, and only an earlier backup
+    /// material was removed before its deadline, as the clock now shows: it is lost, and only an earlier backup
     /// restores it. Also if the caller is not the owner. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if
     /// the clock is not behind the store, or shows a time before the store's first write or before 2026, as a clock
-    /// does that was never set; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
+    /// that was never set does; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be written.
     pub fn set_time_back(&self) -> Result<()> {
         self.maintain(Operation::SetTimeBack, Details::new(), |call| {
             self.shared.store.write(|tables| {

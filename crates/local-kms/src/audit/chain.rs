@@ -10,7 +10,7 @@ pub(super) struct Chain<'a> {
     macs: &'a Macs<'a>,
     /// The last genuine line; `None` before the first one if reading begins in the middle of a log.
     last: Option<Position>,
-    /// The number of lines since then that may have replaced genuine ones.
+    /// The number of later lines that may have replaced genuine ones.
     spoilt: u64,
     /// True if each genuine line must directly follow another.
     strict: bool,

@@ -35,8 +35,8 @@ impl Log {
     /// ahead of the file. The caller holds the store's write transaction.
     ///
     /// # Errors
-    /// As [`append`](Self::append), even at best effort; `ErrorKind::AuditFailed` if there are no lines, or if the line
-    /// of the checkpoint `before` is missing: replacing that checkpoint would hide that the log was cut off.
+    /// The same as [`append`](Self::append), even at best effort; `ErrorKind::AuditFailed` if there are no lines, or if
+    /// the line of the checkpoint `before` is missing: replacing that checkpoint would hide that the log was cut off.
     pub(crate) fn end(
         &self,
         keys: &[LineKey],
@@ -52,7 +52,7 @@ impl Log {
             if end.last.head.lines == 0 {
                 return Err(self.refusal("has no lines, so there is no end to remember").into());
             }
-            // Also at best effort: this is not the end of the log of a store that was set back.
+            // Even at best effort: this is not the end of the log of a store that was set back.
             if let Some(refusal) = end.proof.refusal(&asked.word.found) {
                 return Err(refusal.error().into());
             }
@@ -67,7 +67,7 @@ impl Log {
             (state.followed_from, state.known) = (Some(checkpoint.head.clone()), Some(end));
             Ok(Kept { checkpoint, missed })
         });
-        // Nobody can be rotating now, so a new file beside the log was left by a crash.
+        // No other handle can be rotating now, so a new file next to the log was left by a crash.
         self.remove_left_over();
         self.certain(kept)
     }
@@ -186,7 +186,7 @@ pub(super) fn ends_between(before: &Checkpoint, beginning: &Beginning) -> Vec<En
     vec![EndOfLog { start, last: before.head.clone(), cut: None }, beginning.end()]
 }
 
-/// Opens a file, and returns it with its length at a moment when nobody was writing.
+/// Opens a file, and returns it with its length at a moment when no line was being written.
 pub(super) fn whole_lines(path: &Path) -> io::Result<(File, u64)> {
     let file = os::open_to_read(path)?;
     let len = {

@@ -56,19 +56,19 @@ pub(crate) struct Opening {
     pub(crate) expects_lines: bool,
     /// The last line that the store has recorded, from which the log must continue.
     pub(crate) before: Option<Checkpoint>,
-    /// The log, as followed from there.
+    /// The log's files from that line on.
     pub(crate) followed: Followed,
 }
 
 /// The result of writing a line.
 pub(crate) enum Written {
     Whole,
-    /// The line is in the log, and the call proceeds at best effort although the log speaks against the store. The line
+    /// The line is in the log, and the call proceeds at best effort although the log contradicts the store. The line
     /// proves nothing.
     Doubted,
     /// The line is not in the log, which is kept at best effort.
     Missing(Error),
-    /// The line is in the log, and says that the call was refused because the log speaks against the store.
+    /// The line is in the log, and says that the call was refused because the log contradicts the store.
     Refused(Refusal),
 }
 
@@ -80,8 +80,8 @@ pub(super) enum Logged {
 }
 
 impl State {
-    /// Returns why an event that is a success must be refused, if the log speaks against the store. The line of a read
-    /// may only be late, so the present state of the store decides.
+    /// Returns why a successful event must be refused, if the log contradicts the store. The line of a read may merely
+    /// be late, so the present state of the store decides.
     fn refusal(&self, event: &Event<'_>, end: &End, asked: Option<&Asked>) -> Outcome<Option<Refusal>> {
         let found = event.commits.found.filter(|_| event.relies_on_store());
         if found.is_none_or(|found| end.proof.refusal(&found).is_none()) {
@@ -136,7 +136,7 @@ impl Log {
     /// written before any other line.
     ///
     /// # Errors
-    /// As [`append`](Self::append), even at best effort.
+    /// The same as [`append`](Self::append), even at best effort.
     pub(crate) fn open_with<K: Deref<Target = [LineKey]>>(
         &self,
         opening: Opening,
@@ -159,7 +159,7 @@ impl Log {
     /// Writes the line of an event. `look` reads the state of the store, if the line depends on it.
     ///
     /// The line follows the last genuine one, wherever that is: torn and tampered lines after it remain, for `verify`
-    /// to report. If the event is a success, but the log speaks against the store, the line says that the call was
+    /// to report. If the event is a success, but the log contradicts the store, the line says that the call was
     /// refused.
     ///
     /// # Errors
@@ -243,7 +243,7 @@ impl Log {
         })
     }
 
-    /// Fails if the log speaks against the store, unless the log is kept at best effort.
+    /// Fails if the log contradicts the store, unless the log is kept at best effort.
     pub(crate) fn check_not_refused(&self, keys: &[LineKey], store_id: &[u8], word: Word) -> Result<()> {
         if self.options.best_effort {
             return Ok(());
@@ -281,7 +281,7 @@ impl Log {
                 self.hooks.between();
                 return work(state, end);
             }
-            // Rotation moves the file while it holds this lock, so nobody writes after the end of the old file.
+            // Rotation moves the file while it holds this lock, so nothing is written after the end of the old file.
             drop(lock);
             let next = Arc::new(self.successor(state, macs, asked)?);
             state.go_on_in(next, None);
@@ -289,9 +289,9 @@ impl Log {
         Err(self.moved("was moved").into())
     }
 
-    /// Returns the file at the log's path, if it continues the one that this handle has open, or if it is the log
-    /// according to the store: the successor of a lost log continues from an earlier line than other handles may have
-    /// seen.
+    /// Returns the file at the log's path, if it continues the one that this handle has open, or if the store says that
+    /// it is the log: the successor of a lost log may continue from an earlier line than the last one that this handle
+    /// has seen.
     fn successor(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<File> {
         let opened = os::open_existing(&self.options.path).map_err(|error| self.failed("cannot be opened", error))?;
         let file = opened.ok_or_else(|| self.moved("was moved or deleted"))?;
@@ -312,7 +312,7 @@ impl Log {
         Tail { file, path: &self.options.path, macs, asked: asked.map_or(0, |asked| asked.covers(file)) }
     }
 
-    /// Determines the present end of the file. If nobody else wrote, nothing is read.
+    /// Determines the present end of the file. If no other handle wrote, nothing is read.
     fn look(&self, state: &State, macs: &Macs<'_>, asked: Option<&Asked>) -> Outcome<End> {
         let tail = self.tail(&state.file, macs, asked);
         let len = tail.len()?;

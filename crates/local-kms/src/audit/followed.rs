@@ -1,4 +1,4 @@
-//! Files of a log, as followed from the line that the store has recorded.
+//! The files of a log, followed from the line that the store has recorded.
 
 use std::fs::File;
 

@@ -60,7 +60,7 @@ struct Fields<'a> {
     prev: String,
 }
 
-/// A position in a log: its last line, and the root key under which that was written.
+/// A position in a log: the last line before it, and the root key under which that line was written.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) head: Head,
@@ -129,7 +129,7 @@ pub(super) fn write(
     let failed = |detail: &'static str| Error::new(ErrorKind::AuditFailed, detail);
     let key = macs.newest()?;
     let before = &slot.last.head;
-    let seq = before.lines.checked_add(1).ok_or_else(|| failed("the audit log has no numbers left"))?;
+    let seq = before.lines.checked_add(1).ok_or_else(|| failed("the audit log has run out of line numbers"))?;
     let fields = Fields {
         seq,
         epoch: key.epoch,

@@ -1,8 +1,8 @@
 //! Rotation: beginning a new file that continues from the last line of the old one.
 //!
-//! The new file is written completely beside the log, the old file is renamed, and the new file replaces it atomically:
-//! there is always exactly one log that is written to. The store records the rotation only afterwards. A crash in
-//! between leaves one of a few states, which [`Log::rotate`] recognises and completes when it is called again.
+//! The new file is written completely next to the log, the old file is renamed, and the new file replaces it
+//! atomically: there is always exactly one log that is written to. The store records the rotation only afterwards. A
+//! crash in between leaves one of a few states, which [`Log::rotate`] recognises and completes when it is called again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -84,7 +84,7 @@ impl Log {
     /// Begins a new file with the line of `event`. The old file is at the log's path and is renamed to `to`, or is
     /// already there. Without `to` it is lost, and the new file continues from the store's checkpoint, `before`.
     ///
-    /// The caller holds the store's write transaction, so nobody else is rotating.
+    /// The caller holds the store's write transaction, so no other handle is rotating.
     ///
     /// # Errors
     /// `ErrorKind::Io` if `to` is another file or a file cannot be created or moved, `ErrorKind::AuditFailed` if the
@@ -206,7 +206,7 @@ impl Log {
         os::open_or_make(&path)
     }
 
-    /// Creates the new file, beside the log. A file that a crash left there is not in use.
+    /// Creates the new file next to the log. A file that a crash left there is not in use.
     fn new_file(&self) -> io::Result<NamedTempFile> {
         let name = self.new_name().ok_or_else(|| io::Error::other("the log has no name"))?;
         self.remove_left_over();

@@ -121,7 +121,7 @@ impl Tail<'_> {
     /// Follows the log from the last line of a checkpoint to its end at `to`; returns `None` if it does not continue
     /// from there. Finding the line is not enough: if an earlier line is repeated at the end, the log continues from
     /// that one, and the lines in between can be cut out later. If the file contains only lines, and nothing was cut
-    /// off, the line is found at once.
+    /// off, the line is found immediately.
     pub(super) fn follow(&self, checkpoint: &Checkpoint, to: u64) -> Result<Option<Position>> {
         let failed = |error| self.failed("cannot be read", error);
         for tail in TAILS {

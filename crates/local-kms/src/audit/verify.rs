@@ -106,7 +106,7 @@ pub(crate) struct Before {
 /// file that this one must continue, if known. `is_current` requires that the file is the current one.
 ///
 /// # Errors
-/// `ErrorKind::Io` if the file cannot be read. Faults of its lines are in the report.
+/// `ErrorKind::Io` if the file cannot be read. Faults in its lines are part of the report instead.
 pub(crate) fn verify(
     path: &Path,
     keys: &[LineKey],

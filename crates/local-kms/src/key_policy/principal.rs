@@ -44,7 +44,7 @@ pub(crate) fn means(principal: &str, caller: &str) -> bool {
 /// do not know.
 ///
 /// # Errors
-/// As [`check_principal`].
+/// The same as [`check_principal`].
 pub(crate) fn index_name(principal: &str) -> Result<String> {
     Ok(parse(principal)?.index_name())
 }
@@ -52,14 +52,14 @@ pub(crate) fn index_name(principal: &str) -> Result<String> {
 /// Returns the names by which all grants are found that [mean](means) a caller, and possibly some others.
 ///
 /// # Errors
-/// As [`check_principal`].
+/// The same as [`check_principal`].
 pub(crate) fn index_names_of(caller: &str) -> Result<Vec<String>> {
     let caller = parse(caller)?;
     let role = matches!(caller.kind, Kind::Session { .. }).then(|| caller.principal_arn());
     Ok(role.into_iter().chain([caller.index_name()]).collect())
 }
 
-/// Returns whether a principal belongs to an account that has keys, which is in the partition `aws`.
+/// Returns whether a principal belongs to an account. Accounts that have keys are always in the partition `aws`.
 pub(crate) fn is_of_account(principal: &str, account: &str) -> bool {
     Identity::parse(principal).is_ok_and(|identity| identity.account() == Some(account))
 }

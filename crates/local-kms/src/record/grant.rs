@@ -414,7 +414,7 @@ fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<Gra
     Ok(grants)
 }
 
-/// Returns the prefix of the rows of a grantee's grants on a key. It does not reveal the grantee.
+/// Returns the prefix shared by the rows for one grantee's grants on a key. It does not reveal the grantee.
 fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
     let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
     Ok(format!("{key_prefix}{hidden}/"))

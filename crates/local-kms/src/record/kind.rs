@@ -1,4 +1,4 @@
-//! The kinds of keys, of their material, and of its rotations, under AWS's names.
+//! The kinds of keys, key material and rotations, under AWS's names.
 
 use manila_core::internal::crypto::MacHash;
 use serde::{Deserialize, Serialize};

@@ -14,7 +14,7 @@ const READS_BETWEEN_LOOKS: u64 = 16;
 /// The time after which a read checks the file in any case.
 const TIME_BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// The file of an open store, to be distinguished from another file at its path.
+/// The identity of an open store's file, which tells it from another file at the same path.
 #[derive(Debug)]
 pub(super) struct Identity {
     path: PathBuf,

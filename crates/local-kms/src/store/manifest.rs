@@ -2,9 +2,9 @@
 //!
 //! Each record is sealed with the number of the commit that wrote it. The manifest stores these numbers, in buckets by
 //! a keyed digest of table and id. Each bucket is authenticated with the number of the commit that last changed it, and
-//! the root with all buckets' numbers, its own commit and the times. So a record can be swapped, moved, removed or set
-//! back only together with the root, and thereby with every other record. This is a tree of counters with two levels,
-//! of which a reader checks only the path to its record.
+//! the root with the numbers of all buckets, the number of its own commit, and the times. A record can therefore be
+//! swapped, moved, removed or set back only along with the root, and so along with every other record. This is a
+//! two-level tree of counters, and a reader checks only the path to its record.
 //!
 //! Next to each number is a tag of the record's id and of the next id in the table, so the entries of listed records
 //! prove that the list is complete. Without the root key, the tags do not reveal which entry belongs to which record.

@@ -28,7 +28,7 @@ impl Store {
         Self::initialise(backend, ConcurrencyMode::ExclusiveWriter, region, account, root)
     }
 
-    /// Creates the store in a temporary file beside `path` and then renames it, so that the store exists completely or
+    /// Creates the store in a temporary file next to `path` and then renames it, so that the store exists completely or
     /// not at all.
     pub(crate) fn create(path: &Path, region: String, account: String, root: RootKey) -> Result<Self> {
         let mut made = None;
@@ -105,8 +105,8 @@ pub(super) fn open_database(path: &Path) -> Result<(Opened, Identity)> {
     Ok((check_and_open(path, Backend::new(storage))?, file))
 }
 
-/// Opens a file that may be a key store. Fails for a pipe, which would block, for an empty file, in which a database
-/// would be created, and for a file so long that opening it takes too much memory.
+/// Opens a file that may be a key store. Fails for a pipe, because it would block; for an empty file, because a
+/// database would be created in it; and for a file so long that opening it would take too much memory.
 pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<(File, Identity)> {
     let failed = |error| io_error("open", path, error);
     let check = |metadata: &Metadata| if metadata.is_file() { Ok(()) } else { Err(no_store()) };

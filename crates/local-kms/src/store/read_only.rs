@@ -1,8 +1,9 @@
 //! Opening a store without changing any byte of its file.
 //!
-//! Before anything in a file is trusted, the whole file is verified, and the database writes during this verification.
-//! So it runs over a [`Layer`] in memory, which takes the writes and makes writers wait until it is done. Programs that
-//! only read then use the file itself, beside others that write: the pages of a read transaction do not change.
+//! Before anything in a file is trusted, the entire file is verified, and the database writes during this verification.
+//! It therefore runs over a [`Layer`] in memory, which takes the writes and makes writers wait until it is done.
+//! Programs that only read then use the file itself, even while others write: the pages of a read transaction do not
+//! change.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -70,7 +71,7 @@ impl Store {
     }
 }
 
-/// Opens the database in a file read-only, beside others that write.
+/// Opens the database in a file read-only, while other programs may be writing to it.
 fn open_for_reading(path: &Path) -> Result<(StdResult<Opened, DatabaseError>, Identity)> {
     let (opened, file) = open_file(path, OpenOptions::new().read(true))?;
     let storage = FileBackend::new(opened).map_err(|error| open_error(path, error))?;

@@ -372,7 +372,7 @@ pub(super) fn id_of(stored: &[u8]) -> Result<&str> {
     std::str::from_utf8(stored).map_err(|_| damaged())
 }
 
-/// Opens every record, and fails if there are missing or additional ones.
+/// Opens every record, and fails if any record is missing or unexpected.
 pub(super) fn verify(tables: &ReadTxn<'_>) -> Result<()> {
     let mut found = 0_usize;
     for table in Table::ALL {

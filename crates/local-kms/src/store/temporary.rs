@@ -14,7 +14,7 @@ use crate::root_key::folder_of;
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 const SUFFIX: &str = ".tmp";
 
-/// Returns a temporary file beside `path`, accessible to its owner alone. Removes files that earlier attempts to create
+/// Returns a temporary file next to `path`, accessible only to its owner. Removes files that earlier attempts to create
 /// the same file left behind.
 pub(super) fn new_temporary(path: &Path) -> io::Result<NamedTempFile> {
     let (folder, prefix) = (folder_of(path), prefix(path));

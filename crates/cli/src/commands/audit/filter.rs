@@ -49,8 +49,8 @@ pub struct Filter {
     /// Show only lines since then: 2hours, or 2026-11-22.
     #[arg(long, value_name = "TIME", value_parser = time::past)]
     pub since: Option<SystemTime>,
-    /// Show only what was refused, and what calls for attention: deleting and disabling keys, changing policies, grants
-    /// and aliases, importing, backups, changes of the root key, of the clock and of the log.
+    /// Show only refused calls, and those that deserve attention: deleting and disabling keys, changing policies,
+    /// grants and aliases, importing, backups, changes of the root key, of the clock and of the log.
     #[arg(long)]
     risky: bool,
 }
@@ -87,7 +87,7 @@ impl Filter {
     /// Returns the filter with the names of the key that lines may have.
     pub fn of(&self, common: &Common) -> Result<Chosen<'_>> {
         let keys = match &self.key {
-            // The key store is opened for an alias alone: lines can be read without the root key.
+            // The key store is opened only for an alias: lines can be read without the root key.
             Some(name) if name.contains("alias/") => vec![name.clone(), Session::open(common)?.key(name)?],
             Some(name) => vec![name.clone()],
             None => Vec::new(),

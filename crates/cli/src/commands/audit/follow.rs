@@ -17,8 +17,8 @@ use crate::place::Place;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Goes on in the new file when the log is rotated, until it is interrupted. With --since, shows the lines since then
-/// first. With --json, prints each line of the log as it is, for alarms: one object a line.
+/// Continues with the new file when the log is rotated, until it is interrupted. With --since, shows the lines since
+/// then first. With --json, prints each line of the log unchanged, for alarms: one object per line.
 #[derive(Args)]
 pub struct Follow {
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Follow {
 struct Followed {
     path: PathBuf,
     file: BufReader<File>,
-    /// The beginning of a line that is not whole yet.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
 }
 
@@ -63,10 +63,10 @@ impl Followed {
         Ok(())
     }
 
-    /// Prints what was written since the last look.
+    /// Prints the lines written since the last look.
     fn print_new(&mut self, chosen: &Chosen<'_>, json: bool) -> Result<()> {
         loop {
-            // Asked before reading: what was written to the file before it was moved away is read all the same.
+            // Checked before reading, so that lines written to the file before it was moved away are still read.
             let is_replaced = self.is_replaced();
             while lines::read(&mut self.file, &mut self.line)
                 .map_err(|error| Failure::file("cannot read", &self.path, error))?

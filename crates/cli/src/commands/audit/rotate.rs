@@ -9,10 +9,10 @@ use crate::failure::Result;
 use crate::session::Session;
 use crate::trail::rotated_name;
 
-/// The new log goes on from the old one: both are one chain, and each shows if an end was cut off.
+/// The new log continues from the old one: both are one chain, and each shows if an end was cut off.
 #[derive(Args)]
 pub struct Rotate {
-    /// The new name of the old log, on the same file system. By default audit-TIME.jsonl beside it. If the log was
+    /// The new name of the old log, on the same file system. By default audit-TIME.jsonl next to it. If the log was
     /// moved already, as logrotate does, the name that it has now.
     #[arg(long, value_name = "FILE", conflicts_with = "lost")]
     to: Option<PathBuf>,

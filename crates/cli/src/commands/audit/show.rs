@@ -13,10 +13,10 @@ use crate::failure::{Failure, Result};
 use crate::place::Place;
 use crate::trail;
 
-/// With --json, prints each line of the log as it is: one object a line.
+/// With --json, prints each line of the log unchanged: one object per line.
 #[derive(Args)]
 pub struct Show {
-    /// Files of the log. By default the one of the key store, and those that manila audit rotate kept beside it.
+    /// Files of the log. By default the one of the key store, and those that manila audit rotate kept next to it.
     files: Vec<PathBuf>,
     #[command(flatten)]
     filter: Filter,

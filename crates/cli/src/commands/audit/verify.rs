@@ -11,7 +11,7 @@ use crate::trail;
 #[derive(Args)]
 pub struct Verify {
     /// Files of the log, oldest first, the last of which is being written. By default the one of the key store, and
-    /// those that manila audit rotate kept beside it. A single file may be any of them.
+    /// those that manila audit rotate kept next to it. A single file may be any of them.
     files: Vec<PathBuf>,
 }
 

@@ -34,7 +34,7 @@ pub enum Grant {
         /// The id, ARN or alias of the key.
         key: String,
     },
-    /// Give up a grant that is not needed any more.
+    /// Give up a grant that is no longer needed.
     Retire {
         /// The id, ARN or alias of the key.
         key: String,

@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::terminal::confirm;
 use crate::time;
 
-/// More bytes than the longest key has, so that what is too long is refused for that.
+/// More bytes than the longest key has, so that material that is too long is refused for its length.
 const MOST: u64 = 65;
 
 #[derive(Args)]

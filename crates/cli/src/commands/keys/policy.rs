@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::report::print_document;
 use crate::session::Session;
 
-/// More than the longest policy, so that what is too long is refused for that.
+/// More than the longest policy, so that a document that is too long is refused for its length.
 const MOST: u64 = 1 << 20;
 
 #[derive(Subcommand)]
@@ -44,7 +44,7 @@ impl Policy {
                     false => kms.put_key_policy(&key_id, &policy)?,
                     true => kms.put_key_policy_that_may_lock_out_caller(&key_id, &policy)?,
                 }
-                // Not read again: it may allow the owner nothing any more.
+                // Not read again: it may no longer allow the owner anything.
                 print_document(&policy)
             }
         }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::failure::Result;
 use crate::session::Session;
 
-/// The backup is sealed under the root key of the key store: keep a copy of that elsewhere. It holds what it holds,
-/// also keys that are deleted later.
+/// The backup is sealed under the root key of the key store: keep a copy of that key elsewhere. Backups do not change
+/// afterwards: keys that are deleted later stay in them.
 #[derive(Args)]
 pub struct Backup {
     /// The file to write. It must not exist.

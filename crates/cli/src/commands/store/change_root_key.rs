@@ -11,8 +11,8 @@ use crate::place::Root;
 use crate::session::Session;
 use crate::terminal::{self, confirm};
 
-/// By default the new root key takes the place of root.key in the folder of the key store, and the old one stays beside
-/// it under a number: backups from before need it. Programs that have the key store open must open it anew.
+/// By default the new root key takes the place of root.key in the folder of the key store, and the old one stays next
+/// to it with a number in its name: earlier backups need it. Programs that have the key store open must reopen it.
 #[derive(Args)]
 pub struct ChangeRootKey {
     /// Give every key new material too: for after others may have read the root key.

@@ -18,8 +18,7 @@ pub struct ConfirmClock {
     yes: bool,
 }
 
-/// Dates that are still to come are moved to the present. Fails if something was removed too early: restore a backup from
-/// before then.
+/// Corrects dates that lie in the future. Fails if something was removed too early: restore a backup from before then.
 #[derive(Args)]
 pub struct SetTimeBack {
     /// Do not ask.

@@ -10,8 +10,8 @@ use crate::place::{Place, Root, make_folder};
 use crate::session::Session;
 use crate::terminal;
 
-/// With --root-key-file the root key is read from that file, which is made if it is not there. With --passphrase the
-/// passphrase is asked for twice.
+/// With --root-key-file the root key is read from that file, which is created if it does not exist. With --passphrase
+/// the passphrase is asked for twice.
 #[derive(Args)]
 pub struct Init {
     /// The region of the keys, as their ARNs name it.

@@ -31,7 +31,7 @@ struct Answer {
 pub fn run(session: &Session) -> Result<()> {
     let (kms, place) = (&session.kms, &session.place);
     let keys = kms.list_keys()?;
-    // A key whose policy does not let the owner describe it counts among all alone.
+    // A key whose policy does not let the owner describe it counts only towards the total.
     let described: Vec<_> = keys.iter().filter_map(|key| kms.describe_key(key.arn()).ok()).collect();
     let count = |state| described.iter().filter(|key| key.state() == state).count();
     session.print(&Answer {
