@@ -3,7 +3,7 @@
 //! ```text
 //! 3900000 bytes of plaintext in 953 frames
 //! 12 bytes from the middle: line 0123456
-//! 4776 bytes of the message were fetched
+//! 12968 bytes of the message were fetched
 //! ```
 
 use std::io;
