@@ -56,8 +56,8 @@ impl LocalKms {
     ///
     /// # Errors
     /// The same as [`change_root_key`](Self::change_root_key);
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the KMS is not the one in the folder,
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the new root key cannot be written.
+    /// [`ErrorKind::InvalidInput`] if the KMS is not the one in the folder,
+    /// [`ErrorKind::Io`] if the new root key cannot be written.
     pub fn change_root_key_in(&self, folder: impl AsRef<Path>) -> Result<RootKeyChange> {
         self.change_root_in(folder.as_ref(), false)
     }
@@ -136,7 +136,7 @@ impl LocalKmsBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if only one of the two files exists: restore the other from a
+    /// [`ErrorKind::Storage`] if only one of the two files exists: restore the other from a
     /// copy. Otherwise the same as [`open`](Self::open), [`create`](Self::create) and [`RootKey::open_file`].
     pub fn open_or_create(self, folder: impl AsRef<Path>) -> Result<LocalKms> {
         self.check()?;
