@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Result;
 use crate::input::Input;
+use crate::report::ascii;
 
 #[derive(Args)]
 pub struct Inspect {
@@ -28,7 +29,8 @@ impl Inspect {
         let header = UnverifiedHeader::read(&mut input)?;
         let summarized = header.summarize_body(input);
         let summary = summarized.as_ref().ok();
-        let text = if self.json { ascii(&to_json(&header, summary)) } else { to_text(&header, summary) };
+        let text =
+            if self.json { ascii(&format!("{:#}", to_json(&header, summary))) } else { to_text(&header, summary) };
         writeln!(io::stdout(), "{}", text.trim_end())?;
         // Only now: the header of a file that was cut or goes on is worth showing too.
         summarized?;
@@ -94,22 +96,6 @@ fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
         "footer_bytes": summary.map(BodySummary::footer_len),
         "plaintext_bytes": summary.map(BodySummary::plaintext_len),
     })
-}
-
-/// Returns the JSON with all characters outside printable ASCII escaped, so that none from a message reaches a
-/// terminal.
-fn ascii(value: &Value) -> String {
-    let mut out = String::new();
-    for character in format!("{value:#}").chars() {
-        if character == '\n' || (' '..='~').contains(&character) {
-            out.push(character);
-            continue;
-        }
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            let _ = write!(out, "\\u{unit:04x}");
-        }
-    }
-    out
 }
 
 fn hex(bytes: &[u8]) -> String {
