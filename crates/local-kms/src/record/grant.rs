@@ -47,7 +47,8 @@ pub enum GrantOperation {
 }
 
 impl GrantOperation {
-    const ALL: [Self; 11] = [
+    /// Every operation that a grant can allow, in the order of AWS's names.
+    pub const ALL: &[Self] = &[
         Self::CreateGrant,
         Self::Decrypt,
         Self::DescribeKey,
@@ -70,7 +71,7 @@ impl GrantOperation {
     /// ```
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.name() == name)
+        Self::ALL.iter().copied().find(|operation| operation.name() == name)
     }
 
     /// Returns AWS's name, such as `Decrypt`.
@@ -440,7 +441,7 @@ mod tests {
 
     #[test]
     fn grants_are_for_what_the_table_of_operations_says() {
-        let granted = GrantOperation::ALL.map(|granted| granted.operation().name());
+        let granted: Vec<_> = GrantOperation::ALL.iter().map(|granted| granted.operation().name()).collect();
         let grantable = Operation::TABLE.iter().filter(|operation| operation.is_grantable());
         assert_eq!(grantable.map(|operation| operation.name()).collect::<Vec<_>>(), granted);
     }

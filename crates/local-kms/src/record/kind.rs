@@ -21,7 +21,8 @@ pub enum KeySpec {
 }
 
 impl KeySpec {
-    const ALL: [Self; 5] = [Self::SymmetricDefault, Self::Hmac224, Self::Hmac256, Self::Hmac384, Self::Hmac512];
+    /// Every kind of key, the default first.
+    pub const ALL: &[Self] = &[Self::SymmetricDefault, Self::Hmac224, Self::Hmac256, Self::Hmac384, Self::Hmac512];
 
     /// Returns the kind of key that AWS calls so.
     ///
@@ -32,7 +33,7 @@ impl KeySpec {
     /// ```
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|spec| spec.name() == name)
+        Self::ALL.iter().copied().find(|spec| spec.name() == name)
     }
 
     /// Returns AWS's name, such as `SYMMETRIC_DEFAULT`.
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_found_by_its_name() {
-        for spec in KeySpec::ALL {
+        for &spec in KeySpec::ALL {
             assert_eq!(KeySpec::from_name(spec.name()), Some(spec));
         }
         assert_eq!(KeySpec::from_name("hmac_256"), None);

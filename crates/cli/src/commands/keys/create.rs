@@ -12,9 +12,6 @@ use crate::arguments;
 use crate::failure::Result;
 use crate::session::Session;
 
-/// AWS's names of the kinds of keys.
-const SPECS: [&str; 5] = ["SYMMETRIC_DEFAULT", "HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512"];
-
 #[derive(Args)]
 pub struct Create {
     /// An alias for the key, such as alias/app.
@@ -27,7 +24,7 @@ pub struct Create {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = arguments::pair)]
     tags: Vec<(String, String)>,
     /// The kind of key: the default encrypts, the others make message authentication codes.
-    #[arg(long, default_value = SPECS[0], value_parser = spec())]
+    #[arg(long, default_value = KeySpec::SymmetricDefault.name(), value_parser = spec())]
     spec: KeySpec,
     /// Create the key without material, for manila keys import.
     #[arg(long)]
@@ -76,5 +73,6 @@ impl Create {
 }
 
 fn spec() -> impl TypedValueParser<Value = KeySpec> {
-    PossibleValuesParser::new(SPECS).try_map(|name| KeySpec::from_name(&name).ok_or("there is no such kind of key"))
+    PossibleValuesParser::new(KeySpec::ALL.iter().map(|spec| spec.name()))
+        .try_map(|name| KeySpec::from_name(&name).ok_or("is not a kind of key"))
 }

@@ -10,21 +10,6 @@ use crate::failure::Result;
 use crate::session::Session;
 use crate::time::shown;
 
-/// The operations that a grant can allow, under AWS's names.
-const OPERATIONS: [&str; 11] = [
-    "CreateGrant",
-    "Decrypt",
-    "DescribeKey",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "ReEncryptFrom",
-    "ReEncryptTo",
-    "RetireGrant",
-    "VerifyMac",
-];
-
 #[derive(Subcommand)]
 pub enum Grant {
     /// Create a grant.
@@ -159,6 +144,6 @@ impl From<&local_kms::Grant> for Listed {
 }
 
 fn operation() -> impl TypedValueParser<Value = GrantOperation> {
-    PossibleValuesParser::new(OPERATIONS)
-        .try_map(|name| GrantOperation::from_name(&name).ok_or("there is no such operation"))
+    PossibleValuesParser::new(GrantOperation::ALL.iter().map(|operation| operation.name()))
+        .try_map(|name| GrantOperation::from_name(&name).ok_or("is not an operation that a grant can allow"))
 }
