@@ -29,6 +29,18 @@ impl Rotating {
         (Self { logged, key, old }, kms)
     }
 
+    /// Returns the state after a crash between the line of a write, the third, and its commit.
+    fn before_a_commit() -> Result<Self, Error> {
+        let (scene, kms) = Self::new();
+        let store = fs::read(scene.logged.0.store())?;
+        kms.disable_key(&scene.key)?;
+        let text = scene.logged.text();
+        drop(kms);
+        fs::write(scene.logged.0.store(), &store)?;
+        fs::write(scene.log(), &text)?;
+        Ok(scene)
+    }
+
     fn log(&self) -> PathBuf {
         self.logged.log()
     }
@@ -374,26 +386,14 @@ fn a_store_that_was_set_back_is_found_out_by_its_log() -> Result<(), Error> {
 #[test]
 fn a_write_that_failed_after_its_line_proves_no_commit() -> Result<(), Error> {
     // The write's line is the last: whether its commit took place is unknown, so no fault is reported.
-    let (scene, kms) = Rotating::new();
-    let store = fs::read(scene.logged.0.store())?;
-    kms.disable_key(&scene.key)?;
-    let text = scene.logged.text();
-    drop(kms);
-    fs::write(scene.logged.0.store(), &store)?;
-    fs::write(scene.log(), &text)?;
+    let scene = Rotating::before_a_commit()?;
     assert_eq!(scene.faults(&scene.log()), []);
     let kms = scene.logged.open();
     // The next write finds an earlier commit than that line announced, and records that the change was not made.
     kms.update_key_description(&scene.key, "after the crash")?;
     assert_eq!(scene.faults(&scene.log()), [(3, AuditFaultKind::NotDone)]);
     // The first line of a new file does the same.
-    let (scene, kms) = Rotating::new();
-    let store = fs::read(scene.logged.0.store())?;
-    kms.disable_key(&scene.key)?;
-    let text = scene.logged.text();
-    drop(kms);
-    fs::write(scene.logged.0.store(), &store)?;
-    fs::write(scene.log(), &text)?;
+    let scene = Rotating::before_a_commit()?;
     let kms = scene.logged.open();
     kms.rotate_audit_log(&scene.old)?;
     let reports = kms.verify_audit_logs([&scene.old, &scene.log()])?;
