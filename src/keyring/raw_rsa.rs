@@ -56,6 +56,16 @@ impl RawRsaKeyring {
 
     /// Returns a keyring that encrypts and decrypts.
     ///
+    /// ```
+    /// use manila::keyring::{Keyring, RawRsaKeyring, RsaPadding, RsaPrivateKey};
+    ///
+    /// fn keyring(private_key_pem: &str) -> manila::Result<impl Keyring> {
+    ///     let private_key = RsaPrivateKey::from_pem(private_key_pem)?;
+    ///     let public_key = private_key.public_key();
+    ///     RawRsaKeyring::pair("example", "key-1", RsaPadding::OaepSha256, public_key, private_key)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The same as [`public`](Self::public).
     pub fn pair(

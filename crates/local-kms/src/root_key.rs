@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::disk;
+use crate::secret_file::check_secret_file;
 
 /// Length of a root key in bytes.
 const LEN: usize = 32;
@@ -72,7 +73,7 @@ impl RootKey {
         let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
         let failed = |error| io_error("read", path, error);
         let file = File::open(path).map_err(failed)?;
-        check_private(&file).map_err(failed)?;
+        check_secret_file(&file).map_err(failed)?;
         file.take(LEN as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         let key = bytes.as_slice().try_into().map_err(|_| {
             let detail = format!("{path:?} does not hold a root key of {LEN} bytes");
@@ -100,51 +101,6 @@ impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RootKey(redacted)")
     }
-}
-
-/// Fails unless only the owner may access a file, and the owner is root or the current user.
-#[cfg(unix)]
-fn check_private(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    check_owner_and_mode(metadata.uid(), metadata.mode(), user())
-}
-
-/// Secrets that Kubernetes and Docker mount belong to root and cannot be written by anyone: the container decides who
-/// may read them. A file that a user created is writable, so it must be accessible only to its owner.
-#[cfg(unix)]
-fn check_owner_and_mode(owner: u32, mode: u32, user: Option<u32>) -> io::Result<()> {
-    const ROOT: u32 = 0;
-    const OF_OTHERS: u32 = 0o077;
-    const WRITE_OR_EXECUTE: u32 = 0o333;
-    let failed = |detail: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, detail));
-    if owner != ROOT && Some(owner) != user {
-        return failed(format!(
-            "it belongs to another user, number {owner}: change its owner to root or to this program's user, or copy \
-             it as that user"
-        ));
-    }
-    if mode & OF_OTHERS == 0 || mode & WRITE_OR_EXECUTE == 0 {
-        return Ok(());
-    }
-    failed(format!(
-        "its mode gives other users access, {:04o}: chmod 600 the file, or mount the secret with mode 0440 or 0400",
-        mode & 0o7777
-    ))
-}
-
-/// Returns the user that new files of this process belong to, if that can be determined.
-#[cfg(unix)]
-fn user() -> Option<u32> {
-    use std::os::unix::fs::MetadataExt;
-    let of_process = || std::fs::metadata("/proc/self").ok();
-    let of_new_file = || tempfile::tempfile().ok()?.metadata().ok();
-    of_process().or_else(of_new_file).map(|metadata| metadata.uid())
-}
-
-#[cfg(not(unix))]
-fn check_private(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 /// Returns a temporary file next to `path`, accessible only to its owner.
@@ -178,35 +134,6 @@ pub(super) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::disk::Event;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_is_taken_by_its_owner_and_its_mode() {
-        let taken = |owner, mode: u32, user| check_owner_and_mode(owner, 0o100_000 | mode, user).is_ok();
-        for (owner, user) in [(0, Some(0)), (0, Some(1000)), (1000, Some(1000)), (0, None)] {
-            for mode in [0o600, 0o400, 0o700, 0o440, 0o444] {
-                assert!(taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
-            }
-            for mode in [0o640, 0o644, 0o660, 0o604, 0o610, 0o620, 0o602, 0o460, 0o446, 0o666, 0o777, 0o550] {
-                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
-            }
-        }
-        for (owner, user) in [(1000, Some(0)), (1000, Some(1001)), (1000, None)] {
-            for mode in [0o600, 0o400, 0o440, 0o444] {
-                assert!(!taken(owner, mode, user), "{mode:o} of {owner} for {user:?}");
-            }
-        }
-        let text = |owner, mode| check_owner_and_mode(owner, mode, Some(1000)).unwrap_err().to_string();
-        assert!(text(1001, 0o600).contains("number 1001") && text(1000, 0o644).contains("0644: chmod 600"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_user_is_the_one_that_new_files_belong_to() {
-        use std::os::unix::fs::MetadataExt;
-        let file = NamedTempFile::new().unwrap();
-        assert_eq!(user(), Some(file.as_file().metadata().unwrap().uid()));
-    }
 
     #[test]
     fn a_file_is_synced_before_it_gets_its_name_and_the_name_after_it() {

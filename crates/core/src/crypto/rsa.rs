@@ -137,6 +137,12 @@ impl RsaPrivateKey {
         Self::from_pkcs8(document.as_bytes())
     }
 
+    /// Returns the public key of the pair, which encrypts.
+    #[must_use]
+    pub fn public_key(&self) -> RsaPublicKey {
+        RsaPublicKey(self.0.public_key())
+    }
+
     /// Decrypts a ciphertext with OAEP padding. All failures are the same error.
     pub fn decrypt_oaep(&self, padding: RsaPadding, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let oaep = padding.oaep().ok_or(Refused)?;
