@@ -1,40 +1,59 @@
-//! The keys that files are encrypted with, in the key store.
+//! The key store of a command about files, and the key in it that encrypts them by default.
 
-use manila::HeaderFields;
-use manila::keyring::{KmsKeyring, MultiKeyring};
-use manila::local_kms::{CreateKey, LocalKms};
+use std::cell::OnceCell;
+
+use manila::local_kms::{CreateKey, KeyMetadata, LocalKms};
 
 use crate::arguments::KeyStore;
 use crate::failure::{Failure, Result};
 use crate::place::Place;
 
-/// The name of the key that encrypts.
+/// The name of the key that encrypts by default.
 pub const ALIAS: &str = "alias/file";
 
-/// Opens the key store, and creates it and the key that encrypts if they do not exist.
-pub fn open_or_make(arguments: &KeyStore) -> Result<LocalKms> {
-    let kms = Place::of(arguments)?.open_or_make()?;
-    kms.find_or_create_key(ALIAS, CreateKey::default().description("encrypts files"))?;
-    Ok(kms)
+/// The key store of a command, opened once a key of it is needed, and once only: a passphrase is not asked for twice.
+pub struct OnDemand<'a> {
+    arguments: &'a KeyStore,
+    opened: OnceCell<LocalKms>,
 }
 
-/// Returns a keyring of the keys that the header names, which it looks for in the key store.
-pub fn keyring_for(header: &HeaderFields, arguments: &KeyStore) -> Result<MultiKeyring> {
-    let place = Place::of(arguments)?;
-    if !place.is_taken() {
-        let folder = place.folder;
-        let text = format!("there is no key store in {folder:?}: give --store with the one that encrypted the file");
-        return Err(Failure::Work(text));
+impl<'a> OnDemand<'a> {
+    pub fn new(arguments: &'a KeyStore) -> Self {
+        Self { arguments, opened: OnceCell::new() }
     }
-    let kms = place.open()?;
-    let mut keyring: Option<MultiKeyring> = None;
-    for key in header.encrypted_data_keys().iter().filter(|key| key.provider_id == "aws-kms") {
-        let Ok(arn) = str::from_utf8(&key.provider_info) else { continue };
-        let Ok(child) = KmsKeyring::new(kms.clone(), arn) else { continue };
-        keyring = Some(match keyring {
-            None => MultiKeyring::without_generator(child),
-            Some(others) => others.child(child),
-        });
+
+    /// Returns the key store, which must exist.
+    pub fn open(&self) -> Result<LocalKms> {
+        if let Some(kms) = self.opened.get() {
+            return Ok(kms.clone());
+        }
+        let place = Place::of(self.arguments)?;
+        if !place.is_taken() {
+            let folder = place.folder;
+            let text = format!("there is no key store in {folder:?}: give --store with the one that has the key");
+            return Err(Failure::Work(text));
+        }
+        Ok(self.keep(place.open()?))
     }
-    keyring.ok_or_else(|| Failure::Work("the file was not encrypted under a KMS key".to_owned()))
+
+    /// Returns a key of the store by its id, ARN or alias.
+    pub fn key(&self, name: &str) -> Result<KeyMetadata> {
+        match name {
+            ALIAS => self.default_key(),
+            _ => Ok(self.open()?.describe_key(name)?),
+        }
+    }
+
+    /// Returns the key that encrypts by default. Creates it, and the key store, if they do not exist.
+    pub fn default_key(&self) -> Result<KeyMetadata> {
+        let kms = match self.opened.get() {
+            Some(kms) => kms.clone(),
+            None => self.keep(Place::of(self.arguments)?.open_or_make()?),
+        };
+        Ok(kms.find_or_create_key(ALIAS, CreateKey::default().description("encrypts files"))?)
+    }
+
+    fn keep(&self, kms: LocalKms) -> LocalKms {
+        self.opened.get_or_init(|| kms).clone()
+    }
 }

@@ -2,22 +2,23 @@
 //! keys for that.
 //!
 //! ```text
-//! main        the command line, and which command it names
-//! commands/   one file for each command: its arguments and its work
-//! arguments   arguments that several commands take
-//! place       the folder with the key store, and the way to open it
-//! key_store   the keys that files are encrypted with
-//! session     the open key store of a command
-//! trail       the files of the audit log
-//! input       what is read, with a progress bar
-//! output      what is written: complete and verified, or not at all
-//! copy        from one to the other
-//! interrupt   a signal leaves no unfinished output behind
-//! report      the answer of a command, as JSON or as lines for people
-//! console     notes and progress bars on stderr
-//! terminal    questions to people
-//! time        times as they are printed and given
-//! failure     exit codes and error texts
+//! main            the command line, and which command it names
+//! commands/       one file for each command: its arguments and its work
+//! arguments       arguments that several commands take
+//! place           the folder with the key store, and the way to open it
+//! keys_for_files  the keys that files are encrypted with and decrypted with
+//! key_store       the key store of files, and the key in it that encrypts by default
+//! session         the open key store of a command
+//! trail           the files of the audit log
+//! input           what is read, with a progress bar
+//! output          what is written: complete and verified, or not at all
+//! copy            from one to the other
+//! interrupt       a signal leaves no unfinished output behind
+//! report          the answer of a command, as JSON or as lines for people
+//! console         notes and progress bars on stderr
+//! terminal        questions to people
+//! time            times as they are printed and given
+//! failure         exit codes and error texts
 //! ```
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -31,6 +32,7 @@ mod failure;
 mod input;
 mod interrupt;
 mod key_store;
+mod keys_for_files;
 mod output;
 mod place;
 mod report;

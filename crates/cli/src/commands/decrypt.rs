@@ -11,7 +11,8 @@ use crate::console::say;
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::input::Input;
-use crate::key_store;
+use crate::key_store::OnDemand;
+use crate::keys_for_files::DecryptionKeys;
 use crate::output::Output;
 
 #[derive(Args)]
@@ -27,6 +28,8 @@ pub struct Decrypt {
     /// Replace the output if it exists.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    keys: DecryptionKeys,
     #[command(flatten)]
     key_store: KeyStore,
     /// Require that the file was bound to this pair when it was encrypted. Repeatable.
@@ -55,7 +58,7 @@ impl Decrypt {
         }
         let mut input = Input::open(&self.input)?;
         let header = UnverifiedHeader::read(&mut input)?;
-        let keyring = key_store::keyring_for(&header, &self.key_store)?;
+        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
         let mut reader = Client::new(keyring).decryptor(header, expected)?.reader(input);
 
         let mut output = match self.stream {

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use manila::keyring::KmsKeyring;
 use manila::{AlgorithmSuite, Client};
 
 use super::EXTENSION;
@@ -12,7 +11,8 @@ use crate::arguments::{self, KeyStore};
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::input::Input;
-use crate::key_store;
+use crate::key_store::OnDemand;
+use crate::keys_for_files::EncryptionKeys;
 use crate::output::Output;
 
 #[derive(Args)]
@@ -27,6 +27,8 @@ pub struct Encrypt {
     /// Replace the output if it exists.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    keys: EncryptionKeys,
     #[command(flatten)]
     key_store: KeyStore,
     /// Bind the file to this pair, which decryption can then ask for. Stored unencrypted. Repeatable.
@@ -52,7 +54,7 @@ impl Encrypt {
         let mut input = Input::open(&self.input)?;
         let output = Output::new(&target, self.force)?;
 
-        let keyring = KmsKeyring::encrypt_only(key_store::open_or_make(&self.key_store)?, key_store::ALIAS)?;
+        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
         let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length).build()?;
         let mut writer = client.encryptor(&context)?.writer(output);
         copy(&mut input, &mut writer)?;

@@ -1,6 +1,8 @@
 //! The program from outside: it writes whole files or nothing, returns the right exit codes, and refuses damaged input.
 
+#[path = "../desk/mod.rs"]
 mod desk;
+mod keys;
 
 use std::fs;
 use std::io::{Read, Write};
