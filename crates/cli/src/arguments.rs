@@ -1,10 +1,12 @@
 //! Arguments that several commands take, and what follows from them.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use manila::EncryptionContext;
 
+use crate::config::Profile;
 use crate::failure::{Failure, Result};
 
 /// The heading of these options in the help.
@@ -12,6 +14,7 @@ const HEADING: &str = "Key store";
 
 /// The place of the key store, and how it is opened.
 #[derive(Args)]
+#[allow(clippy::doc_markdown, reason = "it is printed as it stands")]
 pub struct KeyStore {
     /// The folder with the key store. By default one in your data directory.
     #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true, global = true, help_heading = HEADING)]
@@ -23,6 +26,26 @@ pub struct KeyStore {
     /// Ask for the passphrase that the key store is sealed under, instead of reading a root key.
     #[arg(long, global = true, help_heading = HEADING)]
     pub passphrase: bool,
+    /// The profile of the configuration file to use, instead of the one named default.
+    ///
+    /// Options and variables come before what it sets. The file is config.toml in your configuration directory, or the
+    /// one that the variable MANILA_CONFIG names.
+    #[arg(long = "profile", value_name = "NAME", env = "MANILA_PROFILE", hide_env_values = true, global = true)]
+    #[arg(help_heading = HEADING)]
+    profile_name: Option<String>,
+    #[arg(skip)]
+    profile: OnceCell<Profile>,
+}
+
+impl KeyStore {
+    /// Returns the profile, which is read once.
+    pub fn profile(&self) -> Result<&Profile> {
+        if let Some(profile) = self.profile.get() {
+            return Ok(profile);
+        }
+        let profile = Profile::load(self.profile_name.as_deref())?;
+        Ok(self.profile.get_or_init(|| profile))
+    }
 }
 
 /// Arguments of all commands about keys, the key store and the audit log.

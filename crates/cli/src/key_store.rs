@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use manila::local_kms::{CreateKey, KeyMetadata, LocalKms};
 
 use crate::arguments::KeyStore;
+use crate::config::Profile;
 use crate::failure::{Failure, Result};
 use crate::place::Place;
 
@@ -20,6 +21,11 @@ pub struct OnDemand<'a> {
 impl<'a> OnDemand<'a> {
     pub fn new(arguments: &'a KeyStore) -> Self {
         Self { arguments, opened: OnceCell::new() }
+    }
+
+    /// Returns the profile that goes with it.
+    pub fn profile(&self) -> Result<&'a Profile> {
+        self.arguments.profile()
     }
 
     /// Returns the key store, which must exist.

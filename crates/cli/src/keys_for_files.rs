@@ -2,31 +2,31 @@
 //!
 //! ```text
 //! keys_for_files   the options, what they select, and keyrings of it
-//! key_file         keys in files: AES and RSA
 //! aws              keys in AWS KMS (feature aws-kms)
 //! ```
 
 mod aws;
-mod key_file;
 
 use clap::Args;
 use manila::keyring::{Keyring, KmsKeyring, MultiKeyring};
 
+use crate::config::Profile;
 use crate::failure::{Failure, Result};
+use crate::key_file::KeyFile;
 use crate::key_store::OnDemand;
-
-pub use key_file::KeyFile;
 
 /// The heading of these options in the help.
 const HEADING: &str = "Keys";
 
 /// The options of commands that encrypt.
 #[derive(Args)]
+#[allow(clippy::doc_markdown, reason = "it is printed as it stands")]
 pub struct EncryptionKeys {
     /// Encrypt under this key of the key store: its id, ARN or alias. By default alias/file, which is made on first
     /// use. Repeatable.
     ///
-    /// Each of the keys of a file, here and in the options below, can decrypt it alone.
+    /// Each of the keys of a file, here and in the options below, can decrypt it alone. Without any of them, the
+    /// variable MANILA_KEY or the profile names the key.
     #[arg(long = "key", value_name = "KEY", help_heading = HEADING)]
     keys: Vec<String>,
     /// Encrypt under the AES or RSA key in this file. Repeatable.
@@ -52,12 +52,15 @@ pub struct EncryptionKeys {
 impl EncryptionKeys {
     /// Returns a keyring that encrypts under the keys, and decrypts with those that can.
     pub fn keyring(&self, store: &OnDemand<'_>) -> Result<MultiKeyring> {
-        self.selection().keyring_to_encrypt(store)
+        self.selection(store.profile()?).keyring_to_encrypt(store)
     }
 
     /// Returns what was selected.
-    pub fn selection(&self) -> Selection {
-        Selection::of(&self.keys, &self.key_files, &self.aws_keys)
+    pub fn selection(&self, profile: &Profile) -> Selection {
+        match Selection::of(&self.keys, &self.key_files, &self.aws_keys) {
+            nothing if nothing.is_default() => Selection::to_encrypt_by_default(profile),
+            selection => selection,
+        }
     }
 }
 
@@ -89,12 +92,15 @@ pub struct DecryptionKeys {
 impl DecryptionKeys {
     /// Returns a keyring that decrypts with the keys.
     pub fn keyring(&self, store: &OnDemand<'_>) -> Result<MultiKeyring> {
-        self.selection().keyring_to_decrypt(store)
+        self.selection(store.profile()?).keyring_to_decrypt(store)
     }
 
     /// Returns what was selected.
-    pub fn selection(&self) -> Selection {
-        Selection::of(&self.keys, &self.key_files, &self.aws_keys)
+    pub fn selection(&self, profile: &Profile) -> Selection {
+        match Selection::of(&self.keys, &self.key_files, &self.aws_keys) {
+            nothing if nothing.is_default() => Selection::to_decrypt_by_default(profile),
+            selection => selection,
+        }
     }
 }
 
@@ -127,6 +133,28 @@ impl Selection {
         Self { of_store, key_files: key_files.to_vec(), aws_keys: aws_keys.to_vec() }
     }
 
+    /// Returns the keys that encrypt if no option selects any: that of the variable, those of the profile, or the one
+    /// of the key store.
+    pub fn to_encrypt_by_default(profile: &Profile) -> Self {
+        match key_of_variable() {
+            Some(key) => Self::of(&[key], &[], &[]),
+            None => Self::of(&profile.keys, &profile.key_files, &profile.aws_keys),
+        }
+    }
+
+    /// Returns the keys that decrypt if no option selects any: those of the profile, and of the key store all.
+    pub fn to_decrypt_by_default(profile: &Profile) -> Self {
+        let mut selection = Self::of(&profile.keys, &profile.key_files, &profile.aws_keys);
+        if !profile.keys.is_empty() || key_of_variable().is_some() {
+            selection.of_store = OfStore::Default;
+        }
+        selection
+    }
+
+    fn is_default(&self) -> bool {
+        self.of_store == OfStore::Default
+    }
+
     /// Returns a keyring whose first key generates the data key, which the others wrap too. It decrypts with those keys
     /// that can.
     pub fn keyring_to_encrypt(&self, store: &OnDemand<'_>) -> Result<MultiKeyring> {
@@ -156,11 +184,11 @@ impl Selection {
             OfStore::Named(names) => of_store(store, names)?,
         };
         for file in &self.key_files {
-            keyrings.push(file.keyring_to_decrypt()?);
+            keyrings.extend(file.keyring_to_decrypt()?);
         }
         keyrings.extend(aws::keyrings(&self.aws_keys, aws::Use::Decrypt)?);
         let mut keyrings = keyrings.into_iter();
-        let first = keyrings.next().ok_or_else(no_key)?;
+        let first = keyrings.next().ok_or_else(only_public)?;
         Ok(keyrings.fold(MultiKeyring::without_generator(first), MultiKeyring::child))
     }
 }
@@ -175,6 +203,15 @@ fn of_store(store: &OnDemand<'_>, names: &[String]) -> Result<Vec<Box<dyn Keyrin
 
 fn boxed(keyring: impl Keyring + 'static) -> Box<dyn Keyring> {
     Box::new(keyring)
+}
+
+/// Returns the key that encrypts by the variable `MANILA_KEY`.
+fn key_of_variable() -> Option<String> {
+    std::env::var("MANILA_KEY").ok().filter(|key| !key.is_empty())
+}
+
+fn only_public() -> Failure {
+    Failure::Work("public keys only encrypt: give the private key".to_owned())
 }
 
 fn no_key() -> Failure {

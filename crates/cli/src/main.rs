@@ -5,8 +5,10 @@
 //! main            the command line, and which command it names
 //! commands/       one file for each command: its arguments and its work
 //! arguments       arguments that several commands take
+//! config          the configuration file and its profiles
 //! place           the folder with the key store, and the way to open it
 //! keys_for_files  the keys that files are encrypted with and decrypted with
+//! key_file        keys in files: AES and RSA
 //! key_store       the key store of files, and the key in it that encrypts by default
 //! session         the open key store of a command
 //! trail           the files of the audit log
@@ -26,11 +28,13 @@
 
 mod arguments;
 mod commands;
+mod config;
 mod console;
 mod copy;
 mod failure;
 mod input;
 mod interrupt;
+mod key_file;
 mod key_store;
 mod keys_for_files;
 mod output;

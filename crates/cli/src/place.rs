@@ -32,14 +32,22 @@ pub struct Place {
 
 impl Place {
     pub fn of(arguments: &KeyStore) -> Result<Self> {
-        let folder = match &arguments.store {
+        let profile = arguments.profile()?;
+        // Its root key is that of its store, and of no other.
+        let (of_profile, is_its_passphrase) = match arguments.store {
+            None => (profile.root_key_file.as_ref(), profile.passphrase),
+            Some(_) => (None, false),
+        };
+        let folder = match arguments.store.as_ref().or(profile.store.as_ref()) {
             Some(folder) => folder.clone(),
             None => default_folder()?,
         };
-        let root = match &arguments.root_key_file {
+        let root = match (&arguments.root_key_file, of_profile) {
             _ if arguments.passphrase => Root::Passphrase,
-            Some(file) => Root::File(file.clone()),
-            None => Root::InFolder,
+            (Some(file), _) => Root::File(file.clone()),
+            _ if is_its_passphrase => Root::Passphrase,
+            (None, Some(file)) => Root::File(file.clone()),
+            (None, None) => Root::InFolder,
         };
         let failed = |error| Failure::file("cannot find the key store in", &folder, error);
         Ok(Self { folder: std::path::absolute(&folder).map_err(failed)?, root })

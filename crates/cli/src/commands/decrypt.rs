@@ -45,7 +45,7 @@ pub struct Decrypt {
 
 impl Decrypt {
     pub fn run(&self) -> Result<()> {
-        let expected = match arguments::context(&self.context)? {
+        let expected = match arguments::context(&self.key_store.profile()?.with_pairs(&self.context))? {
             context if context.is_empty() => ExpectedContext::any(),
             context => ExpectedContext::from(&context),
         };

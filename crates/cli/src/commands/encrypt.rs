@@ -45,7 +45,7 @@ pub struct Encrypt {
 
 impl Encrypt {
     pub fn run(&self) -> Result<()> {
-        let context = arguments::context(&self.context)?;
+        let context = arguments::context(&self.key_store.profile()?.with_pairs(&self.context))?;
         let target = arguments::target(&self.input, self.output.as_deref(), |input| Some(encrypted_name(input)))?;
         if arguments::is_stdio(&target) && self.output.is_none() && io::stdout().is_terminal() {
             let text = "stdout is a terminal and an encrypted file is binary: give -o OUTPUT, or -o - to print it";

@@ -11,7 +11,7 @@ const PUBLIC: &str = include_str!("rsa-public.pem");
 
 impl Desk {
     /// Writes a file that only its owner can read.
-    fn secret(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub fn secret(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).unwrap();
         self.set_mode(name, 0o600);
     }
@@ -31,7 +31,7 @@ impl Desk {
     }
 
     /// Returns the names of the keys that a file was encrypted under.
-    fn keys_of(&self, name: &str) -> Vec<String> {
+    pub fn keys_of(&self, name: &str) -> Vec<String> {
         let shown = self.succeed(&["inspect", "--json", name]).json();
         let keys = shown["encrypted_data_keys"].as_array().unwrap().iter();
         keys.map(|key| format!("{}/{}", key["provider_id"].as_str().unwrap(), key["key_name"].as_str().unwrap()))

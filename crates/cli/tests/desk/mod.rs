@@ -24,7 +24,11 @@ impl Desk {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_manila"));
         command.current_dir(self.folder.path()).env("MANILA_STORE", "keys").args(args);
-        command.env_remove("MANILA_ROOT_KEY_FILE");
+        for variable in ["MANILA_ROOT_KEY_FILE", "MANILA_KEY", "MANILA_PROFILE", "MANILA_CONFIG"] {
+            command.env_remove(variable);
+        }
+        // No configuration of whoever runs the tests.
+        command.env("XDG_CONFIG_HOME", self.path("configuration")).env("HOME", self.path("home"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

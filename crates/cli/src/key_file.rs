@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,6 @@ use manila::keyring::{Keyring, RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPriv
 use manila::local_kms::check_secret_file;
 use zeroize::Zeroizing;
 
-use super::boxed;
 use crate::failure::{Failure, Result};
 
 /// More bytes than the PEM of the longest RSA key has.
@@ -60,29 +59,32 @@ impl KeyFile {
         Ok(Self { path: path.into(), names: Some(names) })
     }
 
+    /// The same, of a path that is relative to this folder.
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { path: folder.join(self.path), ..self }
+    }
+
     /// Returns a keyring that encrypts under the key, and decrypts with it unless it is a public one.
     pub fn keyring_to_encrypt(&self) -> Result<Box<dyn Keyring>> {
         let key = self.read()?;
         let Names { namespace, name } = self.names(&key);
         Ok(match key {
-            Key::Aes(key) => boxed(RawAesKeyring::new(namespace, name, &key)?),
-            Key::Public(key) => boxed(RawRsaKeyring::public(namespace, name, PADDING, key)?),
-            Key::Private(key) => boxed(RawRsaKeyring::pair(namespace, name, PADDING, key.public_key(), key)?),
+            Key::Aes(key) => Box::new(RawAesKeyring::new(namespace, name, &key)?),
+            Key::Public(key) => Box::new(RawRsaKeyring::public(namespace, name, PADDING, key)?),
+            Key::Private(key) => Box::new(RawRsaKeyring::pair(namespace, name, PADDING, key.public_key(), key)?),
         })
     }
 
-    /// Returns a keyring that decrypts with the key.
-    pub fn keyring_to_decrypt(&self) -> Result<Box<dyn Keyring>> {
+    /// Returns a keyring that decrypts with the key, unless it is a public one.
+    pub fn keyring_to_decrypt(&self) -> Result<Option<Box<dyn Keyring>>> {
         let key = self.read()?;
         let Names { namespace, name } = self.names(&key);
-        match key {
-            Key::Aes(key) => Ok(boxed(RawAesKeyring::new(namespace, name, &key)?)),
-            Key::Private(key) => Ok(boxed(RawRsaKeyring::private(namespace, name, PADDING, key)?)),
-            Key::Public(_) => {
-                let path = &self.path;
-                Err(Failure::Work(format!("{path:?} is a public key, which only encrypts: give the private key")))
-            }
-        }
+        Ok(match key {
+            Key::Aes(key) => Some(Box::new(RawAesKeyring::new(namespace, name, &key)?)),
+            Key::Private(key) => Some(Box::new(RawRsaKeyring::private(namespace, name, PADDING, key)?)),
+            Key::Public(_) => None,
+        })
     }
 
     fn names(&self, key: &Key) -> Names {
