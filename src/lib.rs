@@ -31,7 +31,7 @@
 //! | a buffer to reuse | [`Client::encrypt_into`] | [`Client::decrypt_into`], [`Client::decrypt_in_place`] |
 //! | a file to read at any offset | | [`Client::open_seekable`] |
 //! | a message whose header is looked at first | | [`Client::read_header`], [`Client::decryptor`], then [`Decryptor::reader`] or [`Decryptor::seekable`] |
-//! | a message to encrypt again under other keys | [`Client::reencrypt`] | |
+//! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], to inspect a message |
 //!

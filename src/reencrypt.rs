@@ -1,4 +1,11 @@
 //! [`Client::reencrypt`]: encrypts a message again, under other keys or in another suite.
+//!
+//! ```text
+//! reencrypt  one message
+//! many       many of them, several at once
+//! ```
+
+mod many;
 
 use std::io::{BufRead, Read, Write};
 use std::pin::pin;
@@ -11,7 +18,8 @@ use crate::expected_context::ExpectedContext;
 impl Client {
     /// Decrypts a message and encrypts it again with the keys and settings of `to`. Returns the sink.
     ///
-    /// Use it to rotate keys, and to move messages to another suite or another KMS.
+    /// Use it to rotate keys, and to move messages to another suite or another KMS. For many messages, see
+    /// [`reencrypt_all`](Self::reencrypt_all).
     ///
     /// The new message has the encryption context of the old one, including every pair that the reader verified, and
     /// otherwise shares nothing with it: it has its own data key, message id and signature. Pairs that the old header

@@ -11,6 +11,7 @@ mod buffers;
 mod hostile;
 mod opening;
 mod reencrypt;
+mod reencrypt_all;
 mod seeking;
 mod threads;
 
