@@ -30,6 +30,7 @@
 //! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`Client::open`] |
 //! | a buffer to reuse | [`Client::encrypt_into`] | [`Client::decrypt_into`], [`Client::decrypt_in_place`] |
 //! | a file to read at any offset | | [`Client::open_seekable`] |
+//! | ranges of a message that you fetch yourself | | [`Decryptor::range_decryptor`] |
 //! | a message whose header is looked at first | | [`Client::read_header`], [`Client::decryptor`], then [`Decryptor::reader`] or [`Decryptor::seekable`] |
 //! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
@@ -118,10 +119,11 @@ pub use client::decryption::Decrypted;
 pub use decrypt::Decryptor;
 pub use encrypt::Encryptor;
 pub use expected_context::ExpectedContext;
-pub use message::frame_map::FrameMap;
+pub use message::frame_map::{FrameMap, FrameSpan};
 pub use message::header::{ContentType, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
 pub use message::summary::BodySummary;
 pub use policy::CommitmentPolicy;
+pub use stream::ranges::RangeDecryptor;
 pub use stream::read::DecryptReader;
 pub use stream::seek::{MessageCursor, SeekableMessage};
 pub use stream::source::ReadAt;

@@ -13,14 +13,15 @@
 //!   the caller, loses nothing, and the call can be repeated, except for calls that consume the stream and for reading
 //!   a header.
 //! - Dropping a writer writes nothing: only finishing it writes the final frame.
-//! - If a message is not read from start to end ([`seek`]), its final frame is verified first, so that its length can
-//!   be trusted.
+//! - If a message is not read from start to end, its final frame is verified first, so that its length can be trusted.
+//!   One engine ([`ranges`]) says what to fetch and decrypts it; [`seek`] and callers fetch.
 
 #[cfg(feature = "tokio")]
 mod async_io;
 pub(crate) mod decrypt_engine;
 pub(crate) mod driver;
 pub(crate) mod encrypt_engine;
+pub(crate) mod ranges;
 pub(crate) mod read;
 pub(crate) mod seek;
 pub(crate) mod source;

@@ -1,4 +1,4 @@
-//! [`FrameMap`]: the positions of frames in a message.
+//! [`FrameMap`]: the positions of frames in a message, and [`FrameSpan`], those of a range of its plaintext.
 //!
 //! Source: the ESDK specification, `data-format/message-body.md`.
 
@@ -19,8 +19,8 @@ use crate::message::frame::{FINAL_OVERHEAD, REGULAR_OVERHEAD};
 /// let map = encryptor.frame_map(10_000)?; // in frames of 4096, 4096 and 1808 bytes
 /// assert_eq!(map.ciphertext_len(), encryptor.ciphertext_len(10_000)?);
 /// // To read the second thousand bytes of the plaintext, fetch the first frame.
-/// let range = map.ciphertext_of(1000..2000);
-/// assert_eq!(range, map.frame_ciphertext(1).unwrap());
+/// let span = map.frames_of(1000..2000).unwrap();
+/// assert_eq!((span.first(), span.ciphertext()), (1, map.frame_ciphertext(1).unwrap()));
 /// # Ok::<(), manila::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,14 +141,52 @@ impl FrameMap {
     /// ```
     #[must_use]
     pub fn ciphertext_of(&self, plaintext: Range<u64>) -> Range<u64> {
+        self.frames_of(plaintext).map_or(self.header_len..self.header_len, |span| span.ciphertext)
+    }
+
+    /// Returns the frames that hold a range of the plaintext: which bytes to fetch, and what they are. `None` if the
+    /// range is empty or starts past the end.
+    ///
+    /// ```
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// let map = client.encryptor(&EncryptionContext::empty())?.frame_map(10_000)?; // in frames of 4096 bytes
+    /// let span = map.frames_of(4000..5000).unwrap();
+    /// assert_eq!((span.first(), span.last(), span.plaintext()), (1, 2, 0..8192));
+    /// assert_eq!(span.ciphertext(), map.ciphertext_of(4000..5000));
+    /// assert_eq!(map.frames_of(10_000..20_000), None);
+    /// # Ok::<(), manila::Error>(())
+    /// ```
+    #[must_use]
+    pub fn frames_of(&self, plaintext: Range<u64>) -> Option<FrameSpan> {
         let end = plaintext.end.min(self.plaintext_len());
-        let range = || {
-            let first = self.frame_at(plaintext.start)?;
-            let last = self.frame_at(end.checked_sub(1)?)?;
-            let (first, last) = (self.frame_ciphertext(first)?, self.frame_ciphertext(last)?);
-            (plaintext.start < end).then_some(first.start..last.end)
+        let last = end.checked_sub(1).filter(|last| *last >= plaintext.start)?;
+        self.span(self.frame_at(plaintext.start)?, self.frame_at(last)?)
+    }
+
+    /// Returns the frames from `first` to `last`, or `None` if there are no such frames.
+    pub(crate) fn span(&self, first: u32, last: u32) -> Option<FrameSpan> {
+        let (plaintext, ciphertext) = (self.frame_plaintext(first)?, self.frame_ciphertext(first)?);
+        let (plaintext_end, ciphertext_end) = (self.frame_plaintext(last)?.end, self.frame_ciphertext(last)?.end);
+        (first <= last).then_some(FrameSpan {
+            first,
+            last,
+            plaintext: plaintext.start..plaintext_end,
+            ciphertext: ciphertext.start..ciphertext_end,
+        })
+    }
+
+    /// Returns the frames from `first` on that take exactly `len` bytes of the message, or `None` if no whole frames
+    /// do.
+    pub(crate) fn span_of_len(&self, first: u32, len: u64) -> Option<FrameSpan> {
+        let end = self.frame_ciphertext(first)?.start.checked_add(len)?;
+        let last = if end == self.final_start().saturating_add(self.final_frame_len()) {
+            self.frames()
+        } else {
+            u32::try_from(len / self.regular_len()).ok()?.checked_add(first)?.checked_sub(1)?
         };
-        range().unwrap_or(self.header_len..self.header_len)
+        self.span(first, last).filter(|span| span.ciphertext.end == end)
     }
 
     /// Returns the number of frames before frame `number`.
@@ -166,6 +204,54 @@ impl FrameMap {
 
     fn final_start(&self) -> u64 {
         self.header_len.saturating_add(u64::from(self.regular).saturating_mul(self.regular_len()))
+    }
+}
+
+/// Consecutive frames of a message: the bytes to fetch to read a range of its plaintext. See [`FrameMap::frames_of`].
+///
+/// ```
+/// # use manila::{Client, EncryptionContext};
+/// # use manila::keyring::RawAesKeyring;
+/// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+/// let map = client.encryptor(&EncryptionContext::empty())?.frame_map(10_000)?; // in frames of 4096 bytes
+/// let span = map.frames_of(9000..9010).unwrap();
+/// let range = span.ciphertext();
+/// let header = format!("Range: bytes={}-{}", range.start, range.end - 1); // of an HTTP request
+/// assert_eq!(9000 - span.plaintext().start, 808); // the first wanted byte in the plaintext of these frames
+/// # assert!(header.ends_with(&format!("-{}", map.frame_ciphertext(3).unwrap().end - 1)));
+/// # Ok::<(), manila::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameSpan {
+    first: u32,
+    last: u32,
+    plaintext: Range<u64>,
+    ciphertext: Range<u64>,
+}
+
+impl FrameSpan {
+    /// Returns the number of the first frame, for [`RangeDecryptor::open_frames`](crate::RangeDecryptor::open_frames).
+    #[must_use]
+    pub fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Returns the number of the last frame.
+    #[must_use]
+    pub fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Returns the range of the plaintext that the frames hold, which starts and ends where frames do.
+    #[must_use]
+    pub fn plaintext(&self) -> Range<u64> {
+        self.plaintext.clone()
+    }
+
+    /// Returns the range of the message that the frames take.
+    #[must_use]
+    pub fn ciphertext(&self) -> Range<u64> {
+        self.ciphertext.clone()
     }
 }
 
@@ -193,6 +279,30 @@ mod tests {
         assert!(body_len(u64::MAX, u32::MAX).is_none());
     }
 
+    /// Checks every span of a short message, found by its plaintext and by its length.
+    fn spans_are_those_of_frames(map: &FrameMap) {
+        let frames = map.frames().min(5);
+        for (first, last) in (1..=frames).flat_map(|first| (first..=frames).map(move |last| (first, last))) {
+            let span = map.span(first, last).unwrap();
+            assert_eq!((span.first(), span.last()), (first, last));
+            if !span.plaintext().is_empty() && !map.frame_plaintext(last).unwrap().is_empty() {
+                assert_eq!(map.frames_of(span.plaintext()).as_ref(), Some(&span));
+            }
+            let len = span.ciphertext().end - span.ciphertext().start;
+            assert_eq!(map.span_of_len(first, len).as_ref(), Some(&span));
+            for other in [0, 1, len - 1, len + 1] {
+                assert_eq!(map.span_of_len(first, other), None, "{other} is not {len}");
+            }
+        }
+        let (after, all) = (map.frames() + 1, map.ciphertext_len());
+        assert_eq!((map.span(0, 1), map.span(1, after), map.span(2, 1)), (None, None, None));
+        assert_eq!((map.span_of_len(0, 1), map.span_of_len(after, 0), map.span_of_len(1, all)), (None, None, None));
+        assert_eq!((map.span_of_len(1, u64::MAX), map.frames_of(3..3)), (None, None));
+        #[expect(clippy::reversed_empty_ranges, reason = "callers may pass one")]
+        let reversed = 3..1;
+        assert_eq!(map.frames_of(reversed), None);
+    }
+
     #[test]
     fn a_length_tells_where_the_frames_are() {
         for frame_length in [1, 2, 31, 32, 33, 100] {
@@ -216,6 +326,7 @@ mod tests {
                 assert_eq!(map.frame_at(len), None);
                 assert_eq!(map.ciphertext_of(len..len + 9), 50..50);
                 assert_eq!((map.frame_plaintext(0), map.frame_ciphertext(map.frames() + 1)), (None, None));
+                spans_are_those_of_frames(&map);
             }
         }
         assert_eq!(FrameMap::of_len(50, 10, 50 + 39, 0), None);

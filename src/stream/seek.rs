@@ -2,21 +2,19 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use manila_core::{Error, ErrorKind, Result};
+use manila_core::Result;
 
 use crate::buffer;
 use crate::decrypt::Decryptor;
-use crate::decrypt::frames::FrameDecryptor;
-use crate::message::footer::{self, Footer, LENGTH_FIELD};
-use crate::message::frame::{FrameKind, NextFrame};
 use crate::message::frame_map::FrameMap;
-use crate::message::header::{ContentType, Header};
+use crate::message::header::Header;
 use crate::message::truncated;
+use crate::stream::BATCH;
+use crate::stream::ranges::{End, RangeDecryptor, range_len};
 use crate::stream::source::{ReadAt, read_fully_at};
-use crate::stream::{BATCH, frames_in_batch};
 
 impl Decryptor {
     /// Returns the message for reading at any offset. `message` is all of it, from the first byte of its header.
@@ -44,19 +42,14 @@ impl Decryptor {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PolicyViolation`] if the message is signed, because a signature can only be verified by reading all
-    /// of the message: [`Client::reencrypt`](crate::Client::reencrypt) converts it to a suite that is not signed.
-    /// [`ErrorKind::InvalidInput`] if it is non-framed. [`ErrorKind::Truncated`], [`ErrorKind::Malformed`] or
-    /// [`ErrorKind::AuthenticationFailed`] if the message does not end with its final frame and footer.
-    /// [`ErrorKind::Io`] if reading fails.
+    /// [`ErrorKind::PolicyViolation`](crate::ErrorKind::PolicyViolation) if the message is signed, because a signature
+    /// can only be verified by reading all of the message: [`Client::reencrypt`](crate::Client::reencrypt) converts it
+    /// to a suite that is not signed. [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is non-framed.
+    /// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated), [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) or
+    /// [`ErrorKind::AuthenticationFailed`](crate::ErrorKind::AuthenticationFailed) if the message does not end with its
+    /// final frame and footer. [`ErrorKind::Io`](crate::ErrorKind::Io) if reading fails.
     pub fn seekable<R: ReadAt>(self, message: R) -> Result<SeekableMessage<R>> {
-        if self.header().suite().is_signed() {
-            let detail = "the message is signed, and its signature can only be verified by reading all of it: write \
-                          messages that are read at offsets with AlgorithmSuite::Aes256GcmHkdfSha512CommitKey \
-                          (ClientBuilder::suite), convert this one with Client::reencrypt, or give up its signature \
-                          with seekable_ignoring_signature";
-            return Err(Error::new(ErrorKind::PolicyViolation, detail));
-        }
+        self.check_seekable()?;
         SeekableMessage::open(self, message)
     }
 
@@ -88,7 +81,16 @@ impl Decryptor {
 /// A message whose plaintext can be read at any offset. Only the frames that hold the requested bytes are decrypted.
 ///
 /// Obtain one from [`Client::open_seekable`](crate::Client::open_seekable). It can be shared between threads, which can
-/// all read at the same time.
+/// all read at the same time. With the feature `tokio`, `Client::open_seekable_async` returns one over a source that is
+/// read asynchronously, with the methods `read_at_async` and `read_ranges_async`.
+///
+/// # Cost
+///
+/// Opening a message requests its data key, which is one call to the KMS, and reads the header and the final frame. All
+/// reads after that, however many there are, call no KMS. So keep an opened message for as long as its ranges are
+/// wanted. A program that opens messages anew for each request, as a server does, gives its client a
+/// [`CachingCmm`](crate::cmm::CachingCmm): opening a message again, with the same expectation, then takes the data key
+/// from the cache, and calls no KMS until the entry expires.
 ///
 /// ```
 /// use std::fs::File;
@@ -109,55 +111,52 @@ impl Decryptor {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SeekableMessage<R> {
-    header: Header,
-    frames: FrameDecryptor,
-    map: FrameMap,
-    /// Buffers for frames of which only a part is requested, kept for the next read.
-    spare: Mutex<Vec<Vec<u8>>>,
-    message: R,
+    pub(super) ranges: RangeDecryptor,
+    /// Buffers for the next read.
+    spare: Mutex<Vec<Buffers>>,
+    pub(super) message: R,
 }
 
-impl<R: ReadAt> SeekableMessage<R> {
-    fn open(decryptor: Decryptor, message: R) -> Result<Self> {
-        let header_len = decryptor.header_len() as u64;
-        let (header, frames) = decryptor.into_parts();
-        let ContentType::Framed(frame_length) = header.content_type() else {
-            let detail = "the message is non-framed and cannot be read at an offset: decrypt all of it";
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        };
-        let len = message.size()?;
-        let mut last_error = None;
-        for footer_len in possible_footers(&header, &message, len)? {
-            let Some(map) = FrameMap::of_len(header_len, frame_length, len, footer_len) else {
-                continue;
-            };
-            match verify_end(&frames, &message, &map) {
-                Ok(()) => return Ok(Self { header, frames, map, spare: Mutex::default(), message }),
-                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(error) => last_error = Some(error),
-            }
-        }
-        Err(last_error.unwrap_or_else(no_end))
+/// The memory of a read.
+#[derive(Default)]
+struct Buffers {
+    ciphertext: Vec<u8>,
+    /// The plaintext of a frame of which only a part is requested.
+    frame: Vec<u8>,
+}
+
+impl<R> SeekableMessage<R> {
+    pub(super) fn new(ranges: RangeDecryptor, message: R) -> Self {
+        Self { ranges, spare: Mutex::default(), message }
     }
 
     /// Returns the verified header.
     pub fn header(&self) -> &Header {
-        &self.header
+        self.ranges.header()
     }
 
     /// Returns the length of the plaintext in bytes. It has been verified.
     pub fn plaintext_len(&self) -> u64 {
-        self.map.plaintext_len()
+        self.ranges.plaintext_len()
     }
 
     /// Returns the positions of the frames.
     pub fn frame_map(&self) -> &FrameMap {
-        &self.map
+        self.ranges.frame_map()
     }
 
     /// Returns the source of the message.
     pub fn get_ref(&self) -> &R {
         &self.message
+    }
+}
+
+impl<R: ReadAt> SeekableMessage<R> {
+    fn open(decryptor: Decryptor, message: R) -> Result<Self> {
+        let end = End::new(&decryptor, message.size()?)?;
+        let mut bytes = Vec::new();
+        fetch(&message, &end.range(), &mut bytes)?;
+        Ok(Self::new(end.verify(decryptor, &bytes)?, message))
     }
 
     /// Reads plaintext starting at `offset` until `buf` is full or the plaintext ends, and returns the number of bytes.
@@ -180,9 +179,10 @@ impl<R: ReadAt> SeekableMessage<R> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::AuthenticationFailed`], [`ErrorKind::Malformed`] or [`ErrorKind::Truncated`] if one of the frames
-    /// has been modified since it was written, and [`ErrorKind::Io`] if reading fails. The contents of `buf` are
-    /// unspecified then.
+    /// [`ErrorKind::AuthenticationFailed`](crate::ErrorKind::AuthenticationFailed),
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) or [`ErrorKind::Truncated`](crate::ErrorKind::Truncated)
+    /// if one of the frames has been modified since it was written, and [`ErrorKind::Io`](crate::ErrorKind::Io) if
+    /// reading fails. The contents of `buf` are unspecified then.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut spare = self.lock_spare().pop().unwrap_or_default();
         let mut filled = 0_usize;
@@ -219,101 +219,26 @@ impl<R: ReadAt> SeekableMessage<R> {
     }
 
     /// Reads from the first batch of the frames that hold the requested bytes.
-    fn read_frames_at(&self, offset: u64, buf: &mut [u8], ciphertext: &mut Vec<u8>) -> Result<usize> {
-        let end = offset.saturating_add(buf.len() as u64).min(self.plaintext_len());
-        let (Some(first), true) = (self.map.frame_at(offset), offset < end) else {
+    fn read_frames_at(&self, offset: u64, buf: &mut [u8], buffers: &mut Buffers) -> Result<usize> {
+        let Some(piece) = self.ranges.plan(offset, buf.len() as u64, BATCH as u64) else {
             return Ok(0);
         };
-        let most = frames_in_batch(1, self.frames.shape().frame_len());
-        let last = first.saturating_add(u32::try_from(most).unwrap_or(u32::MAX).saturating_sub(1));
-        let last = self.map.frame_at(end.saturating_sub(1)).map_or(first, |end| end.min(last));
-        fetch(&self.message, &self.map, first..=last, ciphertext)?;
-        let (mut rest, mut out, mut filled) = (ciphertext.as_mut_slice(), buf, 0_usize);
-        for number in first..=last {
-            let frame_len = length(&self.map.frame_ciphertext(number).unwrap_or_default())?;
-            let content = self.map.frame_plaintext(number).unwrap_or_default();
-            let (frame, remaining) = rest.split_at_mut_checked(frame_len).ok_or_else(no_end)?;
-            let wanted = offset.max(content.start)..end.min(content.end);
-            let (space, free) = out.split_at_mut_checked(length(&wanted)?).ok_or_else(no_end)?;
-            let skipped = length(&(content.start..wanted.start))?;
-            decrypt_part(&self.frames, &self.map, number, frame, skipped, space)?;
-            filled = filled.saturating_add(space.len());
-            (rest, out) = (remaining, free);
-        }
-        Ok(filled)
+        let len = piece.len()?;
+        fetch(&self.message, &piece.ciphertext(), &mut buffers.ciphertext)?;
+        let out = buf.get_mut(..len).unwrap_or_default();
+        self.ranges.decrypt(&piece, &buffers.ciphertext, out, &mut buffers.frame)?;
+        Ok(len)
     }
 
-    fn lock_spare(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock_spare(&self) -> std::sync::MutexGuard<'_, Vec<Buffers>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the lengths in bytes that the footer may have. Other implementations write signatures of varying length, and
-/// nothing before the footer states it. The right length is the one for which the final frame authenticates.
-fn possible_footers(header: &Header, message: &impl ReadAt, len: u64) -> Result<Vec<u64>> {
-    let Some(curve) = header.suite().curve() else {
-        return Ok(vec![0]);
-    };
-    let mut tail = vec![0; LENGTH_FIELD.saturating_add(curve.longest_signature_len())];
-    let start = len.checked_sub(tail.len() as u64).ok_or_else(no_end)?;
-    if read_fully_at(message, start, &mut tail)? < tail.len() {
-        return Err(truncated());
-    }
-    let footers = (LENGTH_FIELD..=tail.len()).filter(|footer_len| {
-        let footer = tail.len().checked_sub(*footer_len).and_then(|start| tail.get(start..)).unwrap_or_default();
-        matches!(footer::read(footer), Footer::Signature(signature) if LENGTH_FIELD + signature.len() == *footer_len)
-    });
-    Ok(footers.map(|footer_len| footer_len as u64).collect())
-}
-
-/// Verifies the frame that must be the final one.
-fn verify_end(frames: &FrameDecryptor, message: &impl ReadAt, map: &FrameMap) -> Result<()> {
-    let mut ciphertext = Vec::new();
-    fetch(message, map, map.frames()..=map.frames(), &mut ciphertext)?;
-    decrypt_part(frames, map, map.frames(), &mut ciphertext, 0, &mut [])
-}
-
-/// Reads encrypted frames from the source.
-fn fetch(message: &impl ReadAt, map: &FrameMap, frames: RangeInclusive<u32>, ciphertext: &mut Vec<u8>) -> Result<()> {
-    let start = map.frame_ciphertext(*frames.start()).map_or(0, |range| range.start);
-    let end = map.frame_ciphertext(*frames.end()).map_or(start, |range| range.end);
-    buffer::resize(ciphertext, end.saturating_sub(start))?;
-    if read_fully_at(message, start, ciphertext)? < ciphertext.len() { Err(truncated()) } else { Ok(()) }
-}
-
-/// Decrypts frame `number`, skips the first `skipped` bytes of its content, and fills `out` with the next ones.
-fn decrypt_part(
-    frames: &FrameDecryptor,
-    map: &FrameMap,
-    number: u32,
-    frame: &mut [u8],
-    skipped: usize,
-    out: &mut [u8],
-) -> Result<()> {
-    let kind = if number == map.frames() { FrameKind::Final } else { FrameKind::Regular };
-    let len = length(&map.frame_plaintext(number).unwrap_or_default())?;
-    let head = match frames.shape().read_head(number, frame)? {
-        NextFrame::Head(head) if head.kind == kind && head.content_len == len as u64 => head,
-        _ => return Err(no_end()),
-    };
-    let sealed = frame.get_mut(head.len()..).unwrap_or_default();
-    if skipped == 0 && out.len() == len {
-        return frames.decrypt_frame(&head, sealed, out);
-    }
-    frames.decrypt_frame_in_place(&head, sealed)?;
-    let part = sealed.get(skipped..).and_then(|rest| rest.get(..out.len())).ok_or_else(no_end)?;
-    out.copy_from_slice(part);
-    Ok(())
-}
-
-/// Returns the length of a range as that of a buffer.
-fn length(range: &Range<u64>) -> Result<usize> {
-    buffer::check_len(range.end.saturating_sub(range.start))
-}
-
-fn no_end() -> Error {
-    let detail = "the length of the message does not match its header: part of it is missing, or more bytes follow it";
-    Error::new(ErrorKind::Truncated, detail)
+/// Reads a range of the message from the source.
+fn fetch(message: &impl ReadAt, range: &Range<u64>, ciphertext: &mut Vec<u8>) -> Result<()> {
+    buffer::resize(ciphertext, range_len(range)? as u64)?;
+    if read_fully_at(message, range.start, ciphertext)? < ciphertext.len() { Err(truncated()) } else { Ok(()) }
 }
 
 impl<R: ReadAt> ReadAt for SeekableMessage<R> {
@@ -328,7 +253,7 @@ impl<R: ReadAt> ReadAt for SeekableMessage<R> {
 
 impl<R> fmt::Debug for SeekableMessage<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeekableMessage").field("header", &self.header).field("map", &self.map).finish_non_exhaustive()
+        f.debug_struct("SeekableMessage").field("ranges", &self.ranges).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decrypts a message in every way that the crate offers, and compares the results.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use manila_core::{Error, ErrorKind, Result};
 
@@ -9,8 +10,9 @@ use crate::client::decryption::Decrypted;
 use crate::expected_context::ExpectedContext;
 use crate::message::header::{ContentType, UnverifiedHeader};
 
-/// Decrypts a message as a whole, in place, as a stream in pieces of 1, 7, 64 and 1000 bytes in turn, and by reading at
-/// offsets.
+/// Decrypts a message as a whole, in place, as a stream in pieces of 1, 7, 64 and 1000 bytes in turn, by reading at
+/// offsets, and from frames fetched one, two and three at a time. With the feature `tokio`, by asynchronous reads at
+/// offsets too.
 ///
 /// ```
 /// use manila::testing::{FixedKeyKeyring, open_every_way};
@@ -29,7 +31,9 @@ pub fn open_every_way(client: &Client, message: &[u8], expected: &ExpectedContex
     let whole = client.decrypt(message, expected);
     in_place_agrees(client, message, expected, &whole)?;
     stream_agrees(client, message, expected, &whole)?;
-    seeking_agrees(client, message, expected, &whole)?;
+    let sought = open_by_seeking(client, message, expected);
+    ranges_agree("seeking", message, &whole, &sought)?;
+    ranges_agree("fetched frames", message, &whole, &open_by_fetching(client, message, expected))?;
     whole
 }
 
@@ -66,41 +70,56 @@ fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, wh
     require(agree, || format!("whole and stream disagree: {whole:?} and {streamed:?}"))
 }
 
-/// Checks reads at offsets, which ignore the signature: they must succeed if decrypting the whole message does, and
-/// fail if that fails for another reason than the signature. A message of the wrong length cannot be read at offsets at
-/// all.
-fn seeking_agrees(
-    client: &Client,
-    message: &[u8],
-    expected: &ExpectedContext,
-    whole: &Result<Decrypted>,
-) -> Result<()> {
-    let sought = open_by_seeking(client, message, expected);
-    let agree = match (whole, &sought) {
-        _ if is_non_framed(message) => sought.is_err(),
-        (Ok(whole), Ok(sought)) => whole.plaintext == *sought,
+/// Checks reads of ranges, which ignore the signature: they must succeed if decrypting the whole message does, and fail
+/// if that fails for another reason than the signature. A message of the wrong length cannot be read by ranges at all.
+fn ranges_agree(way: &str, message: &[u8], whole: &Result<Decrypted>, read: &Result<Vec<u8>>) -> Result<()> {
+    let agree = match (whole, read) {
+        _ if is_non_framed(message) => read.is_err(),
+        (Ok(whole), Ok(read)) => whole.plaintext == *read,
         (Err(whole), Ok(_)) => whole.kind() == ErrorKind::SignatureInvalid,
         (Err(_), Err(_)) => true,
         (Ok(_), Err(_)) => false,
     };
-    require(agree, || format!("whole and seeking disagree: {whole:?} and {sought:?}"))
+    require(agree, || format!("whole and {way} disagree: {whole:?} and {read:?}"))
 }
 
-/// Reads a message from its end to its start, in pieces that are unrelated to its frames.
 fn open_by_seeking(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Vec<u8>> {
-    const PIECE: u64 = 77;
     let header = client.read_header(message)?;
     let seekable = client.decryptor(header, expected)?.seekable_ignoring_signature(message)?;
-    let mut plaintext = Vec::new();
-    let mut end = seekable.plaintext_len();
+    from_end_to_start(seekable.plaintext_len(), |start, piece| seekable.read_at(start, piece))
+}
+
+/// Reads a plaintext from its end to its start, in pieces that are unrelated to its frames.
+fn from_end_to_start(len: u64, read_at: impl Fn(u64, &mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
+    const PIECE: u64 = 77;
+    let (mut plaintext, mut end) = (Vec::new(), len);
     while end > 0 {
         // In larger steps if the message is long.
-        let start = end.saturating_sub(PIECE.max(seekable.plaintext_len() / 100));
+        let start = end.saturating_sub(PIECE.max(len / 100));
         let mut piece = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        let count = seekable.read_at(start, &mut piece)?;
+        let count = read_at(start, &mut piece)?;
         require(count == piece.len(), || format!("{count} bytes were read instead of {}", piece.len()))?;
         piece.append(&mut plaintext);
         (plaintext, end) = (piece, start);
+    }
+    Ok(plaintext)
+}
+
+/// Fetches the end and then all frames from the start, as a program does that has no source to read at offsets.
+fn open_by_fetching(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Vec<u8>> {
+    let fetch = |range: Range<u64>| {
+        let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        message.get(start..end).unwrap_or_default()
+    };
+    let decryptor = client.decryptor(client.read_header(message)?, expected)?;
+    let end = decryptor.end_range(message.len() as u64)?;
+    let ranges = decryptor.range_decryptor_ignoring_signature(message.len() as u64, fetch(end))?;
+    let (map, mut plaintext, mut first) = (ranges.frame_map(), Vec::new(), 1_u32);
+    for count in [1, 2, 3].into_iter().cycle() {
+        let last = first.saturating_add(count - 1).min(map.frames());
+        let Some(span) = map.span(first, last) else { break };
+        plaintext.extend(ranges.open_frames(span.first(), fetch(span.ciphertext()))?);
+        first = last.saturating_add(1);
     }
     Ok(plaintext)
 }

@@ -8,6 +8,7 @@ use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, ExpectedC
 mod asynchronous;
 mod blocking;
 mod buffers;
+mod fetching;
 mod hostile;
 mod opening;
 mod reencrypt;
