@@ -30,7 +30,7 @@
 //! | a stream | [`Client::encryptor`], then [`Encryptor::writer`] | [`Client::open`] |
 //! | a buffer to reuse | [`Client::encrypt_into`] | [`Client::decrypt_into`], [`Client::decrypt_in_place`] |
 //! | a file to read at any offset | | [`Client::open_seekable`] |
-//! | ranges of a message that you fetch yourself | | [`Decryptor::range_decryptor`] |
+//! | an object to read at any offset over a network | | `Client::open_seekable_async` (feature `tokio`), or [`Decryptor::range_decryptor`] for what you fetch yourself |
 //! | a message whose header is looked at first | | [`Client::read_header`], [`Client::decryptor`], then [`Decryptor::reader`] or [`Decryptor::seekable`] |
 //! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
@@ -55,7 +55,7 @@
 //! | `local-kms` | yes | [`local_kms`], the embedded KMS |
 //! | `cache` | yes | [`cmm::CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`aws`]: AWS KMS, called from a tokio runtime; Rust 1.94.1 or later |
-//! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`; of tokio's own features only `io-util`, and no runtime |
+//! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`, [`SeekableMessage`] over `AsyncReadAt`; of tokio's own features only `io-util`, and no runtime |
 //! | `fs` | | [`fs`]: files to files, complete and verified or not at all |
 //! | `metrics` | | the cache's counters through the `metrics` facade; enables `cache` |
 //! | `testing` | | [`testing`]: contract checks for keyrings and KMSs, and a keyring with a fixed key |
@@ -123,6 +123,8 @@ pub use message::frame_map::{FrameMap, FrameSpan};
 pub use message::header::{ContentType, EncryptedDataKey, Header, HeaderFields, HeaderLimits, UnverifiedHeader};
 pub use message::summary::BodySummary;
 pub use policy::CommitmentPolicy;
+#[cfg(feature = "tokio")]
+pub use stream::async_source::AsyncReadAt;
 pub use stream::ranges::RangeDecryptor;
 pub use stream::read::DecryptReader;
 pub use stream::seek::{MessageCursor, SeekableMessage};

@@ -14,10 +14,14 @@
 //!   a header.
 //! - Dropping a writer writes nothing: only finishing it writes the final frame.
 //! - If a message is not read from start to end, its final frame is verified first, so that its length can be trusted.
-//!   One engine ([`ranges`]) says what to fetch and decrypts it; [`seek`] and callers fetch.
+//!   One engine ([`ranges`]) says what to fetch and decrypts it; [`seek`], `async_seek` and callers fetch.
 
 #[cfg(feature = "tokio")]
 mod async_io;
+#[cfg(feature = "tokio")]
+mod async_seek;
+#[cfg(feature = "tokio")]
+pub(crate) mod async_source;
 pub(crate) mod decrypt_engine;
 pub(crate) mod driver;
 pub(crate) mod encrypt_engine;

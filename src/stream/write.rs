@@ -66,6 +66,35 @@ impl<W> EncryptWriter<W> {
     pub(crate) fn new(encryptor: Encryptor, sink: W) -> Self {
         Self { driver: EncryptDriver::new(encryptor), sink }
     }
+
+    /// Returns the sink.
+    pub fn get_ref(&self) -> &W {
+        &self.sink
+    }
+
+    /// Returns the sink, for instance to take what has been collected in it. Whatever else is written to it stands in
+    /// the middle of the message, and decrypting that fails.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// # use manila::{Client, EncryptionContext};
+    /// # use manila::keyring::RawAesKeyring;
+    ///
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let context = EncryptionContext::new([("tenant", "acme")])?;
+    /// let mut writer = client.encryptor(&context)?.writer(Vec::new());
+    /// let mut chunks = Vec::new(); // of an HTTP request's body, for instance
+    /// for piece in [[1; 50_000], [2; 50_000]] {
+    ///     writer.write_all(&piece)?;
+    ///     chunks.push(std::mem::take(writer.get_mut()));
+    /// }
+    /// chunks.push(writer.finish()?);
+    /// assert_eq!(client.decrypt(&chunks.concat(), &context)?.plaintext, [[1; 50_000], [2; 50_000]].concat());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.sink
+    }
 }
 
 impl<W: Write> EncryptWriter<W> {

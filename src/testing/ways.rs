@@ -34,6 +34,8 @@ pub fn open_every_way(client: &Client, message: &[u8], expected: &ExpectedContex
     let sought = open_by_seeking(client, message, expected);
     ranges_agree("seeking", message, &whole, &sought)?;
     ranges_agree("fetched frames", message, &whole, &open_by_fetching(client, message, expected))?;
+    #[cfg(feature = "tokio")]
+    asynchronous::agrees(client, message, expected, &sought)?;
     whole
 }
 
@@ -122,6 +124,35 @@ fn open_by_fetching(client: &Client, message: &[u8], expected: &ExpectedContext)
         first = last.saturating_add(1);
     }
     Ok(plaintext)
+}
+
+#[cfg(feature = "tokio")]
+mod asynchronous {
+    use super::{Client, ExpectedContext, Result, from_end_to_start, require, same};
+    use manila_core::testing::ready;
+
+    /// Checks that asynchronous reads return what blocking ones of the same ranges do.
+    pub(super) fn agrees(
+        client: &Client,
+        message: &[u8],
+        expected: &ExpectedContext,
+        sought: &Result<Vec<u8>>,
+    ) -> Result<()> {
+        let read = ready(open(client, message, expected));
+        let agree = match (sought, &read) {
+            (Ok(sought), Ok(read)) => sought == read,
+            (Err(sought), Err(read)) => same(sought, read),
+            _ => false,
+        };
+        require(agree, || format!("seeking and asynchronous seeking disagree: {sought:?} and {read:?}"))
+    }
+
+    async fn open(client: &Client, message: &[u8], expected: &ExpectedContext) -> Result<Vec<u8>> {
+        let header = client.read_header(message)?;
+        let decryptor = client.decryptor_async(header, expected).await?;
+        let seekable = decryptor.seekable_ignoring_signature_async(message).await?;
+        from_end_to_start(seekable.plaintext_len(), |start, piece| ready(seekable.read_at_async(start, piece)))
+    }
 }
 
 fn same(one: &Error, other: &Error) -> bool {

@@ -15,6 +15,8 @@ mod limits;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod partitions;
+#[cfg(feature = "local-kms")]
+mod ranges;
 mod readers;
 mod renewal;
 mod room;

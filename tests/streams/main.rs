@@ -5,6 +5,8 @@ use manila::testing::{FixedKeyKeyring, policy_for};
 use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, ExpectedContext, UnverifiedHeader};
 
 #[cfg(feature = "tokio")]
+mod async_seeking;
+#[cfg(feature = "tokio")]
 mod asynchronous;
 mod blocking;
 mod buffers;
