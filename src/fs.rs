@@ -1,11 +1,13 @@
 //! Files: encrypts, decrypts and re-encrypts one file to another, complete and verified or not at all.
 //!
 //! ```text
-//! fs         Files: the three operations
-//! new_file   NewFile: a file that appears under its name complete, or not at all
+//! fs           Files: the three operations
+//! new_file     NewFile: a file that appears under its name complete, or not at all
+//! unfinished   Unfinished: what a program that is interrupted removes
 //! ```
 
 mod new_file;
+mod unfinished;
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Write};
@@ -21,6 +23,7 @@ use crate::expected_context::ExpectedContext;
 use crate::message::header::Header;
 
 pub use new_file::NewFile;
+pub use unfinished::Unfinished;
 
 /// Encrypts, decrypts and re-encrypts files with a client.
 ///
@@ -52,6 +55,7 @@ pub struct Files<'a> {
     replaces: bool,
     keeps_attributes: bool,
     syncs: bool,
+    unfinished: Unfinished,
     progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,
 }
 
@@ -59,7 +63,14 @@ impl<'a> Files<'a> {
     /// Returns an encryptor and decryptor of files with the default settings.
     #[must_use]
     pub fn new(client: &'a Client) -> Self {
-        Self { client, replaces: false, keeps_attributes: false, syncs: true, progress: None }
+        Self {
+            client,
+            replaces: false,
+            keeps_attributes: false,
+            syncs: true,
+            unfinished: Unfinished::new(),
+            progress: None,
+        }
     }
 
     /// Sets whether an existing output is replaced. Off by default. Symbolic links, folders and devices never are.
@@ -85,6 +96,31 @@ impl<'a> Files<'a> {
         self
     }
 
+    /// Lists the outputs that have been started, so that a program that is interrupted can remove them.
+    ///
+    /// ```
+    /// # use manila::keyring::RawAesKeyring;
+    /// # use manila::{Client, ExpectedContext};
+    /// use manila::fs::{Files, Unfinished};
+    ///
+    /// # let client = Client::new(RawAesKeyring::new("example", "test-key", &[0; 32])?);
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = |name: &str| folder.path().join(name);
+    /// # std::fs::write(path("report.txt"), "figures")?;
+    /// # let context = manila::EncryptionContext::empty();
+    /// let unfinished = Unfinished::new(); // a thread that waits for signals has a clone of it
+    /// let files = Files::new(&client).list_in(&unfinished);
+    /// files.encrypt(path("report.txt"), path("report.txt.manila"), &context)?;
+    /// assert_eq!(unfinished.stop(), 1);
+    /// assert!(files.decrypt(path("report.txt.manila"), path("copy.txt"), ExpectedContext::any()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn list_in(mut self, unfinished: &Unfinished) -> Self {
+        self.unfinished = unfinished.clone();
+        self
+    }
+
     /// Calls `progress` with the number of input bytes each time some have been read.
     #[must_use]
     pub fn on_progress(mut self, progress: impl Fn(u64) + Send + Sync + 'a) -> Self {
@@ -95,7 +131,8 @@ impl<'a> Files<'a> {
     /// Encrypts a file. Returns the number of plaintext bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if a file cannot be read or written, or the output exists; the errors of [`Client::encrypt`].
+    /// [`ErrorKind::Io`] if a file cannot be read or written, the output exists, or a regular file was changed while it
+    /// was being read; the errors of [`Client::encrypt`].
     pub fn encrypt(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, context: &EncryptionContext) -> Result<u64> {
         self.client.poll_local(pin!(self.encrypt_async(from, to, context)))
     }
@@ -110,11 +147,18 @@ impl<'a> Files<'a> {
         to: impl AsRef<Path>,
         context: &EncryptionContext,
     ) -> Result<u64> {
-        let Input { metadata, mut reader } = Input::open(from.as_ref(), self)?;
+        let from = from.as_ref();
+        let Input { metadata, mut reader } = Input::open(from, self)?;
         let output = self.output(to.as_ref())?;
         let mut writer = self.client.encryptor_async(context).await?.writer(output);
         let len = writer.write_from(&mut reader)?;
-        self.put_in_place(writer.finish()?, &metadata)?;
+        let output = writer.finish()?;
+        // Else the message could hold what was in the file at no time. The times of pipes and devices say nothing.
+        if metadata.is_file() && !is_unchanged(from, &metadata) {
+            let detail = format!("{from:?} was changed while it was being encrypted: try again");
+            return Err(Error::new(ErrorKind::Io, detail));
+        }
+        self.put_in_place(output, &metadata)?;
         Ok(len)
     }
 
@@ -200,7 +244,8 @@ impl<'a> Files<'a> {
     }
 
     fn output(&self, target: &Path) -> Result<NewFile> {
-        Ok(NewFile::start(target, self.replaces)?.sync(self.syncs))
+        let start = || NewFile::start(target, self.replaces);
+        Ok(NewFile::start_listed(&self.unfinished, start)?.sync(self.syncs))
     }
 
     fn put_in_place(&self, output: NewFile, input: &Metadata) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use manila::fs::{Files, NewFile};
+use manila::fs::{Files, NewFile, Unfinished};
 use manila::keyring::{Keyring, RawAesKeyring};
 use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext};
@@ -208,4 +208,55 @@ fn a_file_that_changes_while_it_is_re_encrypted_is_not_replaced() {
     assert!(error.to_string().contains("was changed"), "{error}");
     assert_eq!(fs::read(&sealed).unwrap(), newer);
     assert_eq!(desk.names(), ["plain", "sealed"]);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_encrypted_leaves_nothing() {
+    let desk = Desk::new();
+    let client = client(1);
+    let once = std::sync::Once::new();
+    let append = |_| {
+        once.call_once(|| {
+            let mut file = fs::OpenOptions::new().append(true).open(desk.path("plain")).unwrap();
+            std::io::Write::write_all(&mut file, b"more").unwrap();
+        });
+    };
+    let files = Files::new(&client).on_progress(append);
+    let error = files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Io && error.to_string().contains("changed while it was being encrypted"));
+    assert_eq!(desk.names(), ["plain"]);
+}
+
+#[test]
+fn what_was_interrupted_is_removed_and_stays_so() {
+    let desk = Desk::new();
+    let client = client(1);
+    let unfinished = Unfinished::new();
+    unfinished.create(desk.path("done")).unwrap().put_in_place().unwrap();
+    drop(unfinished.create(desk.path("given up")).unwrap());
+    let once = std::sync::Once::new();
+    let stop = |_| {
+        once.call_once(|| {
+            assert_eq!(desk.names().len(), 3, "{:?}", desk.names());
+            assert_eq!(unfinished.stop(), 1);
+            assert_eq!(desk.names(), ["done", "plain"]);
+        });
+    };
+    let files = Files::new(&client).list_in(&unfinished).on_progress(stop);
+    let error = files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap_err();
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    assert!(unfinished.create(desk.path("late")).is_err());
+    assert_eq!(desk.names(), ["done", "plain"]);
+}
+
+#[test]
+fn only_temporary_files_of_a_listed_folder_are_removed() {
+    let desk = Desk::new();
+    let unfinished = Unfinished::new();
+    unfinished.list_folder(desk.path(""));
+    let half = NewFile::create(desk.path("half")).unwrap();
+    assert_eq!(desk.names().len(), 2);
+    unfinished.stop();
+    assert_eq!(desk.names(), ["plain"]);
+    assert!(half.put_in_place().is_err());
 }

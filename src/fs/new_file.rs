@@ -8,6 +8,7 @@ use manila_core::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
 use crate::fs::failed;
+use crate::fs::unfinished::{Listed, PREFIX, Unfinished};
 
 /// A file to write that appears under its name complete, or not at all.
 ///
@@ -40,6 +41,8 @@ pub struct NewFile {
     target: PathBuf,
     replaces: bool,
     syncs: bool,
+    /// Dropped after the temporary file was removed.
+    listed: Option<Listed>,
 }
 
 impl NewFile {
@@ -69,9 +72,19 @@ impl NewFile {
             _ => {}
         }
         let folder = folder_of(target);
-        let made = tempfile::Builder::new().prefix(".manila-").tempfile_in(folder);
+        let made = tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder);
         let file = made.map_err(|error| failed("cannot write in the folder", folder, &strip_path(&error)))?;
-        Ok(Self { file, target: target.to_owned(), replaces, syncs: true })
+        Ok(Self { file, target: target.to_owned(), replaces, syncs: true, listed: None })
+    }
+
+    /// The same, on a list until it is put in place or dropped.
+    pub(super) fn start_listed(list: &Unfinished, start: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        let (file, listed) = list.start(|| {
+            let file = start()?;
+            let path = file.temporary_path().to_owned();
+            Ok((file, path))
+        })?;
+        Ok(Self { listed: Some(listed), ..file })
     }
 
     /// Sets whether [`put_in_place`](Self::put_in_place) waits until the file and its name are on the disk. On by
@@ -123,22 +136,46 @@ impl NewFile {
     /// [`ErrorKind::Io`] if the file cannot be synced or renamed, or if a file of this name has appeared meanwhile and
     /// is not to be replaced. Nothing is left then.
     pub fn put_in_place(self) -> Result<()> {
-        let Self { file, target, replaces, syncs } = self;
+        let Self { file, target, replaces, syncs, listed } = self;
         if syncs {
             file.as_file().sync_all().map_err(|error| failed("cannot write", &target, &error))?;
         }
-        let placed = if replaces { file.persist(&target) } else { file.persist_noclobber(&target) };
-        placed.map_err(|refused| match refused.error.kind() {
-            // Dropping it removes the temporary file.
-            io::ErrorKind::AlreadyExists => exists(&target),
-            _ => failed("cannot write", &target, &strip_path(&refused.error)),
-        })?;
+        let place = || {
+            let placed = if replaces { file.persist(&target) } else { file.persist_noclobber(&target) };
+            placed.map_err(|refused| match refused.error.kind() {
+                // Dropping it removes the temporary file.
+                io::ErrorKind::AlreadyExists => exists(&target),
+                _ => failed("cannot write", &target, &strip_path(&refused.error)),
+            })
+        };
+        match &listed {
+            Some(listed) => listed.place(place)?,
+            None => place()?,
+        };
         // The file is in place even where a folder cannot be synced.
         #[cfg(unix)]
         if syncs {
             let _ = File::open(folder_of(&target)).and_then(|folder| folder.sync_all());
         }
         Ok(())
+    }
+}
+
+impl Unfinished {
+    /// Starts a file as [`NewFile::create`] does, and lists it.
+    ///
+    /// # Errors
+    /// Those of [`NewFile::create`]; [`ErrorKind::Io`] after [`stop`](Self::stop).
+    pub fn create(&self, target: impl AsRef<Path>) -> Result<NewFile> {
+        NewFile::start_listed(self, || NewFile::create(target))
+    }
+
+    /// Starts a file as [`NewFile::replace`] does, and lists it.
+    ///
+    /// # Errors
+    /// Those of [`NewFile::replace`]; [`ErrorKind::Io`] after [`stop`](Self::stop).
+    pub fn replace(&self, target: impl AsRef<Path>) -> Result<NewFile> {
+        NewFile::start_listed(self, || NewFile::replace(target))
     }
 }
 
