@@ -95,6 +95,15 @@ impl ExpectedContext {
         self.rule == Rule::Exactly
     }
 
+    /// Expects another pair too.
+    #[cfg(feature = "fs")]
+    pub(crate) fn including(&self, key: &str, value: &str) -> Result<Self> {
+        self.clone().stated()?;
+        let pairs = EncryptionContext::new(self.pairs.iter().chain([(key, value)]))?;
+        let rule = if self.rule == Rule::Exactly { Rule::Exactly } else { Rule::Includes };
+        Ok(Self { pairs, rule })
+    }
+
     /// Refuses a context without pairs that was passed as an expectation.
     pub(crate) fn stated(self) -> Result<StatedExpectation> {
         if self.rule == Rule::Includes && self.pairs.is_empty() {

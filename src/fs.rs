@@ -1,11 +1,14 @@
-//! Files: encrypts, decrypts and re-encrypts one file to another, complete and verified or not at all.
+//! Files and folders: encrypts, decrypts and re-encrypts one file to another, complete and verified or not at all, and
+//! whole folders.
 //!
 //! ```text
-//! fs           Files: the three operations
+//! fs           Files: the three operations on a file
+//! folders      Folders: encrypts and decrypts a folder with everything in it
 //! new_file     NewFile: a file that appears under its name complete, or not at all
 //! unfinished   Unfinished: what a program that is interrupted removes
 //! ```
 
+mod folders;
 mod new_file;
 mod unfinished;
 
@@ -15,13 +18,14 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
-use manila_core::internal::crypto::Sha512;
+use manila_core::internal::crypto::Sha256;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use crate::client::Client;
 use crate::expected_context::ExpectedContext;
 use crate::message::header::Header;
 
+pub use folders::{FolderEvent, FolderItem, FolderReport, Folders};
 pub use new_file::NewFile;
 pub use unfinished::Unfinished;
 
@@ -228,7 +232,7 @@ impl<'a> Files<'a> {
         let from = from.as_ref();
         let Input { metadata, reader } = Input::open(from, self)?;
         let output = self.output(to.as_ref())?;
-        let mut old_digest = Sha512::new();
+        let mut old_digest = Sha256::new();
         let observe = |plaintext: &[u8]| old_digest.update(plaintext);
         let (output, context) = self.client.reencrypt_observed(reader, output, expected.into(), new, observe).await?;
         if digest(new, output.reopen()?, &context).await? != old_digest.finish() {
@@ -268,7 +272,7 @@ impl std::fmt::Debug for Files<'_> {
 /// A file to read, and its metadata when it was opened.
 struct Input<'a> {
     metadata: Metadata,
-    reader: Counted<'a>,
+    reader: Counted<'a, File>,
 }
 
 impl<'a> Input<'a> {
@@ -279,19 +283,19 @@ impl<'a> Input<'a> {
         if metadata.is_dir() {
             return Err(Error::new(ErrorKind::Io, format!("{path:?} is a folder: give a file")));
         }
-        Ok(Self { metadata, reader: Counted { file, progress: files.progress.clone() } })
+        Ok(Self { metadata, reader: Counted { source: file, progress: files.progress.clone() } })
     }
 }
 
-/// A file that reports each read.
-struct Counted<'a> {
-    file: File,
+/// A source that reports each read.
+struct Counted<'a, R> {
+    source: R,
     progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,
 }
 
-impl io::Read for Counted<'_> {
+impl<R: io::Read> io::Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buf)?;
+        let count = self.source.read(buf)?;
         if let Some(progress) = &self.progress {
             progress(count as u64);
         }
@@ -300,9 +304,9 @@ impl io::Read for Counted<'_> {
 }
 
 /// Returns the digest of the plaintext of a message that has just been written.
-async fn digest(client: &Client, file: File, context: &EncryptionContext) -> Result<[u8; Sha512::LEN]> {
+async fn digest(client: &Client, file: File, context: &EncryptionContext) -> Result<[u8; Sha256::LEN]> {
     let expected = if context.is_empty() { ExpectedContext::any() } else { context.into() };
-    let mut digest = Sha512::new();
+    let mut digest = Sha256::new();
     for_each_chunk(client.open_blocking(file, expected).await?, |plaintext| {
         digest.update(plaintext);
         Ok(())
@@ -324,7 +328,11 @@ fn for_each_chunk(mut reader: impl BufRead, mut work: impl FnMut(&[u8]) -> io::R
 
 /// Returns whether a path still leads to a file as it was when it was opened, as far as its attributes tell.
 fn is_unchanged(path: &Path, then: &Metadata) -> bool {
-    let Ok(now) = std::fs::metadata(path) else { return false };
+    std::fs::metadata(path).is_ok_and(|now| is_unchanged_since(then, &now))
+}
+
+/// Returns whether the attributes of a file tell of no change between two moments.
+fn is_unchanged_since(then: &Metadata, now: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -3,6 +3,7 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use manila_core::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
@@ -64,6 +65,11 @@ impl NewFile {
     }
 
     pub(super) fn start(target: &Path, replaces: bool) -> Result<Self> {
+        Self::start_in(folder_of(target), target, replaces)
+    }
+
+    /// Starts a file whose temporary file is in `folder`, which must be in the file system of the target.
+    pub(super) fn start_in(folder: &Path, target: &Path, replaces: bool) -> Result<Self> {
         match fs::symlink_metadata(target) {
             Ok(found) if !found.is_file() => {
                 return Err(refused(format!("{target:?} exists and is not a regular file: give another name")));
@@ -71,7 +77,6 @@ impl NewFile {
             Ok(_) if !replaces => return Err(exists(target)),
             _ => {}
         }
-        let folder = folder_of(target);
         let made = tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder);
         let file = made.map_err(|error| failed("cannot write in the folder", folder, &strip_path(&error)))?;
         Ok(Self { file, target: target.to_owned(), replaces, syncs: true, listed: None })
@@ -123,6 +128,21 @@ impl NewFile {
     #[cfg(not(unix))]
     fn set_permissions(&self, other: &Metadata) -> io::Result<()> {
         self.file.as_file().set_permissions(other.permissions())
+    }
+
+    /// Gives the file permissions, where the system has those of Unix, and a time of modification.
+    pub(super) fn set_attributes(&self, mode: Option<u32>, modified: Option<SystemTime>) -> Result<()> {
+        let file = self.file.as_file();
+        let set = || {
+            #[cfg(unix)]
+            if let Some(mode) = mode {
+                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            }
+            #[cfg(not(unix))]
+            let _ = mode;
+            modified.map_or(Ok(()), |modified| file.set_times(fs::FileTimes::new().set_modified(modified)))
+        };
+        set().map_err(|error| failed("cannot set the attributes of", &self.target, &error))
     }
 
     /// Reads what was written so far, from the start.

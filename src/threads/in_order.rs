@@ -169,7 +169,7 @@ mod tests {
             let mut found = Vec::new();
             let work = |n: u64| {
                 // The earlier of two neighbours takes longer.
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     thread::yield_now();
                 }
                 n * 2

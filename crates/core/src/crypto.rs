@@ -39,7 +39,7 @@ mod differential_tests;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use aead::{AeadKey, IV_LEN, TAG_LEN};
-pub use digest::Sha512;
+pub use digest::Sha256;
 pub use ecdsa::{Curve, Signer, SigningKey, Verifier, encode_public_key};
 pub use kdf::{Expansion, Hash, hkdf};
 #[cfg(feature = "kms-primitives")]
@@ -72,7 +72,6 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Returns bytes as hexadecimal digits.
-#[cfg(feature = "kms-primitives")]
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);

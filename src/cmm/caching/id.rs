@@ -1,7 +1,7 @@
 //! Ids of entries: everything that an answer depends on, as it is if short, and as a digest if long.
 //!
 //! An id is a sequence of bytes: a hash for the shard and its maps, the partition, a tag, and the encoded question or
-//! its SHA-512 digest. The encoding is injective, since each part of variable length is preceded by its length, and the
+//! its SHA-256 digest. The encoding is injective, since each part of variable length is preceded by its length, and the
 //! tag distinguishes encoded questions from digests. So equal ids are equal questions, and an id takes at most
 //! [`LONGEST`] bytes however large a message's header is.
 
@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use manila_core::EncryptionContext;
-use manila_core::internal::crypto::Sha512;
+use manila_core::internal::crypto::Sha256;
 
 use crate::materials::DecryptionRequest;
 use crate::materials::EncryptionRequest;
@@ -78,7 +78,7 @@ pub(super) struct EncodedId {
     bytes: [u8; LONGEST],
     len: usize,
     /// The digest of the question, once it is too long to be kept as it is.
-    digest: Option<Sha512>,
+    digest: Option<Sha256>,
 }
 
 impl EncodedId {
@@ -165,7 +165,7 @@ impl EncodedId {
     /// Switches to a digest, beginning with the part that no longer fits.
     #[cold]
     fn digest_from(&mut self, part: &[u8]) {
-        let mut digest = Sha512::new();
+        let mut digest = Sha256::new();
         digest.update(self.bytes.get(HEAD..self.len).unwrap_or_default());
         digest.update(part);
         self.digest = Some(digest);
@@ -203,7 +203,7 @@ impl EncodedId {
             None => TAG_WHOLE,
             Some(digest) => {
                 self.write_at(HEAD, digest.finish());
-                self.len = HEAD + Sha512::LEN;
+                self.len = HEAD + Sha256::LEN;
                 TAG_DIGEST
             }
         };
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::cmm::caching::for_tests::request;
-    use manila_core::internal::crypto::Sha512;
+    use manila_core::internal::crypto::Sha256;
 
     /// Returns the id of a request whose encoding has this many bytes.
     fn of_len(len: usize, hasher: &RandomState) -> (EncodedId, Vec<u8>) {
@@ -271,7 +271,7 @@ mod tests {
             if len <= WHOLE {
                 assert_eq!((bytes[16], &bytes[17..]), (TAG_WHOLE, &whole[..]));
             } else {
-                let mut digest = Sha512::new();
+                let mut digest = Sha256::new();
                 digest.update(&whole);
                 assert_eq!((bytes[16], &bytes[17..]), (TAG_DIGEST, &digest.finish()[..]));
             }

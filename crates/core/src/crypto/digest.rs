@@ -1,14 +1,14 @@
-//! Incremental SHA-512.
+//! Incremental SHA-256.
 
 use sha2::Digest as _;
 
-/// A SHA-512 digest of parts that arrive one after another.
+/// A SHA-256 digest of parts that arrive one after another.
 #[derive(Default)]
-pub struct Sha512(sha2::Sha512);
+pub struct Sha256(sha2::Sha256);
 
-impl Sha512 {
+impl Sha256 {
     /// Length of the digest in bytes.
-    pub const LEN: usize = 64;
+    pub const LEN: usize = 32;
 
     #[must_use]
     pub fn new() -> Self {
