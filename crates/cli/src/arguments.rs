@@ -1,7 +1,7 @@
 //! Arguments that several commands take, and what follows from them.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::Args;
 use manila::EncryptionContext;
@@ -34,7 +34,7 @@ pub struct KeyStore {
     #[arg(help_heading = HEADING)]
     profile_name: Option<String>,
     #[arg(skip)]
-    profile: OnceCell<Profile>,
+    profile: OnceLock<Profile>,
 }
 
 impl KeyStore {
@@ -61,17 +61,6 @@ pub struct Common {
 /// Returns whether the path stands for stdin or stdout.
 pub fn is_stdio(path: &Path) -> bool {
     path == Path::new("-")
-}
-
-/// Returns the path to write to: the one that was asked for, stdout for stdin, or one by the name of the input.
-pub fn target(input: &Path, output: Option<&Path>, by_name: impl Fn(&Path) -> Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(output) = output {
-        return Ok(output.to_owned());
-    }
-    if is_stdio(input) {
-        return Ok(input.to_owned());
-    }
-    by_name(input).ok_or_else(|| Failure::Usage(format!("{input:?} does not end in .manila: give -o OUTPUT")))
 }
 
 /// Parses one pair of an encryption context.

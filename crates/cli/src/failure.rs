@@ -1,6 +1,6 @@
 //! Failures: the exit code, and the line that says what went wrong.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ pub enum Failure {
     Usage(String),
     /// The work failed. Exit code 1.
     Work(String),
+    /// The work failed in parts, each of which has been reported. Exit code 1.
+    Reported,
 }
 
 impl Failure {
@@ -23,14 +25,30 @@ impl Failure {
     }
 }
 
+/// Returns an error that names the file that it is about.
+pub fn naming(file: &str, error: &str) -> String {
+    let name = format!("{file:?}");
+    if error.contains(&name) { error.to_owned() } else { format!("{name}: {error}") }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Work(text) => f.write_str(text),
+            Self::Reported => f.write_str("some of it failed"),
+        }
+    }
+}
+
 impl From<manila::Error> for Failure {
     fn from(error: manila::Error) -> Self {
         Self::Work(in_words_of_the_program(error.to_string()))
     }
 }
 
-/// Calls that the library advises, and the commands that make them.
-const COMMANDS: [(&str, &str); 7] = [
+/// Advice of the library, and the words of the program for it.
+const COMMANDS: [(&str, &str); 8] = [
+    ("exists: replace it, or give another name", "exists: replace it with --force, or give another -o"),
     ("LocalKms::replace_lost_audit_log", "manila audit rotate --lost"),
     ("LocalKms::rotate_audit_log", "manila audit rotate"),
     ("LocalKms::restore", "manila store restore"),
@@ -65,7 +83,8 @@ mod tests {
 
     #[test]
     fn the_library_advises_the_calls_that_have_commands() {
-        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../local-kms/src"));
+        let folder = |name| sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+        let sources = folder("../local-kms/src") + &folder("../../src/fs");
         for (call, _) in COMMANDS {
             let is_advised = sources.lines().any(|line| line.contains(call) && !line.trim_start().starts_with("//"));
             assert!(is_advised, "{call}");

@@ -7,9 +7,9 @@ use std::path::Path;
 use indicatif::ProgressBarIter;
 
 use crate::arguments::is_stdio;
-use crate::console::progress;
 use crate::copy::CHUNK;
 use crate::failure::{Failure, Result};
+use crate::progress;
 
 /// A file or stdin. Its progress bar disappears when it is dropped.
 pub struct Input(ProgressBarIter<Box<dyn Read>>);
@@ -30,7 +30,7 @@ impl Input {
 
     fn new(source: impl Read + 'static, len: Option<u64>) -> Self {
         let buffered: Box<dyn Read> = Box::new(BufReader::with_capacity(CHUNK, source));
-        Self(progress(len).wrap_read(buffered))
+        Self(progress::of_stream(len).wrap_read(buffered))
     }
 }
 

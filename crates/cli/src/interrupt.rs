@@ -1,20 +1,19 @@
-//! Interruptions: a signal removes the unfinished output and ends the program, unless the output is already in place.
+//! Interruptions: a signal removes the unfinished outputs and ends the program, unless all are already in place.
 
 #[cfg(unix)]
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// The progress of the output, which decides what a signal does.
+use manila::fs::Unfinished;
+
+/// The progress of the work, which decides what a signal does.
 pub enum Stage {
     /// Nothing has been written.
     Nothing,
-    /// This temporary file holds a part of the output.
-    Unfinished(PathBuf),
+    /// So many files are being written: those that are in place stay, of the others nothing does.
+    Writing { files: usize },
     /// Some of the output may have been printed.
     Printing,
-    /// The output is in place: it is too late to stop.
-    Placed,
     /// The key store is at work: each of its changes is made completely or not at all.
     Changing,
     /// A secret is being typed on a terminal that does not show it, which was set so before.
@@ -36,6 +35,13 @@ impl Stage {
 
 static STAGE: Mutex<Stage> = Mutex::new(Stage::Nothing);
 
+static OUTPUTS: LazyLock<Unfinished> = LazyLock::new(Unfinished::new);
+
+/// Returns the list of the files that are being written. A signal removes them.
+pub fn outputs() -> &'static Unfinished {
+    &OUTPUTS
+}
+
 /// Returns the stage, to read or to change. No signal is heeded while the guard is held.
 pub fn stage() -> MutexGuard<'static, Stage> {
     STAGE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,21 +61,22 @@ pub fn clean_up_on_signals() {
         for _ in signals.forever() {
             let stage = stage();
             let outcome = match &*stage {
-                Stage::Placed => continue,
-                Stage::Unfinished(path) => {
-                    let _ = std::fs::remove_file(path);
-                    "nothing was written"
-                }
-                Stage::Nothing => "nothing was written",
-                Stage::Printing => "discard what was printed",
-                Stage::Changing => "manila audit show tells whether it was done",
+                Stage::Nothing => "nothing was written".to_owned(),
+                Stage::Writing { files } => match outputs().stop() {
+                    0 => "nothing was written".to_owned(),
+                    // It is too late to stop.
+                    placed if placed >= *files => continue,
+                    placed => format!("{placed} of {files} files were written, and nothing of the others"),
+                },
+                Stage::Printing => "discard what was printed".to_owned(),
+                Stage::Changing => "manila audit show tells whether it was done".to_owned(),
                 Stage::Asking(settings) => {
                     if let Some(settings) = settings {
                         use rustix::termios::{OptionalActions, tcsetattr};
                         let _ = tcsetattr(io::stderr(), OptionalActions::Now, settings);
                         crate::console::say("");
                     }
-                    "nothing was done"
+                    "nothing was done".to_owned()
                 }
                 Stage::Watching => std::process::exit(0),
             };

@@ -6,8 +6,9 @@ use manila::local_kms::{CreateKey, KeyMetadata, LocalKms};
 
 use crate::arguments::KeyStore;
 use crate::config::Profile;
+use crate::console::say;
 use crate::failure::{Failure, Result};
-use crate::place::Place;
+use crate::place::{Place, Root};
 
 /// The name of the key that encrypts by default.
 pub const ALIAS: &str = "alias/file";
@@ -33,13 +34,27 @@ impl<'a> OnDemand<'a> {
         if let Some(kms) = self.opened.get() {
             return Ok(kms.clone());
         }
+        Ok(self.keep(self.existing()?.open()?))
+    }
+
+    /// Fails unless the key store exists, or would be made, which a note says then.
+    pub fn check(&self, is_made: bool) -> Result<()> {
         let place = Place::of(self.arguments)?;
-        if !place.is_taken() {
-            let folder = place.folder;
-            let text = format!("there is no key store in {folder:?}: give --store with the one that has the key");
-            return Err(Failure::Work(text));
+        match is_made && place.root == Root::InFolder && !place.is_taken() {
+            true => say(&format!("note: a key store would be made in {:?}", place.folder)),
+            false => drop(self.existing()?),
         }
-        Ok(self.keep(place.open()?))
+        Ok(())
+    }
+
+    fn existing(&self) -> Result<Place> {
+        let place = Place::of(self.arguments)?;
+        if place.is_taken() {
+            return Ok(place);
+        }
+        let folder = place.folder;
+        let text = format!("there is no key store in {folder:?}: give --store with the one that has the key");
+        Err(Failure::Work(text))
     }
 
     /// Returns a key of the store by its id, ARN or alias.

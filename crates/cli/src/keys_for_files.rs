@@ -13,7 +13,7 @@ use manila::keyring::{Keyring, KmsKeyring, MultiKeyring};
 use crate::config::Profile;
 use crate::failure::{Failure, Result};
 use crate::key_file::KeyFile;
-use crate::key_store::OnDemand;
+use crate::key_store::{ALIAS, OnDemand};
 
 /// The heading of these options in the help.
 const HEADING: &str = "Keys";
@@ -32,7 +32,7 @@ pub struct EncryptionKeys {
     /// Encrypt under the AES or RSA key in this file. Repeatable.
     ///
     /// 16, 24 or 32 random bytes or base64 of them, for AES; or an RSA key in PEM, whose padding is OAEP with SHA-256.
-    /// The public key is enough to encrypt. Whoever else can read the file of a secret key makes this an error.
+    /// The public key is enough to encrypt. A secret key that other users can read is refused.
     ///
     /// What is encrypted names the key by a namespace and a name, unencrypted: by default manila/aes and manila/rsa.
     /// Other programs of the AWS Encryption SDK ask for both. Begin a path that has a = with ./ or /.
@@ -53,6 +53,11 @@ impl EncryptionKeys {
     /// Returns a keyring that encrypts under the keys, and decrypts with those that can.
     pub fn keyring(&self, store: &OnDemand<'_>) -> Result<MultiKeyring> {
         self.selection(store.profile()?).keyring_to_encrypt(store)
+    }
+
+    /// Checks what can be checked of the keys without opening a key store or asking AWS.
+    pub fn check(&self, store: &OnDemand<'_>) -> Result<()> {
+        self.selection(store.profile()?).check(store, aws::Use::Encrypt)
     }
 
     /// Returns what was selected.
@@ -93,6 +98,11 @@ impl DecryptionKeys {
     /// Returns a keyring that decrypts with the keys.
     pub fn keyring(&self, store: &OnDemand<'_>) -> Result<MultiKeyring> {
         self.selection(store.profile()?).keyring_to_decrypt(store)
+    }
+
+    /// Checks what can be checked of the keys without opening a key store or asking AWS.
+    pub fn check(&self, store: &OnDemand<'_>) -> Result<()> {
+        self.selection(store.profile()?).check(store, aws::Use::Decrypt)
     }
 
     /// Returns what was selected.
@@ -173,6 +183,19 @@ impl Selection {
         let mut keyrings = keyrings.into_iter();
         let generator = keyrings.next().ok_or_else(no_key)?;
         Ok(keyrings.fold(MultiKeyring::new(generator), MultiKeyring::child))
+    }
+
+    fn check(&self, store: &OnDemand<'_>, usage: aws::Use) -> Result<()> {
+        match (&self.of_store, usage) {
+            (OfStore::None, _) => {}
+            (OfStore::Default, aws::Use::Encrypt) => store.check(true)?,
+            (OfStore::Named(names), aws::Use::Encrypt) => store.check(names.iter().any(|name| name == ALIAS))?,
+            (OfStore::Default | OfStore::Named(_), aws::Use::Decrypt) => store.check(false)?,
+        }
+        for file in &self.key_files {
+            file.keyring_to_encrypt()?;
+        }
+        aws::keyrings(&self.aws_keys, usage).map(drop)
     }
 
     /// Returns a keyring that decrypts with the keys.

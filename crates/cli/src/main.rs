@@ -12,12 +12,15 @@
 //! key_store       the key store of files, and the key in it that encrypts by default
 //! session         the open key store of a command
 //! trail           the files of the audit log
-//! input           what is read, with a progress bar
+//! input           what is read from a pipe or for one, with a progress bar
 //! output          what is written: complete and verified, or not at all
 //! copy            from one to the other
+//! plan            what is read and what is written for it
+//! batch           files, several at once: options, work, report
+//! progress        progress bars
 //! interrupt       a signal leaves no unfinished output behind
 //! report          the answer of a command, as JSON or as lines for people
-//! console         notes and progress bars on stderr
+//! console         notes on stderr
 //! terminal        questions to people
 //! time            times as they are printed and given
 //! failure         exit codes and error texts
@@ -27,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod arguments;
+mod batch;
 mod commands;
 mod config;
 mod console;
@@ -39,6 +43,8 @@ mod key_store;
 mod keys_for_files;
 mod output;
 mod place;
+mod plan;
+mod progress;
 mod report;
 mod session;
 mod terminal;
@@ -72,11 +78,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Encrypt a file.
+    /// Encrypt files.
     Encrypt(Encrypt),
-    /// Decrypt a file. The output appears once all of it has been verified, or not at all.
+    /// Decrypt files. An output appears once all of it has been verified, or not at all.
     Decrypt(Decrypt),
-    /// Show what an encrypted file says about itself. Needs no key, and verifies nothing.
+    /// Show what encrypted files say about themselves. Needs no key, and verifies nothing.
     Inspect(Inspect),
     /// Create, show and change keys.
     Keys(Keys),
@@ -111,6 +117,7 @@ fn main() -> ExitCode {
     interrupt::clean_up_on_signals();
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Reported) => ExitCode::FAILURE,
         Err(Failure::Usage(text)) => exit_with_usage(&matches, &text),
         Err(Failure::Work(text)) => {
             console::say(&format!("error: {text}"));

@@ -9,7 +9,7 @@ use manila::fs::NewFile;
 use crate::arguments::is_stdio;
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
-use crate::interrupt::{Stage, stage};
+use crate::interrupt::{self, Stage, stage};
 
 /// The place of the bytes until [`put_in_place`](Self::put_in_place).
 pub enum Output {
@@ -44,20 +44,10 @@ impl Output {
     }
 
     fn beside(target: &Path, force: bool) -> Result<Self> {
-        match fs::symlink_metadata(target) {
-            Ok(found) if !found.is_file() => {
-                return Err(Failure::Work(format!("{target:?} exists and is not a regular file: give another -o")));
-            }
-            Ok(_) if !force => {
-                return Err(Failure::Work(format!("{target:?} exists: replace it with --force, or give another -o")));
-            }
-            _ => {}
-        }
-        // Held, so that no signal finds the file before its name is noted.
-        let mut stage = stage();
-        let file = if force { NewFile::replace(target)? } else { NewFile::create(target)? };
-        *stage = Stage::Unfinished(file.temporary_path().to_owned());
-        Ok(Self::Beside(file))
+        check_target(target, force)?;
+        *stage() = Stage::Writing { files: 1 };
+        let outputs = interrupt::outputs();
+        Ok(Self::Beside(if force { outputs.replace(target) } else { outputs.create(target) }?))
     }
 
     /// Gives the output its final name, or prints the bytes held back. Call this only once everything has been written
@@ -67,16 +57,23 @@ impl Output {
             Self::Stdout => Ok(()),
             Self::Spooled(mut spool) => {
                 spool.rewind()?;
-                copy(&mut spool, &mut Self::streamed())
+                copy(&mut spool, &mut Self::streamed()).map(drop)
             }
-            Self::Beside(file) => {
-                // Held, so that no signal removes the file under its new name.
-                let mut stage = stage();
-                let placed = file.put_in_place();
-                *stage = Stage::Placed;
-                Ok(placed?)
-            }
+            Self::Beside(file) => Ok(file.put_in_place()?),
         }
+    }
+}
+
+/// Fails if a file cannot be written under this name, as far as can be told before.
+pub fn check_target(target: &Path, force: bool) -> Result<()> {
+    match fs::symlink_metadata(target) {
+        Ok(found) if !found.is_file() => {
+            Err(Failure::Work(format!("{target:?} exists and is not a regular file: give another -o")))
+        }
+        Ok(_) if !force => {
+            Err(Failure::Work(format!("{target:?} exists: replace it with --force, or give another -o")))
+        }
+        _ => Ok(()),
     }
 }
 

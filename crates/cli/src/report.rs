@@ -24,6 +24,20 @@ pub fn print(answer: &impl Serialize, json: bool) -> Result<()> {
     print_text(&lines::of(&serde_json::from_str::<Ordered>(&json).map_err(failed)?))
 }
 
+/// Prints a line of JSON.
+pub fn print_line(answer: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string(answer).map_err(|error| Failure::Work(format!("cannot print: {error}")))?;
+    print_text(&(ascii(&json) + "\n"))
+}
+
+/// Returns bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
 /// Prints a document of JSON, which is one for people too.
 pub fn print_document(document: &str) -> Result<()> {
     print_text(&(ascii(document.trim_end()) + "\n"))

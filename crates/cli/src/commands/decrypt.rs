@@ -1,5 +1,7 @@
 //! `manila decrypt`.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,6 +9,7 @@ use manila::{Client, ExpectedContext, UnverifiedHeader};
 
 use super::EXTENSION;
 use crate::arguments::{self, KeyStore};
+use crate::batch::{Outcome, Outputs};
 use crate::console::say;
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
@@ -14,20 +17,16 @@ use crate::input::Input;
 use crate::key_store::OnDemand;
 use crate::keys_for_files::DecryptionKeys;
 use crate::output::Output;
+use crate::plan::{Plan, Step};
+use crate::report::hex;
 
 #[derive(Args)]
 pub struct Decrypt {
-    /// The file to decrypt, or - for stdin.
-    input: PathBuf,
-    /// The file to write, or - for stdout. By default INPUT without .manila, or stdout for stdin.
-    ///
-    /// Only you can read the file that is written. What goes to stdout is first kept in an unnamed file in the
-    /// temporary folder (TMPDIR), until all of it has been verified.
-    #[arg(short, long)]
-    output: Option<PathBuf>,
-    /// Replace the output if it exists.
-    #[arg(long)]
-    force: bool,
+    /// The files to decrypt, or - for stdin.
+    #[arg(value_name = "PATH", required = true)]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     keys: DecryptionKeys,
     #[command(flatten)]
@@ -49,27 +48,63 @@ impl Decrypt {
             context if context.is_empty() => ExpectedContext::any(),
             context => ExpectedContext::from(&context),
         };
-        let target = arguments::target(&self.input, self.output.as_deref(), decrypted_name)?;
-        if self.stream {
-            if !arguments::is_stdio(&target) {
-                return Err(Failure::Usage("--stream prints to stdout: give -o - with it".to_owned()));
+        let plan = self.outputs.plan(&self.inputs, decrypted_name)?;
+        if self.stream && !matches!(&plan, Plan::Stream(step) if arguments::is_stdio(&step.target)) {
+            return Err(Failure::Usage("--stream prints to stdout: give -o - with it".to_owned()));
+        }
+        if self.outputs.dry_run {
+            self.keys.check(&OnDemand::new(&self.key_store))?;
+            return self.outputs.show(plan, look);
+        }
+        match plan {
+            Plan::Files(steps) => {
+                let count = steps.len();
+                self.outputs.work(
+                    steps,
+                    || self.client(count),
+                    |files, step| {
+                        let header = files.decrypt(&step.input, &step.target, expected.clone())?;
+                        Ok(hex(header.message_id()))
+                    },
+                )
             }
+            Plan::Stream(step) => self.through_pipe(&step, expected),
+        }
+    }
+
+    /// Reads from a pipe, or writes to one.
+    fn through_pipe(&self, step: &Step, expected: ExpectedContext) -> Result<()> {
+        if self.stream {
             say("note: printing before the end has been verified: discard the output if the exit code is not 0");
         }
-        let mut input = Input::open(&self.input)?;
+        let mut input = Input::open(&step.input)?;
         let header = UnverifiedHeader::read(&mut input)?;
-        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
-        let mut reader = Client::new(keyring).decryptor(header, expected)?.reader(input);
-
+        let message_id = hex(header.message_id());
+        let mut reader = self.client(1)?.decryptor(header, expected)?.reader(input);
         let mut output = match self.stream {
             true => Output::streamed(),
-            false => Output::held(&target, self.force)?,
+            false => Output::held(&step.target, self.outputs.force)?,
         };
         copy(&mut reader, &mut output)?;
         // Takes the progress bar off the terminal, before anything is printed there.
         drop(reader);
-        output.put_in_place()
+        output.put_in_place()?;
+        if self.outputs.json { Outcome::written(step, message_id).print() } else { Ok(()) }
     }
+
+    fn client(&self, files: usize) -> Result<Client> {
+        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+        Ok(Client::builder(keyring).threads(self.outputs.threads(files)).build()?)
+    }
+}
+
+/// Returns the message id that a file claims, and the size of its plaintext.
+fn look(file: &Path) -> Result<(Option<String>, Option<u64>)> {
+    let failed = |error| Failure::file("cannot read", file, error);
+    let mut input = BufReader::new(File::open(file).map_err(failed)?);
+    let header = UnverifiedHeader::read(&mut input)?;
+    let summary = header.summarize_body(input)?;
+    Ok((Some(hex(header.message_id())), Some(summary.plaintext_len())))
 }
 
 /// Returns the input's name without the extension of encrypted files, if it has that.

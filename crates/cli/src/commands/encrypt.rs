@@ -1,32 +1,31 @@
 //! `manila encrypt`.
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use manila::{AlgorithmSuite, Client};
+use manila::{AlgorithmSuite, Client, EncryptionContext, UnverifiedHeader};
 
 use super::EXTENSION;
 use crate::arguments::{self, KeyStore};
+use crate::batch::{Outcome, Outputs};
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
 use crate::input::Input;
 use crate::key_store::OnDemand;
 use crate::keys_for_files::EncryptionKeys;
 use crate::output::Output;
+use crate::plan::{Plan, Step};
+use crate::report::hex;
 
 #[derive(Args)]
 pub struct Encrypt {
-    /// The file to encrypt, or - for stdin.
-    input: PathBuf,
-    /// The file to write, or - for stdout. By default INPUT.manila, or stdout for stdin.
-    ///
-    /// Only you can read the file that is written.
-    #[arg(short, long)]
-    output: Option<PathBuf>,
-    /// Replace the output if it exists.
-    #[arg(long)]
-    force: bool,
+    /// The files to encrypt, or - for stdin.
+    #[arg(value_name = "PATH", required = true)]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     keys: EncryptionKeys,
     #[command(flatten)]
@@ -46,19 +45,50 @@ pub struct Encrypt {
 impl Encrypt {
     pub fn run(&self) -> Result<()> {
         let context = arguments::context(&self.key_store.profile()?.with_pairs(&self.context))?;
-        let target = arguments::target(&self.input, self.output.as_deref(), |input| Some(encrypted_name(input)))?;
-        if arguments::is_stdio(&target) && self.output.is_none() && io::stdout().is_terminal() {
+        let plan = self.outputs.plan(&self.inputs, |input| Some(encrypted_name(input)))?;
+        if self.outputs.dry_run {
+            self.keys.check(&OnDemand::new(&self.key_store))?;
+            return self.outputs.show(plan, |_| Ok((None, None)));
+        }
+        match plan {
+            Plan::Files(steps) => {
+                let count = steps.len();
+                self.outputs.work(
+                    steps,
+                    || self.client(count),
+                    |files, step| {
+                        files.encrypt(&step.input, &step.target, &context)?;
+                        if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
+                    },
+                )
+            }
+            Plan::Stream(step) => self.through_pipe(&step, &context),
+        }
+    }
+
+    /// Reads from a pipe, or writes to one.
+    fn through_pipe(&self, step: &Step, context: &EncryptionContext) -> Result<()> {
+        let is_printed = arguments::is_stdio(&step.target);
+        if is_printed && !self.outputs.is_named() && io::stdout().is_terminal() {
             let text = "stdout is a terminal and an encrypted file is binary: give -o OUTPUT, or -o - to print it";
             return Err(Failure::Usage(text.to_owned()));
         }
-        let mut input = Input::open(&self.input)?;
-        let output = Output::new(&target, self.force)?;
+        let mut input = Input::open(&step.input)?;
+        let output = Output::new(&step.target, self.outputs.force)?;
+        let mut writer = self.client(1)?.encryptor(context)?.writer(output);
+        let input_bytes = copy(&mut input, &mut writer)?;
+        writer.finish()?.put_in_place()?;
+        if !self.outputs.json {
+            return Ok(());
+        }
+        let message_id = message_id(&step.target)?;
+        Outcome { input_bytes: Some(input_bytes), ..Outcome::written(step, message_id) }.print()
+    }
 
+    fn client(&self, files: usize) -> Result<Client> {
         let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
-        let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length).build()?;
-        let mut writer = client.encryptor(&context)?.writer(output);
-        copy(&mut input, &mut writer)?;
-        writer.finish()?.put_in_place()
+        let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length);
+        Ok(client.threads(self.outputs.threads(files)).build()?)
     }
 
     fn suite(&self) -> AlgorithmSuite {
@@ -75,4 +105,10 @@ fn encrypted_name(input: &Path) -> PathBuf {
     name.push(".");
     name.push(EXTENSION);
     name.into()
+}
+
+/// Returns the id of a message that has just been written.
+fn message_id(file: &Path) -> Result<String> {
+    let header = UnverifiedHeader::read(io::BufReader::new(File::open(file)?))?;
+    Ok(hex(header.message_id()))
 }

@@ -1,8 +1,7 @@
 //! `manila inspect`. Every string of the file is quoted and escaped: its header can hold anything.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,28 +9,49 @@ use clap::Args;
 use manila::{BodySummary, ContentType, UnverifiedHeader};
 use serde_json::{Value, json};
 
-use crate::failure::Result;
+use crate::console::say;
+use crate::failure::{Failure, Result, naming};
 use crate::input::Input;
-use crate::report::ascii;
+use crate::report::{ascii, hex, print_text};
 
 #[derive(Args)]
 pub struct Inspect {
-    /// The encrypted file, or - for stdin.
-    input: PathBuf,
-    /// Print JSON.
+    /// The encrypted files, or - for stdin.
+    #[arg(value_name = "PATH", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Print JSON: an object for each file.
     #[arg(long)]
     json: bool,
 }
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let mut input = Input::open(&self.input)?;
+        if let [input] = self.inputs.as_slice() {
+            return self.show(input, false);
+        }
+        let mut result = Ok(());
+        for (number, input) in self.inputs.iter().enumerate() {
+            if number > 0 && !self.json {
+                print_text("\n")?;
+            }
+            if let Err(failure) = self.show(input, true) {
+                say(&format!("error: {}", naming(&input.to_string_lossy(), &failure.to_string())));
+                result = Err(Failure::Reported);
+            }
+        }
+        result
+    }
+
+    fn show(&self, path: &Path, is_one_of_several: bool) -> Result<()> {
+        let mut input = Input::open(path)?;
         let header = UnverifiedHeader::read(&mut input)?;
         let summarized = header.summarize_body(input);
         let summary = summarized.as_ref().ok();
-        let text =
-            if self.json { ascii(&format!("{:#}", to_json(&header, summary))) } else { to_text(&header, summary) };
-        writeln!(io::stdout(), "{}", text.trim_end())?;
+        print_text(&match (self.json, is_one_of_several) {
+            (true, _) => ascii(&format!("{:#}\n", to_json(path, &header, summary))),
+            (false, true) => format!("{:<12} {path:?}\n{}", "file", to_text(&header, summary)),
+            (false, false) => to_text(&header, summary),
+        })?;
         // Only now: the header of a file that was cut or goes on is worth showing too.
         summarized?;
         Ok(())
@@ -66,7 +86,7 @@ fn to_text(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> String {
     })
 }
 
-fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
+fn to_json(path: &Path, header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
     let context: serde_json::Map<_, _> =
         header.encryption_context().iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     let data_keys = header.encrypted_data_keys().iter().map(|key| {
@@ -82,6 +102,7 @@ fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
         ContentType::NonFramed => Value::Null,
     };
     json!({
+        "file": path.to_string_lossy(),
         "verified": false,
         "version": header.version(),
         "suite": header.suite().to_string(),
@@ -95,12 +116,5 @@ fn to_json(header: &UnverifiedHeader, summary: Option<&BodySummary>) -> Value {
         "body_bytes": summary.map(BodySummary::body_len),
         "footer_bytes": summary.map(BodySummary::footer_len),
         "plaintext_bytes": summary.map(BodySummary::plaintext_len),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
     })
 }

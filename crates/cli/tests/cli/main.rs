@@ -1,9 +1,11 @@
 //! The program from outside: it writes whole files or nothing, returns the right exit codes, and refuses damaged input.
 
+mod batch;
 mod config;
 #[path = "../desk/mod.rs"]
 mod desk;
 mod keys;
+mod trouble;
 
 use std::fs;
 use std::io::{Read, Write};

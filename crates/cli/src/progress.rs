@@ -1,0 +1,124 @@
+//! Progress bars on stderr: one for each file that takes a while, and one for all of them.
+
+use std::path::Path;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::console;
+use crate::report::plain;
+
+/// Fewer bytes are done before anybody could read a bar.
+const WORTH_SHOWING: u64 = 16 << 20;
+/// So many files take a while, however small they are.
+const MANY: usize = 200;
+const UPDATES_PER_SECOND: u8 = 10;
+
+const BYTES: &str = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+/// Returns a progress bar for so many bytes, or for as many as come. Shows nothing where stderr is not a terminal, and
+/// disappears when it is dropped.
+pub fn of_stream(bytes: Option<u64>) -> ProgressBar {
+    let bar = match bytes {
+        Some(bytes) if bytes < WORTH_SHOWING => return ProgressBar::hidden(),
+        Some(bytes) => ProgressBar::new(bytes).with_style(style(BYTES)),
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {bytes} {bytes_per_sec}")),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(UPDATES_PER_SECOND));
+    bar
+}
+
+/// The progress of a command with its files.
+pub struct Progress {
+    bars: MultiProgress,
+    /// Of all bytes, if there are several files.
+    all: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Starts the progress of so many files with so many bytes in all. Shows nothing where stderr is not a terminal, or
+    /// where it is not worth it.
+    pub fn new(files: usize, bytes: u64) -> Self {
+        let is_shown = bytes >= WORTH_SHOWING || files >= MANY;
+        let target = match is_shown {
+            true => ProgressDrawTarget::stderr_with_hz(UPDATES_PER_SECOND),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bars = MultiProgress::with_draw_target(target);
+        let all = (files > 1 && !bars.is_hidden()).then(|| {
+            let bar = ProgressBar::new(bytes).with_style(style(&format!("{{prefix}}/{files} files {BYTES}")));
+            bars.add(bar.with_prefix("0"))
+        });
+        Self { bars, all }
+    }
+
+    /// Starts the progress of one file.
+    pub fn of_file(&self, path: &Path, bytes: Option<u64>) -> FileProgress {
+        let of_it = (bytes.is_none_or(|bytes| bytes >= WORTH_SHOWING) && !self.bars.is_hidden()).then(|| {
+            let name = plain(&path.file_name().unwrap_or_default().to_string_lossy());
+            match (bytes, &self.all) {
+                (Some(bytes), None) => self.bars.add(ProgressBar::new(bytes).with_style(style(BYTES))),
+                (Some(bytes), Some(all)) => {
+                    let bar = ProgressBar::new(bytes).with_style(style(&format!("{{prefix:24!}} {BYTES}")));
+                    self.bars.insert_before(all, bar.with_prefix(name))
+                }
+                (None, _) => {
+                    let bar = ProgressBar::new_spinner().with_style(style("{prefix:24!} {spinner} {bytes}"));
+                    self.bars.insert(0, bar.with_prefix(name))
+                }
+            }
+        });
+        FileProgress { of_it, of_all: self.all.clone() }
+    }
+
+    /// Notes that so many files are done.
+    pub fn set_done(&self, files: usize) {
+        if let Some(all) = &self.all {
+            all.set_prefix(files.to_string());
+        }
+    }
+
+    /// Prints a line above the bars.
+    pub fn say(&self, line: &str) {
+        self.bars.suspend(|| console::say(line));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(all) = &self.all {
+            all.finish_and_clear();
+        }
+    }
+}
+
+/// The progress of a file, until it is dropped.
+pub struct FileProgress {
+    of_it: Option<ProgressBar>,
+    of_all: Option<ProgressBar>,
+}
+
+impl FileProgress {
+    /// Returns whether any bar is shown.
+    pub fn is_shown(&self) -> bool {
+        self.of_it.is_some() || self.of_all.is_some()
+    }
+
+    /// Notes that so many more bytes have been read.
+    pub fn add(&self, bytes: u64) {
+        for bar in self.of_it.iter().chain(&self.of_all) {
+            bar.inc(bytes);
+        }
+    }
+}
+
+impl Drop for FileProgress {
+    fn drop(&mut self) {
+        if let Some(of_it) = &self.of_it {
+            of_it.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
