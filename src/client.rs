@@ -43,7 +43,7 @@ use crate::settings::Settings;
 pub struct Client {
     cmm: Arc<dyn Cmm>,
     cmm_type: &'static str,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 impl Client {

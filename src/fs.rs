@@ -4,11 +4,13 @@
 //! ```text
 //! fs           Files: the three operations on a file
 //! folders      Folders: encrypts and decrypts a folder with everything in it
+//! many         Files::reencrypt_all: many files, several at once
 //! new_file     NewFile: a file that appears under its name complete, or not at all
 //! unfinished   Unfinished: what a program that is interrupted removes
 //! ```
 
 mod folders;
+mod many;
 mod new_file;
 mod unfinished;
 
@@ -54,14 +56,20 @@ pub use unfinished::Unfinished;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Files<'a> {
     client: &'a Client,
     replaces: bool,
     keeps_attributes: bool,
     syncs: bool,
+    keeps_format: bool,
     unfinished: Unfinished,
     progress: Option<Arc<dyn Fn(u64) + Send + Sync + 'a>>,
+    announce: Option<Arc<Announce<'a>>>,
 }
+
+/// A function that is told of a temporary file and the output that it is for.
+type Announce<'a> = dyn Fn(&Path, &Path) + Send + Sync + 'a;
 
 impl<'a> Files<'a> {
     /// Returns an encryptor and decryptor of files with the default settings.
@@ -72,8 +80,10 @@ impl<'a> Files<'a> {
             replaces: false,
             keeps_attributes: false,
             syncs: true,
+            keeps_format: false,
             unfinished: Unfinished::new(),
             progress: None,
+            announce: None,
         }
     }
 
@@ -100,6 +110,15 @@ impl<'a> Files<'a> {
         self
     }
 
+    /// Sets whether re-encryption keeps the frame length of a file and, as far as the commitment policy of the new client
+    /// allows, its suite: a signed file stays signed, and one that does not commit to its key commits from then on. Off
+    /// by default: the new client decides both.
+    #[must_use]
+    pub fn keep_format(mut self, keep: bool) -> Self {
+        self.keeps_format = keep;
+        self
+    }
+
     /// Lists the outputs that have been started, so that a program that is interrupted can remove them.
     ///
     /// ```
@@ -122,6 +141,14 @@ impl<'a> Files<'a> {
     #[must_use]
     pub fn list_in(mut self, unfinished: &Unfinished) -> Self {
         self.unfinished = unfinished.clone();
+        self
+    }
+
+    /// Calls `announce` with the path of each temporary file before it is created, and with that of the output that it
+    /// is for. A process that is killed leaves the temporary file: one that has written down its name can find it.
+    #[must_use]
+    pub fn on_temporary(mut self, announce: impl Fn(&Path, &Path) + Send + Sync + 'a) -> Self {
+        self.announce = Some(Arc::new(announce));
         self
     }
 
@@ -234,7 +261,9 @@ impl<'a> Files<'a> {
         let output = self.output(to.as_ref())?;
         let mut old_digest = Sha256::new();
         let observe = |plaintext: &[u8]| old_digest.update(plaintext);
-        let (output, context) = self.client.reencrypt_observed(reader, output, expected.into(), new, observe).await?;
+        let keep = self.keeps_format;
+        let (output, context) =
+            self.client.reencrypt_observed(reader, output, expected.into(), new, keep, observe).await?;
         if digest(new, output.reopen()?, &context).await? != old_digest.finish() {
             let detail =
                 format!("the new message of {from:?} does not decrypt to the same plaintext: it was discarded");
@@ -248,7 +277,12 @@ impl<'a> Files<'a> {
     }
 
     fn output(&self, target: &Path) -> Result<NewFile> {
-        let start = || NewFile::start(target, self.replaces);
+        let announce = |temporary: &Path| {
+            if let Some(announce) = &self.announce {
+                announce(temporary, target);
+            }
+        };
+        let start = || NewFile::start_announced(target, self.replaces, announce);
         Ok(NewFile::start_listed(&self.unfinished, start)?.sync(self.syncs))
     }
 
@@ -262,10 +296,10 @@ impl<'a> Files<'a> {
 
 impl std::fmt::Debug for Files<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { client, replaces, keeps_attributes, syncs, .. } = self;
+        let Self { client, replaces, keeps_attributes, syncs, keeps_format, .. } = self;
         let mut out = f.debug_struct("Files");
         out.field("client", client).field("replaces", replaces).field("keeps_attributes", keeps_attributes);
-        out.field("syncs", syncs).finish_non_exhaustive()
+        out.field("syncs", syncs).field("keeps_format", keeps_format).finish_non_exhaustive()
     }
 }
 

@@ -89,16 +89,18 @@ impl Client {
         expected: impl Into<ExpectedContext>,
         to: &Client,
     ) -> Result<W> {
-        Ok(self.reencrypt_observed(message, sink, expected.into(), to, |_| {}).await?.0)
+        Ok(self.reencrypt_observed(message, sink, expected.into(), to, false, |_| {}).await?.0)
     }
 
-    /// Re-encrypts a message and shows its plaintext to `observe`. Also returns the context of the new message.
+    /// Re-encrypts a message, in its own format if asked for, and shows its plaintext to `observe`. Also returns the
+    /// context of the new message.
     pub(crate) async fn reencrypt_observed<W: Write>(
         &self,
         message: impl Read,
         sink: W,
         expected: ExpectedContext,
         to: &Client,
+        keep_format: bool,
         mut observe: impl FnMut(&[u8]),
     ) -> Result<(W, EncryptionContext)> {
         let mut reader = self.open_blocking(message, expected).await?;
@@ -106,7 +108,8 @@ impl Client {
         let context = context.without_reserved();
         let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
         let omitted = omitted.map(str::to_owned).collect();
-        let mut writer = to.encryptor_for(&context, omitted, None).await?.writer(sink);
+        let settings = if keep_format { to.settings.in_format_of(reader.header()) } else { to.settings };
+        let mut writer = to.encryptor_with(settings, &context, omitted, None).await?.writer(sink);
         loop {
             let plaintext = reader.fill_buf()?;
             if plaintext.is_empty() {

@@ -1,6 +1,6 @@
 //! Client settings and their defaults.
 
-use crate::message::header::HeaderLimits;
+use crate::message::header::{ContentType, Header, HeaderLimits};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
@@ -17,6 +17,24 @@ pub(crate) struct Settings {
     pub(crate) unsigned_only: bool,
     /// At least 1.
     pub(crate) threads: usize,
+}
+
+impl Settings {
+    /// The same settings, with the frame length of a message and, as far as they allow it, its suite. If they do not, a
+    /// signed message stays a signed one.
+    pub(crate) fn in_format_of(mut self, header: &Header) -> Self {
+        let (suite, policy) = (header.suite(), self.commitment_policy);
+        let signs = suite.is_signed() && !self.unsigned_only;
+        self.suite = Some(match signs {
+            _ if signs == suite.is_signed() && policy.check_encrypt(suite).is_ok() => suite,
+            true => policy.default_suite(),
+            false => policy.default_unsigned_suite(),
+        });
+        if let ContentType::Framed(length) = header.content_type() {
+            self.frame_length = length;
+        }
+        self
+    }
 }
 
 impl Default for Settings {

@@ -7,7 +7,10 @@ use std::sync::Mutex;
 use manila::fs::{Files, NewFile, Unfinished};
 use manila::keyring::{Keyring, RawAesKeyring};
 use manila::materials::{DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
-use manila::{AlgorithmSuite, Client, EncryptionContext, ErrorKind, ExpectedContext};
+use manila::{
+    AlgorithmSuite, Client, CommitmentPolicy, ContentType, EncryptionContext, ErrorKind, ExpectedContext,
+    UnverifiedHeader,
+};
 
 /// A client with a test key.
 fn client(number: u8) -> Client {
@@ -259,4 +262,106 @@ fn only_temporary_files_of_a_listed_folder_are_removed() {
     unfinished.stop();
     assert_eq!(desk.names(), ["plain"]);
     assert!(half.put_in_place().is_err());
+}
+
+#[test]
+fn a_file_keeps_its_format_if_asked_for_and_allowed() {
+    use AlgorithmSuite as Suite;
+    let (signed, unsigned) = (Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, Suite::Aes256GcmHkdfSha512CommitKey);
+    let keyring = |number: u8| RawAesKeyring::new("example", &format!("key-{number}"), &[number; 32]).unwrap();
+    let new = Client::builder(keyring(2)).frame_length(4096);
+    let [both, refusing] =
+        [new.suite(unsigned).build().unwrap(), Client::builder(keyring(2)).unsigned_only(true).build().unwrap()];
+    for (of_file, kept, refused) in [
+        (Suite::Aes128GcmNoKdf, unsigned, unsigned),
+        (Suite::Aes256GcmHkdfSha384EcdsaP384, signed, unsigned),
+        (unsigned, unsigned, unsigned),
+        (signed, signed, unsigned),
+    ] {
+        let desk = Desk::new();
+        let old = Client::builder(keyring(1)).suite(of_file).frame_length(1000);
+        let policy = match of_file.is_committing() {
+            true => CommitmentPolicy::RequireEncryptAllowDecrypt,
+            false => CommitmentPolicy::ForbidEncryptAllowDecrypt,
+        };
+        let old = old.commitment_policy(policy).build().unwrap();
+        Files::new(&old).encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap();
+        let written = |keep: bool, new: &Client| {
+            let files = Files::new(&old).replace(true).keep_format(keep);
+            files.reencrypt(desk.path("sealed"), desk.path("moved"), &tenant(), new).unwrap();
+            let header = UnverifiedHeader::parse(&fs::read(desk.path("moved")).unwrap()).unwrap();
+            (header.suite(), header.content_type())
+        };
+        assert_eq!(written(true, &both), (kept, ContentType::Framed(1000)));
+        assert_eq!(written(true, &refusing), (refused, ContentType::Framed(1000)));
+        assert_eq!(written(false, &both), (unsigned, ContentType::Framed(4096)));
+    }
+}
+
+#[test]
+fn temporary_files_are_announced_before_they_exist() {
+    let (desk, client) = (Desk::new(), client(1));
+    let announced = Mutex::new(Vec::new());
+    let files = Files::new(&client).on_temporary(|temporary, target| {
+        assert!(!temporary.exists());
+        announced.lock().unwrap().push((temporary.to_owned(), target.to_owned()));
+    });
+    let seen = Mutex::new(0);
+    let files = files.on_progress(|_| {
+        let (temporary, _) = announced.lock().unwrap().last().unwrap().clone();
+        *seen.lock().unwrap() += u32::from(temporary.exists());
+    });
+    files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).unwrap();
+    let found = announced.lock().unwrap().clone();
+    let [(temporary, target)] = &found[..] else { panic!("one file was written: {found:?}") };
+    assert_eq!((target, temporary.parent()), (&desk.path("sealed"), Some(desk.0.path())));
+    assert!(temporary.file_name().unwrap().to_str().unwrap().starts_with(".manila-"));
+    assert!(*seen.lock().unwrap() > 0);
+    // An output that is refused needs none.
+    assert!(files.encrypt(desk.path("plain"), desk.path("sealed"), &tenant()).is_err());
+    assert_eq!(announced.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn many_files_are_re_encrypted_at_once_and_one_that_fails_fails_alone() {
+    let (desk, old, new) = (Desk::new(), client(1), client(2));
+    let path = |number: usize| desk.path(&format!("sealed-{number:03}"));
+    for number in 0..100 {
+        fs::write(path(number), old.encrypt(number.to_string().as_bytes(), &tenant()).unwrap()).unwrap();
+    }
+    fs::write(path(20), b"no message").unwrap();
+    let files = Files::new(&old).replace(true);
+    let mut done = Vec::new();
+    let in_place = (0..100).map(|number| (number, path(number), path(number)));
+    files
+        .reencrypt_all(
+            in_place,
+            |number| match number {
+                30 => Ok(EncryptionContext::new([("tenant", "other")])?.into()),
+                _ => Ok(tenant().into()),
+            },
+            &new,
+            3,
+            |number, result| {
+                done.push((number, result.map_err(|error| error.kind())));
+                Ok(())
+            },
+        )
+        .unwrap();
+    assert!(done.iter().map(|(number, _)| *number).eq(0..100));
+    done.retain(|(_, result)| result.is_err());
+    assert_eq!(done, [(20, Err(ErrorKind::Malformed)), (30, Err(ErrorKind::ContextMismatch))]);
+    for number in (0..100).filter(|number| ![20, 30].contains(number)) {
+        let opened = new.decrypt(&fs::read(path(number)).unwrap(), &tenant()).unwrap();
+        assert_eq!(opened.plaintext, number.to_string().as_bytes());
+    }
+
+    // The same files, by the asynchronous version.
+    let again = (0..3).map(|number| (number, path(number), desk.path(&format!("copy-{number}"))));
+    let files = Files::new(&new);
+    let all = files.reencrypt_all_async(again, |_| Ok(tenant().into()), &old, 2, |_, done| done);
+    manila::testing::ready(all).unwrap();
+    assert!(
+        (0..3).all(|number| old.decrypt(&fs::read(desk.path(&format!("copy-{number}"))).unwrap(), &tenant()).is_ok())
+    );
 }

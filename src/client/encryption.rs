@@ -10,6 +10,7 @@ use crate::buffer::WipeGuard;
 use crate::client::Client;
 use crate::encrypt::Encryptor;
 use crate::materials::EncryptionRequest;
+use crate::settings::Settings;
 
 impl Client {
     /// Encrypts `plaintext` into a complete message, with `context` authenticated as part of it.
@@ -178,10 +179,21 @@ impl Client {
         omitted: BTreeSet<String>,
         max_plaintext_len: Option<u64>,
     ) -> Result<Encryptor> {
+        self.encryptor_with(self.settings, context, omitted, max_plaintext_len).await
+    }
+
+    /// Starts a message like [`encryptor_for`](Self::encryptor_for), with other settings than those of the client.
+    pub(crate) async fn encryptor_with(
+        &self,
+        settings: Settings,
+        context: &EncryptionContext,
+        omitted: BTreeSet<String>,
+        max_plaintext_len: Option<u64>,
+    ) -> Result<Encryptor> {
         let request = EncryptionRequest {
             encryption_context: context.clone(),
-            suite: self.settings.suite,
-            commitment_policy: self.settings.commitment_policy,
+            suite: settings.suite,
+            commitment_policy: settings.commitment_policy,
             required_context_keys: omitted,
             max_plaintext_len,
         };
@@ -194,6 +206,6 @@ impl Client {
             );
             return Err(Error::new(ErrorKind::Internal, detail));
         }
-        Encryptor::new(materials, max_plaintext_len, &self.settings)
+        Encryptor::new(materials, max_plaintext_len, &settings)
     }
 }

@@ -68,8 +68,17 @@ impl NewFile {
         Self::start_in(folder_of(target), target, replaces)
     }
 
+    /// Starts a file, and calls `announce` with the path of the temporary file before it is created.
+    pub(super) fn start_announced(target: &Path, replaces: bool, announce: impl Fn(&Path)) -> Result<Self> {
+        Self::make(folder_of(target), target, replaces, announce)
+    }
+
     /// Starts a file whose temporary file is in `folder`, which must be in the file system of the target.
     pub(super) fn start_in(folder: &Path, target: &Path, replaces: bool) -> Result<Self> {
+        Self::make(folder, target, replaces, |_| {})
+    }
+
+    fn make(folder: &Path, target: &Path, replaces: bool, announce: impl Fn(&Path)) -> Result<Self> {
         match fs::symlink_metadata(target) {
             Ok(found) if !found.is_file() => {
                 return Err(refused(format!("{target:?} exists and is not a regular file: give another name")));
@@ -77,7 +86,10 @@ impl NewFile {
             Ok(_) if !replaces => return Err(exists(target)),
             _ => {}
         }
-        let made = tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder);
+        let made = tempfile::Builder::new().prefix(PREFIX).make_in(folder, |path| {
+            announce(path);
+            private().open(path)
+        });
         let file = made.map_err(|error| failed("cannot write in the folder", folder, &strip_path(&error)))?;
         Ok(Self { file, target: target.to_owned(), replaces, syncs: true, listed: None })
     }
@@ -220,6 +232,15 @@ fn refused(detail: String) -> Error {
 /// Returns an error without the path of the temporary file, which the caller did not choose.
 fn strip_path(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Options to create a file that only the current user can access.
+fn private() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn folder_of(target: &Path) -> &Path {
