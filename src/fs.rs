@@ -110,9 +110,9 @@ impl<'a> Files<'a> {
         self
     }
 
-    /// Sets whether re-encryption keeps the frame length of a file and, as far as the commitment policy of the new client
-    /// allows, its suite: a signed file stays signed, and one that does not commit to its key commits from then on. Off
-    /// by default: the new client decides both.
+    /// Sets whether re-encryption keeps the frame length of a file and, as far as the commitment policy of the new
+    /// client allows, its suite: a signed file stays signed, and one that does not commit to its key commits from then
+    /// on. Off by default: the new client decides both.
     #[must_use]
     pub fn keep_format(mut self, keep: bool) -> Self {
         self.keeps_format = keep;

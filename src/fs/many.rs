@@ -46,7 +46,8 @@ impl Files<'_> {
     ///     },
     /// )?;
     /// assert!(failed.is_empty());
-    /// # assert_eq!(new.decrypt(&std::fs::read(folder.path().join("7"))?, ExpectedContext::any())?.plaintext, b"hello");
+    /// # let message = std::fs::read(folder.path().join("7"))?;
+    /// # assert_eq!(new.decrypt(&message, ExpectedContext::any())?.plaintext, b"hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

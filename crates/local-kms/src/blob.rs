@@ -25,6 +25,61 @@ pub(super) struct Blob {
     sealed: Vec<u8>,
 }
 
+/// The key that a ciphertext of [`LocalKms`](crate::LocalKms) was encrypted under, and the version of its material, as
+/// the ciphertext tells without any key: anyone can write one that names a key.
+///
+/// It answers which data keys a rotation has left behind, and so which messages to re-encrypt. Version 1 is the
+/// material that a key was created with; [`KeyRotation::key_version`](crate::KeyRotation::key_version) is the one that
+/// a rotation made.
+///
+/// ```
+/// use manila_local_kms::{CiphertextOrigin, CreateKey, EncryptionContext, Kms, KmsRequest, LocalKms};
+///
+/// # use manila_core::internal::poll_once;
+/// # use std::pin::pin;
+/// let kms = LocalKms::in_memory()?;
+/// let key = kms.create_key(CreateKey::default())?;
+/// kms.rotate_key_on_demand(key.arn())?;
+/// let context = EncryptionContext::empty();
+/// let request = KmsRequest::new(key.arn(), &context);
+/// # let generated = poll_once(pin!(async {
+/// let generated = kms.generate_data_key(request, 32).await?;
+/// # Ok::<_, manila_local_kms::Error>(generated)
+/// # })).ok_or("it waits")??;
+///
+/// let origin = CiphertextOrigin::of(&generated.ciphertext).ok_or("not of this KMS")?;
+/// assert_eq!((origin.key_id(), origin.key_version()), (key.key_id(), 2));
+/// assert_eq!(CiphertextOrigin::of(b"anything else"), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CiphertextOrigin {
+    key_id: String,
+    key_version: u32,
+}
+
+impl CiphertextOrigin {
+    /// Reads the origin of a ciphertext; returns `None` if no `LocalKms` can have made it.
+    #[must_use]
+    pub fn of(ciphertext: &[u8]) -> Option<Self> {
+        let Blob { key, material, .. } = parse(ciphertext).ok()?;
+        Some(Self { key_id: key, key_version: material })
+    }
+
+    /// Returns the id of the key.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Returns the version of the key's material.
+    #[must_use]
+    pub fn key_version(&self) -> u32 {
+        self.key_version
+    }
+}
+
 /// Encrypts under the newest material of a key.
 pub(super) fn seal(key: &Key, context: &EncryptionContext, plaintext: &[u8]) -> Result<Vec<u8>> {
     let material = key.material.materials.last().ok_or_else(store::damaged)?;

@@ -61,6 +61,7 @@ pub use api::lifecycle::KeyListEntry;
 pub use api::maintenance::RootKeyChange;
 pub use api::rotation::{KeyRotation, RotationStatus};
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
+pub use blob::CiphertextOrigin;
 pub use builder::LocalKmsBuilder;
 pub use local_kms::LocalKms;
 pub use operation::KeyState;

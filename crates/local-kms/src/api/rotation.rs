@@ -47,11 +47,19 @@ impl RotationStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRotation {
+    pub(crate) key_version: u32,
     pub(crate) date: SystemTime,
     pub(crate) rotation_type: RotationType,
 }
 
 impl KeyRotation {
+    /// Returns the version of the material that the rotation made, which ciphertexts name:
+    /// [`CiphertextOrigin`](crate::CiphertextOrigin). A key is created with version 1.
+    #[must_use]
+    pub fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
     /// Returns the time from which the new material is used to encrypt.
     #[must_use]
     pub fn date(&self) -> SystemTime {
@@ -181,7 +189,8 @@ impl LocalKms {
         self.read(Operation::ListKeyRotations, &OnKey::new(key_id), Details::new(), |_, key, _| {
             let rotation = |material: &KeyMaterial| {
                 let date = from_millis(material.created);
-                material.rotation.map(|rotation_type| KeyRotation { date, rotation_type })
+                let key_version = material.id;
+                material.rotation.map(|rotation_type| KeyRotation { key_version, date, rotation_type })
             };
             Ok(key.material.materials.iter().filter_map(rotation).collect())
         })

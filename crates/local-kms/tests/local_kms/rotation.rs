@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use manila_core::testing::ready;
 use manila_local_kms::{
-    Clock, CreateKey, ErrorKind, KeyRotation, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey, RotationType,
+    CiphertextOrigin, Clock, CreateKey, ErrorKind, KeyRotation, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey,
+    RotationType,
 };
 
 use crate::lifecycle::{Asked, open_at};
@@ -20,6 +21,24 @@ fn material_of(ciphertext: &[u8]) -> u8 {
 /// Returns the number of the material that encrypts now.
 fn newest(kms: &LocalKms, key: &str) -> u8 {
     material_of(&encrypt(kms, key, b"x").unwrap())
+}
+
+#[test]
+fn a_ciphertext_tells_the_version_that_a_rotation_made() {
+    for (kms, _, _folder) in both() {
+        let key = kms.create_key(CreateKey::default()).unwrap();
+        for version in 1..=4 {
+            let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap();
+            let origin = CiphertextOrigin::of(&ciphertext).unwrap();
+            assert_eq!((origin.key_id(), origin.key_version()), (key.key_id(), version));
+            for bad in [&ciphertext[..ciphertext.len() - 1], &ciphertext[1..], &[]] {
+                assert_eq!(CiphertextOrigin::of(bad), None);
+            }
+            kms.rotate_key_on_demand(key.arn()).unwrap();
+            let made = kms.list_key_rotations(key.arn()).unwrap().last().unwrap().key_version();
+            assert_eq!(made, version + 1);
+        }
+    }
 }
 
 fn days(count: u32) -> Duration {
