@@ -1,4 +1,4 @@
-//! Questions on a terminal, which is a pseudoterminal here.
+//! Questions and progress bars on a terminal, which is a pseudoterminal here.
 #![cfg(unix)]
 
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Termios, tcgetattr};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::desk::Desk;
 use crate::words;
@@ -35,6 +35,7 @@ impl Seat {
         let no_control = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
         let terminal = OpenOptions::new().read(true).write(true).custom_flags(no_control).open(path).unwrap();
         let keyboard = File::from(keyboard);
+        tcsetwinsize(&keyboard, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let mut command = desk.command(&words(line));
         let end = || terminal.try_clone().unwrap();
         let child = command.stdin(end()).stdout(end()).stderr(end()).env("NO_COLOR", "1").spawn().unwrap();
@@ -169,4 +170,64 @@ fn an_interruption_leaves_the_terminal_as_it_was() {
     assert!(kill.unwrap().success());
     let (code, screen) = seat.end();
     assert!(code == 1 && screen.contains("interrupted: nothing was done"), "{screen}");
+}
+
+/// Makes files without content in the blocks of the disk.
+fn sparse(desk: &Desk, name: &str, len: u64) {
+    File::create(desk.path(name)).unwrap().set_len(len).unwrap();
+}
+
+/// Returns the lines of a screen that are not bars that were taken away again.
+fn left_on(screen: &str) -> String {
+    let after_clearing = screen.rsplit("\u{1b}[2K").next().unwrap_or_default();
+    after_clearing.replace("\u{1b}[1A", "").replace("\u{1b}[?25h", "").trim().to_owned()
+}
+
+#[test]
+fn bars_show_each_file_that_takes_a_while_and_all_of_them() {
+    let (desk, _) = Desk::with_key("alias/file");
+    for (name, len) in [("long-one", 64), ("long-two", 48)] {
+        sparse(&desk, name, len << 20);
+    }
+    for (line, shows) in [
+        (
+            "encrypt long-one plain long-two --jobs 2",
+            &["long-one ", "long-two ", "/64.00 MiB", "/48.00 MiB", "/3 files", "/112.00 MiB", "/s"][..],
+        ),
+        (
+            "decrypt long-one.manila long-two.manila --to back --jobs 1",
+            &["long-one.manila ", "long-two.manila ", "/2 files"],
+        ),
+        ("encrypt long-one --force", &["/64.00 MiB", "/s"]),
+    ] {
+        let (code, screen) = Seat::start(&desk, line).end();
+        assert_eq!(code, 0, "{screen}");
+        for part in shows {
+            assert!(screen.contains(part), "{line}: {part} in {screen:?}");
+        }
+        assert!(!screen.contains("plain"), "a short file has no bar of its own: {screen:?}");
+        assert_eq!(left_on(&screen), "", "{screen:?}");
+    }
+}
+
+#[test]
+fn errors_stand_above_the_bars() {
+    let (desk, _) = Desk::with_key("alias/file");
+    sparse(&desk, "long-one", 64 << 20);
+    let (code, screen) = Seat::start(&desk, "encrypt long-one missing").end();
+    assert_eq!(code, 1);
+    let line = screen.lines().find(|line| line.contains("error: cannot read \"missing\": No such file"));
+    assert!(line.is_some_and(|line| !line.contains("MiB")), "{screen:?}");
+}
+
+#[test]
+fn there_are_no_bars_for_what_is_short_or_nobody_sees() {
+    let (desk, _) = Desk::with_key("alias/file");
+    for line in ["encrypt plain", "decrypt plain.manila --to back", "encrypt plain --to sealed"] {
+        assert_eq!(Seat::start(&desk, line).end(), (0, String::new()), "{line}");
+    }
+    for name in ["long-one", "long-two"] {
+        sparse(&desk, name, 64 << 20);
+    }
+    assert_eq!(desk.succeed(&words("encrypt long-one long-two")).errors, "");
 }
