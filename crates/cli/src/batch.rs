@@ -20,8 +20,10 @@ use crate::plan::{Place, Plan, Step};
 use crate::progress::Progress;
 use crate::report;
 
-/// More threads than this gain nothing for one file.
+/// More threads than this gain little for one file.
 const MOST_THREADS: usize = 4;
+/// Shorter files are done before other threads have begun.
+const WORTH_THREADS: u64 = 8 << 20;
 
 /// The options of commands that write a file for each that they read.
 #[derive(Args)]
@@ -48,7 +50,7 @@ pub struct Outputs {
     /// The number of files to work on at once. By default that of the cores.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// The number of threads for each file. By default one, and for a single file as many as there are cores, up to 4.
+    /// The number of threads for each file. By default one, and for a single long file that of the cores, up to 4.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
@@ -75,27 +77,40 @@ impl Outputs {
         self.output.is_some()
     }
 
-    /// Returns the number of threads for each of so many files.
-    pub fn threads(&self, files: usize) -> usize {
-        match (self.threads, files) {
+    /// Returns the number of threads for a file of so many bytes, or for a pipe.
+    pub fn threads_for_one(&self, bytes: Option<u64>) -> usize {
+        match (self.threads, bytes) {
             (Some(threads), _) => threads.get(),
-            (None, 0 | 1) => cores().min(MOST_THREADS),
-            (None, _) => 1,
+            // Their buffers would take longer to make than the file to encrypt.
+            (None, Some(bytes)) if bytes < WORTH_THREADS => 1,
+            (None, _) => cores().min(MOST_THREADS),
+        }
+    }
+
+    fn threads_for(&self, files: &[Checked]) -> usize {
+        match files {
+            [file] => self.threads_for_one(file.len),
+            _ => self.threads.map_or(1, NonZeroUsize::get),
         }
     }
 
     fn jobs(&self, files: usize) -> usize {
-        self.jobs.map_or_else(cores, NonZeroUsize::get).min(files)
+        match (self.jobs, files) {
+            (_, 0 | 1) => 1,
+            (Some(jobs), _) => jobs.get().min(files),
+            (None, _) => cores().min(files),
+        }
     }
 
     /// Does `work` on each of the files that can be read and written, several at once. It returns the id of the
     /// message.
     ///
-    /// The client is made with `client` before the first file is written, and only if there is one to write.
+    /// The client is made with `client`, for so many threads for each file, before the first file is written, and only
+    /// if there is one to write.
     pub fn work(
         &self,
         steps: Vec<Step>,
-        client: impl FnOnce() -> Result<Client>,
+        client: impl FnOnce(usize) -> Result<Client>,
         work: impl Fn(&Files<'_>, &Step) -> Result<String> + Sync,
     ) -> Result<()> {
         let count = steps.len();
@@ -115,7 +130,7 @@ impl Outputs {
             report(checked.outcome())?;
         }
         if !ready.is_empty() {
-            let client = client()?;
+            let client = client(self.threads_for(&ready))?;
             if let Some(folder) = &self.to {
                 fs::create_dir_all(folder).map_err(|error| Failure::file("cannot make", folder, error))?;
             }

@@ -57,17 +57,14 @@ impl Decrypt {
             return self.outputs.show(plan, look);
         }
         match plan {
-            Plan::Files(steps) => {
-                let count = steps.len();
-                self.outputs.work(
-                    steps,
-                    || self.client(count),
-                    |files, step| {
-                        let header = files.decrypt(&step.input, &step.target, expected.clone())?;
-                        Ok(hex(header.message_id()))
-                    },
-                )
-            }
+            Plan::Files(steps) => self.outputs.work(
+                steps,
+                |threads| self.client(threads),
+                |files, step| {
+                    let header = files.decrypt(&step.input, &step.target, expected.clone())?;
+                    Ok(hex(header.message_id()))
+                },
+            ),
             Plan::Stream(step) => self.through_pipe(&step, expected),
         }
     }
@@ -80,7 +77,7 @@ impl Decrypt {
         let mut input = Input::open(&step.input)?;
         let header = UnverifiedHeader::read(&mut input)?;
         let message_id = hex(header.message_id());
-        let mut reader = self.client(1)?.decryptor(header, expected)?.reader(input);
+        let mut reader = self.client(self.outputs.threads_for_one(None))?.decryptor(header, expected)?.reader(input);
         let mut output = match self.stream {
             true => Output::streamed(),
             false => Output::held(&step.target, self.outputs.force)?,
@@ -92,9 +89,9 @@ impl Decrypt {
         if self.outputs.json { Outcome::written(step, message_id).print() } else { Ok(()) }
     }
 
-    fn client(&self, files: usize) -> Result<Client> {
+    fn client(&self, threads: usize) -> Result<Client> {
         let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
-        Ok(Client::builder(keyring).threads(self.outputs.threads(files)).build()?)
+        Ok(Client::builder(keyring).threads(threads).build()?)
     }
 }
 

@@ -51,17 +51,14 @@ impl Encrypt {
             return self.outputs.show(plan, |_| Ok((None, None)));
         }
         match plan {
-            Plan::Files(steps) => {
-                let count = steps.len();
-                self.outputs.work(
-                    steps,
-                    || self.client(count),
-                    |files, step| {
-                        files.encrypt(&step.input, &step.target, &context)?;
-                        if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
-                    },
-                )
-            }
+            Plan::Files(steps) => self.outputs.work(
+                steps,
+                |threads| self.client(threads),
+                |files, step| {
+                    files.encrypt(&step.input, &step.target, &context)?;
+                    if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
+                },
+            ),
             Plan::Stream(step) => self.through_pipe(&step, &context),
         }
     }
@@ -75,7 +72,7 @@ impl Encrypt {
         }
         let mut input = Input::open(&step.input)?;
         let output = Output::new(&step.target, self.outputs.force)?;
-        let mut writer = self.client(1)?.encryptor(context)?.writer(output);
+        let mut writer = self.client(self.outputs.threads_for_one(None))?.encryptor(context)?.writer(output);
         let input_bytes = copy(&mut input, &mut writer)?;
         writer.finish()?.put_in_place()?;
         if !self.outputs.json {
@@ -85,10 +82,10 @@ impl Encrypt {
         Outcome { input_bytes: Some(input_bytes), ..Outcome::written(step, message_id) }.print()
     }
 
-    fn client(&self, files: usize) -> Result<Client> {
+    fn client(&self, threads: usize) -> Result<Client> {
         let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
         let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length);
-        Ok(client.threads(self.outputs.threads(files)).build()?)
+        Ok(client.threads(threads).build()?)
     }
 
     fn suite(&self) -> AlgorithmSuite {
