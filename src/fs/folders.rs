@@ -27,6 +27,7 @@ mod walk;
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -38,6 +39,7 @@ use crate::expected_context::ExpectedContext;
 use crate::fs::new_file::NewFile;
 use crate::fs::unfinished::Unfinished;
 use crate::fs::{Counted, failed};
+use crate::threads;
 use entry::Entry;
 use layout::EncryptedFolder;
 use manifest::Manifest;
@@ -358,6 +360,31 @@ impl FolderItem<'_> {
     pub fn is_folder(&self) -> bool {
         matches!(self.0, Entry::Folder(_))
     }
+}
+
+/// Does `work` on the items on several threads, and calls `each` with the results in order. Small files are handed out
+/// together: to hand one to another thread takes as long as to encrypt it.
+fn in_order<T: Send, U: Send>(
+    jobs: usize,
+    items: impl Iterator<Item = T>,
+    len_of: impl Fn(&T) -> u64,
+    work: impl Fn(T) -> U + Sync,
+    mut each: impl FnMut(U) -> Result<()>,
+) -> Result<()> {
+    const ITEMS: usize = 64;
+    const BYTES: u64 = 1 << 20;
+    let mut items = items.fuse();
+    let chunks = iter::from_fn(|| {
+        let (mut chunk, mut len) = (Vec::new(), 0_u64);
+        while chunk.len() < ITEMS && len < BYTES {
+            let Some(item) = items.next() else { break };
+            len = len.saturating_add(len_of(&item));
+            chunk.push(item);
+        }
+        (!chunk.is_empty()).then_some(chunk)
+    });
+    let work = |chunk: Vec<T>| chunk.into_iter().map(&work).collect::<Vec<_>>();
+    threads::in_order::in_order(jobs, chunks, work, |done| done.into_iter().try_for_each(&mut each))
 }
 
 /// Calls `work` with the path of each message in an encrypted folder that the manifest does not list, if there are more

@@ -13,10 +13,9 @@ use super::manifest::{FOLDER_PAIR, Manifest, ManifestReader};
 use super::report::{FolderEvent, Tally};
 use super::rules::Rules;
 use super::walk::check_apart;
-use super::{FolderReport, Folders, SYNCS_AT_ONCE, open_regular, sync_all, unlisted};
+use super::{FolderReport, Folders, SYNCS_AT_ONCE, in_order, open_regular, sync_all, unlisted};
 use crate::expected_context::ExpectedContext;
 use crate::fs::{failed, for_each_chunk};
-use crate::threads::in_order::in_order;
 
 /// Decrypts the folder `from` into the folder `to`.
 pub(super) fn decrypt(
@@ -41,6 +40,7 @@ pub(super) fn decrypt(
     in_order(
         folders.jobs,
         Entries::read(&job, &manifest)?,
+        |next| if let Next::Entry(Entry::File(file)) = next { file.len } else { 0 },
         |next| job.decrypt(next),
         |done| match done {
             // Made behind everything else.

@@ -13,10 +13,9 @@ use super::manifest::{self, Manifest, ManifestReader, ManifestWriter};
 use super::report::Tally;
 use super::rules::Rules;
 use super::walk::{Found, Walk, What, check_apart};
-use super::{FolderReport, Folders, expected_of, open_regular, sync_all, unlisted};
+use super::{FolderReport, Folders, expected_of, in_order, open_regular, sync_all, unlisted};
 use crate::expected_context::ExpectedContext;
 use crate::fs::{failed, is_unchanged_since};
-use crate::threads::in_order::in_order;
 
 /// Encrypts the folder `from` into the folder `to`.
 pub(super) fn encrypt(
@@ -51,6 +50,7 @@ pub(super) fn encrypt(
     in_order(
         folders.jobs,
         Entries { job: &job, walk, rules: Rules::new(folders.allowed), journals },
+        |next| next.len(),
         |next| job.encrypt(next),
         |done| match done.entry {
             Ok(entry) => {
@@ -92,6 +92,12 @@ struct Next {
     entry: Result<Thing>,
     /// Entries of the same path in the journals of earlier encryptions that did not finish.
     earlier: Vec<FileEntry>,
+}
+
+impl Next {
+    fn len(&self) -> u64 {
+        if let Ok(Thing::File(_, file)) = &self.entry { file.len } else { 0 }
+    }
 }
 
 /// A thing in the folder.
