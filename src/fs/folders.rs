@@ -268,6 +268,13 @@ impl<'a> Folders<'a> {
         walk::count(folder.as_ref())
     }
 
+    /// Returns whether a folder is the target of an operation that did not finish, which the same call continues.
+    #[must_use]
+    pub fn is_unfinished(folder: impl AsRef<Path>) -> bool {
+        let folder = folder.as_ref();
+        layout::is_folder(&folder.join(layout::PARTIAL)) || EncryptedFolder::at(folder).is_unfinished()
+    }
+
     /// Returns whether a folder looks like an encrypted one, complete or not. Nothing is verified.
     #[must_use]
     pub fn is_encrypted(folder: impl AsRef<Path>) -> bool {

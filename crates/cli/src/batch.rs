@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::arguments::is_stdio;
 use crate::console::say;
 use crate::failure::{Failure, Result, naming};
+use crate::folder::{self, Direction, FolderOptions};
 use crate::interrupt::{self, Stage};
 use crate::output::check_target;
 use crate::plan::{Place, Plan, Step};
@@ -47,6 +48,8 @@ pub struct Outputs {
     /// Print a line of JSON for each file: input, output, their sizes in bytes, message id and error.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub folders: FolderOptions,
     /// The number of files to work on at once. By default that of the cores.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -102,6 +105,17 @@ impl Outputs {
         }
     }
 
+    /// Returns the settings of the work on folders. Makes the folder to write into.
+    pub fn for_folders(&self, direction: Direction) -> Result<folder::Settings> {
+        self.make_folder()?;
+        Ok(folder::Settings { direction, force: self.force, json: self.json, jobs: self.jobs(usize::MAX) })
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        let Some(folder) = &self.to else { return Ok(()) };
+        fs::create_dir_all(folder).map_err(|error| Failure::file("cannot make", folder, error))
+    }
+
     /// Does `work` on each of the files that can be read and written, several at once. It returns the id of the
     /// message.
     ///
@@ -131,9 +145,7 @@ impl Outputs {
         }
         if !ready.is_empty() {
             let client = client(self.threads_for(&ready))?;
-            if let Some(folder) = &self.to {
-                fs::create_dir_all(folder).map_err(|error| Failure::file("cannot make", folder, error))?;
-            }
+            self.make_folder()?;
             *interrupt::stage() = Stage::Writing { files: count };
             let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let one_after_the_other = || -> Result<()> {
@@ -164,15 +176,26 @@ impl Outputs {
         }
     }
 
-    /// Shows what would be done. `look` tells what can be told of a file without a key: its message id, and the size of
-    /// the output.
-    pub fn show(&self, plan: Plan, look: impl Fn(&Path) -> Result<(Option<String>, Option<u64>)>) -> Result<()> {
-        let steps = match plan {
-            Plan::Stream(step) => vec![step],
-            Plan::Files(steps) => steps,
+    /// Shows what would be encrypted or decrypted. `look` tells what can be told of a file without a key: its message
+    /// id, and the size of the output.
+    pub fn show(
+        &self,
+        plan: Plan,
+        direction: Direction,
+        look: impl Fn(&Path) -> Result<(Option<String>, Option<u64>)>,
+    ) -> Result<()> {
+        let (files, folders) = match plan {
+            Plan::Stream(step) => (vec![step], Vec::new()),
+            Plan::Files(steps) => self.folders.divide(steps),
         };
         let mut outcomes = Vec::new();
-        for step in steps {
+        for step in folders {
+            outcomes.push(match folder::look(&step, direction, self.force) {
+                Ok(input_bytes) => Outcome { input_bytes, ..Outcome::of(&step) },
+                Err(failure) => Outcome { error: Some(failure.to_string()), ..Outcome::of(&step) },
+            });
+        }
+        for step in files {
             let checked = Checked::new(step, self.force).with_folder(self.to.is_some());
             let looked = match checked.failure.is_none() && !is_stdio(&checked.step.input) {
                 true => look(&checked.step.input),
@@ -225,7 +248,7 @@ impl Checked {
             }
             let metadata = fs::metadata(input).map_err(|error| Failure::file("cannot read", input, error))?;
             if metadata.is_dir() {
-                return Err(Failure::Work(format!("{input:?} is a folder: give a file")));
+                return Err(Failure::Work(format!("{input:?} is a folder: give -r to take everything in it")));
             }
             Ok(metadata.is_file().then_some(metadata.len()))
         };

@@ -12,6 +12,8 @@ pub enum Stage {
     Nothing,
     /// So many files are being written: those that are in place stay, of the others nothing does.
     Writing { files: usize },
+    /// The files of a folder are being written. The same command continues.
+    Folder,
     /// Some of the output may have been printed.
     Printing,
     /// The key store is at work: each of its changes is made completely or not at all.
@@ -68,6 +70,10 @@ pub fn clean_up_on_signals() {
                     placed if placed >= *files => continue,
                     placed => format!("{placed} of {files} files were written, and nothing of the others"),
                 },
+                Stage::Folder => {
+                    outputs().stop();
+                    "what is done is kept: give the same command again to continue".to_owned()
+                }
                 Stage::Printing => "discard what was printed".to_owned(),
                 Stage::Changing => "manila audit show tells whether it was done".to_owned(),
                 Stage::Asking(settings) => {

@@ -17,6 +17,7 @@
 //! copy            from one to the other
 //! plan            what is read and what is written for it
 //! batch           files, several at once: options, work, report
+//! folder          folders, with everything in them
 //! progress        progress bars
 //! interrupt       a signal leaves no unfinished output behind
 //! report          the answer of a command, as JSON or as lines for people
@@ -36,6 +37,7 @@ mod config;
 mod console;
 mod copy;
 mod failure;
+mod folder;
 mod input;
 mod interrupt;
 mod key_file;

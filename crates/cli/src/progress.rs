@@ -51,6 +51,18 @@ impl Progress {
         Self { bars, all }
     }
 
+    /// Starts the progress of a folder with so many files.
+    pub fn of_folder(files: u64, bytes: u64) -> Self {
+        Self::new(usize::try_from(files).unwrap_or(usize::MAX).max(2), bytes)
+    }
+
+    /// Notes that so many more bytes of some file have been read.
+    pub fn add(&self, bytes: u64) {
+        if let Some(all) = &self.all {
+            all.inc(bytes);
+        }
+    }
+
     /// Starts the progress of one file.
     pub fn of_file(&self, path: &Path, bytes: Option<u64>) -> FileProgress {
         let of_it = (bytes.is_none_or(|bytes| bytes >= WORTH_SHOWING) && !self.bars.is_hidden()).then(|| {

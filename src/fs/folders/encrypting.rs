@@ -50,7 +50,7 @@ pub(super) fn encrypt(
     in_order(
         folders.jobs,
         Entries { job: &job, walk, rules: Rules::new(folders.allowed), journals },
-        |next| next.len(),
+        Next::len,
         |next| job.encrypt(next),
         |done| match done.entry {
             Ok(entry) => {

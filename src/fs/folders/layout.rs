@@ -73,9 +73,13 @@ impl EncryptedFolder {
             return Err(refused(format!("{root:?} exists and is not an encrypted folder: give another name")));
         }
         if !replaces && self.manifest().exists() {
-            return Err(refused(format!("{root:?} exists: bring it up to date by replacing it, or give another name")));
+            return Err(refused(format!("{root:?} exists: replace it, or give another name")));
         }
         Ok(())
+    }
+
+    pub(super) fn is_unfinished(&self) -> bool {
+        is_folder(&self.files()) && !self.manifest().exists()
     }
 
     pub(super) fn manifest(&self) -> PathBuf {
@@ -184,7 +188,7 @@ impl PlainFolder {
                 return Err(refused(format!("{root:?} exists and is not a folder: give another name")));
             }
             Ok(_) if !replaces && !resumes && !is_empty(root) => {
-                return Err(refused(format!("{root:?} exists: replace what is in it, or give another name")));
+                return Err(refused(format!("{root:?} exists: replace it, or give another name")));
             }
             _ => {}
         }

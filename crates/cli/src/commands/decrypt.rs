@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use manila::fs::Folders;
 use manila::{Client, ExpectedContext, UnverifiedHeader};
 
 use super::EXTENSION;
@@ -13,6 +14,7 @@ use crate::batch::{Outcome, Outputs};
 use crate::console::say;
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
+use crate::folder::{self, Direction};
 use crate::input::Input;
 use crate::key_store::OnDemand;
 use crate::keys_for_files::DecryptionKeys;
@@ -22,7 +24,7 @@ use crate::report::hex;
 
 #[derive(Args)]
 pub struct Decrypt {
-    /// The files to decrypt, or - for stdin.
+    /// The files to decrypt, with -r encrypted folders as well, or - for stdin.
     #[arg(value_name = "PATH", required = true)]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -54,19 +56,37 @@ impl Decrypt {
         }
         if self.outputs.dry_run {
             self.keys.check(&OnDemand::new(&self.key_store))?;
-            return self.outputs.show(plan, look);
+            return self.outputs.show(plan, Direction::Decrypt, look);
         }
         match plan {
-            Plan::Files(steps) => self.outputs.work(
-                steps,
-                |threads| self.client(threads),
-                |files, step| {
-                    let header = files.decrypt(&step.input, &step.target, expected.clone())?;
-                    Ok(hex(header.message_id()))
-                },
-            ),
+            Plan::Files(steps) => {
+                let (files, folders) = self.outputs.folders.divide(steps);
+                let of_files = self.files(files, &expected);
+                self.folders(&folders, &expected).and(of_files)
+            }
             Plan::Stream(step) => self.through_pipe(&step, expected),
         }
+    }
+
+    fn files(&self, steps: Vec<Step>, expected: &ExpectedContext) -> Result<()> {
+        self.outputs.work(
+            steps,
+            |threads| self.client(threads),
+            |files, step| {
+                let header = files.decrypt(&step.input, &step.target, expected)?;
+                Ok(hex(header.message_id()))
+            },
+        )
+    }
+
+    fn folders(&self, steps: &[Step], expected: &ExpectedContext) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+        let client = folder::client(keyring)?.build()?;
+        let decrypt = |folders: &Folders<'_>, step: &Step| folders.decrypt(&step.input, &step.target, expected);
+        self.outputs.folders.work(steps, &self.outputs.for_folders(Direction::Decrypt)?, &client, decrypt)
     }
 
     /// Reads from a pipe, or writes to one.

@@ -5,13 +5,15 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use manila::{AlgorithmSuite, Client, EncryptionContext, UnverifiedHeader};
+use manila::fs::Folders;
+use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, UnverifiedHeader};
 
 use super::EXTENSION;
 use crate::arguments::{self, KeyStore};
 use crate::batch::{Outcome, Outputs};
 use crate::copy::copy;
 use crate::failure::{Failure, Result};
+use crate::folder::{self, Direction};
 use crate::input::Input;
 use crate::key_store::OnDemand;
 use crate::keys_for_files::EncryptionKeys;
@@ -21,7 +23,7 @@ use crate::report::hex;
 
 #[derive(Args)]
 pub struct Encrypt {
-    /// The files to encrypt, or - for stdin.
+    /// The files to encrypt, with -r folders as well, or - for stdin.
     #[arg(value_name = "PATH", required = true)]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -36,6 +38,11 @@ pub struct Encrypt {
     /// Sign the file too, with a key pair of its own (suite 0x0578 instead of 0x0478).
     #[arg(long)]
     sign: bool,
+    /// Store the files of a folder under random names.
+    ///
+    /// Their number and sizes can be seen all the same.
+    #[arg(long, requires = "recursive")]
+    hide_names: bool,
     /// The number of plaintext bytes in each frame.
     #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
@@ -48,19 +55,38 @@ impl Encrypt {
         let plan = self.outputs.plan(&self.inputs, |input| Some(encrypted_name(input)))?;
         if self.outputs.dry_run {
             self.keys.check(&OnDemand::new(&self.key_store))?;
-            return self.outputs.show(plan, |_| Ok((None, None)));
+            return self.outputs.show(plan, Direction::Encrypt { hides_names: self.hide_names }, |_| Ok((None, None)));
         }
         match plan {
-            Plan::Files(steps) => self.outputs.work(
-                steps,
-                |threads| self.client(threads),
-                |files, step| {
-                    files.encrypt(&step.input, &step.target, &context)?;
-                    if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
-                },
-            ),
+            Plan::Files(steps) => {
+                let (files, folders) = self.outputs.folders.divide(steps);
+                let of_files = self.files(files, &context);
+                self.folders(&folders, &context).and(of_files)
+            }
             Plan::Stream(step) => self.through_pipe(&step, &context),
         }
+    }
+
+    fn files(&self, steps: Vec<Step>, context: &EncryptionContext) -> Result<()> {
+        self.outputs.work(
+            steps,
+            |threads| self.client(threads),
+            |files, step| {
+                files.encrypt(&step.input, &step.target, context)?;
+                if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
+            },
+        )
+    }
+
+    fn folders(&self, steps: &[Step], context: &EncryptionContext) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+        let client = self.settled(folder::client(keyring)?).build()?;
+        let settings = self.outputs.for_folders(Direction::Encrypt { hides_names: self.hide_names })?;
+        let encrypt = |folders: &Folders<'_>, step: &Step| folders.encrypt(&step.input, &step.target, context);
+        self.outputs.folders.work(steps, &settings, &client, encrypt)
     }
 
     /// Reads from a pipe, or writes to one.
@@ -84,8 +110,11 @@ impl Encrypt {
 
     fn client(&self, threads: usize) -> Result<Client> {
         let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
-        let client = Client::builder(keyring).suite(self.suite()).frame_length(self.frame_length);
-        Ok(client.threads(threads).build()?)
+        Ok(self.settled(Client::builder(keyring)).threads(threads).build()?)
+    }
+
+    fn settled(&self, client: ClientBuilder) -> ClientBuilder {
+        client.suite(self.suite()).frame_length(self.frame_length)
     }
 
     fn suite(&self) -> AlgorithmSuite {
@@ -98,7 +127,12 @@ impl Encrypt {
 
 /// Returns the input's name with the extension of encrypted files behind its own.
 fn encrypted_name(input: &Path) -> PathBuf {
-    let mut name = input.as_os_str().to_owned();
+    // Without the slash that may end the path of a folder; `.` and `..` have names elsewhere.
+    let named = match input.file_name() {
+        Some(_) => input.components().as_path().to_owned(),
+        None => input.canonicalize().unwrap_or_else(|_| input.to_owned()),
+    };
+    let mut name = named.into_os_string();
     name.push(".");
     name.push(EXTENSION);
     name.into()

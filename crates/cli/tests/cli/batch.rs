@@ -86,7 +86,7 @@ fn the_failure_of_one_file_does_not_stop_the_others() {
         errors,
         [
             "error: cannot read \"missing\": No such file or directory (os error 2)",
-            "error: \"folder\" is a folder: give a file",
+            "error: \"folder\" is a folder: give -r to take everything in it",
             "error: \"taken\": \"taken.manila\" exists: replace it with --force, or give another -o",
         ]
     );

@@ -4,6 +4,7 @@ mod batch;
 mod config;
 #[path = "../desk/mod.rs"]
 mod desk;
+mod folders;
 mod keys;
 mod trouble;
 

@@ -1,0 +1,184 @@
+//! Folders: everything in them, several files at once.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use console::Term;
+use manila::cmm::{CacheSettings, CachingCmm, DefaultCmm};
+use manila::fs::{FolderEvent, FolderReport, Folders};
+use manila::keyring::Keyring;
+use manila::{Client, ClientBuilder};
+use serde::Serialize;
+
+use crate::console::say;
+use crate::failure::{Failure, Result};
+use crate::interrupt::{self, Stage};
+use crate::plan::Step;
+use crate::progress::Progress;
+use crate::report;
+
+/// The options of commands that take folders.
+#[derive(Args)]
+pub struct FolderOptions {
+    /// Take folders too, with everything in them.
+    ///
+    /// An encrypted folder has a file for each file of the folder, and a manifest with their names, permissions and
+    /// times, and the symbolic links, which are never followed. If the work is cut off, the same command continues.
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Accept names in a folder that differ only in case or in the form of their Unicode characters.
+    #[arg(long)]
+    allow_similar_names: bool,
+    /// Accept symbolic links that lead out of the folder.
+    #[arg(long)]
+    allow_outside_links: bool,
+}
+
+/// The direction of the work on a folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Encrypt {
+        /// True if files are stored under random names.
+        hides_names: bool,
+    },
+    Decrypt,
+}
+
+/// The time for which a data key is used for more files of a folder.
+const DATA_KEY_AGE: Duration = Duration::from_secs(600);
+
+/// Returns the builder of a client that asks for a data key once for many files.
+pub fn client(keyring: impl Keyring + 'static) -> Result<ClientBuilder> {
+    let cache = CachingCmm::new(DefaultCmm::new(keyring), CacheSettings::new(16, DATA_KEY_AGE))?;
+    Ok(Client::builder_with_cmm(cache))
+}
+
+impl FolderOptions {
+    /// Divides the steps into those of files and those of folders, if folders are taken.
+    pub fn divide(&self, steps: Vec<Step>) -> (Vec<Step>, Vec<Step>) {
+        steps.into_iter().partition(|step| !(self.recursive && step.input.is_dir()))
+    }
+
+    /// Does `work` on each of the folders, one after the other. The failure of one does not stop the others.
+    pub fn work(
+        &self,
+        steps: &[Step],
+        settings: &Settings,
+        client: &Client,
+        work: impl Fn(&Folders<'_>, &Step) -> manila::Result<FolderReport>,
+    ) -> Result<()> {
+        let mut result = Ok(());
+        for step in steps {
+            if let Err(failure) = self.work_on(step, settings, client, &work) {
+                say(&format!("error: {failure}"));
+                result = Err(Failure::Reported);
+            }
+        }
+        result
+    }
+
+    fn work_on(
+        &self,
+        step: &Step,
+        settings: &Settings,
+        client: &Client,
+        work: impl Fn(&Folders<'_>, &Step) -> manila::Result<FolderReport>,
+    ) -> Result<()> {
+        let progress = OnceLock::new();
+        if settings.direction != Direction::Decrypt && Term::stderr().is_term() {
+            let count = Folders::count(&step.input)?;
+            progress.get_or_init(|| Progress::of_folder(count.files(), count.bytes()));
+        }
+        let done = AtomicUsize::new(0);
+        let count = || done.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let observe = |event: &FolderEvent<'_>| match event {
+            FolderEvent::Total { files, bytes } => {
+                progress.get_or_init(|| Progress::of_folder(*files, *bytes));
+            }
+            FolderEvent::Read(bytes) => {
+                if let Some(progress) = progress.get() {
+                    progress.add(*bytes);
+                }
+            }
+            FolderEvent::Done { path, len } | FolderEvent::Kept { path, len } => {
+                if let Some(progress) = progress.get() {
+                    progress.set_done(count());
+                }
+                if settings.json {
+                    settings.print(step, path, Some(*len), None);
+                }
+            }
+            FolderEvent::Failed { path, error } => {
+                let text = Failure::from((*error).clone()).to_string();
+                match progress.get() {
+                    Some(progress) => progress.say(&format!("error: {text}")),
+                    None => say(&format!("error: {text}")),
+                }
+                if settings.json {
+                    settings.print(step, path, None, Some(text));
+                }
+            }
+            _ => {}
+        };
+        *interrupt::stage() = Stage::Folder;
+        let folders = Folders::new(client)
+            .jobs(settings.jobs)
+            .hide_names(settings.direction == Direction::Encrypt { hides_names: true })
+            .replace(settings.force)
+            .allow_similar_names(self.allow_similar_names)
+            .allow_outside_links(self.allow_outside_links)
+            .unfinished(interrupt::outputs())
+            .on_event(observe);
+        let report = work(&folders, step);
+        drop(folders);
+        drop(progress);
+        let report = report?;
+        if report.kept() > 0 {
+            say(&format!("note: {} of {} files were done before and are kept", report.kept(), report.files()));
+        }
+        Ok(())
+    }
+}
+
+/// Looks at a folder without a key: returns the number of bytes in it, if it can be known.
+pub fn look(step: &Step, direction: Direction, force: bool) -> Result<Option<u64>> {
+    let target = &step.target;
+    if target.exists() && !force && !Folders::is_unfinished(target) {
+        return Err(Failure::Work(format!("{target:?} exists: replace it with --force, or give another -o")));
+    }
+    match direction {
+        Direction::Encrypt { .. } => Ok(Some(Folders::count(&step.input)?.bytes())),
+        Direction::Decrypt if Folders::is_encrypted(&step.input) => Ok(None),
+        Direction::Decrypt => Err(Failure::Work(format!("{:?} is not an encrypted folder", step.input))),
+    }
+}
+
+/// Settings of the work on folders that come from other options.
+pub struct Settings {
+    pub direction: Direction,
+    pub force: bool,
+    pub json: bool,
+    pub jobs: usize,
+}
+
+impl Settings {
+    /// Prints a line of JSON for something in a folder.
+    fn print(&self, step: &Step, path: &str, len: Option<u64>, error: Option<String>) {
+        #[derive(Serialize)]
+        struct Line {
+            input: PathBuf,
+            output: PathBuf,
+            plaintext_bytes: Option<u64>,
+            error: Option<String>,
+        }
+        let (input, output) = match self.direction {
+            Direction::Encrypt { .. } => (step.input.join(path), step.target.clone()),
+            Direction::Decrypt => (step.input.clone(), step.target.join(path)),
+        };
+        // Whoever reads it may have gone: the work goes on.
+        let _ = report::print_line(&Line { input, output, plaintext_bytes: len, error });
+    }
+}
