@@ -224,7 +224,8 @@ impl Outputs {
     }
 }
 
-fn cores() -> usize {
+/// Returns the number of cores.
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 

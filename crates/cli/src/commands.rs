@@ -7,6 +7,7 @@ pub mod encrypt;
 pub mod inspect;
 pub mod keys;
 pub mod man;
+pub mod reencrypt;
 pub mod store;
 
 /// The extension of encrypted files: `encrypt` adds it to the input's name, and `decrypt` takes it away.

@@ -14,6 +14,8 @@ pub enum Stage {
     Writing { files: usize },
     /// The files of a folder are being written. The same command continues.
     Folder,
+    /// Files are being re-encrypted: those that are in place stay, and the others are as they were.
+    Reencrypting,
     /// Some of the output may have been printed.
     Printing,
     /// The key store is at work: each of its changes is made completely or not at all.
@@ -73,6 +75,10 @@ pub fn clean_up_on_signals() {
                 Stage::Folder => {
                     outputs().stop();
                     "what is done is kept: give the same command again to continue".to_owned()
+                }
+                Stage::Reencrypting => {
+                    let placed = outputs().stop();
+                    format!("{placed} files were re-encrypted: give the same command again to continue")
                 }
                 Stage::Printing => "discard what was printed".to_owned(),
                 Stage::Changing => "manila audit show tells whether it was done".to_owned(),

@@ -16,6 +16,10 @@
 //! output          what is written: complete and verified, or not at all
 //! copy            from one to the other
 //! plan            what is read and what is written for it
+//! walk            encrypted files in folders, in a fixed order
+//! folder_lock     locks that keep two jobs from the same files
+//! journal         what a job has done, to go on after it was killed
+//! census          which keys, versions of keys and suites files are under
 //! batch           files, several at once: options, work, report
 //! folder          folders, with everything in them
 //! progress        progress bars
@@ -32,14 +36,17 @@
 
 mod arguments;
 mod batch;
+mod census;
 mod commands;
 mod config;
 mod console;
 mod copy;
 mod failure;
 mod folder;
+mod folder_lock;
 mod input;
 mod interrupt;
+mod journal;
 mod key_file;
 mod key_store;
 mod keys_for_files;
@@ -52,6 +59,7 @@ mod session;
 mod terminal;
 mod time;
 mod trail;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -65,6 +73,7 @@ use commands::encrypt::Encrypt;
 use commands::inspect::Inspect;
 use commands::keys::Keys;
 use commands::man::ManPages;
+use commands::reencrypt::Reencrypt;
 use commands::store::Store;
 use failure::{Failure, Result};
 
@@ -86,6 +95,8 @@ enum Command {
     Decrypt(Decrypt),
     /// Show what encrypted files say about themselves. Needs no key, and verifies nothing.
     Inspect(Inspect),
+    /// Encrypt files again, under other keys or newer versions of theirs. Needs a key that decrypts them.
+    Reencrypt(Box<Reencrypt>),
     /// Create, show and change keys.
     Keys(Keys),
     /// Make, back up and maintain the key store.
@@ -104,6 +115,7 @@ impl Command {
             Self::Encrypt(command) => command.run(),
             Self::Decrypt(command) => command.run(),
             Self::Inspect(command) => command.run(),
+            Self::Reencrypt(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::Store(command) => command.run(),
             Self::Audit(command) => command.run(),

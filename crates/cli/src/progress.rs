@@ -1,11 +1,14 @@
 //! Progress bars on stderr: one for each file that takes a while, and one for all of them.
 
+use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console;
 use crate::report::plain;
+use crate::walk::{Locking, Roots};
 
 /// Fewer bytes are done before anybody could read a bar.
 const WORTH_SHOWING: u64 = 16 << 20;
@@ -100,6 +103,67 @@ impl Drop for Progress {
         if let Some(all) = &self.all {
             all.finish_and_clear();
         }
+    }
+}
+
+/// The progress of a job over files that are not counted before: one bar, whose end is known once somebody has counted.
+pub struct JobProgress {
+    bars: MultiProgress,
+    bar: ProgressBar,
+}
+
+impl JobProgress {
+    /// Starts it. Shows nothing where stderr is not a terminal.
+    pub fn new() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(UPDATES_PER_SECOND));
+        let bar = match bars.is_hidden() {
+            true => ProgressBar::hidden(),
+            false => bars.add(ProgressBar::new_spinner()),
+        };
+        bar.set_style(style("{prefix} files {spinner} {bytes} {bytes_per_sec}"));
+        bar.set_prefix("0");
+        Self { bars, bar }
+    }
+
+    pub fn is_shown(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Counts the bytes of all files, until the job is over.
+    pub fn count(&self, roots: &Roots, over: &AtomicBool) {
+        let mut all = 0_u64;
+        for found in roots.walk(Locking::None).flatten() {
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+            let len = fs::symlink_metadata(&found.path).map_or(0, |found| found.len());
+            all = all.saturating_add(len);
+        }
+        self.bar.set_length(all);
+        self.bar.set_style(style(&format!("{{prefix}} files {BYTES}")));
+    }
+
+    /// Notes that so many more bytes have been read, or passed over.
+    pub fn add(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// Notes that so many files are done.
+    pub fn set_files(&self, files: u64) {
+        if self.is_shown() {
+            self.bar.set_prefix(files.to_string());
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn say(&self, line: &str) {
+        self.bars.suspend(|| console::say(line));
+    }
+}
+
+impl Drop for JobProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -29,6 +29,7 @@ impl Desk {
         }
         // No configuration of whoever runs the tests.
         command.env("XDG_CONFIG_HOME", self.path("configuration")).env("HOME", self.path("home"));
+        command.env("XDG_STATE_HOME", self.path("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

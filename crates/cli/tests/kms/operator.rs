@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::desk::Desk;
 use crate::words;
 
-/// The number of files that are encrypted anew.
-const FILES: usize = 10;
+/// The number of files that are re-encrypted.
+const FILES: usize = 100;
 
 #[test]
 fn from_the_first_store_to_another_root_key() {
@@ -22,18 +22,30 @@ fn from_the_first_store_to_another_root_key() {
     assert!(desk.fails("keys alias create alias/orders alias/invoices").contains("is taken"));
     assert!(desk.fails("keys alias create orders alias/invoices").contains("InvalidAliasNameException"));
 
-    // Files, rotated and encrypted anew.
-    let name = |number: usize| format!("file-{number}");
-    for number in 0..FILES {
-        fs::write(desk.path(&name(number)), format!("contents {number}")).unwrap();
-        desk.succeed(&["encrypt", &name(number), "--context", "tenant=acme"]);
+    // Files, re-encrypted after a rotation.
+    let names: Vec<_> = (0..FILES).map(|number| format!("file-{number}")).collect();
+    for name in &names {
+        fs::write(desk.path(name), format!("contents of {name}")).unwrap();
     }
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    desk.succeed(&[&["encrypt", "--context", "tenant=acme"], &names[..]].concat());
     assert_eq!(desk.json("keys rotate alias/file")["rotations"], 1);
-    for number in 0..FILES {
-        let (sealed, plain) = (format!("{}.manila", name(number)), format!("{}.plain", name(number)));
-        desk.succeed(&["decrypt", &sealed, "-o", &plain, "--context", "tenant=acme"]);
-        assert_eq!(fs::read_to_string(desk.path(&plain)).unwrap(), format!("contents {number}"));
-        desk.succeed(&["encrypt", &plain, "-o", &sealed, "--force", "--context", "tenant=acme"]);
+    let versions = |desk: &Desk| -> Vec<_> {
+        let census = desk.json("reencrypt -r . --census");
+        let groups = census["keys"].as_array().unwrap();
+        groups.iter().map(|group| (group["key_version"].clone(), group["files"].clone())).collect()
+    };
+    assert_eq!(versions(&desk), [(json!(1), json!(FILES))]);
+    let report = desk.json("reencrypt -r . --older-than last --context tenant=acme");
+    assert_eq!((&report["done"], &report["skipped"], &report["failed"]), (&json!(FILES), &json!(0), &json!(0)));
+    assert_eq!(versions(&desk), [(json!(2), json!(FILES))]);
+    assert_eq!(desk.json("reencrypt -r . --older-than last")["skipped"], FILES);
+    let sealed: Vec<_> = names.iter().map(|name| format!("{name}.manila")).collect();
+    let sealed: Vec<_> = sealed.iter().map(String::as_str).collect();
+    desk.succeed(&[&["decrypt", "--to", "plain-again", "--context", "tenant=acme"], &sealed[..]].concat());
+    for name in names {
+        let plain = fs::read_to_string(desk.path("plain-again").join(name)).unwrap();
+        assert_eq!(plain, format!("contents of {name}"));
     }
 
     // A key that is disabled refuses, and the log tells of it.

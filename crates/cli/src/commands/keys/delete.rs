@@ -1,11 +1,17 @@
 //! `manila keys delete` and `cancel-deletion`.
 
-use clap::Args;
+use std::path::PathBuf;
 
-use super::described::{Key, print_changed};
+use clap::Args;
+use serde::Serialize;
+
+use super::described::{Changed, Key, print_changed};
+use crate::census::Deletion;
+use crate::console::say;
 use crate::failure::Result;
 use crate::session::Session;
 use crate::terminal::confirm;
+use crate::walk::Roots;
 
 #[derive(Args)]
 pub struct Delete {
@@ -17,11 +23,31 @@ pub struct Delete {
     /// Do not ask.
     #[arg(long)]
     yes: bool,
+    /// Say first how many of these files could no longer be decrypted, as their headers tell; of folders, the files in
+    /// them that end in .manila.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    census: Vec<PathBuf>,
+}
+
+/// The answer, with what was counted before.
+#[derive(Serialize)]
+struct Deleted {
+    #[serde(flatten)]
+    changed: Changed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    census: Option<Deletion>,
 }
 
 impl Delete {
     pub fn run(&self, session: &Session) -> Result<()> {
         let key = Key::of(&session.kms, &session.key(&self.key)?)?;
+        let census = match &self.census[..] {
+            [] => None,
+            paths => Some(Deletion::of_key(&key.arn, &Roots::new(paths, true)?)),
+        };
+        if let Some(census) = &census {
+            say(&format!("note: without this key {}", census.sentence()));
+        }
         let question = format!(
             "Delete the key {} in {} days? From then on nobody can decrypt what was encrypted under it.",
             key.title(),
@@ -29,7 +55,7 @@ impl Delete {
         );
         confirm(&question, self.yes)?;
         session.kms.schedule_key_deletion_in(&key.arn, self.days)?;
-        print_changed(session, &key.arn)
+        session.print(&Deleted { changed: Changed::of(session, &key.arn)?, census })
     }
 }
 

@@ -69,8 +69,15 @@ pub struct Changed {
     deletion_date: Option<String>,
 }
 
+impl Changed {
+    /// Describes the state that a key has after a change.
+    pub fn of(session: &Session, key_id: &str) -> Result<Self> {
+        let Key { arn, aliases, state, deletion_date, .. } = Key::of(&session.kms, key_id)?;
+        Ok(Self { arn, aliases, state, deletion_date })
+    }
+}
+
 /// Prints the state that a key has after a change.
 pub fn print_changed(session: &Session, key_id: &str) -> Result<()> {
-    let Key { arn, aliases, state, deletion_date, .. } = Key::of(&session.kms, key_id)?;
-    session.print(&Changed { arn, aliases, state, deletion_date })
+    session.print(&Changed::of(session, key_id)?)
 }

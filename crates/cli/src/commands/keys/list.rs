@@ -72,9 +72,11 @@ struct Details {
 
 #[derive(Serialize)]
 struct Rotation {
+    /// The version of the key that it made. A key is created with version 1.
+    version: u32,
     date: String,
     #[serde(rename = "type")]
-    rotation_type: &'static str,
+    reason: &'static str,
 }
 
 impl Show {
@@ -91,8 +93,9 @@ impl Show {
             next_rotation: rotation.next().map(shown),
             rotations: rotations
                 .map(|rotation| Rotation {
+                    version: rotation.key_version(),
                     date: shown(rotation.date()),
-                    rotation_type: rotation.rotation_type().name(),
+                    reason: rotation.rotation_type().name(),
                 })
                 .collect(),
         })
