@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use manila::EncryptionContext;
 
 use crate::config::Profile;
@@ -17,11 +17,12 @@ const HEADING: &str = "Key store";
 #[allow(clippy::doc_markdown, reason = "it is printed as it stands")]
 pub struct KeyStore {
     /// The folder with the key store. By default one in your data directory.
-    #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true, global = true, help_heading = HEADING)]
+    #[arg(long, value_name = "DIR", env = "MANILA_STORE", hide_env_values = true, global = true)]
+    #[arg(value_hint = ValueHint::DirPath, help_heading = HEADING)]
     pub store: Option<PathBuf>,
     /// The file with the root key. By default root.key in the folder of the key store.
     #[arg(long, value_name = "FILE", env = "MANILA_ROOT_KEY_FILE", hide_env_values = true, global = true)]
-    #[arg(help_heading = HEADING)]
+    #[arg(value_hint = ValueHint::FilePath, help_heading = HEADING)]
     pub root_key_file: Option<PathBuf>,
     /// Ask for the passphrase that the key store is sealed under, instead of reading a root key.
     #[arg(long, global = true, help_heading = HEADING)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use manila::Client;
 use manila::fs::Files;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub struct Outputs {
     #[arg(short, long, conflicts_with = "to")]
     output: Option<PathBuf>,
     /// Write into this folder, which is made if it is missing.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     to: Option<PathBuf>,
     /// Replace outputs that exist.
     #[arg(long)]

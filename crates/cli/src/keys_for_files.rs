@@ -7,7 +7,7 @@
 
 mod aws;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use manila::keyring::{Keyring, KmsKeyring, MultiKeyring};
 
 use crate::config::Profile;
@@ -39,7 +39,7 @@ pub struct EncryptionKeys {
     ///
     /// Without --key no key store is used.
     #[arg(long = "key-file", value_name = "[NAMESPACE/NAME=]FILE", value_parser = KeyFile::parser())]
-    #[arg(help_heading = HEADING)]
+    #[arg(value_hint = ValueHint::FilePath, help_heading = HEADING)]
     key_files: Vec<KeyFile>,
     /// Encrypt under this key of AWS KMS. Repeatable.
     ///
@@ -84,7 +84,7 @@ pub struct DecryptionKeys {
     ///
     /// Without --key no key store is used.
     #[arg(long = "key-file", value_name = "[NAMESPACE/NAME=]FILE", value_parser = KeyFile::parser())]
-    #[arg(help_heading = HEADING)]
+    #[arg(value_hint = ValueHint::FilePath, help_heading = HEADING)]
     key_files: Vec<KeyFile>,
     /// Decrypt with this key of AWS KMS, and with replicas of it if it is a multi-Region key. Repeatable.
     ///

@@ -1,5 +1,6 @@
 //! The program from outside: it writes whole files or nothing, returns the right exit codes, and refuses damaged input.
 
+mod aws;
 mod batch;
 mod config;
 #[path = "../desk/mod.rs"]

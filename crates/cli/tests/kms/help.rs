@@ -36,8 +36,8 @@ fn completions_are_for_each_shell() {
     ] {
         let script = desk.shows(&format!("completions {shell}"));
         assert!(script.contains(has), "{shell}: {script}");
-        for command in ["encrypt", "change-root-key", "cancel-deletion"] {
-            assert!(script.contains(command), "{shell} {command}");
+        for part in ["encrypt", "change-root-key", "cancel-deletion", "dry-run", "key-file", "profile"] {
+            assert!(script.contains(part), "{shell} {part}");
         }
     }
     assert!(desk.misuses("completions cmd").contains("possible values"));
@@ -48,6 +48,10 @@ fn man_pages_are_for_each_command() {
     let desk = Desk::new(b"x");
     assert!(desk.shows("man").contains(".TH manila 1"));
     assert!(desk.shows("man keys rotate").contains(".TH manila-keys-rotate 1"));
+    let page = desk.shows("man encrypt");
+    for part in [".SH KEYS", "\\-\\-key\\-file", "[NAMESPACE/NAME=]FILE", "\\-\\-to", "MANILA_STORE"] {
+        assert!(page.to_uppercase().contains(&part.to_uppercase()), "{part}: {page}");
+    }
     assert!(desk.misuses("man keys make").contains("there is no command keys make"));
     desk.succeed(&words("man --to pages"));
     let names: Vec<_> = fs::read_dir(desk.path("pages")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
