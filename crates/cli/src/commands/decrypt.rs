@@ -54,24 +54,25 @@ impl Decrypt {
         if self.stream && !matches!(&plan, Plan::Stream(step) if arguments::is_stdio(&step.target)) {
             return Err(Failure::Usage("--stream prints to stdout: give -o - with it".to_owned()));
         }
+        let store = OnDemand::new(&self.key_store);
         if self.outputs.dry_run {
-            self.keys.check(&OnDemand::new(&self.key_store))?;
+            self.keys.check(&store)?;
             return self.outputs.show(plan, Direction::Decrypt, look);
         }
         match plan {
             Plan::Files(steps) => {
                 let (files, folders) = self.outputs.folders.divide(steps);
-                let of_files = self.files(files, &expected);
-                self.folders(&folders, &expected).and(of_files)
+                let of_files = self.files(files, &expected, &store);
+                self.folders(&folders, &expected, &store).and(of_files)
             }
-            Plan::Stream(step) => self.through_pipe(&step, expected),
+            Plan::Stream(step) => self.through_pipe(&step, expected, &store),
         }
     }
 
-    fn files(&self, steps: Vec<Step>, expected: &ExpectedContext) -> Result<()> {
+    fn files(&self, steps: Vec<Step>, expected: &ExpectedContext, store: &OnDemand<'_>) -> Result<()> {
         self.outputs.work(
             steps,
-            |threads| self.client(threads),
+            |threads| self.client(threads, store),
             |files, step| {
                 let header = files.decrypt(&step.input, &step.target, expected)?;
                 Ok(hex(header.message_id()))
@@ -79,25 +80,26 @@ impl Decrypt {
         )
     }
 
-    fn folders(&self, steps: &[Step], expected: &ExpectedContext) -> Result<()> {
+    fn folders(&self, steps: &[Step], expected: &ExpectedContext, store: &OnDemand<'_>) -> Result<()> {
         if steps.is_empty() {
             return Ok(());
         }
-        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+        let keyring = self.keys.keyring(store)?;
         let client = folder::client(keyring)?.build()?;
         let decrypt = |folders: &Folders<'_>, step: &Step| folders.decrypt(&step.input, &step.target, expected);
         self.outputs.folders.work(steps, &self.outputs.for_folders(Direction::Decrypt)?, &client, decrypt)
     }
 
     /// Reads from a pipe, or writes to one.
-    fn through_pipe(&self, step: &Step, expected: ExpectedContext) -> Result<()> {
+    fn through_pipe(&self, step: &Step, expected: ExpectedContext, store: &OnDemand<'_>) -> Result<()> {
         if self.stream {
             say("note: printing before the end has been verified: discard the output if the exit code is not 0");
         }
         let mut input = Input::open(&step.input)?;
         let header = UnverifiedHeader::read(&mut input)?;
         let message_id = hex(header.message_id());
-        let mut reader = self.client(self.outputs.threads_for_one(None))?.decryptor(header, expected)?.reader(input);
+        let mut reader =
+            self.client(self.outputs.threads_for_one(None), store)?.decryptor(header, expected)?.reader(input);
         let mut output = match self.stream {
             true => Output::streamed(),
             false => Output::held(&step.target, self.outputs.force)?,
@@ -109,8 +111,8 @@ impl Decrypt {
         if self.outputs.json { Outcome::written(step, message_id).print() } else { Ok(()) }
     }
 
-    fn client(&self, threads: usize) -> Result<Client> {
-        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+    fn client(&self, threads: usize, store: &OnDemand<'_>) -> Result<Client> {
+        let keyring = self.keys.keyring(store)?;
         Ok(Client::builder(keyring).threads(threads).build()?)
     }
 }

@@ -53,24 +53,25 @@ impl Encrypt {
     pub fn run(&self) -> Result<()> {
         let context = arguments::context(&self.key_store.profile()?.with_pairs(&self.context))?;
         let plan = self.outputs.plan(&self.inputs, |input| Some(encrypted_name(input)))?;
+        let store = OnDemand::new(&self.key_store);
         if self.outputs.dry_run {
-            self.keys.check(&OnDemand::new(&self.key_store))?;
+            self.keys.check(&store)?;
             return self.outputs.show(plan, Direction::Encrypt { hides_names: self.hide_names }, |_| Ok((None, None)));
         }
         match plan {
             Plan::Files(steps) => {
                 let (files, folders) = self.outputs.folders.divide(steps);
-                let of_files = self.files(files, &context);
-                self.folders(&folders, &context).and(of_files)
+                let of_files = self.files(files, &context, &store);
+                self.folders(&folders, &context, &store).and(of_files)
             }
-            Plan::Stream(step) => self.through_pipe(&step, &context),
+            Plan::Stream(step) => self.through_pipe(&step, &context, &store),
         }
     }
 
-    fn files(&self, steps: Vec<Step>, context: &EncryptionContext) -> Result<()> {
+    fn files(&self, steps: Vec<Step>, context: &EncryptionContext, store: &OnDemand<'_>) -> Result<()> {
         self.outputs.work(
             steps,
-            |threads| self.client(threads),
+            |threads| self.client(threads, store),
             |files, step| {
                 files.encrypt(&step.input, &step.target, context)?;
                 if self.outputs.json { message_id(&step.target) } else { Ok(String::new()) }
@@ -78,11 +79,11 @@ impl Encrypt {
         )
     }
 
-    fn folders(&self, steps: &[Step], context: &EncryptionContext) -> Result<()> {
+    fn folders(&self, steps: &[Step], context: &EncryptionContext, store: &OnDemand<'_>) -> Result<()> {
         if steps.is_empty() {
             return Ok(());
         }
-        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+        let keyring = self.keys.keyring(store)?;
         let client = self.settled(folder::client(keyring)?).build()?;
         let settings = self.outputs.for_folders(Direction::Encrypt { hides_names: self.hide_names })?;
         let encrypt = |folders: &Folders<'_>, step: &Step| folders.encrypt(&step.input, &step.target, context);
@@ -90,7 +91,7 @@ impl Encrypt {
     }
 
     /// Reads from a pipe, or writes to one.
-    fn through_pipe(&self, step: &Step, context: &EncryptionContext) -> Result<()> {
+    fn through_pipe(&self, step: &Step, context: &EncryptionContext, store: &OnDemand<'_>) -> Result<()> {
         let is_printed = arguments::is_stdio(&step.target);
         if is_printed && !self.outputs.is_named() && io::stdout().is_terminal() {
             let text = "stdout is a terminal and an encrypted file is binary: give -o OUTPUT, or -o - to print it";
@@ -98,7 +99,7 @@ impl Encrypt {
         }
         let mut input = Input::open(&step.input)?;
         let output = Output::new(&step.target, self.outputs.force)?;
-        let mut writer = self.client(self.outputs.threads_for_one(None))?.encryptor(context)?.writer(output);
+        let mut writer = self.client(self.outputs.threads_for_one(None), store)?.encryptor(context)?.writer(output);
         let input_bytes = copy(&mut input, &mut writer)?;
         writer.finish()?.put_in_place()?;
         if !self.outputs.json {
@@ -108,8 +109,8 @@ impl Encrypt {
         Outcome { input_bytes: Some(input_bytes), ..Outcome::written(step, message_id) }.print()
     }
 
-    fn client(&self, threads: usize) -> Result<Client> {
-        let keyring = self.keys.keyring(&OnDemand::new(&self.key_store))?;
+    fn client(&self, threads: usize, store: &OnDemand<'_>) -> Result<Client> {
+        let keyring = self.keys.keyring(store)?;
         Ok(self.settled(Client::builder(keyring)).threads(threads).build()?)
     }
 

@@ -165,6 +165,11 @@ fn a_passphrase_opens_what_it_sealed_and_is_never_shown() {
     assert!(code == 1 && screen.contains("passphrase is not the one"), "{screen}");
     assert_eq!(ask("decrypt plain.manila -o back --passphrase", &["correct horse"]).0, 0);
     assert_eq!(fs::read(desk.path("back")).unwrap(), b"kept");
+    // Once for all files and folders of a command.
+    fs::create_dir(desk.path("folder")).unwrap();
+    fs::write(desk.path("folder/file"), "x").unwrap();
+    let (code, screen) = ask("encrypt plain folder -r --to sealed --passphrase", &["correct horse"]);
+    assert!(code == 0 && screen.matches("Passphrase").count() == 1, "{screen}");
     assert!(desk.fails("decrypt plain.manila -o no").contains("root.key\" is missing"));
 }
 
