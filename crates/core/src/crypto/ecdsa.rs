@@ -105,8 +105,8 @@ impl Signer {
     /// Returns the DER signature, which always has the same length on a curve.
     ///
     /// The length of a DER signature depends on the leading bits of the numbers r and s in it. With (r, s), (r, n - s)
-    /// is valid too, where n is the order of the curve, and one of the two has the length that is wanted unless a number
-    /// begins with a byte of zeros. Only then, about once in 130 times, another signature is made.
+    /// is valid too, where n is the order of the curve, and one of the two has the length that is wanted unless a
+    /// number begins with a byte of zeros. Only then, about once in 130 times, another signature is made.
     pub fn finish(self) -> Result<Vec<u8>> {
         const TRIES: usize = 64;
         let digest = self.hasher.finish();
