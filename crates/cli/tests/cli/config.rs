@@ -81,6 +81,14 @@ fn the_keys_of_a_profile_encrypt_and_decrypt() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&[], &[("MANILA_KEY", "alias/b")]), ["aws-kms/"]);
+    // Which key encrypts says nothing of those that decrypt: files from before are under others.
+    desk.succeed_configured(&["decrypt", "plain.manila", "-o", "back", "--force"], &[]);
+    let variable = [("MANILA_KEY", "alias/a")];
+    desk.succeed_configured(&["decrypt", "plain.manila", "-o", "back", "--force"], &variable);
+    desk.succeed_configured(
+        &["decrypt", "plain.manila", "-o", "back", "--force", "--profile", "offline"],
+        &[("MANILA_KEY", "alias/a"), ("MANILA_STORE", "keys")],
+    );
     assert_eq!(names(&["--key-file", "rsa.pub"], &[("MANILA_KEY", "alias/b")]), ["rsa"]);
     assert_eq!(names(&["--profile", "offline"], &[]), ["acme/backup"]);
     assert_eq!(names(&[], &[]), ["aws-kms/", "acme/backup", "rsa"]);
