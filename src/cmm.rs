@@ -123,7 +123,8 @@ impl<K: Keyring> DefaultCmm<K> {
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
         let suite = request.checked_suite()?;
-        let mut materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
+        let materials = EncryptionMaterials::new(suite, &request.encryption_context)?;
+        let mut materials = materials.with_random_bytes_of(request);
         materials.require_context_keys(&request.required_context_keys)?;
         let wrapped = self.keyring.on_encrypt(&materials).await?;
         materials.add(wrapped)?;

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
 
 use frames::{FrameEncryptor, no_room, too_many_frames};
-use manila_core::internal::crypto::{self, AeadKey, IV_LEN, Signer};
+use manila_core::internal::crypto::{AeadKey, IV_LEN, RandomBytes, Signer};
 use manila_core::{Error, ErrorKind, Result};
 
 /// The IV of the header's tag. No frame has sequence number 0, so no frame has this IV.
@@ -55,6 +55,7 @@ pub struct Encryptor {
 impl Encryptor {
     pub(crate) fn new(
         materials: EncryptionMaterials,
+        message_id: NewMessageId,
         max_plaintext_len: Option<u64>,
         settings: &Settings,
     ) -> Result<Self> {
@@ -73,8 +74,7 @@ impl Encryptor {
         }
         settings.header_limits.check_data_keys(materials.encrypted_data_keys().len())?;
 
-        let mut message_id = MessageId::zeros(suite.message_id_len());
-        crypto::random(&mut message_id)?;
+        let message_id = message_id.of_suite(suite);
         let mut derived = MessageKey::default();
         derived.derive(data_key, suite, &message_id)?;
         let key = AeadKey::new(derived.bytes())?;
@@ -210,6 +210,31 @@ impl Encryptor {
             len if len == room => Ok(()),
             _ => Err(no_room()),
         }
+    }
+}
+
+/// The id of a message that has not been written. It cannot be copied, and is consumed by the message: under one data
+/// key, as a cache gives it out, no two messages may have the same.
+#[derive(Debug)]
+pub(crate) struct NewMessageId([u8; Self::LEN]);
+
+impl NewMessageId {
+    /// Length in bytes of the longest id.
+    const LEN: usize = 32;
+
+    /// Takes it from the random bytes of its message.
+    pub(crate) fn take(random: &RandomBytes) -> Result<Self> {
+        let mut id = Self([0; Self::LEN]);
+        random.fill(&mut id.0)?;
+        Ok(id)
+    }
+
+    fn of_suite(self, suite: AlgorithmSuite) -> MessageId {
+        let mut id = MessageId::zeros(suite.message_id_len());
+        for (to, from) in id.iter_mut().zip(self.0) {
+            *to = from;
+        }
+        id
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use manila_core::internal::crypto::RandomBytes;
 use manila_core::internal::{check_key, crypto, quoted};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result, SecretBytes};
 
@@ -48,6 +49,7 @@ pub struct EncryptionMaterials {
     signing_key: Option<crypto::SigningKey>,
     data_key: Option<DataKey>,
     encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
+    random: RandomBytes,
 }
 
 impl EncryptionMaterials {
@@ -67,6 +69,7 @@ impl EncryptionMaterials {
             signing_key: None,
             data_key: None,
             encrypted_data_keys: Arc::default(),
+            random: RandomBytes::none(),
         };
         if let Some(curve) = suite.curve() {
             let signing_key = crypto::SigningKey::generate(curve)?;
@@ -76,6 +79,21 @@ impl EncryptionMaterials {
         }
         materials.encryption_context.to_bytes()?;
         Ok(materials)
+    }
+
+    /// Returns these materials with the random bytes that were drawn for their message.
+    pub(crate) fn with_random_bytes_of(mut self, request: &EncryptionRequest) -> Self {
+        self.random = request.random.rest();
+        self
+    }
+
+    /// Fills `bytes` with random ones from the operating system, for data keys and IVs. Those of a message are drawn
+    /// in one call, which is faster than one for each use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if there is no randomness.
+    pub fn random_bytes(&self, bytes: &mut [u8]) -> Result<()> {
+        self.random.fill(bytes)
     }
 
     /// Returns the algorithm suite.
@@ -159,6 +177,7 @@ impl EncryptionMaterials {
             signing_key: None,
             data_key: None,
             encrypted_data_keys: self.encrypted_data_keys.clone(),
+            random: self.random.rest(),
         };
         materials.add(WrappedKeys { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
         Ok(materials)
@@ -191,6 +210,7 @@ impl EncryptionMaterials {
             signing_key: self.signing_key.as_ref().map(crypto::SigningKey::share),
             data_key: self.data_key.clone(),
             encrypted_data_keys: self.encrypted_data_keys.clone(),
+            random: RandomBytes::none(),
         }
     }
 

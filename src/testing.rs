@@ -7,11 +7,12 @@ mod ways;
 use std::cell::Cell;
 use std::fmt;
 
+use manila_core::internal::crypto::RandomBytes;
 use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
 
 use crate::client::Client;
 use crate::decrypt;
-use crate::encrypt::Encryptor;
+use crate::encrypt::{Encryptor, NewMessageId};
 use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
@@ -233,7 +234,8 @@ fn request_for(
     let data_key = materials.data_key().cloned();
     of_message.add(WrappedKeys { data_key, encrypted_data_keys: keys.to_vec() })?;
     let settings = Settings { commitment_policy: policy_for(suite), ..Settings::default() };
-    decryption_request(Encryptor::new(of_message, Some(0), &settings)?.header(), ExpectedContext::any())
+    let id = NewMessageId::take(&RandomBytes::none())?;
+    decryption_request(Encryptor::new(of_message, id, Some(0), &settings)?.header(), ExpectedContext::any())
 }
 
 async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, binding: ContextBinding) -> Result<()> {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 
+use manila_core::internal::crypto::RandomBytes;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use crate::buffer::WipeGuard;
 use crate::client::Client;
-use crate::encrypt::Encryptor;
+use crate::encrypt::{Encryptor, NewMessageId};
 use crate::materials::EncryptionRequest;
 use crate::settings::Settings;
 
@@ -190,12 +191,16 @@ impl Client {
         omitted: BTreeSet<String>,
         max_plaintext_len: Option<u64>,
     ) -> Result<Encryptor> {
+        let random = RandomBytes::draw()?;
+        // Taken before the manager is asked, which never gets it: it is of this message alone.
+        let message_id = NewMessageId::take(&random)?;
         let request = EncryptionRequest {
             encryption_context: context.clone(),
             suite: settings.suite,
             commitment_policy: settings.commitment_policy,
             required_context_keys: omitted,
             max_plaintext_len,
+            random,
         };
         let materials = self.cmm.encryption_materials(&request).await?;
         if !materials.required_context_keys().is_superset(&request.required_context_keys) {
@@ -206,6 +211,6 @@ impl Client {
             );
             return Err(Error::new(ErrorKind::Internal, detail));
         }
-        Encryptor::new(materials, max_plaintext_len, &settings)
+        Encryptor::new(materials, message_id, max_plaintext_len, &settings)
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn wrap(
 ) -> Result<WrappedKeys> {
     let made = match materials.data_key() {
         Some(_) => None,
-        None => Some(DataKey::generate(materials.suite().data_key_len())?),
+        None => Some(DataKey::fill_with(materials.suite().data_key_len(), |key| materials.random_bytes(key))?),
     };
     let data_key = made.as_ref().or(materials.data_key());
     let data_key = data_key.ok_or_else(|| Error::new(ErrorKind::Internal, "there is no data key to wrap"))?;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use manila_core::internal::crypto::{self, AeadKey, IV_LEN, Refused};
+use manila_core::internal::crypto::{AeadKey, IV_LEN, Refused};
 use manila_core::{KeyFuture, Result};
 
 use crate::keyring::{Keyring, raw};
@@ -48,9 +48,10 @@ impl RawAesKeyring {
     }
 
     fn wrap(&self, materials: &EncryptionMaterials) -> Result<WrappedKeys> {
-        let iv = crypto::random_array()?;
         let aad = materials.encryption_context().to_bytes()?;
         raw::wrap(materials, |data_key| {
+            let mut iv = [0; IV_LEN];
+            materials.random_bytes(&mut iv)?;
             Ok(EncryptedDataKey {
                 provider_id: self.namespace.clone(),
                 provider_info: self.provider_info(iv),

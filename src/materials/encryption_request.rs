@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use manila_core::internal::crypto::RandomBytes;
 use manila_core::{EncryptionContext, Result};
 
 use crate::policy::CommitmentPolicy;
@@ -21,6 +22,8 @@ pub struct EncryptionRequest {
     pub required_context_keys: BTreeSet<String>,
     /// The maximum number of plaintext bytes, if known beforehand.
     pub max_plaintext_len: Option<u64>,
+    /// Random bytes for the data key and what else a keyring needs.
+    pub(crate) random: RandomBytes,
 }
 
 impl EncryptionRequest {

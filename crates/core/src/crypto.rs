@@ -19,6 +19,7 @@ mod kdf;
 mod mac;
 #[cfg(feature = "kms-primitives")]
 mod passphrase;
+mod random;
 #[cfg(feature = "aws-lc")]
 pub mod rsa;
 mod stack;
@@ -36,7 +37,6 @@ use rustcrypto as backend;
 #[cfg(all(test, feature = "aws-lc"))]
 mod differential_tests;
 
-use crate::error::{Error, ErrorKind, Result};
 
 pub use aead::{AeadKey, IV_LEN, TAG_LEN};
 pub use digest::Sha256;
@@ -46,24 +46,11 @@ pub use kdf::{Expansion, Hash, hkdf};
 pub use mac::{MacHash, MacKey, mac, sha256};
 #[cfg(feature = "kms-primitives")]
 pub use passphrase::{PassphraseCost, key_from_passphrase};
+pub use random::{RandomBytes, random, random_array};
 
 /// Error of a primitive: a wrong tag, a wrong signature or an invalid key. It carries no detail, so that nothing leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
-
-/// Fills `bytes` from the operating system.
-pub fn random(bytes: &mut [u8]) -> Result<()> {
-    use rand_core::TryRng;
-    (getrandom::SysRng.try_fill_bytes(bytes))
-        .map_err(|error| Error::other(ErrorKind::Internal, "the operating system gives no random bytes", error))
-}
-
-/// Returns `N` bytes from the operating system.
-pub fn random_array<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    random(&mut bytes)?;
-    Ok(bytes)
-}
 
 /// Compares two slices in a time that does not depend on where they differ.
 #[must_use]

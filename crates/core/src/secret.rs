@@ -34,8 +34,14 @@ impl SecretBytes {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if there is no randomness.
     pub fn generate(len: usize) -> Result<Self> {
+        Self::fill_with(len, crypto::random)
+    }
+
+    /// Makes `len` bytes with `fill`.
+    #[doc(hidden)]
+    pub fn fill_with(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
         let mut bytes = Zeroizing::new(vec![0; len]);
-        crypto::random(&mut bytes)?;
+        fill(&mut bytes)?;
         Ok(Self(Arc::new(bytes)))
     }
 

@@ -9,6 +9,7 @@ use manila_core::{Clock, EncryptionContext};
 
 use crate::materials::EncryptionRequest;
 use crate::policy::CommitmentPolicy;
+use manila_core::internal::crypto::RandomBytes;
 
 /// A clock that stands still until it is set, in seconds.
 #[derive(Clone, Debug, Default)]
@@ -32,5 +33,6 @@ pub(super) fn request(name: &str, bytes: u64) -> EncryptionRequest {
         commitment_policy: CommitmentPolicy::default(),
         required_context_keys: BTreeSet::new(),
         max_plaintext_len: Some(bytes),
+        random: RandomBytes::none(),
     }
 }

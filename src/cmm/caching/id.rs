@@ -83,13 +83,14 @@ pub(super) struct EncodedId {
 
 impl EncodedId {
     pub(super) fn encryption(partition: u64, request: &EncryptionRequest, hasher: &impl BuildHasher) -> Self {
-        // All of the request but the length, which counts against the limits of the entry.
+        // All of the request but the length, which counts against the limits of the entry, and the random bytes.
         let EncryptionRequest {
             encryption_context,
             suite,
             commitment_policy,
             required_context_keys,
             max_plaintext_len: _,
+            random: _,
         } = request;
         let mut id = Self::new();
         id.put(&[OF_ENCRYPTION, policy(*commitment_policy), u8::from(suite.is_some())]);

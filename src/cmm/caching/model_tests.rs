@@ -18,6 +18,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use manila_core::internal::crypto::RandomBytes;
 use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
 use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -28,7 +29,7 @@ use crate::cmm::Cmm;
 use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
-use crate::encrypt::Encryptor;
+use crate::encrypt::{Encryptor, NewMessageId};
 use crate::expected_context::ExpectedContext;
 use crate::materials::EncryptionRequest;
 use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, WrappedKeys};
@@ -131,7 +132,8 @@ static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     let wrapped = WrappedKeys { data_key: Some(DataKey::new(&OF_MESSAGES)), encrypted_data_keys: vec![key] };
     materials.add(wrapped).unwrap();
     let mut message = Vec::new();
-    let encryptor = Encryptor::new(materials, Some(0), &Settings::default()).unwrap();
+    let id = NewMessageId::take(&RandomBytes::none()).unwrap();
+    let encryptor = Encryptor::new(materials, id, Some(0), &Settings::default()).unwrap();
     encryptor.encrypt_all(&[], &mut message).unwrap();
     let request = |message: &[u8]| {
         let header = UnverifiedHeader::parse(message).unwrap();
