@@ -10,7 +10,7 @@ use crate::buffer;
 use crate::expected_context::StatedExpectation;
 use crate::materials::{DataKey, DecryptionRequest};
 use crate::message::footer::{self, Footer};
-use crate::message::frame::{BodyShape, FrameKind, NextFrame};
+use crate::message::frame::{BodyShape, FINAL_FRAME, FrameKind, NextFrame};
 use crate::message::header::{ContentType, Header, HeaderFields, UnverifiedHeader};
 use crate::message::{trailing_bytes, truncated};
 use crate::settings::Settings;
@@ -214,15 +214,20 @@ impl Decryptor {
     /// Decrypts a complete body and verifies it to its last byte. The plaintext replaces the contents of `plaintext`,
     /// which are unspecified after an error.
     pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
-        buffer::resize(plaintext, self.frames.max_plaintext_len(body.len()) as u64)?;
+        buffer::resize(plaintext, self.frames.plaintext_len(body.len()) as u64)?;
         let shape = self.frames.shape();
         let frames = self.decrypt_regular(1, body, plaintext);
         let mut read = frames.saturating_mul(shape.frame_len());
         let mut written = frames.saturating_mul(shape.frame_length());
         let first = u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(1);
         for sequence in first..=u32::MAX {
-            let (rest, out) = (body.get(read..), plaintext.get_mut(written..));
-            let frame = self.decrypt_next(sequence, rest.unwrap_or_default(), out.unwrap_or_default())?;
+            let rest = body.get(read..).unwrap_or_default();
+            let most = written.saturating_add(rest.len().min(shape.frame_length()));
+            if plaintext.len() < most && !rest.starts_with(&FINAL_FRAME.to_be_bytes()) {
+                // The message is truncated, and this frame is verified before that is known.
+                buffer::resize(plaintext, most as u64)?;
+            }
+            let frame = self.decrypt_next(sequence, rest, plaintext.get_mut(written..).unwrap_or_default())?;
             (read, written) = (read.saturating_add(frame.frame_len), written.saturating_add(frame.plaintext_len));
             if frame.last {
                 break;

@@ -6,7 +6,7 @@ use manila_core::internal::crypto::{AeadKey, Refused, TAG_LEN, Verifier};
 use manila_core::{Error, ErrorKind, Result};
 use zeroize::Zeroize;
 
-use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame, REGULAR_OVERHEAD};
+use crate::message::frame::{BodyShape, FINAL_OVERHEAD, FrameHead, FrameKind, NextFrame};
 use crate::message::header::{ContentType, MessageId};
 use crate::message::truncated;
 use crate::threads::{frames_per_job, on_threads, pipeline, threads_for};
@@ -169,9 +169,16 @@ impl FrameDecryptor {
         }
     }
 
-    /// Returns the length of the longest plaintext that a body of `body_len` bytes can hold.
-    pub(super) fn max_plaintext_len(&self, body_len: usize) -> usize {
-        body_len.saturating_sub((body_len / self.shape.frame_len()).saturating_mul(REGULAR_OVERHEAD))
+    /// Returns the length of the longest plaintext of a complete body of `body_len` bytes. Of an unsigned message it is
+    /// the length of its plaintext: a buffer of that capacity is enough to decrypt into.
+    pub(super) fn plaintext_len(&self, body_len: usize) -> usize {
+        if self.shape.frame_len() == usize::MAX {
+            return body_len;
+        }
+        let rest = body_len.saturating_sub(FINAL_OVERHEAD);
+        let (regular, final_len) = (rest / self.shape.frame_len(), rest % self.shape.frame_len());
+        let regular = regular.saturating_mul(self.shape.frame_length());
+        regular.saturating_add(final_len.min(self.shape.frame_length()))
     }
 }
 

@@ -9,7 +9,7 @@ use manila_core::{Error, ErrorKind, Result};
 use crate::message::header::ContentType;
 
 /// The marker of a final frame, where a regular frame has its sequence number.
-const FINAL_FRAME: u32 = 0xffff_ffff;
+pub(crate) const FINAL_FRAME: u32 = 0xffff_ffff;
 /// Bytes of a regular frame besides its content: sequence number, IV, tag.
 pub(crate) const REGULAR_OVERHEAD: usize = 4 + IV_LEN + TAG_LEN;
 /// Bytes of a final frame besides its content: marker, sequence number, IV, length, tag.

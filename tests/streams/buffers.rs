@@ -247,3 +247,17 @@ fn a_message_that_no_key_opened_stays_as_it_was() {
     client(UNSIGNED, 100).decrypt_in_place(&mut buffer, any()).unwrap();
     assert_eq!(buffer, pattern(1000));
 }
+
+#[test]
+fn a_buffer_of_the_length_of_the_plaintext_is_enough() {
+    let keyring = RawAesKeyring::new("example", "test-key", &[7; 32]).unwrap();
+    let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
+    let client = Client::builder(keyring).suite(suite).frame_length(100).build().unwrap();
+    for len in [1, 31, 32, 99, 100, 101, 131, 132, 133, 199, 200, 201, 5000] {
+        let message = client.encrypt(&pattern(len), &none()).unwrap();
+        let mut plaintext = Vec::with_capacity(len);
+        let memory = plaintext.as_ptr();
+        client.decrypt_into(&message, any(), &mut plaintext).unwrap();
+        assert_eq!((plaintext.len(), plaintext.as_ptr()), (len, memory));
+    }
+}

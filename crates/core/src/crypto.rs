@@ -37,7 +37,6 @@ use rustcrypto as backend;
 #[cfg(all(test, feature = "aws-lc"))]
 mod differential_tests;
 
-
 pub use aead::{AeadKey, IV_LEN, TAG_LEN};
 pub use digest::Sha256;
 pub use ecdsa::{Curve, Signer, SigningKey, Verifier, encode_public_key};
