@@ -13,12 +13,16 @@ use crate::console::say;
 use crate::failure::{Failure, Result, naming};
 use crate::input::Input;
 use crate::report::{ascii, hex, print_text};
+use crate::walk::{Locking, Roots};
 
 #[derive(Args)]
 pub struct Inspect {
-    /// The encrypted files, or - for stdin.
+    /// The encrypted files, with -r the folders with them as well, or - for stdin.
     #[arg(value_name = "PATH", required = true)]
     inputs: Vec<PathBuf>,
+    /// Take folders too: all files in them that end in .manila. Symbolic links are not followed.
+    #[arg(short, long)]
+    recursive: bool,
     /// Print JSON: an object for each file.
     #[arg(long)]
     json: bool,
@@ -26,16 +30,28 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        if let [input] = self.inputs.as_slice() {
-            return self.show(input, false);
+        match self.inputs.as_slice() {
+            inputs if self.recursive => {
+                let roots = Roots::new(inputs, true)?;
+                self.show_all(roots.walk(Locking::None).map(|found| found.map(|found| found.path)))
+            }
+            [input] => self.show(input, false),
+            inputs => self.show_all(inputs.iter().cloned().map(Ok)),
         }
+    }
+
+    fn show_all(&self, paths: impl Iterator<Item = Result<PathBuf>>) -> Result<()> {
         let mut result = Ok(());
-        for (number, input) in self.inputs.iter().enumerate() {
+        for (number, path) in paths.enumerate() {
             if number > 0 && !self.json {
                 print_text("\n")?;
             }
-            if let Err(failure) = self.show(input, true) {
-                say(&format!("error: {}", naming(&input.to_string_lossy(), &failure.to_string())));
+            let shown = path.and_then(|path| {
+                let named = |failure: Failure| naming(&path.to_string_lossy(), &failure.to_string());
+                self.show(&path, true).map_err(|failure| Failure::Work(named(failure)))
+            });
+            if let Err(failure) = shown {
+                say(&format!("error: {failure}"));
                 result = Err(Failure::Reported);
             }
         }

@@ -85,6 +85,19 @@ fn a_folder_is_taken_only_if_asked_for() {
 }
 
 #[test]
+fn the_files_of_an_encrypted_folder_are_inspected() {
+    let desk = desk();
+    desk.succeed(&["encrypt", "-r", "--context", "tenant=acme", "photos"]);
+    let shown = String::from_utf8(desk.succeed(&["inspect", "-r", "photos.manila"]).output).unwrap();
+    assert_eq!(shown.matches("\"tenant\" = \"acme\"").count(), 4, "three files and the manifest: {shown}");
+    assert!(shown.contains("photos.manila/files/2026/snow.jpg.manila"), "{shown}");
+    fs::write(desk.path("photos.manila/files/broken.manila"), "broken").unwrap();
+    let ran = desk.run(&["inspect", "-r", "photos.manila", "--json"]);
+    assert_eq!((ran.code, ran.errors.lines().count()), (1, 1), "{}", ran.errors);
+    assert!(ran.errors.contains("broken.manila"), "{}", ran.errors);
+}
+
+#[test]
 fn names_are_hidden_on_request() {
     let desk = desk();
     desk.succeed(&["encrypt", "-r", "--hide-names", "photos"]);
