@@ -166,6 +166,21 @@ impl Reencrypt {
         Ok(old)
     }
 
+    /// Fails unless one of the keys that encrypt can decrypt too: no file is replaced by one that was not decrypted.
+    fn check_new_keys(&self, store: &OnDemand<'_>) -> Result<()> {
+        let new = self.keys.selection(store.profile()?);
+        let mut decrypts = new.of_store != OfStore::None || new.aws_keys.iter().any(|arn| arn.contains(":key/"));
+        for file in &new.key_files {
+            decrypts |= file.keyring_to_decrypt()?.is_some();
+        }
+        if decrypts {
+            return Ok(());
+        }
+        let text = "public keys and aliases in AWS only encrypt, and each new file is decrypted before it is put in place: \
+                    give the private key, the ARN of the key, or another key too";
+        Err(Failure::Usage(text.to_owned()))
+    }
+
     /// Returns the suite of all new files, if they do not keep theirs.
     fn suite(&self) -> Option<AlgorithmSuite> {
         (self.sign || self.unsigned).then(|| suite_of(self.sign))

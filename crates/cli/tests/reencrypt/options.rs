@@ -90,6 +90,21 @@ fn files_move_to_other_keys() {
 }
 
 #[test]
+fn keys_that_cannot_decrypt_replace_nothing() {
+    let desk = desk();
+    fs::write(desk.path("public"), include_bytes!("../cli/rsa-public.pem")).unwrap();
+    let before = fs::read(desk.path("d/a.manila")).unwrap();
+    for line in ["reencrypt -r d --key-file public", "reencrypt -r d --key-file public --dry-run"] {
+        assert!(desk.fails(2, line).contains("public keys and aliases in AWS only encrypt"), "{line}");
+    }
+    assert_eq!(fs::read(desk.path("d/a.manila")).unwrap(), before);
+    // Beside one that can, it is one more key of each file.
+    assert_eq!(counts(&desk.json("reencrypt -r d --key alias/file --key-file public")), [4, 0, 0, 0, 0]);
+    assert_eq!(desk.header("d/a.manila").encrypted_data_keys().len(), 2);
+    desk.check(&NAMES);
+}
+
+#[test]
 fn a_file_keeps_its_suite_unless_another_is_asked_for() {
     let desk = Desk::new(b"");
     desk.encrypt(&["signed"], "--sign --frame-length 1000");

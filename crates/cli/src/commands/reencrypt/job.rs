@@ -102,6 +102,7 @@ pub fn run(command: &Reencrypt, roots: &Roots) -> Result<()> {
         check_apart(folder, roots)?;
     }
     let store = OnDemand::new(&command.key_store);
+    command.check_new_keys(&store)?;
     let (old, new) = command.clients(&store)?;
     let expected = command.expected()?;
     let targets = which::targets(&command.keys.selection(store.profile()?), &store)?;
@@ -215,6 +216,7 @@ pub fn show(command: &Reencrypt, roots: &Roots) -> Result<()> {
     }
     let store = OnDemand::new(&command.key_store);
     command.keys.check(&store)?;
+    command.check_new_keys(&store)?;
     let targets = match command.older_than.is_some() || command.if_needed {
         true => which::targets(&command.keys.selection(store.profile()?), &store)?,
         false => Vec::new(),
