@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use manila_core::Result;
 
@@ -11,6 +12,14 @@ use manila_core::Result;
 ///
 /// An item that takes long holds up the results behind it: with so many of them, the other threads go on for a while.
 const WINDOW_PER_THREAD: usize = 16;
+
+/// The number of waiting items for each thread down to which the caller is not woken for a result: it takes several
+/// results at once then, and adds as many items. To wake it for each takes as long as to encrypt a kilobyte.
+const LOW_PER_THREAD: usize = WINDOW_PER_THREAD / 2;
+
+/// The time after which the caller looks for a result without being woken, at first and at most. Items that take long
+/// are not kept from it for longer.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(64)];
 
 /// Does `work` on the items on this many threads, and calls `each` with every result, in the order of the items.
 ///
@@ -27,7 +36,7 @@ pub(crate) fn in_order<T: Send, U: Send>(
     if threads <= 1 {
         return items.try_for_each(|item| each(work(item)));
     }
-    let desk = Desk::default();
+    let desk = Desk::new(threads.saturating_mul(LOW_PER_THREAD));
     thread::scope(|scope| {
         // In the scope, so that the threads end however this closure does.
         let _closing = Closing(&desk);
@@ -64,6 +73,8 @@ struct Desk<T, U> {
     state: Mutex<State<T, U>>,
     item_added: Condvar,
     oldest_done: Condvar,
+    /// The number of waiting items down to which the caller is not woken.
+    low: usize,
 }
 
 struct State<T, U> {
@@ -74,16 +85,25 @@ struct State<T, U> {
     /// The number of the oldest of them.
     oldest: u64,
     is_closed: bool,
-}
-
-impl<T, U> Default for Desk<T, U> {
-    fn default() -> Self {
-        let state = State { waiting: VecDeque::new(), results: VecDeque::new(), oldest: 0, is_closed: false };
-        Self { state: Mutex::new(state), item_added: Condvar::new(), oldest_done: Condvar::new() }
-    }
+    /// The threads that wait for an item. Nobody else needs to be woken, which is a call of the system.
+    idle: usize,
+    /// True if the caller waits for the oldest result.
+    is_awaited: bool,
 }
 
 impl<T, U> Desk<T, U> {
+    fn new(low: usize) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            results: VecDeque::new(),
+            oldest: 0,
+            is_closed: false,
+            idle: 0,
+            is_awaited: false,
+        };
+        Self { state: Mutex::new(state), item_added: Condvar::new(), oldest_done: Condvar::new(), low }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T, U>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,15 +113,22 @@ impl<T, U> Desk<T, U> {
         let number = state.oldest.saturating_add(state.results.len() as u64);
         state.results.push_back(None);
         state.waiting.push_back((number, item));
+        let is_wanted = state.idle > 0;
         drop(state);
-        self.item_added.notify_one();
+        if is_wanted {
+            self.item_added.notify_one();
+        }
     }
 
     /// Takes the result of the oldest item; if asked for, waits until there is one.
     fn oldest_result(&self, wait: bool) -> Option<thread::Result<U>> {
         let mut state = self.lock();
+        let [mut patience, most] = PATIENCE;
         while wait && matches!(state.results.front(), Some(None)) {
-            state = self.oldest_done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.is_awaited = true;
+            (state, _) = self.oldest_done.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            state.is_awaited = false;
+            patience = patience.saturating_mul(2).min(most);
         }
         let done = state.results.front_mut()?.take()?;
         state.results.pop_front();
@@ -118,8 +145,10 @@ impl<T, U> Desk<T, U> {
             if let Some(place) = state.results.get_mut(at) {
                 *place = Some(done);
             }
+            let is_done = matches!(state.results.front(), Some(Some(_)));
+            let is_woken = is_done && state.is_awaited && state.waiting.len() <= self.low;
             drop(state);
-            if at == 0 {
+            if is_woken {
                 self.oldest_done.notify_one();
             }
         }
@@ -131,7 +160,9 @@ impl<T, U> Desk<T, U> {
         loop {
             match state.waiting.pop_front() {
                 None if !state.is_closed => {
+                    state.idle = state.idle.saturating_add(1);
                     state = self.item_added.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle = state.idle.saturating_sub(1);
                 }
                 item => return item,
             }
