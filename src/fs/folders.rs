@@ -8,16 +8,20 @@
 //! ```text
 //! encrypting   decrypting    the two operations
 //! manifest                   the message that lists what is in the folder; a journal while it is being written
+//! journals                   the manifests of earlier encryptions
 //! entry                      what it says about a file, a folder or a symbolic link
 //! rules                      which entries there may be
 //! layout                     where things are, temporary files, locks
 //! walk                       what is in a folder
+//! disk                       opening, reading and syncing
 //! report                     what is told while an operation runs, and at its end
 //! ```
 
 mod decrypting;
+mod disk;
 mod encrypting;
 mod entry;
+mod journals;
 mod layout;
 mod manifest;
 mod report;
@@ -25,8 +29,9 @@ mod rules;
 mod walk;
 
 use std::collections::HashSet;
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io::Read;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,9 +41,9 @@ use manila_core::{EncryptionContext, Result};
 
 use crate::client::Client;
 use crate::expected_context::ExpectedContext;
+use crate::fs::Counted;
 use crate::fs::new_file::NewFile;
 use crate::fs::unfinished::Unfinished;
-use crate::fs::{Counted, failed};
 use crate::threads;
 use entry::Entry;
 use layout::EncryptedFolder;
@@ -63,11 +68,15 @@ pub use report::{FolderEvent, FolderReport};
 /// folder; neither is encrypted then. While a folder is being decrypted, nobody else should be able to write to the
 /// target.
 ///
-/// **Interruptions.** Each file appears complete or not at all. After a crash, the same call continues: what is done
-/// and has not changed is kept. Two operations on one target at a time are refused.
+/// What no manifest can show is that a whole encrypted folder was set back to an older state of it.
 ///
-/// **Memory** does not grow with the number of files, except for the names in one folder at a time, and, while
-/// decrypting, for the number of folders. A path can have 4096 bytes.
+/// **Interruptions.** Each file appears complete or not at all. After a crash, the same call continues: what is done
+/// is kept if the file has the same length and time of modification, and its message decrypts to the plaintext that was
+/// encrypted. Two operations on one target at a time are refused.
+///
+/// **Memory** does not grow with the number of files, except for the names in one folder at a time, for the number of
+/// folders while decrypting, and by some 16 bytes for each file when messages were added that no manifest lists. A path
+/// can have 4096 bytes.
 ///
 /// **Calls to a KMS.** All files have the same encryption context, so a client over a
 /// [`CachingCmm`](crate::cmm::CachingCmm) makes one call for many of them.
@@ -143,8 +152,9 @@ impl<'a> Folders<'a> {
     /// Sets whether a target that is complete is written again. Off by default.
     ///
     /// An encrypted folder is brought up to date: files that have not changed since are kept, and those that no longer
-    /// exist are removed. It cannot be decrypted before that is finished. In a folder of plaintext the files that the
-    /// manifest lists are replaced, and others stay.
+    /// exist are removed. What cannot be read now stays as it was, and nothing is removed then. Until it is finished,
+    /// the old manifest is in place, and the files that have changed do not decrypt by it. In a folder of plaintext the
+    /// files that the manifest lists are replaced, and others stay.
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replaces = replace;
@@ -195,8 +205,8 @@ impl<'a> Folders<'a> {
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) or [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if
     /// something in the folder could not be encrypted; the rest is done then. The errors of [`Client::encrypt`], and
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the target exists or cannot be written; then there is no manifest,
-    /// and a later call continues.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if the target exists or cannot be written; then there is no new
+    /// manifest, and a later call continues.
     pub fn encrypt(
         &self,
         from: impl AsRef<Path>,
@@ -394,11 +404,12 @@ fn in_order<T: Send, U: Send>(
     threads::in_order::in_order(jobs, chunks, work, |done| done.into_iter().try_for_each(&mut each))
 }
 
-/// Calls `work` with the path of each message in an encrypted folder that the manifest does not list, if there are more
+/// Calls `work` with the path of each message in an encrypted folder that a manifest does not list, if there are more
 /// than it lists.
 fn unlisted(
     folders: &Folders<'_>,
     folder: &EncryptedFolder,
+    manifest: &Path,
     expected: &ExpectedContext,
     listed: u64,
     mut work: impl FnMut(&Path) -> Result<()>,
@@ -412,15 +423,16 @@ fn unlisted(
         // If one of those that are listed is missing, decrypting it says so.
         return Ok(());
     }
+    // Of each path its hash, under a random key, so that nobody can find two with one.
+    let hasher = RandomState::new();
     let mut paths = HashSet::new();
-    let manifest = Manifest::open(folder.manifest())?;
-    decrypting::for_each_entry(folders, &manifest, expected, |entry| {
+    decrypting::for_each_entry(folders, &Manifest::open(manifest.to_owned())?, expected, |entry| {
         if let Entry::File(file) = entry {
-            paths.insert(folder.message(file));
+            paths.insert(hasher.hash_one(folder.message(file)));
         }
         Ok(())
     })?;
-    for_each_message(folder, |path| if paths.contains(path) { Ok(()) } else { work(path) })
+    for_each_message(folder, |path| if paths.contains(&hasher.hash_one(path)) { Ok(()) } else { work(path) })
 }
 
 /// Calls `work` with everything in an encrypted folder that is where messages are, except folders.
@@ -428,7 +440,7 @@ fn for_each_message(folder: &EncryptedFolder, mut work: impl FnMut(&Path) -> Res
     for root in [folder.files(), folder.hidden()].into_iter().filter(|root| layout::is_folder(root)) {
         for found in Walk::start(&root)? {
             if !matches!(found.what, Ok(What::Folder(_))) {
-                work(&root.join(&found.path))?;
+                work(&root.join(&found.relative))?;
             }
         }
     }
@@ -438,37 +450,4 @@ fn for_each_message(folder: &EncryptedFolder, mut work: impl FnMut(&Path) -> Res
 /// Returns the expectation that a message has the pairs of a context, of which there may be none.
 fn expected_of(context: &EncryptionContext) -> ExpectedContext {
     if context.is_empty() { ExpectedContext::any() } else { context.into() }
-}
-
-/// Opens a regular file, without following a symbolic link and without waiting for a pipe.
-fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    #[cfg(unix)]
-    let file = {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-            rustix::io::Errno::LOOP => io::Error::other("it is a symbolic link"),
-            error => error.into(),
-        })?)
-    };
-    #[cfg(not(unix))]
-    let file = match std::fs::symlink_metadata(path)?.is_file() {
-        true => File::open(path)?,
-        false => return Err(io::Error::other("it is not a regular file")),
-    };
-    let metadata = file.metadata()?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("it is not a regular file")) }
-}
-
-/// True if [`sync_all`] syncs the files in the folder, so that none has to be synced by itself.
-const SYNCS_AT_ONCE: bool = cfg!(target_os = "linux");
-
-/// Waits until the folder is on the disk, on Linux with everything in it.
-fn sync_all(folder: &Path) -> Result<()> {
-    let cannot = |error: io::Error| failed("cannot write", folder, &error);
-    let opened = File::open(folder).map_err(cannot)?;
-    #[cfg(target_os = "linux")]
-    return rustix::fs::syncfs(&opened).map_err(|error| cannot(error.into()));
-    #[cfg(not(target_os = "linux"))]
-    return opened.sync_all().map_err(cannot);
 }

@@ -7,13 +7,14 @@ use std::path::Path;
 use manila_core::internal::crypto::Sha256;
 use manila_core::{Error, ErrorKind, Result};
 
+use super::disk::{SYNCS_AT_ONCE, digest_of, open_regular, sync_all, sync_folder};
 use super::entry::{Attributes, Digest, Entry, FileEntry, LinkEntry};
 use super::layout::{EncryptedFolder, PlainFolder, is_folder, make_folder, refused};
 use super::manifest::{FOLDER_PAIR, Manifest, ManifestReader};
 use super::report::{FolderEvent, Tally};
 use super::rules::Rules;
 use super::walk::check_apart;
-use super::{FolderReport, Folders, SYNCS_AT_ONCE, in_order, open_regular, sync_all, unlisted};
+use super::{FolderReport, Folders, in_order, unlisted};
 use crate::expected_context::ExpectedContext;
 use crate::fs::{failed, for_each_chunk};
 
@@ -32,7 +33,7 @@ pub(super) fn decrypt(
     let of_files = expected.including(FOLDER_PAIR, id.as_str())?;
     folders.tell(&FolderEvent::Total { files: listed.files(), bytes: listed.bytes() });
 
-    let target = PlainFolder::start(to, folders.replaces)?;
+    let target = PlainFolder::start(to, &id, folders.replaces)?;
     folders.list_temporaries(target.partial());
     let job = Job { folders, expected, of_files: &of_files, source: &source, target: &target };
     let mut tally = Tally::new(folders);
@@ -59,7 +60,7 @@ pub(super) fn decrypt(
     if listed.links() > 0 {
         job.make_links(&manifest, &mut tally)?;
     }
-    unlisted(folders, &source, expected, listed.files(), |path| {
+    unlisted(folders, &source, &source.manifest(), expected, listed.files(), |path| {
         let error =
             refused(format!("{path:?} is not in the manifest: it was added to the encrypted folder, and is left out"));
         tally.failed(&path.to_string_lossy(), error)
@@ -75,6 +76,9 @@ pub(super) fn decrypt(
     }
     target.remove_partial()?;
     set_attributes(to, &attributes)?;
+    if folders.syncs {
+        sync_folder(to)?;
+    }
     tally.finish(from)
 }
 
@@ -146,13 +150,17 @@ impl Job<'_> {
         }
     }
 
-    /// Returns whether an earlier decryption that did not finish has written a file: it got its time of modification
-    /// before it got its name.
+    /// Returns whether an earlier decryption that did not finish has written a file: its plaintext is there.
     fn is_kept(&self, file: &FileEntry) -> bool {
-        let found = self.target.resumes.then(|| fs::symlink_metadata(self.target.path_of(&file.path)));
-        found.and_then(Result::ok).is_some_and(|found| {
-            found.is_file() && found.len() == file.len && Attributes::of(&found).has_time_of(&file.attributes)
-        })
+        self.target.resumes && self.holds(file).unwrap_or(false)
+    }
+
+    fn holds(&self, file: &FileEntry) -> io::Result<bool> {
+        let (mut plaintext, metadata) = open_regular(&self.target.path_of(&file.path))?;
+        if metadata.len() != file.len || !Attributes::of(&metadata).has_time_of(&file.attributes) {
+            return Ok(false);
+        }
+        Ok(Digest::of(&digest_of(&mut plaintext)?) == file.digest)
     }
 
     fn decrypt_file(&self, file: &FileEntry) -> Result<()> {

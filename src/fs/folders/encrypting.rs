@@ -1,19 +1,22 @@
 //! Encrypts a folder.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
 
 use manila_core::internal::crypto::Sha256;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
+use super::disk::{digest_of, open_regular, sync_all, sync_folder};
 use super::entry::{Attributes, Digest, Entry, FileEntry, FolderEntry, LinkEntry, RandomName};
+use super::journals::Journals;
 use super::layout::{EncryptedFolder, MAX_STORED_NAME, is_folder, make_folder, refused};
-use super::manifest::{self, Manifest, ManifestReader, ManifestWriter};
+use super::manifest::{self, ManifestWriter};
 use super::report::Tally;
 use super::rules::Rules;
-use super::walk::{Found, Walk, What, check_apart};
-use super::{FolderReport, Folders, expected_of, in_order, open_regular, sync_all, unlisted};
+use super::walk::{Found, Root, Walk, What, check_apart};
+use super::{FolderReport, Folders, expected_of, in_order, unlisted};
 use crate::expected_context::ExpectedContext;
 use crate::fs::{failed, is_unchanged_since};
 
@@ -33,43 +36,51 @@ pub(super) fn encrypt(
     let mut of_manifest = manifest::encryptor(folders.client, context, &id)?;
     let target = EncryptedFolder::at(to);
     let started = target.start(folders.replaces)?;
-    target.reopen()?;
     target.remove_temporaries()?;
     folders.list_temporaries(target.partial());
 
-    let journals = open_journals(folders, &target, context)?;
-    if let Some(journal) = journals.first() {
+    let journals = Journals::open(folders, &target, context)?;
+    if let Some(of_before) = journals.id() {
         // What is kept belongs to the folder of that id.
-        id = journal.reader.id().clone();
+        id = of_before.clone();
         of_manifest = manifest::encryptor(folders.client, context, &id)?;
     }
     let of_files = manifest::of_files(context, &id)?;
-    let job = Job { folders, context: &of_files, target: &target };
+    let job = Job { folders, context: &of_files, source: walk.root(), target: &target, is_new: started.is_new };
     let mut manifest = ManifestWriter::start(target.next_journal()?, of_manifest, attributes)?;
     let mut tally = Tally::new(folders);
+    let rules = Rules::new(folders.allowed);
     in_order(
         folders.jobs,
-        Entries { job: &job, walk, rules: Rules::new(folders.allowed), journals },
+        Entries { job: &job, walk, rules, journals, lost: None },
         Next::len,
         |next| job.encrypt(next),
-        |done| match done.entry {
-            Ok(entry) => {
+        |done| match done {
+            Done::Entry(entry, is_kept) => {
                 manifest.add(&entry)?;
-                tally.done(&entry, done.is_kept);
+                tally.done(&entry, is_kept);
                 Ok(())
             }
-            Err(error) if is_of_all(&error) => Err(error),
-            Err(error) => tally.failed(&done.path, error),
+            Done::Failed(_, error, _) if is_of_all(&error) => Err(error),
+            Done::Failed(path, error, earlier) => {
+                // The file as it was encrypted before is better than none.
+                earlier.map_or(Ok(()), |earlier| manifest.add(&Entry::File(earlier)))?;
+                tally.failed(&path, error)
+            }
         },
     )?;
     if folders.syncs {
         sync_all(to)?;
     }
-    manifest.finish(&target.manifest(), folders.syncs)?;
-    target.remove_partial()?;
-    if !started.is_new {
-        remove_unlisted(folders, &target, context, tally.report().files())?;
+    let manifest = manifest.finish(folders.syncs)?;
+    if !started.is_new && !tally.has_failures() {
+        remove_unlisted(folders, &target, &manifest, context, tally.report().files())?;
     }
+    fs::rename(&manifest, target.manifest()).map_err(|error| failed("cannot write", &target.manifest(), &error))?;
+    if folders.syncs {
+        sync_folder(to)?;
+    }
+    target.remove_partial()?;
     tally.finish(from)
 }
 
@@ -83,29 +94,27 @@ struct Job<'a> {
     folders: &'a Folders<'a>,
     /// The encryption context of the files.
     context: &'a EncryptionContext,
+    source: Arc<Root>,
     target: &'a EncryptedFolder,
+    /// True if there cannot be anything of an earlier encryption.
+    is_new: bool,
 }
 
 /// The next thing to encrypt.
 struct Next {
     path: String,
-    entry: Result<Thing>,
-    /// Entries of the same path in the journals of earlier encryptions that did not finish.
+    thing: Result<Thing>,
+    /// Files of the same path in the journals of earlier encryptions.
     earlier: Vec<FileEntry>,
-}
-
-impl Next {
-    fn len(&self) -> u64 {
-        if let Ok(Thing::File(_, file)) = &self.entry { file.len } else { 0 }
-    }
 }
 
 /// A thing in the folder.
 enum Thing {
-    /// A file, at this path.
-    File(PathBuf, NewEntry),
+    File(NewEntry),
     /// Something that has its place in the manifest alone.
     Listed(Entry),
+    /// A file that was encrypted before, and cannot be found now because its folder cannot be read.
+    Lost,
 }
 
 /// The entry of a file that has not been read.
@@ -115,32 +124,54 @@ struct NewEntry {
     hidden: Option<RandomName>,
 }
 
+impl Next {
+    fn len(&self) -> u64 {
+        if let Ok(Thing::File(file)) = &self.thing { file.len } else { 0 }
+    }
+}
+
 /// The outcome.
-struct Done {
-    path: String,
-    entry: Result<Entry>,
-    /// True if an earlier encryption had done it.
-    is_kept: bool,
+enum Done {
+    /// The entry for the manifest, and whether an earlier encryption had done it.
+    Entry(Entry, bool),
+    /// The error of a path, and the entry of the file as it was before, if there is one.
+    Failed(String, Error, Option<FileEntry>),
 }
 
 impl Job<'_> {
     fn encrypt(&self, next: Next) -> Done {
-        let Next { path, entry, earlier } = next;
-        let (source, file) = match entry {
-            Ok(Thing::File(source, file)) => (source, file),
-            Ok(Thing::Listed(entry)) => return Done { path, entry: Ok(entry), is_kept: false },
-            Err(error) => return Done { path, entry: Err(error), is_kept: false },
+        let Next { path, thing, earlier } = next;
+        let file = match thing {
+            Ok(Thing::File(file)) => file,
+            Ok(Thing::Listed(entry)) => return Done::Entry(entry, false),
+            Ok(Thing::Lost) => {
+                return match self.that_holds(earlier) {
+                    Some(earlier) => Done::Entry(Entry::File(earlier), true),
+                    None => Done::Failed(path.clone(), refused(format!("{path:?} cannot be read")), None),
+                };
+            }
+            Err(error) => return Done::Failed(path, error, self.that_holds(earlier)),
         };
-        if let Some(kept) = earlier.into_iter().find_map(|earlier| self.keep(earlier, &file)) {
-            return Done { path, entry: Ok(Entry::File(kept)), is_kept: true };
+        let (same, other): (Vec<_>, Vec<_>) = earlier.into_iter().partition(|earlier| is_same(earlier, &file));
+        if let Some(kept) = self.that_holds(same) {
+            return Done::Entry(Entry::File(FileEntry { attributes: file.attributes, ..kept }), true);
         }
-        let entry = self.encrypt_file(path.clone(), file, &source).map(Entry::File);
-        Done { path, entry, is_kept: false }
+        match self.encrypt_file(path.clone(), file) {
+            Ok(file) => Done::Entry(Entry::File(file), false),
+            Err(error) => Done::Failed(path, error, self.that_holds(other)),
+        }
     }
 
-    fn encrypt_file(&self, path: String, file: NewEntry, source: &Path) -> Result<FileEntry> {
+    /// Returns the first of the entries whose message is there.
+    fn that_holds(&self, earlier: Vec<FileEntry>) -> Option<FileEntry> {
+        earlier.into_iter().find(|earlier| self.holds(earlier).unwrap_or(false))
+    }
+
+    fn encrypt_file(&self, path: String, file: NewEntry) -> Result<FileEntry> {
+        let source = &self.source.path_of(&path);
         let changed = || refused(format!("{source:?} was changed while it was being encrypted: try again"));
-        let (input, before) = open_regular(source).map_err(|error| failed("cannot read", source, &error))?;
+        let opened = self.source.open_regular(&path);
+        let (input, before) = opened.map_err(|error| failed("cannot read", source, &error))?;
         let attributes = Attributes::of(&before);
         let digest = Digest::of(&[0; Sha256::LEN]);
         let mut file = FileEntry { path, attributes, len: before.len(), digest, hidden: file.hidden };
@@ -172,31 +203,20 @@ impl Job<'_> {
         Ok(file)
     }
 
-    /// Returns the entry of a file that an earlier encryption has done, if the file is as it was then and its message
-    /// is there.
-    fn keep(&self, earlier: FileEntry, now: &NewEntry) -> Option<FileEntry> {
-        let is_same = earlier.len == now.len
-            && earlier.attributes.has_time_of(&now.attributes)
-            && (earlier.hidden.is_some() || now.hidden.is_none())
-            && self.holds(&earlier).unwrap_or(false);
-        is_same.then_some(FileEntry { attributes: now.attributes, ..earlier })
-    }
-
-    /// Returns whether there is a message of this folder where that of a file belongs, and of its length: by its header
-    /// and its end, or wholly if it is signed. If it is that of another file, decrypting tells by the digest.
+    /// Returns whether the message of a file is there: all of it, with this plaintext.
     fn holds(&self, file: &FileEntry) -> Result<bool> {
-        let client = self.folders.client;
         let message = self.target.message(file);
-        let open =
-            || Ok::<File, Error>(open_regular(&message).map_err(|error| failed("cannot read", &message, &error))?.0);
-        let header = client.read_header(BufReader::new(open()?))?;
-        let expected = ExpectedContext::from(self.context);
-        if header.suite().is_signed() {
-            let plaintext_len = io::copy(&mut client.open(open()?, expected)?, &mut io::sink())?;
-            return Ok(plaintext_len == file.len);
-        }
-        Ok(client.decryptor(header, expected)?.seekable(open()?)?.plaintext_len() == file.len)
+        let (opened, _) = open_regular(&message).map_err(|error| failed("cannot read", &message, &error))?;
+        let mut plaintext = self.folders.client.open(opened, ExpectedContext::from(self.context))?;
+        Ok(Digest::of(&digest_of(&mut plaintext)?) == file.digest)
     }
+}
+
+/// Returns whether a file is as it was when it was encrypted, as far as its length and its time of modification tell.
+fn is_same(earlier: &FileEntry, now: &NewEntry) -> bool {
+    earlier.len == now.len
+        && earlier.attributes.has_time_of(&now.attributes)
+        && (earlier.hidden.is_some() || now.hidden.is_none())
 }
 
 /// A source whose bytes are hashed as they are read.
@@ -213,77 +233,56 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// The journal of an encryption that did not finish, read as far as the walk has come.
-struct Journal {
-    reader: ManifestReader,
-    next: Option<Entry>,
-}
-
-/// Opens the journals of earlier encryptions, newest first. One that these keys do not decrypt is of no use, and left
-/// out; so is one of a folder with another id.
-fn open_journals(folders: &Folders<'_>, target: &EncryptedFolder, context: &EncryptionContext) -> Result<Vec<Journal>> {
-    let expected = expected_of(context);
-    let open = |path: PathBuf| {
-        let reader = Manifest::open(path).and_then(|journal| journal.read(folders.client, &expected));
-        reader.ok().map(|reader| Journal { reader, next: None })
-    };
-    let mut journals: Vec<_> = target.journals()?.into_iter().filter_map(open).collect();
-    let id = journals.first().map(|journal| journal.reader.id().clone());
-    journals.retain(|journal| Some(journal.reader.id()) == id.as_ref());
-    Ok(journals)
-}
-
-impl Journal {
-    /// Returns the file of a path, if it is in the journal. Paths must be asked for in order.
-    fn find(&mut self, path: &str) -> Option<FileEntry> {
-        loop {
-            let entry = match self.next.take() {
-                Some(entry) => entry,
-                // The end of a journal is where it was cut off.
-                None => self.reader.next().ok().flatten()?,
-            };
-            match entry.path().split('/').cmp(path.split('/')) {
-                std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Greater => {
-                    self.next = Some(entry);
-                    return None;
-                }
-                std::cmp::Ordering::Equal => match entry {
-                    Entry::File(file) => return Some(file),
-                    Entry::Folder(_) | Entry::Link(_) => return None,
-                },
-            }
-        }
-    }
-}
-
 /// The things in the folder, checked and looked up in the journals.
 struct Entries<'a> {
     job: &'a Job<'a>,
     walk: Walk,
     rules: Rules,
-    journals: Vec<Journal>,
+    journals: Journals,
+    /// The path of a thing that could not be read: all that the journals have of it is kept.
+    lost: Option<String>,
 }
 
 impl Iterator for Entries<'_> {
     type Item = Next;
 
     fn next(&mut self) -> Option<Next> {
-        let Found { path, what } = self.walk.next()?;
+        while let Some(lost) = &self.lost {
+            match self.journals.next_in(lost) {
+                None => self.lost = None,
+                Some(entries) => {
+                    if let Some(next) = self.keep_lost(&entries) {
+                        return Some(next);
+                    }
+                }
+            }
+        }
+        let Found { path, what, .. } = self.walk.next()?;
         let is_folder = matches!(what, Ok(What::Folder(_)));
-        let entry = what.and_then(|what| self.thing(&path, what));
-        if is_folder && entry.is_err() {
+        if what.is_err() {
+            self.lost = Some(path.clone());
+        }
+        let thing = what.and_then(|what| self.thing(&path, what));
+        if is_folder && thing.is_err() {
             self.walk.leave_out();
         }
-        let earlier = match &entry {
-            Ok(Thing::File(..)) => self.journals.iter_mut().filter_map(|journal| journal.find(&path)).collect(),
-            _ => Vec::new(),
-        };
-        Some(Next { path, entry, earlier })
+        let earlier = if let Ok(Thing::File(_)) = &thing { self.journals.find(&path) } else { Vec::new() };
+        Some(Next { path, thing, earlier })
     }
 }
 
 impl Entries<'_> {
+    /// Returns what to do with the entries of a path that cannot be read now, newest first.
+    fn keep_lost(&mut self, entries: &[Entry]) -> Option<Next> {
+        let first = entries.first()?;
+        // It is listed already, or may not be.
+        self.rules.check(first).ok()?;
+        let path = first.path().to_owned();
+        let of_file = |entry: &Entry| if let Entry::File(file) = entry { Some(file.clone()) } else { None };
+        let thing = if matches!(first, Entry::File(_)) { Thing::Lost } else { Thing::Listed(first.clone()) };
+        Some(Next { path, thing: Ok(thing), earlier: entries.iter().filter_map(of_file).collect() })
+    }
+
     fn thing(&mut self, path: &str, what: What) -> Result<Thing> {
         let hides_names = self.job.folders.hides_names;
         let entry = match what {
@@ -292,7 +291,7 @@ impl Entries<'_> {
                 let is_long = path.rsplit('/').next().unwrap_or(path).len() > MAX_STORED_NAME;
                 let hidden = (hides_names || is_shadowed || is_long).then(RandomName::random).transpose()?;
                 let file = NewEntry { attributes: Attributes::of(&metadata), len: metadata.len(), hidden };
-                return Ok(Thing::File(self.walk.path_of(path), file));
+                return Ok(Thing::File(file));
             }
             What::Folder(metadata) => {
                 Entry::Folder(FolderEntry { path: path.to_owned(), attributes: Attributes::of(&metadata) })
@@ -301,9 +300,18 @@ impl Entries<'_> {
         };
         self.rules.check(&entry)?;
         if let (Entry::Folder(_), false) = (&entry, hides_names) {
-            make_folder(&self.job.target.files().join(path))?;
+            self.make_folder(&self.job.target.files().join(path))?;
         }
         Ok(Thing::Listed(entry))
+    }
+
+    /// Makes a folder for messages.
+    fn make_folder(&self, folder: &Path) -> Result<()> {
+        // The message of a file of that name without the extension: it is encrypted anew, under a random name.
+        if !self.job.is_new && fs::symlink_metadata(folder).is_ok_and(|found| found.is_file()) {
+            fs::remove_file(folder).map_err(|error| failed("cannot replace", folder, &error))?;
+        }
+        make_folder(folder)
     }
 }
 
@@ -311,15 +319,16 @@ impl Entries<'_> {
 fn remove_unlisted(
     folders: &Folders<'_>,
     target: &EncryptedFolder,
+    manifest: &Path,
     context: &EncryptionContext,
     listed: u64,
 ) -> Result<()> {
-    unlisted(folders, target, &expected_of(context), listed, |path| {
+    unlisted(folders, target, manifest, &expected_of(context), listed, |path| {
         fs::remove_file(path).map_err(|error| failed("cannot remove", path, &error))
     })?;
     let files = target.files();
     let is_folder = |found: &Found| matches!(found.what, Ok(What::Folder(_)));
-    let found: Vec<_> = Walk::start(&files)?.filter(is_folder).map(|found| files.join(found.path)).collect();
+    let found: Vec<_> = Walk::start(&files)?.filter(is_folder).map(|found| files.join(found.relative)).collect();
     for folder in found.iter().rev() {
         // Only the empty ones are removed.
         let _ = fs::remove_dir(folder);

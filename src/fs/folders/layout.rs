@@ -10,12 +10,13 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use manila_core::{Error, ErrorKind, Result};
 
-use super::entry::FileEntry;
+use super::disk::open_regular;
+use super::entry::{FileEntry, RandomName};
 use crate::fs::failed;
 
 /// The folder of temporary files in a folder that is being decrypted.
@@ -35,6 +36,8 @@ const FILES: &str = "files";
 const HIDDEN: &str = "hidden";
 const PARTIAL_OF_ENCRYPTED: &str = "partial";
 const LOCK: &str = ".lock";
+/// The file with the id of the encrypted folder that is being decrypted.
+const SOURCE: &str = "source";
 const JOURNAL: &str = "journal.";
 
 /// A folder with encrypted files and their manifest.
@@ -48,17 +51,22 @@ impl EncryptedFolder {
         Self { root: root.to_owned() }
     }
 
-    /// Starts writing: makes the folder if it does not exist, and locks it for as long as the file is open.
+    /// Starts writing: makes the folder if it does not exist, and locks it.
     pub(super) fn start(&self, replaces: bool) -> Result<Started> {
+        // Before anything is made in a folder that is something else.
+        self.check_target(replaces)?;
+        make_folder(&self.root)?;
+        let lock = lock(&self.root.join(LOCK), &self.root)?;
+        // Another job may have finished since.
         self.check_target(replaces)?;
         let is_new = !is_folder(&self.files());
-        for folder in [&self.root, &self.files(), &self.hidden(), &self.partial()] {
-            make_folder(folder)?;
+        for folder in [self.files(), self.hidden(), self.partial()] {
+            make_folder(&folder)?;
         }
-        Ok(Started { is_new, _lock: lock(&self.root.join(LOCK), &self.root)? })
+        Ok(Started { is_new, _lock: lock })
     }
 
-    /// Refuses a folder that is something else, and one that is complete unless that may be replaced.
+    /// Refuses a folder that is something else, and one that has a manifest unless that may be replaced.
     fn check_target(&self, replaces: bool) -> Result<()> {
         let root = &self.root;
         match fs::symlink_metadata(root) {
@@ -79,7 +87,7 @@ impl EncryptedFolder {
     }
 
     pub(super) fn is_unfinished(&self) -> bool {
-        is_folder(&self.files()) && !self.manifest().exists()
+        is_folder(&self.files()) && (!self.manifest().exists() || is_folder(&self.partial()))
     }
 
     pub(super) fn manifest(&self) -> PathBuf {
@@ -124,20 +132,13 @@ impl EncryptedFolder {
     /// Returns the path of a new journal.
     pub(super) fn next_journal(&self) -> Result<PathBuf> {
         let last = self.journals()?.first().and_then(|path| path.extension()?.to_str()?.parse::<u64>().ok());
-        Ok(self.journal(last.map_or(1, |last| last.saturating_add(1))))
+        let partial = self.partial();
+        let too_many = || refused(format!("{partial:?} has no number left for a journal: remove it"));
+        Ok(self.journal(last.unwrap_or_default().checked_add(1).ok_or_else(too_many)?))
     }
 
     fn journal(&self, number: u64) -> PathBuf {
         self.partial().join(format!("{JOURNAL}{number}"))
-    }
-
-    /// Makes a complete folder an unfinished one again: its manifest becomes a journal.
-    pub(super) fn reopen(&self) -> Result<()> {
-        let manifest = self.manifest();
-        match fs::rename(&manifest, self.next_journal()?) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("cannot move", &manifest, &error)),
-            _ => Ok(()),
-        }
     }
 
     /// Removes the temporary files of an encryption that did not finish.
@@ -173,39 +174,66 @@ pub(super) struct Started {
 #[derive(Debug)]
 pub(super) struct PlainFolder {
     root: PathBuf,
-    /// True if an earlier decryption into it did not finish.
+    /// True if an earlier decryption of the same encrypted folder into it did not finish.
     pub(super) resumes: bool,
     _lock: File,
 }
 
 impl PlainFolder {
-    /// Starts writing: makes the folder if it does not exist, and locks it until this value is dropped.
-    pub(super) fn start(root: &Path, replaces: bool) -> Result<Self> {
+    /// Starts writing what is in the encrypted folder of this id: makes the folder if it does not exist, and locks it
+    /// until this value is dropped.
+    pub(super) fn start(root: &Path, id: &RandomName, replaces: bool) -> Result<Self> {
         let partial = root.join(PARTIAL);
-        let resumes = is_folder(&partial);
-        match fs::symlink_metadata(root) {
-            Ok(metadata) if !metadata.is_dir() => {
-                return Err(refused(format!("{root:?} exists and is not a folder: give another name")));
-            }
-            Ok(_) if !replaces && !resumes && !is_empty(root) => {
-                return Err(refused(format!("{root:?} exists: replace it, or give another name")));
-            }
-            _ => {}
-        }
+        // Before anything is made in a folder that is something else.
+        Self::check_target(root, id, replaces)?;
         make_folder(root)?;
         make_folder(&partial)?;
         let lock = lock(&partial.join(LOCK), root)?;
+        let resumes = Self::check_target(root, id, replaces)?;
         let folder = Self { root: root.to_owned(), resumes, _lock: lock };
         folder.remove_temporaries()?;
+        if !resumes {
+            let source = partial.join(SOURCE);
+            fs::write(&source, id.as_str()).map_err(|error| failed("cannot write", &source, &error))?;
+        }
         Ok(folder)
     }
 
-    pub(super) fn partial(&self) -> PathBuf {
-        self.root.join(PARTIAL)
+    /// Refuses a folder that is not empty, unless it may be replaced or a decryption of the same encrypted folder did
+    /// not finish. Returns whether one did not.
+    fn check_target(root: &Path, id: &RandomName, replaces: bool) -> Result<bool> {
+        match fs::symlink_metadata(root) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(refused(format!("{root:?} exists and is not a folder: give another name"))),
+            Err(_) => return Ok(false),
+        }
+        let source = open_regular(&root.join(PARTIAL).join(SOURCE));
+        let mut text = String::new();
+        let read = source.and_then(|(file, _)| file.take(MAX_NAME as u64).read_to_string(&mut text));
+        let (is_same, is_other) = (read.is_ok() && text == id.as_str(), read.is_ok() && !text.is_empty());
+        if is_same || replaces {
+            return Ok(is_same);
+        }
+        if is_other {
+            let detail = format!(
+                "{root:?} has a part of another encrypted folder, whose decryption did not finish: finish that, or \
+                 give another name"
+            );
+            return Err(refused(detail));
+        }
+        let mut entries = fs::read_dir(root).map_err(|error| failed("cannot read", root, &error))?;
+        if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != PARTIAL)) {
+            return Err(refused(format!("{root:?} exists: replace it, or give another name")));
+        }
+        Ok(false)
     }
 
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(super) fn partial(&self) -> PathBuf {
+        self.root.join(PARTIAL)
     }
 
     /// Returns where an entry belongs. Its path must have been checked.
@@ -216,7 +244,7 @@ impl PlainFolder {
     fn remove_temporaries(&self) -> Result<()> {
         let partial = self.partial();
         let entries = fs::read_dir(&partial).map_err(|error| failed("cannot read", &partial, &error))?;
-        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
+        for entry in entries.flatten().filter(|entry| ![LOCK, SOURCE].iter().any(|name| entry.file_name() == *name)) {
             fs::remove_file(entry.path()).map_err(|error| failed("cannot remove", &entry.path(), &error))?;
         }
         Ok(())
@@ -231,11 +259,7 @@ impl PlainFolder {
 
 /// Locks a folder by a file in it. Nobody waits: two jobs on one folder are a mistake.
 fn lock(path: &Path, folder: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(|error| failed("cannot lock", folder, &error))?;
+    let file = open_lock(path).map_err(|error| failed("cannot lock", folder, &error))?;
     match file.try_lock() {
         Ok(()) if path.exists() => Ok(file),
         // Without the file, the other job has just finished and removed it.
@@ -244,6 +268,21 @@ fn lock(path: &Path, folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(error)) => Err(failed("cannot lock", folder, &error)),
     }
+}
+
+/// Opens a file to lock, and makes it if it does not exist. Whoever can write in the folder may have put a link or a
+/// pipe in its place.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("its lock is not a regular file")) }
 }
 
 /// Makes a folder that only its owner can access, unless it exists. A symbolic link to one is refused: what is written
@@ -267,10 +306,6 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
 /// Returns whether there is a folder, and not a symbolic link to one.
 pub(super) fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 pub(super) fn refused(detail: String) -> Error {

@@ -3,13 +3,14 @@
 //! The same file is the journal of an encryption while it is being written: each frame that has been written completely
 //! is verified when it is read, so the entries of a manifest that was cut off are as good as those of a whole one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::disk::open_regular;
 use super::entry::{Attributes, Entry, RandomName};
 use crate::client::Client;
 use crate::encrypt::Encryptor;
@@ -91,14 +92,13 @@ impl ManifestWriter {
         written.map_err(|error| failed("cannot write", &self.path, &error))
     }
 
-    /// Completes the manifest and gives it its name.
-    pub(super) fn finish(self, name: &Path, syncs: bool) -> Result<()> {
-        let cannot = |error| failed("cannot write", name, &error);
+    /// Completes the manifest, and returns where it is.
+    pub(super) fn finish(self, syncs: bool) -> Result<PathBuf> {
         let file = self.writer.finish()?;
         if syncs {
-            file.sync_all().map_err(cannot)?;
+            file.sync_all().map_err(|error| failed("cannot write", &self.path, &error))?;
         }
-        fs::rename(&self.path, name).map_err(cannot)
+        Ok(self.path)
     }
 }
 
@@ -170,7 +170,7 @@ pub(super) struct Manifest {
 
 impl Manifest {
     pub(super) fn open(path: PathBuf) -> Result<Self> {
-        let (file, _) = super::open_regular(&path).map_err(|error| match error.kind() {
+        let (file, _) = open_regular(&path).map_err(|error| match error.kind() {
             IoErrorKind::NotFound => {
                 let detail = format!("{path:?} is missing: the folder is not an encrypted one, or was not finished");
                 Error::other(ErrorKind::Io, detail, error)

@@ -147,6 +147,10 @@ impl<'t, 'a> Tally<'t, 'a> {
         Ok(())
     }
 
+    pub(super) fn has_failures(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Returns what is done.
     pub(super) fn report(&self) -> FolderReport {
         self.report

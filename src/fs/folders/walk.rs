@@ -1,14 +1,16 @@
 //! [`Walk`]: what is in a folder, in the order of names, each folder before what is in it.
 
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::vec;
 
 use manila_core::{Error, Result};
 
 use super::FolderReport;
+use super::disk::{open_regular, regular};
 use super::layout::{EXTENSION, refused};
 use crate::fs::failed;
 
@@ -16,6 +18,8 @@ use crate::fs::failed;
 pub(super) struct Found {
     /// Its path in the folder that is walked, with `/` between the names.
     pub(super) path: String,
+    /// The same for the system, from the folder on: it may hold what is not Unicode.
+    pub(super) relative: PathBuf,
     pub(super) what: Result<What>,
 }
 
@@ -34,7 +38,7 @@ pub(super) enum What {
 
 /// Walks through a folder. Names are kept of the folders that the walk is in.
 pub(super) struct Walk {
-    root: PathBuf,
+    root: Arc<Root>,
     /// The folders that the walk is in, outermost first.
     open: Vec<Open>,
     /// The folder that was returned last, which is entered next unless it is skipped.
@@ -48,14 +52,21 @@ struct Open {
 
 impl Walk {
     /// Starts at a folder, which must not be a symbolic link.
-    pub(super) fn start(root: &Path) -> Result<Self> {
-        let metadata = fs::symlink_metadata(root).map_err(|error| failed("cannot read", root, &error))?;
+    pub(super) fn start(path: &Path) -> Result<Self> {
+        let metadata = fs::symlink_metadata(path).map_err(|error| failed("cannot read", path, &error))?;
         if !metadata.is_dir() {
-            return Err(refused(format!("{root:?} is not a folder: give a folder")));
+            return Err(refused(format!("{path:?} is not a folder: give a folder")));
         }
-        let names = names(root).map_err(|error| failed("cannot read", root, &error))?;
+        let cannot_read = |error| failed("cannot read", path, &error);
+        let root = Root::open(path).map_err(cannot_read)?;
+        let names = root.names("").map_err(cannot_read)?;
         let open = vec![Open { path: String::new(), names }];
-        Ok(Self { root: root.to_owned(), open, entering: None })
+        Ok(Self { root: Arc::new(root), open, entering: None })
+    }
+
+    /// Returns the folder that is walked through, to open files in it.
+    pub(super) fn root(&self) -> Arc<Root> {
+        self.root.clone()
     }
 
     /// Leaves out what is in the folder that was returned last.
@@ -63,13 +74,8 @@ impl Walk {
         self.entering = None;
     }
 
-    /// Returns the path of something that was found.
-    pub(super) fn path_of(&self, path: &str) -> PathBuf {
-        self.root.join(path)
-    }
-
     fn look_at(&self, path: &str, open: &Open) -> Result<What> {
-        let full = self.path_of(path);
+        let full = self.root.path_of(path);
         let cannot_read = |error: io::Error| failed("cannot read", &full, &error);
         let metadata = fs::symlink_metadata(&full).map_err(cannot_read)?;
         if metadata.is_dir() {
@@ -96,10 +102,12 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Found> {
         if let Some(path) = self.entering.take() {
-            let full = self.path_of(&path);
-            match names(&full) {
+            match self.root.names(&path) {
                 Ok(names) => self.open.push(Open { path, names }),
-                Err(error) => return Some(Found { path, what: Err(failed("cannot read", &full, &error)) }),
+                Err(error) => {
+                    let what = Err(failed("cannot read", &self.root.path_of(&path), &error));
+                    return Some(Found { relative: PathBuf::from(&path), path, what });
+                }
             }
         }
         loop {
@@ -109,7 +117,7 @@ impl Iterator for Walk {
                 Some(name) => {
                     let path = if open.path.is_empty() { name.to_owned() } else { format!("{}/{name}", open.path) };
                     let what = self.look_at(&path, &open);
-                    Found { path, what }
+                    Found { relative: PathBuf::from(&path), path, what }
                 }
                 None => not_unicode(&open.path, &name),
             };
@@ -124,15 +132,85 @@ impl Iterator for Walk {
 
 fn not_unicode(folder: &str, name: &OsString) -> Found {
     let path = format!("{folder}/{}", name.to_string_lossy());
-    let error = refused(format!("{:?} has a name that is not UTF-8: rename it", Path::new(folder).join(name)));
-    Found { path: path.trim_start_matches('/').to_owned(), what: Err(error) }
+    let relative = Path::new(folder).join(name);
+    let error = refused(format!("{relative:?} has a name that is not UTF-8: rename it"));
+    Found { path: path.trim_start_matches('/').to_owned(), relative, what: Err(error) }
 }
 
-/// Returns the names in a folder, in the order of their bytes.
-fn names(folder: &Path) -> io::Result<vec::IntoIter<OsString>> {
-    let mut names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+/// A folder whose files are opened by their paths in it.
+///
+/// On Linux, no symbolic link is followed on the way to them, even if someone puts one there meanwhile. Elsewhere only
+/// the last name of a path cannot be one.
+pub(super) struct Root {
+    path: PathBuf,
+    #[cfg(target_os = "linux")]
+    opened: rustix::fd::OwnedFd,
+}
+
+impl Root {
+    fn open(path: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let opened = {
+            use rustix::fs::{Mode, OFlags};
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty())?
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            #[cfg(target_os = "linux")]
+            opened,
+        })
+    }
+
+    /// Returns the path of something in it.
+    pub(super) fn path_of(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.path.clone() } else { self.path.join(path) }
+    }
+
+    /// Opens a regular file in it.
+    pub(super) fn open_regular(&self, path: &str) -> io::Result<(File, Metadata)> {
+        #[cfg(target_os = "linux")]
+        if let Some(opened) = self.open_beneath(path, rustix::fs::OFlags::NONBLOCK)? {
+            return regular(File::from(opened));
+        }
+        open_regular(&self.path_of(path))
+    }
+
+    /// Returns the names in a folder, in the order of their bytes.
+    fn names(&self, path: &str) -> io::Result<vec::IntoIter<OsString>> {
+        #[cfg(target_os = "linux")]
+        if let Some(opened) = self.open_beneath(path, rustix::fs::OFlags::DIRECTORY)? {
+            use std::os::unix::ffi::OsStrExt;
+            let entries = rustix::fs::Dir::new(opened)?;
+            let mut names = entries
+                .map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()))
+                .collect::<io::Result<Vec<_>>>()?;
+            names.retain(|name| name != "." && name != "..");
+            return Ok(sorted(names));
+        }
+        let entries = fs::read_dir(self.path_of(path))?;
+        Ok(sorted(entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?))
+    }
+
+    /// Opens something in it to read, without following symbolic links. Returns nothing where the kernel cannot.
+    #[cfg(target_os = "linux")]
+    fn open_beneath(&self, path: &str, flags: rustix::fs::OFlags) -> io::Result<Option<rustix::fd::OwnedFd>> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags};
+        let path = if path.is_empty() { "." } else { path };
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(&self.opened, path, flags, Mode::empty(), resolve) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(None),
+            Err(rustix::io::Errno::LOOP) => Err(io::Error::other("there is a symbolic link on the way to it")),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn sorted(mut names: Vec<OsString>) -> vec::IntoIter<OsString> {
     names.sort_unstable();
-    Ok(names.into_iter())
+    names.into_iter()
 }
 
 fn name_of(path: &str) -> &str {
@@ -205,6 +283,25 @@ mod tests {
             .map(|found| found.path)
             .collect();
         assert_eq!(shadowed, ["a"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_link_that_appears_on_the_way_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for made in ["source/a", "secret"] {
+            fs::create_dir_all(path(made)).unwrap();
+            fs::write(path(made).join("file"), made).unwrap();
+        }
+        let mut walk = Walk::start(&path("source")).unwrap();
+        assert_eq!(walk.next().unwrap().path, "a");
+        let root = walk.root();
+        assert!(root.open_regular("a/file").is_ok());
+        fs::rename(path("source/a"), path("away")).unwrap();
+        std::os::unix::fs::symlink(path("secret"), path("source/a")).unwrap();
+        assert!(walk.next().unwrap().what.is_err());
+        assert!(root.open_regular("a/file").is_err());
     }
 
     #[test]

@@ -22,8 +22,9 @@ pub fn random_array<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// The random bytes of one message: a message id of 32 bytes, a data key of 32 and an IV of 12, drawn from the operating
-/// system in one call, because three take much longer. Each byte is given out once; when all are, more are drawn.
+/// The random bytes of one message: a message id of 32 bytes, a data key of 32 and an IV of 12, drawn from the
+/// operating system in one call, because three take much longer. Each byte is given out once; when all are, more are
+/// drawn.
 ///
 /// A clone has none in advance, so that no two can give out the same. All are equal: they say nothing about a request.
 pub struct RandomBytes {
