@@ -65,27 +65,25 @@ impl NewFile {
     }
 
     pub(super) fn start(target: &Path, replaces: bool) -> Result<Self> {
-        Self::start_in(folder_of(target), target, replaces)
+        Self::start_announced(target, replaces, |_| {})
     }
 
     /// Starts a file, and calls `announce` with the path of the temporary file before it is created.
     pub(super) fn start_announced(target: &Path, replaces: bool, announce: impl Fn(&Path)) -> Result<Self> {
+        check_target(target, replaces)?;
         Self::make(folder_of(target), target, replaces, announce)
     }
 
     /// Starts a file whose temporary file is in `folder`, which must be in the file system of the target.
     pub(super) fn start_in(folder: &Path, target: &Path, replaces: bool) -> Result<Self> {
+        if replaces {
+            check_target(target, replaces)?;
+        }
+        // Otherwise its name is taken only if it is free: nothing is gained by looking before many small files.
         Self::make(folder, target, replaces, |_| {})
     }
 
     fn make(folder: &Path, target: &Path, replaces: bool, announce: impl Fn(&Path)) -> Result<Self> {
-        match fs::symlink_metadata(target) {
-            Ok(found) if !found.is_file() => {
-                return Err(refused(format!("{target:?} exists and is not a regular file: give another name")));
-            }
-            Ok(_) if !replaces => return Err(exists(target)),
-            _ => {}
-        }
         let made = tempfile::Builder::new().prefix(PREFIX).make_in(folder, |path| {
             announce(path);
             private().open(path)
@@ -218,6 +216,17 @@ impl Write for NewFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_file_mut().flush()
+    }
+}
+
+/// Fails unless a target may be written.
+fn check_target(target: &Path, replaces: bool) -> Result<()> {
+    match fs::symlink_metadata(target) {
+        Ok(found) if !found.is_file() => {
+            Err(refused(format!("{target:?} exists and is not a regular file: give another name")))
+        }
+        Ok(_) if !replaces => Err(exists(target)),
+        _ => Ok(()),
     }
 }
 

@@ -176,7 +176,7 @@ impl Job<'_> {
         let digest = Digest::of(&[0; Sha256::LEN]);
         let mut file = FileEntry { path, attributes, len: before.len(), digest, hidden: file.hidden };
         let mut message = self.target.message(&file);
-        if is_folder(&message) {
+        if !self.is_new && is_folder(&message) {
             // There was a folder of that name when the target was encrypted before.
             file.hidden = Some(RandomName::random()?);
             message = self.target.message(&file);
@@ -184,7 +184,7 @@ impl Job<'_> {
         if let (Some(_), Some(parent)) = (&file.hidden, message.parent()) {
             make_folder(parent)?;
         }
-        let output = self.folders.start(&self.target.partial(), &message, true)?.sync(false);
+        let output = self.folders.start(&self.target.partial(), &message, !self.is_new)?.sync(false);
         // With the length, so that a cache can serve it.
         let mut writer = self.folders.client.encryptor_up_to(self.context, file.len)?.writer(output);
         let mut reader = Hashed { source: self.folders.counted(&input), digest: Sha256::new() };
