@@ -8,8 +8,8 @@ use crate::failure::{Failure, Result};
 
 /// The file that those who write in an encrypted folder lock.
 const LOCK: &str = ".lock";
-/// The manifest of an encrypted folder.
-const MANIFEST: &str = "manifest.manila";
+/// What else is in an encrypted folder: the manifest, which is not there while one is written, and folders.
+const OTHERS: [&str; 3] = ["manifest.manila", "files", "partial"];
 
 /// Keeps other jobs from a folder, or from a file in it, until it is dropped.
 ///
@@ -49,7 +49,8 @@ impl FolderLock {
 
     /// Returns whether a folder is an encrypted one, as `manila encrypt -r` makes them.
     pub fn is_sealed(folder: &Path) -> bool {
-        [LOCK, MANIFEST].iter().all(|name| fs::symlink_metadata(folder.join(name)).is_ok_and(|found| found.is_file()))
+        let found = |name: &str| fs::symlink_metadata(folder.join(name));
+        found(LOCK).is_ok_and(|lock| lock.is_file()) && OTHERS.iter().any(|name| found(name).is_ok())
     }
 }
 
@@ -73,7 +74,15 @@ fn lock_itself(_: &Path, _: &Path, _: impl Fn(&File) -> Result<(), TryLockError>
 fn lock_sealed(folder: &Path) -> Result<File> {
     let path: PathBuf = folder.join(LOCK);
     let failed = |error| Failure::file("cannot lock", folder, error);
-    let file = File::options().write(true).open(path).map_err(failed)?;
+    let mut options = File::options();
+    options.write(true);
+    // It may have been put there to be followed, or to be waited for.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
+    );
+    let file = options.open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(at_work(folder)),

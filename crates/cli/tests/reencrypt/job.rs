@@ -95,17 +95,22 @@ fn two_jobs_on_one_folder_are_refused_and_lose_nothing() {
     }
     assert_eq!(fs::read(desk.path("d/00.manila")).unwrap(), before);
     drop(held);
-    // The file of those that encrypt the folder as a whole.
-    fs::write(desk.path("d/manifest.manila"), "").unwrap();
+    // The file of those that encrypt the folder as a whole. The manifest is not there all the time.
     fs::write(desk.path("d/.lock"), "").unwrap();
     let held = fs::File::options().write(true).open(desk.path("d/.lock")).unwrap();
     held.lock().unwrap();
-    for line in ["reencrypt -r d", "reencrypt d/00.manila"] {
-        assert!(desk.fails(1, line).contains("another job is at work in \""), "{line}");
+    for sign in ["manifest.manila", "files", "partial"] {
+        match sign {
+            "manifest.manila" => fs::write(desk.path("d").join(sign), "").unwrap(),
+            _ => fs::create_dir(desk.path("d").join(sign)).unwrap(),
+        }
+        for line in ["reencrypt -r d", "reencrypt d/00.manila"] {
+            assert!(desk.fails(1, line).contains("another job is at work in \""), "{line}, {sign}");
+        }
+        assert_eq!(fs::read(desk.path("d/00.manila")).unwrap(), before);
+        fs::rename(desk.path("d").join(sign), desk.path(sign)).unwrap();
     }
-    assert_eq!(fs::read(desk.path("d/00.manila")).unwrap(), before);
     drop(held);
-    fs::remove_file(desk.path("d/manifest.manila")).unwrap();
     assert_eq!(counts(&desk.json("reencrypt -r d")), [3, 0, 0, 0, 0]);
     desk.check(&names.iter().map(String::as_str).collect::<Vec<_>>());
 }
