@@ -96,6 +96,10 @@ impl<'a> Files<'a> {
 
     /// Sets whether an output gets the permissions and the time of modification of its input. Off by default: only the
     /// current user can read it.
+    ///
+    /// A file that is re-encrypted in its place then keeps its owner and its group too, and stays as it is if they
+    /// cannot be kept. Access control lists and other extended attributes are lost, and of several hard links only the
+    /// one that was named leads to the new file.
     #[must_use]
     pub fn keep_attributes(mut self, keep: bool) -> Self {
         self.keeps_attributes = keep;
@@ -259,6 +263,9 @@ impl<'a> Files<'a> {
         let from = from.as_ref();
         let Input { metadata, reader } = Input::open(from, self)?;
         let output = self.output(to.as_ref())?;
+        if self.keeps_attributes && is_at(to.as_ref(), &metadata) {
+            output.copy_owner(&metadata)?;
+        }
         let mut old_digest = Sha256::new();
         let observe = |plaintext: &[u8]| old_digest.update(plaintext);
         let keep = self.keeps_format;
@@ -357,6 +364,20 @@ fn for_each_chunk(mut reader: impl BufRead, mut work: impl FnMut(&[u8]) -> io::R
         let count = plaintext.len();
         work(plaintext)?;
         reader.consume(count);
+    }
+}
+
+/// Returns whether a path is one of the names of a file.
+fn is_at(path: &Path, file: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, file);
+        false
     }
 }
 

@@ -128,6 +128,32 @@ impl NewFile {
         set().map_err(|error| failed("cannot set the attributes of", &self.target, &error))
     }
 
+    /// Gives the file the owner and the group of another, where the system has those of Unix.
+    pub(super) fn copy_owner(&self, other: &Metadata) -> Result<()> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            let file = self.file.as_file();
+            let set = || {
+                let own = file.metadata()?;
+                match (own.uid(), own.gid()) == (other.uid(), other.gid()) {
+                    true => Ok(()),
+                    false => fchown(file, Some(other.uid()), Some(other.gid())),
+                }
+            };
+            set().map_err(|error| {
+                let what =
+                    "cannot keep the owner and the group (do it as them or as root, or write to another file) of";
+                failed(what, &self.target, &error)
+            })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = other;
+            Ok(())
+        }
+    }
+
     #[cfg(unix)]
     fn set_permissions(&self, other: &Metadata) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
