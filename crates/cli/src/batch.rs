@@ -132,23 +132,25 @@ impl Outputs {
         let (ready, failed): (Vec<_>, Vec<_>) = checked.into_iter().partition(|checked| checked.failure.is_none());
         let bytes = ready.iter().filter_map(|checked| checked.len).fold(0, u64::saturating_add);
         let progress = Progress::new(ready.len(), bytes);
-        let failures = AtomicUsize::new(0);
+        let (failures, lines) = (AtomicUsize::new(0), report::Lines::default());
         let report = |outcome: Outcome| {
             if let Some(error) = &outcome.error {
                 failures.fetch_add(1, Ordering::Relaxed);
                 progress.say(&format!("error: {}", naming(&outcome.input, error)));
             }
-            if self.json { outcome.print() } else { Ok(()) }
+            if self.json {
+                lines.print(&outcome);
+            }
         };
         for checked in failed {
-            report(checked.outcome())?;
+            report(checked.outcome());
         }
         if !ready.is_empty() {
             let client = client(self.threads_for(&ready))?;
             self.make_folder()?;
             *interrupt::stage() = Stage::Writing { files: count };
             let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let one_after_the_other = || -> Result<()> {
+            let one_after_the_other = || {
                 while let Some(checked) = ready.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let file = progress.of_file(&checked.step.input, checked.len);
                     let mut files = Files::new(&client).replace(self.force).list_in(interrupt::outputs());
@@ -159,17 +161,19 @@ impl Outputs {
                     drop(files);
                     drop(file);
                     progress.set_done(done.fetch_add(1, Ordering::Relaxed).saturating_add(1));
-                    report(outcome)?;
+                    report(outcome);
                 }
-                Ok(())
             };
             let one_after_the_other = &one_after_the_other;
             thread::scope(|scope| {
-                let others: Vec<_> = (1..self.jobs(ready.len())).map(|_| scope.spawn(one_after_the_other)).collect();
-                let own = one_after_the_other();
-                others.into_iter().filter_map(|other| other.join().ok()).fold(own, Result::and)
-            })?;
+                for _ in 1..self.jobs(ready.len()) {
+                    scope.spawn(one_after_the_other);
+                }
+                one_after_the_other();
+            });
         }
+        drop(progress);
+        lines.check()?;
         match failures.into_inner() {
             0 => Ok(()),
             _ => Err(Failure::Reported),

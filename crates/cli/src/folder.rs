@@ -72,9 +72,13 @@ impl FolderOptions {
     ) -> Result<()> {
         let mut result = Ok(());
         for step in steps {
-            if let Err(failure) = self.work_on(step, settings, client, &work) {
-                say(&format!("error: {failure}"));
-                result = Err(Failure::Reported);
+            match self.work_on(step, settings, client, &work) {
+                Ok(()) => {}
+                Err(Failure::Reported) => result = Err(Failure::Reported),
+                Err(failure) => {
+                    say(&format!("error: {failure}"));
+                    result = Err(Failure::Reported);
+                }
             }
         }
         result
@@ -87,7 +91,7 @@ impl FolderOptions {
         client: &Client,
         work: impl Fn(&Folders<'_>, &Step) -> manila::Result<FolderReport>,
     ) -> Result<()> {
-        let progress = OnceLock::new();
+        let (progress, lines) = (OnceLock::new(), report::Lines::default());
         if settings.direction != Direction::Decrypt && Term::stderr().is_term() {
             let count = Folders::count(&step.input)?;
             progress.get_or_init(|| Progress::of_folder(count.files(), count.bytes()));
@@ -108,7 +112,7 @@ impl FolderOptions {
                     progress.set_done(count());
                 }
                 if settings.json {
-                    settings.print(step, path, Some(*len), None);
+                    lines.print(&settings.line(step, path, Some(*len), None));
                 }
             }
             FolderEvent::Failed { path, error } => {
@@ -118,7 +122,7 @@ impl FolderOptions {
                     None => say(&format!("error: {text}")),
                 }
                 if settings.json {
-                    settings.print(step, path, None, Some(text));
+                    lines.print(&settings.line(step, path, None, Some(text)));
                 }
             }
             _ => {}
@@ -135,11 +139,12 @@ impl FolderOptions {
         let report = work(&folders, step);
         drop(folders);
         drop(progress);
+        let printed = lines.check();
         let report = report?;
         if report.kept() > 0 {
             say(&format!("note: {} of {} files were done before and are kept", report.kept(), report.files()));
         }
-        Ok(())
+        printed
     }
 }
 
@@ -165,8 +170,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Prints a line of JSON for something in a folder.
-    fn print(&self, step: &Step, path: &str, len: Option<u64>, error: Option<String>) {
+    /// Returns the line of JSON for something in a folder.
+    fn line(&self, step: &Step, path: &str, len: Option<u64>, error: Option<String>) -> impl Serialize {
         #[derive(Serialize)]
         struct Line {
             input: PathBuf,
@@ -178,7 +183,6 @@ impl Settings {
             Direction::Encrypt { .. } => (step.input.join(path), step.target.clone()),
             Direction::Decrypt => (step.input.clone(), step.target.join(path)),
         };
-        // Whoever reads it may have gone: the work goes on.
-        let _ = report::print_line(&Line { input, output, plaintext_bytes: len, error });
+        Line { input, output, plaintext_bytes: len, error }
     }
 }

@@ -5,9 +5,11 @@ mod ordered;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use crate::console::say;
 use crate::failure::{Failure, Result};
 use ordered::Ordered;
 
@@ -28,6 +30,28 @@ pub fn print(answer: &impl Serialize, json: bool) -> Result<()> {
 pub fn print_line(answer: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(answer).map_err(|error| Failure::Work(format!("cannot print: {error}")))?;
     print_text(&(ascii(&json) + "\n"))
+}
+
+/// Lines of JSON about work that goes on even if they cannot be printed.
+#[derive(Default)]
+pub struct Lines(OnceLock<Failure>);
+
+impl Lines {
+    /// Prints a line, unless one before it could not be printed.
+    pub fn print(&self, answer: &impl Serialize) {
+        if self.0.get().is_none()
+            && let Err(failure) = print_line(answer)
+        {
+            self.0.get_or_init(|| failure);
+        }
+    }
+
+    /// Says that lines are missing, and fails, if some are.
+    pub fn check(&self) -> Result<()> {
+        let Some(failure) = self.0.get() else { return Ok(()) };
+        say(&format!("error: the report cannot be printed to its end: {failure}; the work was done all the same"));
+        Err(Failure::Reported)
+    }
 }
 
 /// Returns bytes in hexadecimal digits.

@@ -38,6 +38,33 @@ fn a_full_disk_behind_stdout_is_said() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn work_goes_on_if_its_report_cannot_be_printed() {
+    let desk = Desk::new(b"");
+    let names = ["a", "b", "c", "d", "e", "f"];
+    fs::create_dir(desk.path("folder")).unwrap();
+    for name in names {
+        fs::write(desk.path(name), name).unwrap();
+        fs::write(desk.path("folder").join(name), name).unwrap();
+    }
+    desk.succeed(&["encrypt", "plain"]);
+    let encrypted = names.map(|name| format!("{name}.manila"));
+    let run = |args: &[&str]| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = Ran::from(desk.command(args).arg("--json").stdout(full).output().unwrap());
+        assert_failed(&ran, "the report cannot be printed to its end");
+    };
+    run(&[&["encrypt"], &names[..]].concat());
+    run(&[&["decrypt", "--to", "back"], &encrypted.each_ref().map(String::as_str)[..]].concat());
+    run(&["encrypt", "-r", "folder"]);
+    run(&["decrypt", "-r", "folder.manila", "--to", "back"]);
+    for name in names {
+        assert_eq!(fs::read_to_string(desk.path("back").join(name)).unwrap(), name);
+        assert_eq!(fs::read_to_string(desk.path("back/folder").join(name)).unwrap(), name);
+    }
+}
+
 #[test]
 fn a_file_that_cannot_grow_leaves_nothing() {
     let desk = Desk::new(&pattern(300_000));
