@@ -1,6 +1,5 @@
 //! The configuration file: profiles, each with a key store, keys and an encryption context.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use toml_span::value::{Key, Table, ValueInner};
 
 use crate::failure::{Failure, Result};
 use crate::key_file::KeyFile;
+use crate::regular_file;
 
 /// The variable with the path of the file.
 const VARIABLE: &str = "MANILA_CONFIG";
@@ -41,7 +41,7 @@ impl Profile {
             (None, Some(folders)) => folders.config_dir().join(NAME),
             (None, None) => return Self::missing(name, None),
         };
-        match fs::read_to_string(&path) {
+        match read(&path) {
             Ok(text) => File { path: &path, text: &text }.profile(name),
             Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
                 Self::missing(name, Some(&path))
@@ -68,6 +68,13 @@ impl Profile {
             ))),
         }
     }
+}
+
+/// Reads the file, which decides under which keys files are encrypted: nobody else may write in it.
+fn read(path: &Path) -> io::Result<String> {
+    let file = regular_file::open(path)?;
+    regular_file::check_writers(&file)?;
+    io::read_to_string(file)
 }
 
 /// The text of a configuration file, and its path for errors.
@@ -120,7 +127,7 @@ impl File<'_> {
                 "key_file" => {
                     let file = |text: String| {
                         let file = KeyFile::parse(text.into()).map_err(|error| self.wrong(at, error))?;
-                        Ok(file.in_folder(self.folder()))
+                        file.located(|path| self.located(path))
                     };
                     profile.key_files = self.texts(&mut value)?.into_iter().map(file).collect::<Result<_>>()?;
                 }
@@ -170,9 +177,16 @@ impl File<'_> {
         }
     }
 
-    /// A path, which is relative to the folder of the file.
     fn path_of(&self, value: &mut Value<'_>) -> Result<PathBuf> {
-        Ok(self.folder().join(self.text_of(value)?))
+        self.located(Path::new(&self.text_of(value)?))
+    }
+
+    /// Returns what a path stands for: it is relative to the folder of the file, or to the home directory if it begins
+    /// with `~/`.
+    fn located(&self, path: &Path) -> Result<PathBuf> {
+        let Ok(rest) = path.strip_prefix("~") else { return Ok(self.folder().join(path)) };
+        let none = || Failure::Work(format!("{:?}: there is no home directory for {path:?}", self.path));
+        Ok(directories::BaseDirs::new().ok_or_else(none)?.home_dir().join(rest))
     }
 
     fn folder(&self) -> &Path {

@@ -4,11 +4,20 @@
 //! It is a file with a line for each event. The first line says which job it is of; the others follow as things happen.
 //! Files are journaled in the order of the walk, so a job that goes on compares the two as it walks, and has no list of
 //! files in memory.
+//!
+//! ```text
+//! journal  what is written down, and what an earlier run has left
+//! file     the file, which nobody else may have written
+//! lines    its lines, and what they say of each file
+//! ```
 
-use std::collections::{HashMap, HashSet};
+mod file;
+mod lines;
+
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,13 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
 use crate::place::make_folder;
+pub use lines::Earlier;
+use lines::{Lines, damaged};
 
 /// The beginning of the names of temporary files, and the number of characters behind it.
 const TEMPORARY: (&str, usize) = (".manila-", 6);
 /// The beginning of every journal.
 const BEGINNING: &[u8] = b"{\"job\":";
-/// More bytes than a line has.
-const LONGEST_LINE: u64 = 1 << 20;
 
 /// A path as it is written down: as text if it is Unicode, and byte by byte otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +73,7 @@ pub type Key = (usize, PathBuf);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub enum Line {
     Job {
         job: Job,
         /// The keys of the new messages, with their versions.
@@ -80,6 +89,8 @@ enum Line {
         root: usize,
         path: Name,
         output: Name,
+        /// The id of the new message.
+        message_id: String,
     },
     Failed {
         root: usize,
@@ -97,7 +108,7 @@ pub struct Journal {
     pub begun: Option<String>,
     /// The outputs that the last run had begun and not finished.
     pub unfinished: Vec<PathBuf>,
-    late: HashSet<Key>,
+    late: HashMap<Key, String>,
 }
 
 impl Journal {
@@ -114,19 +125,7 @@ impl Journal {
     /// Opens the journal of a job. If a run was killed, removes the temporary files that it left.
     pub fn open(path: PathBuf, job: &Job, keys: &[String], now: &str) -> Result<Self> {
         let failed = |error| Failure::file("cannot open the journal", &path, error);
-        let file = File::options().read(true).append(true).create(true).open(&path).map_err(failed)?;
-        #[cfg(unix)]
-        match file.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(Failure::Work(format!("this job is at work already: its journal {path:?} is in use")));
-            }
-            Ok(()) if !is_at(&file, &path) => {
-                return Err(Failure::Work(
-                    "this job has finished just now: see whether there is more to do".to_owned(),
-                ));
-            }
-            _ => {}
-        }
+        let file = file::open(&path)?;
         let past = Past::read(&file, &path)?;
         let goes_on = match &past.of {
             None => false,
@@ -153,8 +152,7 @@ impl Journal {
         let failed = |error| Failure::file("cannot read the journal", &self.path, error);
         let file = File::open(&self.path).map_err(failed)?;
         let end = file.metadata().map_err(failed)?.len();
-        let lines = Lines { reader: BufReader::new(file), path: self.path.clone(), read: 0, end };
-        Ok(Earlier { lines, next: None, late: &self.late })
+        Ok(Earlier::new(Lines::new(BufReader::new(file), &self.path, end), &self.late))
     }
 
     /// Notes that a temporary file is about to be created.
@@ -162,12 +160,12 @@ impl Journal {
         self.write(&Line::Temporary { temporary: temporary.into(), output: output.into() });
     }
 
-    /// Notes that a file is done, or has failed.
-    pub fn end(&self, (root, path): &Key, output: &Path, is_done: bool) {
+    /// Notes that a file is done, with the id of the new message, or has failed.
+    pub fn end(&self, (root, path): &Key, output: &Path, message_id: Option<String>) {
         let (root, path, output) = (*root, Name::from(&**path), Name::from(output));
-        self.write(&match is_done {
-            true => Line::Done { root, path, output },
-            false => Line::Failed { root, path, output },
+        self.write(&match message_id {
+            Some(message_id) => Line::Done { root, path, output, message_id },
+            None => Line::Failed { root, path, output },
         });
     }
 
@@ -200,8 +198,9 @@ struct Past {
     of: Option<(Job, Vec<String>, String)>,
     /// The temporary files by their outputs, of those that were not finished.
     temporaries: HashMap<PathBuf, PathBuf>,
-    /// The files that were done behind later ones: those that had failed in an earlier run.
-    late: HashSet<Key>,
+    /// The files that were done behind later ones, and the ids of the new messages: those that had failed in an earlier
+    /// run, or were changed after one.
+    late: HashMap<Key, String>,
     /// Behind the last whole line.
     end: u64,
 }
@@ -218,20 +217,20 @@ impl Past {
         }
         file.rewind().map_err(failed)?;
         let end = file.metadata().map_err(failed)?.len();
-        let mut lines = Lines { reader: BufReader::new(file), path: path.to_owned(), read: 0, end };
+        let mut lines = Lines::new(BufReader::new(file), path, end);
         let (mut of, mut temporaries) = (None, HashMap::new());
-        let (mut latest, mut late) = (None, HashSet::new());
+        let (mut latest, mut late) = (None, HashMap::new());
         while let Some(line) = lines.next()? {
             match line {
                 Line::Job { job, keys, begun } => of = Some((job, keys, begun)),
                 Line::Temporary { temporary, output } => {
                     temporaries.insert(output.into(), temporary.into());
                 }
-                Line::Done { root, path, output } => {
+                Line::Done { root, path, output, message_id } => {
                     temporaries.remove(&PathBuf::from(output));
                     let key = (root, PathBuf::from(path));
                     match latest {
-                        Some(ref latest) if key < *latest => drop(late.insert(key)),
+                        Some(ref latest) if key <= *latest => drop(late.insert(key, message_id)),
                         _ => latest = Some(key),
                     }
                 }
@@ -257,77 +256,9 @@ impl Past {
     }
 }
 
-/// Returns whether a path still leads to an open file.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |found: fs::Metadata| (found.dev(), found.ino());
-    file.metadata().is_ok_and(|open| fs::symlink_metadata(path).is_ok_and(|found| id(open) == id(found)))
-}
-
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(TEMPORARY.0));
     name.is_some_and(|rest| rest.len() == TEMPORARY.1 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-}
-
-/// The lines of a journal. The last one is left out if it was cut.
-struct Lines<R> {
-    reader: R,
-    path: PathBuf,
-    /// The number of bytes of whole lines that have been read.
-    read: u64,
-    /// The number of bytes to read: those behind are of this run.
-    end: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn next(&mut self) -> Result<Option<Line>> {
-        let mut line = Vec::new();
-        let left = self.end.saturating_sub(self.read).min(LONGEST_LINE);
-        let read = Read::take(&mut self.reader, left).read_until(b'\n', &mut line);
-        read.map_err(|error| Failure::file("cannot read the journal", &self.path, error))?;
-        let Some(text) = line.strip_suffix(b"\n") else {
-            return if (line.len() as u64) < LONGEST_LINE { Ok(None) } else { Err(damaged(&self.path)) };
-        };
-        let parsed = serde_json::from_slice(text).map_err(|_| damaged(&self.path))?;
-        self.read = self.read.saturating_add(line.len() as u64);
-        Ok(Some(parsed))
-    }
-}
-
-fn damaged(path: &Path) -> Failure {
-    Failure::Work(format!("{path:?} is not a journal of this program, or is damaged: remove it to begin anew"))
-}
-
-/// The files of earlier runs, in the order of the walk.
-pub struct Earlier<'a> {
-    lines: Lines<BufReader<File>>,
-    next: Option<(Key, bool)>,
-    late: &'a HashSet<Key>,
-}
-
-impl Earlier<'_> {
-    /// Returns whether a file was done in an earlier run. To be asked about files in the order of the walk.
-    pub fn is_done(&mut self, key: &Key) -> Result<bool> {
-        if self.late.contains(key) {
-            return Ok(true);
-        }
-        loop {
-            if self.next.is_none() {
-                match self.lines.next()? {
-                    None => return Ok(false),
-                    Some(Line::Done { root, path, .. }) => self.next = Some(((root, path.into()), true)),
-                    Some(Line::Failed { root, path, .. }) => self.next = Some(((root, path.into()), false)),
-                    Some(Line::Job { .. } | Line::Temporary { .. }) => continue,
-                }
-            }
-            match &self.next {
-                Some((next, _)) if next < key => self.next = None,
-                Some((next, is_done)) => return Ok(next == key && *is_done),
-                None => return Ok(false),
-            }
-        }
-    }
 }
 
 fn to_json(value: &impl Serialize) -> Result<String> {
@@ -369,7 +300,7 @@ mod tests {
         assert_eq!((&journal.begun, journal.unfinished.len()), (&None, 0));
         for name in ["a", "b", "c"] {
             journal.begin(&folder.path().join(".manila-abc123"), Path::new(name));
-            journal.end(&key(name), Path::new(name), name != "b");
+            journal.end(&key(name), Path::new(name), (name != "b").then(|| name.to_owned()));
         }
         drop(journal);
         let whole = fs::read(&path).unwrap();
@@ -381,11 +312,12 @@ mod tests {
             let lines = std::str::from_utf8(&whole[..len]).unwrap().matches('\n').count() - 1;
             let ended = |nth: usize| lines >= 2 * nth;
             let mut earlier = journal.earlier().unwrap();
-            let found = ["a", "aa", "b", "c"].map(|name| earlier.is_done(&key(name)).unwrap());
-            assert_eq!(found, [ended(1), false, false, ended(3)], "{len}");
+            let found = ["a", "aa", "b", "c"].map(|name| earlier.message_id(&key(name)).unwrap());
+            let id = |nth, name: &str| ended(nth).then(|| name.to_owned());
+            assert_eq!(found, [id(1, "a"), None, None, id(3, "c")], "{len}");
             assert_eq!(journal.unfinished.len(), lines % 2, "{len}");
             // What comes next begins a line of its own.
-            journal.end(&key("d"), Path::new("d"), true);
+            journal.end(&key("d"), Path::new("d"), Some("d".to_owned()));
             drop(journal);
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()), "{text}");
@@ -400,16 +332,23 @@ mod tests {
     fn what_failed_first_and_was_done_later_is_done() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        for run in [&[("a", true), ("b", false), ("c", true)][..], &[("b", true), ("d", true)], &[("e", false)]] {
+        let runs = [
+            &[("a", Some("1")), ("b", None), ("c", Some("1")), ("x", Some("1"))][..],
+            &[("b", Some("2")), ("d", Some("2")), ("x", Some("2"))],
+            &[("e", None), ("a", Some("3"))],
+        ];
+        for run in runs {
             let journal = open(&path, &[]).unwrap();
-            for (name, is_done) in run {
-                journal.end(&key(name), Path::new(name), *is_done);
+            for (name, id) in run {
+                journal.end(&key(name), Path::new(name), id.map(str::to_owned));
             }
         }
         let journal = open(&path, &[]).unwrap();
         let mut earlier = journal.earlier().unwrap();
-        let found = ["a", "b", "c", "d", "e"].map(|name| earlier.is_done(&key(name)).unwrap());
-        assert_eq!(found, [true, true, true, true, false]);
+        let found = ["a", "b", "c", "d", "e", "x"].map(|name| earlier.message_id(&key(name)).unwrap());
+        let found = found.each_ref().map(|id| id.as_deref());
+        // What was done again has the id of the last time.
+        assert_eq!(found, [Some("3"), Some("2"), Some("1"), Some("2"), None, Some("2")]);
     }
 
     #[test]
@@ -422,7 +361,7 @@ mod tests {
         }
         let journal = open(&path, &[]).unwrap();
         journal.begin(&folder.path().join(names[0]), Path::new("ended"));
-        journal.end(&key("ended"), Path::new("ended"), true);
+        journal.end(&key("ended"), Path::new("ended"), Some("1".to_owned()));
         for name in [names[1], names[3], names[4]] {
             journal.begin(&folder.path().join(name), Path::new(name));
         }
@@ -444,7 +383,7 @@ mod tests {
     fn a_file_that_is_something_else_is_not_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        for other in ["hello", "hello\n", "{\"jo\n", "{\"done\":{\"root\":0,\"path\":\"a\",\"output\":\"a\"}}\n"] {
+        for other in ["hello", "hello\n", "{\"jo\n", "{\"done\":{\"root\":0}}\n"] {
             fs::write(&path, other).unwrap();
             assert!(open(&path, &[]).err().unwrap().to_string().contains("is not a journal"));
             assert_eq!(fs::read_to_string(&path).unwrap(), other);

@@ -1,7 +1,6 @@
 //! Keys in files: AES keys as bytes or base64, RSA keys in PEM.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use manila::keyring::{Keyring, RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
 use manila::local_kms::check_secret_file;
+use manila_core::internal::crypto::Sha256;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
+use crate::regular_file;
+use crate::report::hex;
 
 /// More bytes than the PEM of the longest RSA key has.
 const MOST: u64 = 64 << 10;
@@ -59,15 +61,14 @@ impl KeyFile {
         Ok(Self { path: path.into(), names: Some(names) })
     }
 
-    /// The same, of a path that is relative to this folder.
-    #[must_use]
-    pub fn in_folder(self, folder: &Path) -> Self {
-        Self { path: folder.join(self.path), ..self }
+    /// The same, with the path that another stands for.
+    pub fn located(self, locate: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
+        Ok(Self { path: locate(&self.path)?, ..self })
     }
 
     /// Returns a keyring that encrypts under the key, and decrypts with it unless it is a public one.
     pub fn keyring_to_encrypt(&self) -> Result<Box<dyn Keyring>> {
-        let key = self.read()?;
+        let (key, _) = self.read()?;
         let Names { namespace, name } = self.names(&key);
         Ok(match key {
             Key::Aes(key) => Box::new(RawAesKeyring::new(namespace, name, &key)?),
@@ -78,13 +79,25 @@ impl KeyFile {
 
     /// Returns a keyring that decrypts with the key, unless it is a public one.
     pub fn keyring_to_decrypt(&self) -> Result<Option<Box<dyn Keyring>>> {
-        let key = self.read()?;
+        let (key, _) = self.read()?;
         let Names { namespace, name } = self.names(&key);
         Ok(match key {
             Key::Aes(key) => Some(Box::new(RawAesKeyring::new(namespace, name, &key)?)),
             Key::Private(key) => Some(Box::new(RawRsaKeyring::private(namespace, name, PADDING, key)?)),
             Key::Public(_) => None,
         })
+    }
+
+    /// Returns what tells the key from others of its names, and nothing of the key itself: it is long and random.
+    pub fn fingerprint(&self) -> Result<String> {
+        let (key, bytes) = self.read()?;
+        let mut digest = Sha256::new();
+        digest.update(b"manila: fingerprint of a key file\n");
+        match key {
+            Key::Aes(key) => digest.update(&key),
+            Key::Public(_) | Key::Private(_) => digest.update(bytes.trim_ascii()),
+        }
+        Ok(hex(&digest.finish()))
     }
 
     fn names(&self, key: &Key) -> Names {
@@ -95,10 +108,11 @@ impl KeyFile {
         self.names.clone().unwrap_or_else(|| Names { namespace: "manila".to_owned(), name: name.to_owned() })
     }
 
-    fn read(&self) -> Result<Key> {
+    /// Returns the key, and the bytes of the file.
+    fn read(&self) -> Result<(Key, Zeroizing<Vec<u8>>)> {
         let path = &self.path;
         let failed = |error| Failure::file("cannot read the key in", path, error);
-        let file = File::open(path).map_err(failed)?;
+        let file = regular_file::open(path).map_err(failed)?;
         // With room for all of it, so that no part of a key is left behind when it grows.
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MOST).unwrap_or_default()));
         (&file).take(MOST).read_to_end(&mut bytes).map_err(failed)?;
@@ -106,7 +120,7 @@ impl KeyFile {
         if !matches!(key, Key::Public(_)) {
             check_secret_file(&file).map_err(failed)?;
         }
-        Ok(key)
+        Ok((key, bytes))
     }
 }
 

@@ -32,7 +32,8 @@ pub struct EncryptionKeys {
     /// Encrypt under the AES or RSA key in this file. Repeatable.
     ///
     /// 16, 24 or 32 random bytes or base64 of them, for AES; or an RSA key in PEM, whose padding is OAEP with SHA-256.
-    /// The public key is enough to encrypt. A secret key that other users can read is refused.
+    /// The public key is enough to encrypt. A secret key that other users can read is refused, unless nobody can write
+    /// it, as secrets that are mounted into containers (modes 0440 and 0444).
     ///
     /// What is encrypted names the key by a namespace and a name, unencrypted: by default manila/aes and manila/rsa.
     /// Other programs of the AWS Encryption SDK ask for both. Begin a path that has a = with ./ or /.

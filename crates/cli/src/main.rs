@@ -10,6 +10,7 @@
 //! keys_for_files  the keys that files are encrypted with and decrypted with
 //! key_file        keys in files: AES and RSA
 //! key_store       the key store of files, and the key in it that encrypts by default
+//! regular_file    files that are opened without waiting
 //! session         the open key store of a command
 //! trail           the files of the audit log
 //! input           what is read from a pipe or for one, with a progress bar
@@ -54,6 +55,7 @@ mod output;
 mod place;
 mod plan;
 mod progress;
+mod regular_file;
 mod report;
 mod session;
 mod terminal;

@@ -104,7 +104,7 @@ fn real_path(path: &Path, folders: &mut HashMap<PathBuf, PathBuf>) -> PathBuf {
 }
 
 /// Returns one path for all that differ in case, where the system takes those for one file.
-fn one_case(path: PathBuf) -> PathBuf {
+pub fn one_case(path: PathBuf) -> PathBuf {
     match cfg!(any(windows, target_os = "macos")) {
         true => path.to_string_lossy().to_lowercase().into(),
         false => path,

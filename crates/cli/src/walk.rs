@@ -1,6 +1,6 @@
 //! Encrypted files in folders, in a fixed order and constant memory, with a lock on what is being changed.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::failure::{Failure, Result};
 use crate::folder_lock::FolderLock;
+use crate::plan::one_case;
 
 /// The extension of encrypted files.
 const EXTENSION: &str = "manila";
@@ -62,6 +63,26 @@ impl Roots {
     pub fn path_in(&self, folder: &Path, root: usize, relative: &Path) -> PathBuf {
         let name = self.0.get(root).and_then(|root| root.path.file_name());
         joined(&name.map_or_else(|| folder.to_owned(), |name| folder.join(name)), relative)
+    }
+
+    /// Returns the path of each root below a folder to write to. Fails if one could be in another.
+    pub fn paths_in(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut named: HashMap<PathBuf, &Path> = HashMap::new();
+        let mut paths = Vec::new();
+        for (number, root) in self.0.iter().enumerate() {
+            let path = self.path_in(folder, number, Path::new(""));
+            if path == folder && self.0.len() > 1 {
+                let text = format!("{:?} has no name in the folder of --to: give it alone, or by its name", root.path);
+                return Err(Failure::Usage(text));
+            }
+            if let Some(other) = named.insert(one_case(path.clone()), &root.path) {
+                let this = &root.path;
+                let text = format!("{other:?} and {this:?} would both be written to {path:?}: give them one by one");
+                return Err(Failure::Usage(text));
+            }
+            paths.push(path);
+        }
+        Ok(paths)
     }
 
     /// Returns the path of a file.

@@ -43,7 +43,8 @@ pub struct Reencrypt {
     /// Write the new files into this folder, and leave the old ones as they are.
     ///
     /// By default a file is replaced, once the new one has been decrypted and compared with it. It keeps its
-    /// permissions and its time of modification.
+    /// permissions, its owner and group and its time of modification. Access control lists and other extended
+    /// attributes are lost, and other hard links still lead to the old file.
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Replace files that exist in the folder of --to.
@@ -83,6 +84,8 @@ pub struct Reencrypt {
     context: Vec<(String, String)>,
     /// The file in which the job writes down what it has done, to go on after it was killed. By default one in your
     /// state directory. It is removed when the job is complete.
+    ///
+    /// It must be yours, and nobody else may be able to write in it.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     #[command(flatten)]

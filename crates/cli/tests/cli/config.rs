@@ -6,7 +6,7 @@ use crate::desk::{Desk, Ran};
 
 impl Desk {
     fn configure(&self, text: &str) {
-        fs::write(self.path("config.toml"), text).unwrap();
+        self.secret("config.toml", text);
     }
 
     /// Runs a command with the configuration file of the desk and no variable but these.
@@ -163,4 +163,59 @@ fn mistakes_are_shown_with_file_and_line() {
     let nowhere = desk.run(&["encrypt", "plain", "--profile", "work"]);
     assert!(nowhere.code == 1 && nowhere.errors.contains("no profile \"work\": write it into"), "{}", nowhere.errors);
     assert_eq!(desk.names(), ["plain"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let desk = Desk::new(b"x");
+    desk.configure("[default]\nstore = 'here'\n");
+    let file = desk.path("config.toml");
+    let refused = |says: &str| {
+        let ran = desk.run_configured(&["encrypt", "plain"], &[]);
+        assert!(ran.code == 1 && ran.errors.contains(says), "{}", ran.errors);
+        assert_eq!((ran.errors.lines().count(), desk.names().len()), (1, 2), "{}", ran.errors);
+    };
+    for mode in [0o620, 0o602, 0o666] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        refused("chmod go-w it");
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    // Only root can give files away.
+    if file.metadata().unwrap().uid() == 0 {
+        chown(&file, Some(1000), None).unwrap();
+        refused("belongs to another user, number 1000");
+        chown(&file, Some(0), None).unwrap();
+    }
+    desk.succeed_configured(&["encrypt", "plain"], &[]);
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_waits_for_the_writer_of_a_pipe() {
+    let desk = Desk::new(b"x");
+    for name in ["config.toml", "key"] {
+        assert!(std::process::Command::new("mkfifo").arg(desk.path(name)).status().unwrap().success());
+    }
+    let ran = desk.run_configured(&["encrypt", "plain"], &[]);
+    assert!(ran.code == 1 && ran.errors.contains("config.toml\": it is not a regular file"), "{}", ran.errors);
+    let ran = desk.run(&["encrypt", "plain", "--key-file", "key"]);
+    assert!(ran.code == 1 && ran.errors.contains("\"key\": it is not a regular file"), "{}", ran.errors);
+}
+
+#[test]
+fn a_tilde_is_the_home_directory() {
+    let desk = Desk::new(b"x");
+    fs::create_dir(desk.path("home")).unwrap();
+    desk.secret("home/backup.key", [7; 32]);
+    desk.configure(
+        "[default]\nstore = '~/keys'\n[offline]\nkey_file = 't/backup=~/backup.key'\n\
+         [other]\nroot_key_file = '~/none'\n",
+    );
+    desk.succeed_configured(&["encrypt", "plain"], &[]);
+    assert!(desk.path("home/keys/root.key").exists());
+    desk.succeed_configured(&["encrypt", "plain", "--force", "--profile", "offline"], &[]);
+    assert_eq!(desk.keys_of("plain.manila"), ["t/backup"]);
+    assert_eq!(desk.names(), ["config.toml", "home", "plain", "plain.manila"]);
 }

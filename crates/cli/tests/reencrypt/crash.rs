@@ -128,10 +128,15 @@ fn a_job_into_another_folder_goes_on_too() {
             thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
-        child.wait().unwrap();
+        // It may have come to its end before: to begin it anew finds the outputs of another job.
+        if child.wait().unwrap().success() {
+            break;
+        }
     }
-    let ran = desk.run(&words(line));
-    assert_eq!(ran.code, 0, "{}", ran.errors);
+    if desk.path("journal").exists() {
+        let ran = desk.run(&words(line));
+        assert_eq!(ran.code, 0, "{}", ran.errors);
+    }
     assert_eq!(check(&desk.path("out/d"), &client, &arn), FILES);
     assert_eq!((temporaries(&desk.path("out")), desk.path("journal").exists()), (0, false));
     let after: Vec<_> = files_in(&desk.path("d")).into_iter().map(|file| fs::read(file).unwrap()).collect();

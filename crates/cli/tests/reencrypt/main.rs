@@ -1,11 +1,13 @@
 //! `manila reencrypt` and the census from outside: what they print, what they change, and what is left when they end
 //! early.
 
+mod apart;
 mod census;
 #[cfg(unix)]
 mod crash;
 #[path = "../desk/mod.rs"]
 mod desk;
+mod going_on;
 mod job;
 mod options;
 

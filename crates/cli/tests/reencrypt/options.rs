@@ -62,6 +62,43 @@ fn attributes_are_kept_and_links_are_not_followed() {
     assert!(desk.fails(1, "reencrypt d/link.manila").contains("is a symbolic link: give what it leads to"));
 }
 
+/// Only root can give files away, and keep those of others as theirs.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_keeps_its_owner_or_stays_as_it_is() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    let desk = desk();
+    let [file, other] = ["d/a.manila", "d/b.manila"].map(|name| desk.path(name));
+    if file.metadata().unwrap().uid() != 0 {
+        return;
+    }
+    chown(&file, Some(1000), Some(1001)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let owner = || file.metadata().map(|found| (found.uid(), found.gid(), found.mode() & 0o777)).unwrap();
+    desk.shows("reencrypt -r d");
+    assert_eq!((owner(), other.metadata().unwrap().uid()), ((1000, 1001, 0o640), 0));
+    // Elsewhere the new file belongs to whoever makes it.
+    desk.shows("reencrypt d/a.manila --to out");
+    assert_eq!(desk.path("out/a.manila").metadata().unwrap().uid(), 0);
+
+    // Somebody else may read it and write in its folder: they cannot give it back to its owner.
+    fs::write(desk.path("aes"), [7; 32]).unwrap();
+    fs::set_permissions(desk.path("aes"), fs::Permissions::from_mode(0o600)).unwrap();
+    desk.encrypt(&["shared/x"], "--key-file aes");
+    for name in ["aes", "shared"] {
+        chown(desk.path(name), Some(1002), Some(1002)).unwrap();
+    }
+    fs::set_permissions(desk.path("shared/x.manila"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(desk.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let before = fs::read(desk.path("shared/x.manila")).unwrap();
+    let mut command = desk.command(&words("reencrypt -r shared --key-file aes --journal shared/journal"));
+    let ran = Ran::from(command.uid(1002).gid(1002).output().unwrap());
+    assert!(ran.code == 1 && ran.errors.contains("cannot keep the owner and the group"), "{}", ran.errors);
+    assert_eq!(fs::read(desk.path("shared/x.manila")).unwrap(), before);
+    assert!(files_in(&desk.path("shared")).len() == 2, "the file and the journal");
+}
+
 #[test]
 fn files_move_to_other_keys() {
     let desk = desk();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Instant, SystemTime};
 
 use manila::fs::Files;
-use manila::{Error, ErrorKind};
+use manila::{Error, ErrorKind, UnverifiedHeader};
 use serde::Serialize;
 
 use super::Reencrypt;
@@ -23,7 +23,7 @@ use crate::interrupt::{self, Stage};
 use crate::journal::{Earlier, Job, Journal, Key, Name};
 use crate::key_store::OnDemand;
 use crate::progress::JobProgress;
-use crate::report::{self, plain};
+use crate::report::{self, hex, plain};
 use crate::time::shown;
 use crate::walk::{Found, Locking, Roots};
 
@@ -95,6 +95,13 @@ struct Item {
     _lock: Option<Arc<FolderLock>>,
 }
 
+impl Item {
+    /// Returns the id of the new message, which tells later whether the file is still the one that was written.
+    fn message_id(&self) -> Option<String> {
+        Head::read(&self.output).ok().map(|head| hex(head.header.message_id()))
+    }
+}
+
 /// Re-encrypts the files.
 pub fn run(command: &Reencrypt, roots: &Roots) -> Result<()> {
     let begun = Instant::now();
@@ -129,7 +136,7 @@ pub fn run(command: &Reencrypt, roots: &Roots) -> Result<()> {
         progress.say(&failed.line());
         report.borrow_mut().add_failure(failed);
     };
-    let mut choice = Choice { command, roots, condition, earlier: journal.earlier()?, unfinished: &journal.unfinished };
+    let mut choice = Choice::new(command, roots, &targets, condition, &journal)?;
     let items = roots.walk(Locking::Exclusive).filter_map(|found| {
         let found = found.map_err(|failure| fails(None, &failure)).ok()?;
         let input = found.path.clone();
@@ -154,7 +161,7 @@ pub fn run(command: &Reencrypt, roots: &Roots) -> Result<()> {
         .on_progress(|bytes| progress.add(bytes));
     let jobs = command.jobs.map_or_else(cores, Into::into);
     let each = |item: Item, done: manila::Result<()>| {
-        journal.end(&item.key, &item.output, done.is_ok());
+        journal.end(&item.key, &item.output, done.is_ok().then(|| item.message_id()).flatten());
         match done {
             Ok(()) => {
                 let report = &mut *report.borrow_mut();
@@ -266,19 +273,31 @@ fn condition(command: &Reencrypt, targets: &[which::Target], store: &OnDemand<'_
     }
 }
 
-/// Fails if the folder of the new files is one of those with the old ones, or in it.
+/// Fails if a new file could be written in the place of an old one, or two of them in one place.
 fn check_apart(folder: &Path, roots: &Roots) -> Result<()> {
-    let absolute = std::path::absolute(folder).map_err(|error| Failure::file("cannot write in", folder, error))?;
-    // As much of it as is there already.
+    let real = real_path(folder)?;
+    let real_roots = roots.canonical()?;
+    if let Some(root) = real_roots.iter().find(|root| real.starts_with(root)) {
+        return Err(Failure::Usage(format!("the folder {folder:?} of --to is in {root:?}: give another")));
+    }
+    for output in roots.paths_in(folder)? {
+        let real = real_path(&output)?;
+        if let Some(root) = real_roots.iter().find(|root| root.starts_with(&real) || real.starts_with(root)) {
+            let text = format!("{output:?} would be written, and {root:?} is read: give another --to");
+            return Err(Failure::Usage(text));
+        }
+    }
+    Ok(())
+}
+
+/// Returns an absolute path without links, as far as it is there already.
+fn real_path(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).map_err(|error| Failure::file("cannot write in", path, error))?;
     let real = absolute.ancestors().find_map(|ancestor| {
         let rest = absolute.strip_prefix(ancestor).ok()?;
         Some(fs::canonicalize(ancestor).ok()?.join(rest))
     });
-    let real = real.unwrap_or(absolute);
-    match roots.canonical()?.iter().find(|root| real.starts_with(root)) {
-        None => Ok(()),
-        Some(root) => Err(Failure::Usage(format!("the folder {folder:?} of --to is in {root:?}: give another"))),
-    }
+    Ok(real.unwrap_or(absolute))
 }
 
 /// Returns what tells this job from others.
@@ -297,6 +316,8 @@ fn job(command: &Reencrypt, roots: &Roots) -> Result<Job> {
 struct Choice<'a> {
     command: &'a Reencrypt,
     roots: &'a Roots,
+    real_roots: Vec<PathBuf>,
+    targets: &'a [which::Target],
     condition: Condition,
     earlier: Earlier<'a>,
     /// The outputs that the last run had begun.
@@ -309,7 +330,18 @@ enum Chosen {
     DoneBefore(u64),
 }
 
-impl Choice<'_> {
+impl<'a> Choice<'a> {
+    fn new(
+        command: &'a Reencrypt,
+        roots: &'a Roots,
+        targets: &'a [which::Target],
+        condition: Condition,
+        journal: &'a Journal,
+    ) -> Result<Self> {
+        let (real_roots, earlier) = (roots.canonical()?, journal.earlier()?);
+        Ok(Self { command, roots, real_roots, targets, condition, earlier, unfinished: &journal.unfinished })
+    }
+
     fn of(&mut self, found: Found) -> Result<Chosen> {
         let Found { root, relative, path: input, lock } = found;
         let output = self.command.output(self.roots, root, &relative);
@@ -319,18 +351,37 @@ impl Choice<'_> {
         if verdict != Verdict::Reencrypt {
             return Ok(Chosen::Skipped(verdict, len));
         }
-        let is_done = self.earlier.is_done(&key)?;
-        let is_apart = self.command.to.is_some();
-        // A file whose header says that it is to be re-encrypted was changed since, unless the new one is elsewhere.
-        let counts = is_apart || matches!(self.condition, Condition::Always);
-        // A new file is put in its place whole, so one that this job had begun and that is there is done.
-        let is_placed = || is_apart && !self.command.force && self.unfinished.contains(&output) && output.exists();
-        if is_done && counts || is_placed() {
+        let there = match self.command.to {
+            Some(_) => Head::read(&output).ok().map(|head| head.header),
+            None => Some(header),
+        };
+        let done = self.earlier.message_id(&key)?;
+        if let Some(there) = there
+            && (done.is_some_and(|id| id == hex(there.message_id())) || self.is_placed(&output, &there))
+        {
             return Ok(Chosen::DoneBefore(len));
         }
-        if is_apart && let Some(folder) = output.parent() {
+        if self.command.to.is_some()
+            && let Some(folder) = output.parent()
+        {
+            self.check_folder(folder)?;
             fs::create_dir_all(folder).map_err(|error| Failure::file("cannot make", folder, error))?;
         }
         Ok(Chosen::Item(Item { key, input, output, len, _lock: lock }))
+    }
+
+    /// Returns whether an output that the last run had begun is there: a new file is put in its place whole.
+    fn is_placed(&self, output: &Path, there: &UnverifiedHeader) -> bool {
+        let is_new = self.command.to.is_some() && !self.command.force;
+        is_new && self.unfinished.iter().any(|begun| begun == output) && which::is_under(self.targets, there)
+    }
+
+    /// Fails if a link leads from the folder of an output to the old files.
+    fn check_folder(&self, folder: &Path) -> Result<()> {
+        let real = real_path(folder)?;
+        match self.real_roots.iter().find(|root| real.starts_with(root)) {
+            None => Ok(()),
+            Some(root) => Err(Failure::Work(format!("{folder:?} leads to {root:?}, which is read: give another --to"))),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use manila::local_kms::{KeyRotation, LocalKms};
-use manila::{AlgorithmSuite, Client, EncryptionContext, UnverifiedHeader};
+use manila::{AlgorithmSuite, Client, EncryptedDataKey, EncryptionContext, UnverifiedHeader};
 
 use crate::census::{KMS, key_of, version_of};
 use crate::failure::{Failure, Result};
@@ -65,15 +65,32 @@ pub struct Target {
     pub key: String,
     /// The version that encrypts, of a key in the key store.
     pub version: Option<u32>,
+    /// What tells a key in a file from others of its name.
+    fingerprint: Option<String>,
+}
+
+impl Target {
+    /// Returns whether a data key is encrypted under it, as far as a header tells.
+    fn is_of(&self, data_key: &EncryptedDataKey) -> bool {
+        key_of(data_key) == self.key && version_of(data_key) == self.version
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.version {
-            Some(version) => write!(f, "{} {version}", self.key),
-            None => f.write_str(&self.key),
+        match (self.version, &self.fingerprint) {
+            (Some(version), _) => write!(f, "{} {version}", self.key),
+            (None, Some(fingerprint)) => write!(f, "{} {fingerprint}", self.key),
+            (None, None) => f.write_str(&self.key),
         }
     }
+}
+
+/// Returns whether a message is under these keys and no other, as far as its header tells.
+pub fn is_under(targets: &[Target], header: &UnverifiedHeader) -> bool {
+    let found = header.encrypted_data_keys();
+    let is_found = |target: &Target| found.iter().any(|key| target.is_of(key));
+    found.len() == targets.len() && targets.iter().all(is_found)
 }
 
 /// Returns the keys that new files are encrypted under. Uses none of them but those in files.
@@ -87,16 +104,17 @@ pub fn targets(new: &Selection, store: &OnDemand<'_>) -> Result<Vec<Target>> {
     for key in of_store {
         let rotations = store.open()?.list_key_rotations(key.arn())?;
         let version = rotations.last().map_or(1, KeyRotation::key_version);
-        targets.push(Target { key: key.arn().to_owned(), version: Some(version) });
+        targets.push(Target { key: key.arn().to_owned(), version: Some(version), fingerprint: None });
     }
     for file in &new.key_files {
         // The names that a message calls it by are those in a message.
         let message = Client::new(file.keyring_to_encrypt()?).encrypt(b"", &EncryptionContext::empty())?;
         let header = UnverifiedHeader::parse(&message)?;
-        let key = |key| Target { key: key_of(key), version: None };
+        let fingerprint = file.fingerprint()?;
+        let key = |key| Target { key: key_of(key), version: None, fingerprint: Some(fingerprint.clone()) };
         targets.extend(header.encrypted_data_keys().iter().map(key));
     }
-    targets.extend(new.aws_keys.iter().map(|arn| Target { key: arn.clone(), version: None }));
+    targets.extend(new.aws_keys.iter().map(|arn| Target { key: arn.clone(), version: None, fingerprint: None }));
     Ok(targets)
 }
 
@@ -171,11 +189,7 @@ impl Condition {
             Self::NotUnder { keys, suite } => {
                 let of_file = header.suite();
                 let has_suite = suite.map_or(of_file.is_committing(), |suite| suite == of_file);
-                let found = header.encrypted_data_keys();
-                let is_found = |target: &Target| {
-                    found.iter().any(|key| key_of(key) == target.key && version_of(key) == target.version)
-                };
-                match has_suite && found.len() == keys.len() && keys.iter().all(is_found) {
+                match has_suite && is_under(keys, header) {
                     true => Verdict::Current,
                     false => Verdict::Reencrypt,
                 }
