@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 
 /// The file that those who write in an encrypted folder lock.
 const LOCK: &str = ".lock";
-/// What else is in an encrypted folder: the manifest, which is not there while one is written, and folders.
+/// The other parts of an encrypted folder: the manifest, which is not there while one is written, and folders.
 const OTHERS: [&str; 3] = ["manifest.manila", "files", "partial"];
 
 /// Keeps other jobs from a folder, or from a file in it, until it is dropped.

@@ -65,7 +65,7 @@ pub struct Target {
     pub key: String,
     /// The version that encrypts, of a key in the key store.
     pub version: Option<u32>,
-    /// What tells a key in a file from others of its name.
+    /// The mark that tells a key in a file from others of its name.
     fingerprint: Option<String>,
 }
 
