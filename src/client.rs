@@ -104,6 +104,12 @@ impl Client {
         client
     }
 
+    /// Returns the number of threads that the caller allows for a message.
+    #[cfg(feature = "fs")]
+    pub(crate) fn threads(&self) -> usize {
+        self.settings.threads
+    }
+
     /// Fails unless keys are available without waiting.
     pub(crate) fn check_local(&self) -> Result<()> {
         if self.cmm.is_local() {

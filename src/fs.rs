@@ -26,6 +26,7 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 use crate::client::Client;
 use crate::expected_context::ExpectedContext;
 use crate::message::header::Header;
+use crate::threads::write_behind::write_behind;
 
 pub use folders::{FolderEvent, FolderItem, FolderReport, Folders};
 pub use new_file::NewFile;
@@ -35,6 +36,9 @@ pub use unfinished::Unfinished;
 ///
 /// An output appears under its name once all of it has been written, verified and synced to the disk, or not at all:
 /// see [`NewFile`]. By default it must not exist, and only the current user can read it.
+///
+/// If the client has several [threads](crate::ClientBuilder::threads), another one writes the output of a file of more
+/// than 8 MiB.
 ///
 /// The streams are blocking ones in the `_async` methods too: these are for keys that are accessed over a network. Run
 /// them where blocking is allowed, as in tokio's `spawn_blocking` with a handle.
@@ -185,9 +189,13 @@ impl<'a> Files<'a> {
         let from = from.as_ref();
         let Input { metadata, mut reader } = Input::open(from, self)?;
         let output = self.output(to.as_ref())?;
-        let mut writer = self.client.encryptor_async(context).await?.writer(output);
-        let len = writer.write_from(&mut reader)?;
-        let output = writer.finish()?;
+        let encryptor = self.client.encryptor_async(context).await?;
+        let (len, output) = self.write(output, &metadata, |sink| {
+            let mut writer = encryptor.writer(sink);
+            let len = writer.write_from(&mut reader)?;
+            writer.finish()?;
+            Ok(len)
+        })?;
         // Else the message could hold what was in the file at no time. The times of pipes and devices say nothing.
         if metadata.is_file() && !is_unchanged(from, &metadata) {
             let detail = format!("{from:?} was changed while it was being encrypted: try again");
@@ -223,8 +231,9 @@ impl<'a> Files<'a> {
         let Input { metadata, reader } = Input::open(from.as_ref(), self)?;
         let reader = self.client.open_blocking(reader, expected.into()).await?;
         let header = reader.header().clone();
-        let mut output = self.output(to.as_ref())?;
-        for_each_chunk(reader, |plaintext| output.write_all(plaintext))?;
+        let output = self.output(to.as_ref())?;
+        let ((), output) =
+            self.write(output, &metadata, |sink| for_each_chunk(reader, |plaintext| sink.write_all(plaintext)))?;
         self.put_in_place(output, &metadata)?;
         Ok(header)
     }
@@ -281,6 +290,21 @@ impl<'a> Files<'a> {
             return Err(Error::new(ErrorKind::Io, detail));
         }
         self.put_in_place(output, &metadata)
+    }
+
+    /// Writes an output with `work`: on a thread of its own if there is enough to write, because the system takes longer
+    /// to write a file than a core to encrypt it.
+    fn write<T>(
+        &self,
+        mut output: NewFile,
+        input: &Metadata,
+        work: impl FnOnce(&mut dyn Write) -> Result<T>,
+    ) -> Result<(T, NewFile)> {
+        const ENOUGH: u64 = 8 << 20;
+        if self.client.threads() > 1 && input.len() >= ENOUGH {
+            return write_behind(output, work);
+        }
+        Ok((work(&mut output)?, output))
     }
 
     fn output(&self, target: &Path) -> Result<NewFile> {

@@ -12,6 +12,8 @@
 //! waits or holds memory behind the program's back, and the caller chooses the number of threads for each call.
 
 pub(crate) mod in_order;
+#[cfg(feature = "fs")]
+pub(crate) mod write_behind;
 
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
