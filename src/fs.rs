@@ -292,8 +292,8 @@ impl<'a> Files<'a> {
         self.put_in_place(output, &metadata)
     }
 
-    /// Writes an output with `work`: on a thread of its own if there is enough to write, because the system takes longer
-    /// to write a file than a core to encrypt it.
+    /// Writes an output with `work`: on a thread of its own if there is enough to write, because the system takes
+    /// longer to write a file than a core to encrypt it.
     fn write<T>(
         &self,
         mut output: NewFile,
