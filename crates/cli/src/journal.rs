@@ -89,8 +89,8 @@ pub enum Line {
         root: usize,
         path: Name,
         output: Name,
-        /// The id of the new message.
-        message_id: String,
+        /// The ids of the new message and, if that is elsewhere, of the old one before it.
+        message_ids: String,
     },
     Failed {
         root: usize,
@@ -160,11 +160,11 @@ impl Journal {
         self.write(&Line::Temporary { temporary: temporary.into(), output: output.into() });
     }
 
-    /// Notes that a file is done, with the id of the new message, or has failed.
-    pub fn end(&self, (root, path): &Key, output: &Path, message_id: Option<String>) {
+    /// Notes that a file is done, with the ids of its messages, or has failed.
+    pub fn end(&self, (root, path): &Key, output: &Path, message_ids: Option<String>) {
         let (root, path, output) = (*root, Name::from(&**path), Name::from(output));
-        self.write(&match message_id {
-            Some(message_id) => Line::Done { root, path, output, message_id },
+        self.write(&match message_ids {
+            Some(message_ids) => Line::Done { root, path, output, message_ids },
             None => Line::Failed { root, path, output },
         });
     }
@@ -198,7 +198,7 @@ struct Past {
     of: Option<(Job, Vec<String>, String)>,
     /// The temporary files by their outputs, of those that were not finished.
     temporaries: HashMap<PathBuf, PathBuf>,
-    /// The files that were done behind later ones, and the ids of the new messages: those that had failed in an earlier
+    /// The files that were done behind later ones, and the ids of their messages: those that had failed in an earlier
     /// run, or were changed after one.
     late: HashMap<Key, String>,
     /// Behind the last whole line.
@@ -226,11 +226,11 @@ impl Past {
                 Line::Temporary { temporary, output } => {
                     temporaries.insert(output.into(), temporary.into());
                 }
-                Line::Done { root, path, output, message_id } => {
+                Line::Done { root, path, output, message_ids } => {
                     temporaries.remove(&PathBuf::from(output));
                     let key = (root, PathBuf::from(path));
                     match latest {
-                        Some(ref latest) if key <= *latest => drop(late.insert(key, message_id)),
+                        Some(ref latest) if key <= *latest => drop(late.insert(key, message_ids)),
                         _ => latest = Some(key),
                     }
                 }
@@ -312,7 +312,7 @@ mod tests {
             let lines = std::str::from_utf8(&whole[..len]).unwrap().matches('\n').count() - 1;
             let ended = |nth: usize| lines >= 2 * nth;
             let mut earlier = journal.earlier().unwrap();
-            let found = ["a", "aa", "b", "c"].map(|name| earlier.message_id(&key(name)).unwrap());
+            let found = ["a", "aa", "b", "c"].map(|name| earlier.message_ids(&key(name)).unwrap());
             let id = |nth, name: &str| ended(nth).then(|| name.to_owned());
             assert_eq!(found, [id(1, "a"), None, None, id(3, "c")], "{len}");
             assert_eq!(journal.unfinished.len(), lines % 2, "{len}");
@@ -345,7 +345,7 @@ mod tests {
         }
         let journal = open(&path, &[]).unwrap();
         let mut earlier = journal.earlier().unwrap();
-        let found = ["a", "b", "c", "d", "e", "x"].map(|name| earlier.message_id(&key(name)).unwrap());
+        let found = ["a", "b", "c", "d", "e", "x"].map(|name| earlier.message_ids(&key(name)).unwrap());
         let found = found.each_ref().map(|id| id.as_deref());
         // What was done again has the id of the last time.
         assert_eq!(found, [Some("3"), Some("2"), Some("1"), Some("2"), None, Some("2")]);

@@ -47,7 +47,7 @@ pub fn damaged(path: &Path) -> Failure {
 /// The files of earlier runs, in the order of the walk.
 pub struct Earlier<'a> {
     lines: Lines<BufReader<File>>,
-    /// The id of the new message, if the file was done.
+    /// The ids of its messages, if the file was done.
     next: Option<(Key, Option<String>)>,
     late: &'a HashMap<Key, String>,
 }
@@ -57,18 +57,18 @@ impl<'a> Earlier<'a> {
         Self { lines, next: None, late }
     }
 
-    /// Returns the id of the message that an earlier run has made of a file, if one has. To be asked about files in the
-    /// order of the walk.
-    pub fn message_id(&mut self, key: &Key) -> Result<Option<String>> {
-        if let Some(message_id) = self.late.get(key) {
-            return Ok(Some(message_id.clone()));
+    /// Returns the ids that an earlier run has written down for a file, if it has done it. To be asked about files in
+    /// the order of the walk.
+    pub fn message_ids(&mut self, key: &Key) -> Result<Option<String>> {
+        if let Some(message_ids) = self.late.get(key) {
+            return Ok(Some(message_ids.clone()));
         }
         loop {
             if self.next.is_none() {
                 match self.lines.next()? {
                     None => return Ok(None),
-                    Some(Line::Done { root, path, message_id, .. }) => {
-                        self.next = Some(((root, path.into()), Some(message_id)));
+                    Some(Line::Done { root, path, message_ids, .. }) => {
+                        self.next = Some(((root, path.into()), Some(message_ids)));
                     }
                     Some(Line::Failed { root, path, .. }) => self.next = Some(((root, path.into()), None)),
                     Some(Line::Job { .. } | Line::Temporary { .. }) => continue,
@@ -76,7 +76,7 @@ impl<'a> Earlier<'a> {
             }
             match &self.next {
                 Some((next, _)) if next < key => self.next = None,
-                Some((next, message_id)) => return Ok(message_id.clone().filter(|_| next == key)),
+                Some((next, message_ids)) => return Ok(message_ids.clone().filter(|_| next == key)),
                 None => return Ok(None),
             }
         }

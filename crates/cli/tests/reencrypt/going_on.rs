@@ -57,6 +57,9 @@ fn outputs_that_are_gone_or_others_are_written_again() {
     fs::copy(desk.path("d/a.manila"), desk.path("out/d/a.manila")).unwrap();
     assert_eq!(desk.cut(&line), [1, 0, 0, 2, 1]);
     desk.opens(&["out/d/a.manila"], "new");
+    // A file that was changed since is not what was done.
+    desk.encrypt(&["d/b"], "--key-file old --force");
+    assert_eq!(desk.cut(&line), [1, 0, 0, 2, 1]);
 }
 
 #[test]

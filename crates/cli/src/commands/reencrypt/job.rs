@@ -92,14 +92,20 @@ struct Item {
     input: PathBuf,
     output: PathBuf,
     len: u64,
+    /// The id of its message, if the new one goes elsewhere.
+    old_id: Option<String>,
     _lock: Option<Arc<FolderLock>>,
 }
 
 impl Item {
-    /// Returns the id of the new message, which tells later whether the file is still the one that was written.
-    fn message_id(&self) -> Option<String> {
-        Head::read(&self.output).ok().map(|head| hex(head.header.message_id()))
+    /// Returns the ids that tell later whether the files are still those that were read and written.
+    fn message_ids(&self) -> Option<String> {
+        Head::read(&self.output).ok().map(|head| ids_of(self.old_id.as_deref(), &head.header))
     }
+}
+
+fn ids_of(old: Option<&str>, new: &UnverifiedHeader) -> String {
+    old.map_or_else(String::new, |old| format!("{old} ")) + &hex(new.message_id())
 }
 
 /// Re-encrypts the files.
@@ -161,7 +167,7 @@ pub fn run(command: &Reencrypt, roots: &Roots) -> Result<()> {
         .on_progress(|bytes| progress.add(bytes));
     let jobs = command.jobs.map_or_else(cores, Into::into);
     let each = |item: Item, done: manila::Result<()>| {
-        journal.end(&item.key, &item.output, done.is_ok().then(|| item.message_id()).flatten());
+        journal.end(&item.key, &item.output, done.is_ok().then(|| item.message_ids()).flatten());
         match done {
             Ok(()) => {
                 let report = &mut *report.borrow_mut();
@@ -351,13 +357,15 @@ impl<'a> Choice<'a> {
         if verdict != Verdict::Reencrypt {
             return Ok(Chosen::Skipped(verdict, len));
         }
+        // Of a file in its place, the old message is gone afterwards.
+        let old_id = self.command.to.as_ref().map(|_| hex(header.message_id()));
         let there = match self.command.to {
             Some(_) => Head::read(&output).ok().map(|head| head.header),
             None => Some(header),
         };
-        let done = self.earlier.message_id(&key)?;
+        let done = self.earlier.message_ids(&key)?;
         if let Some(there) = there
-            && (done.is_some_and(|id| id == hex(there.message_id())) || self.is_placed(&output, &there))
+            && (done.is_some_and(|ids| ids == ids_of(old_id.as_deref(), &there)) || self.is_placed(&output, &there))
         {
             return Ok(Chosen::DoneBefore(len));
         }
@@ -367,7 +375,7 @@ impl<'a> Choice<'a> {
             self.check_folder(folder)?;
             fs::create_dir_all(folder).map_err(|error| Failure::file("cannot make", folder, error))?;
         }
-        Ok(Chosen::Item(Item { key, input, output, len, _lock: lock }))
+        Ok(Chosen::Item(Item { key, input, output, len, old_id, _lock: lock }))
     }
 
     /// Returns whether an output that the last run had begun is there: a new file is put in its place whole.
