@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 # Features that ask for a newer Rust than their crate states, and the member of the workspace that says which.
-NEWER = {"manila": {"aws-kms": "manila-aws"}}
+NEWER = {"manila": {"aws-kms": "manila-aws"}, "manila-cli": {"aws-kms": "manila-aws"}}
 
 
 def cargo(*arguments):

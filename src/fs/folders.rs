@@ -314,11 +314,12 @@ impl<'a> Folders<'a> {
         }
     }
 
-    /// Returns a reader that tells of the bytes it reads.
-    fn counted<R: Read>(&self, source: R) -> Counted<'_, R> {
+    /// Returns a reader of a file that tells of the bytes it reads.
+    fn counted<'s, R: Read>(&'s self, path: &'s str, len: u64, source: R) -> Counted<'s, R> {
+        self.tell(&FolderEvent::Started { path, len });
         let observer = self.observer.clone();
         let progress = observer.map(|observer| -> Arc<dyn Fn(u64) + Send + Sync> {
-            Arc::new(move |count| observer(&FolderEvent::Read(count)))
+            Arc::new(move |bytes| observer(&FolderEvent::Read { path, bytes }))
         });
         Counted { source, progress }
     }

@@ -96,7 +96,7 @@ fn what_fails_in_an_update_is_kept_as_it_was() {
     let growing = desk.path("plain/b.manila/c");
     fs::write(&growing, content(300_001)).unwrap();
     let folders = Folders::new(&client).replace(true).on_event(|event| {
-        if let FolderEvent::Read(1..) = event
+        if let FolderEvent::Read { bytes: 1.., .. } = event
             && fs::metadata(&growing).unwrap().len() < 400_000
         {
             let file = fs::OpenOptions::new().append(true).open(&growing).unwrap();

@@ -119,7 +119,7 @@ fn everything_in_a_folder_comes_back() {
         let (desk, client) = (Desk::new(), client(1));
         let read = Mutex::new(0);
         let folders = Folders::new(&client).jobs(jobs).hide_names(hide).on_event(|event| match event {
-            FolderEvent::Read(count) => *read.lock().unwrap() += count,
+            FolderEvent::Read { bytes, .. } => *read.lock().unwrap() += bytes,
             FolderEvent::Failed { error, .. } => panic!("{error}"),
             _ => {}
         });
@@ -262,7 +262,7 @@ fn a_file_that_changes_while_it_is_read_is_left_out() {
     let (desk, client) = (Desk::new(), client(1));
     let growing = desk.path("plain/b.manila/c");
     let folders = Folders::new(&client).on_event(|event| {
-        if let FolderEvent::Read(1..) = event
+        if let FolderEvent::Read { bytes: 1.., .. } = event
             && fs::metadata(&growing).unwrap().len() < 400_000
         {
             let file = fs::OpenOptions::new().append(true).open(&growing).unwrap();

@@ -1,8 +1,9 @@
 //! Folders: everything in them, several files at once.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -17,7 +18,7 @@ use crate::console::say;
 use crate::failure::{Failure, Result};
 use crate::interrupt::{self, Stage};
 use crate::plan::Step;
-use crate::progress::Progress;
+use crate::progress::{FileProgress, Progress};
 use crate::report;
 
 /// The options of commands that take folders.
@@ -91,41 +92,26 @@ impl FolderOptions {
         client: &Client,
         work: impl Fn(&Folders<'_>, &Step) -> manila::Result<FolderReport>,
     ) -> Result<()> {
-        let (progress, lines) = (OnceLock::new(), report::Lines::default());
+        let (bars, lines) = (Bars::default(), report::Lines::default());
         if settings.direction != Direction::Decrypt && Term::stderr().is_term() {
             let count = Folders::count(&step.input)?;
-            progress.get_or_init(|| Progress::of_folder(count.files(), count.bytes()));
+            bars.start(count.files(), count.bytes());
         }
-        let done = AtomicUsize::new(0);
-        let count = || done.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let observe = |event: &FolderEvent<'_>| match event {
-            FolderEvent::Total { files, bytes } => {
-                progress.get_or_init(|| Progress::of_folder(*files, *bytes));
-            }
-            FolderEvent::Read(bytes) => {
-                if let Some(progress) = progress.get() {
-                    progress.add(*bytes);
-                }
-            }
-            FolderEvent::Done { path, len } | FolderEvent::Kept { path, len } => {
-                if let Some(progress) = progress.get() {
-                    progress.set_done(count());
-                }
-                if settings.json {
+        let observe = |event: &FolderEvent<'_>| {
+            bars.observe(event);
+            match event {
+                FolderEvent::Done { path, len } | FolderEvent::Kept { path, len } if settings.json => {
                     lines.print(&settings.line(step, path, Some(*len), None));
                 }
-            }
-            FolderEvent::Failed { path, error } => {
-                let text = Failure::from((*error).clone()).to_string();
-                match progress.get() {
-                    Some(progress) => progress.say(&format!("error: {text}")),
-                    None => say(&format!("error: {text}")),
+                FolderEvent::Failed { path, error } => {
+                    let text = Failure::from((*error).clone()).to_string();
+                    bars.say(&format!("error: {text}"));
+                    if settings.json {
+                        lines.print(&settings.line(step, path, None, Some(text)));
+                    }
                 }
-                if settings.json {
-                    lines.print(&settings.line(step, path, None, Some(text)));
-                }
+                _ => {}
             }
-            _ => {}
         };
         *interrupt::stage() = Stage::Folder;
         let folders = Folders::new(client)
@@ -138,13 +124,69 @@ impl FolderOptions {
             .on_event(observe);
         let report = work(&folders, step);
         drop(folders);
-        drop(progress);
+        drop(bars);
         let printed = lines.check();
         let report = report?;
         if report.kept() > 0 {
             say(&format!("note: {} of {} files were done before and are kept", report.kept(), report.files()));
         }
         printed
+    }
+}
+
+/// The progress of a folder, once its size is known: a bar for everything, and one for each large file at work.
+#[derive(Default)]
+struct Bars {
+    progress: OnceLock<Progress>,
+    of_files: Mutex<HashMap<String, FileProgress>>,
+    done: AtomicUsize,
+}
+
+impl Bars {
+    fn start(&self, files: u64, bytes: u64) {
+        self.progress.get_or_init(|| Progress::of_folder(files, bytes));
+    }
+
+    fn observe(&self, event: &FolderEvent<'_>) {
+        if let FolderEvent::Total { files, bytes } = event {
+            self.start(*files, *bytes);
+        }
+        let Some(progress) = self.progress.get() else { return };
+        match event {
+            FolderEvent::Started { path, len } => {
+                let of_file = progress.of_file(Path::new(path), Some(*len));
+                if of_file.is_shown() {
+                    self.files().insert((*path).to_owned(), of_file);
+                }
+            }
+            FolderEvent::Read { path, bytes } => {
+                if let Some(of_file) = self.files().get(*path) {
+                    of_file.add(*bytes);
+                }
+            }
+            FolderEvent::Kept { path, len } => {
+                progress.add(*len);
+                self.end(progress, path);
+            }
+            FolderEvent::Done { path, .. } | FolderEvent::Failed { path, .. } => self.end(progress, path),
+            _ => {}
+        }
+    }
+
+    fn end(&self, progress: &Progress, path: &str) {
+        self.files().remove(path);
+        progress.set_done(self.done.fetch_add(1, Ordering::Relaxed).saturating_add(1));
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<String, FileProgress>> {
+        self.of_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, line: &str) {
+        match self.progress.get() {
+            Some(progress) => progress.say(line),
+            None => say(line),
+        }
     }
 }
 

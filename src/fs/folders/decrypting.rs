@@ -165,7 +165,7 @@ impl Job<'_> {
 
     fn decrypt_file(&self, file: &FileEntry) -> Result<()> {
         let message = self.source.message(file);
-        let source = self.folders.counted(open_message(&message)?);
+        let source = self.folders.counted(&file.path, file.len, open_message(&message)?);
         let in_message = |error: Error| Error::other(error.kind(), format!("{message:?}: {error}"), error);
         let another = || {
             let detail = format!("{message:?} is not the file that the manifest lists: another was put in its place");

@@ -187,13 +187,17 @@ impl Job<'_> {
         let output = self.folders.start(&self.target.partial(), &message, !self.is_new)?.sync(false);
         // With the length, so that a cache can serve it.
         let mut writer = self.folders.client.encryptor_up_to(self.context, file.len)?.writer(output);
-        let mut reader = Hashed { source: self.folders.counted(&input), digest: Sha256::new() };
-        let len = writer.write_from(&mut reader).map_err(|error| match Error::from(error) {
-            // It grew.
-            error if error.kind() == ErrorKind::LimitExceeded => changed(),
-            error => Error::other(error.kind(), format!("cannot encrypt {source:?}: {error}"), error),
-        })?;
-        file.digest = Digest::of(&reader.digest.finish());
+        let len = {
+            let counted = self.folders.counted(&file.path, file.len, &input);
+            let mut reader = Hashed { source: counted, digest: Sha256::new() };
+            let len = writer.write_from(&mut reader).map_err(|error| match Error::from(error) {
+                // It grew.
+                error if error.kind() == ErrorKind::LimitExceeded => changed(),
+                error => Error::other(error.kind(), format!("cannot encrypt {source:?}: {error}"), error),
+            })?;
+            file.digest = Digest::of(&reader.digest.finish());
+            len
+        };
         let output = writer.finish()?;
         let after = input.metadata().map_err(|error| failed("cannot read", source, &error))?;
         if len != file.len || !is_unchanged_since(&before, &after) {

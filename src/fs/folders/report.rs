@@ -23,8 +23,20 @@ pub enum FolderEvent<'e> {
         /// The number of bytes of plaintext.
         bytes: u64,
     },
-    /// So many bytes of files have been read.
-    Read(u64),
+    /// The work on a file begins, which has so many bytes of plaintext.
+    Started {
+        /// The path of the file.
+        path: &'e str,
+        /// The number of bytes of plaintext.
+        len: u64,
+    },
+    /// So many more bytes of a file have been read: of plaintext when it is encrypted, of its message otherwise.
+    Read {
+        /// The path of the file.
+        path: &'e str,
+        /// The number of bytes.
+        bytes: u64,
+    },
     /// A file is done, and has so many bytes of plaintext.
     Done {
         /// The path of the file.

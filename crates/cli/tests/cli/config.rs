@@ -153,9 +153,9 @@ fn mistakes_are_shown_with_file_and_line() {
         assert_eq!(desk.names(), ["config.toml", "plain"]);
     }
     desk.configure("[work]\n[play]\n");
-    let unknown = desk.run_configured(&["encrypt", "plain", "--profile", "wrok"], &[]);
+    let unknown = desk.run_configured(&["encrypt", "plain", "--profile", "holiday"], &[]);
     assert!(
-        unknown.errors.contains("no profile \"wrok\" in ") && unknown.errors.contains("which has \"play\", \"work\"")
+        unknown.errors.contains("no profile \"holiday\" in ") && unknown.errors.contains("which has \"play\", \"work\"")
     );
     fs::remove_file(desk.path("config.toml")).unwrap();
     let missing = desk.run_configured(&["encrypt", "plain"], &[]);
