@@ -4,12 +4,12 @@
 //! it from the pure Rust crates of the `RustCrypto` project, as HKDF does in both: AWS-LC's interface would redo the
 //! extract step for each output.
 //!
-//! Data keys, message ids, salts and the IVs of wrapping come only from the operating system ([`random`]): a generator
-//! in user space that a fork or a cloned virtual machine repeats would repeat message ids, and with a cached data key
-//! keys and IVs too. What the primitives themselves draw comes from the operating system with the pure Rust crates, and
-//! from AWS-LC's own generator with AWS-LC: signing keys, the nonces of ECDSA and the padding of RSA. AWS-LC mixes the
-//! private key and the digest into each nonce, so that a repeated state gives two different messages no common one; it
-//! would give them a common signing key, which seals and opens nothing.
+//! Data keys, message ids, salts and the IVs of wrapping come only from the operating system ([`fn@random`]): a
+//! generator in user space that a fork or a cloned virtual machine repeats would repeat message ids, and with a cached
+//! data key keys and IVs too. What the primitives themselves draw comes from the operating system with the pure Rust
+//! crates, and from AWS-LC's own generator with AWS-LC: signing keys, the nonces of ECDSA and the padding of RSA.
+//! AWS-LC mixes the private key and the digest into each nonce, so that a repeated state gives two different messages
+//! no common one; it would give them a common signing key, which seals and opens nothing.
 
 mod aead;
 mod digest;
