@@ -155,7 +155,8 @@ fn mistakes_are_shown_with_file_and_line() {
     desk.configure("[work]\n[play]\n");
     let unknown = desk.run_configured(&["encrypt", "plain", "--profile", "holiday"], &[]);
     assert!(
-        unknown.errors.contains("no profile \"holiday\" in ") && unknown.errors.contains("which has \"play\", \"work\"")
+        unknown.errors.contains("no profile \"holiday\" in ")
+            && unknown.errors.contains("which has \"play\", \"work\"")
     );
     fs::remove_file(desk.path("config.toml")).unwrap();
     let missing = desk.run_configured(&["encrypt", "plain"], &[]);
