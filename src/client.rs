@@ -95,21 +95,6 @@ impl Client {
         Self { cmm_type: std::any::type_name_of_val(&cmm), cmm: Arc::new(cmm), settings: Settings::default() }
     }
 
-    /// Returns a client with the same keys that writes frames of this many bytes, on one thread.
-    #[cfg(feature = "fs")]
-    pub(crate) fn with_frame_length(&self, bytes: u32) -> Self {
-        let mut client = self.clone();
-        client.settings.frame_length = bytes;
-        client.settings.threads = 1;
-        client
-    }
-
-    /// Returns the number of threads that the caller allows for a message.
-    #[cfg(feature = "fs")]
-    pub(crate) fn threads(&self) -> usize {
-        self.settings.threads
-    }
-
     /// Fails unless keys are available without waiting.
     pub(crate) fn check_local(&self) -> Result<()> {
         if self.cmm.is_local() {

@@ -95,6 +95,12 @@ impl ExpectedContext {
         self.rule == Rule::Exactly
     }
 
+    /// Expects the pairs of a context that was written, of which there may be none.
+    #[cfg(feature = "fs")]
+    pub(crate) fn of_written(pairs: &EncryptionContext) -> Self {
+        if pairs.is_empty() { Self::any() } else { pairs.into() }
+    }
+
     /// Expects another pair too.
     #[cfg(feature = "fs")]
     pub(crate) fn including(&self, key: &str, value: &str) -> Result<Self> {

@@ -5,10 +5,12 @@
 //! fs           Files: the three operations on a file
 //! folders      Folders: encrypts and decrypts a folder with everything in it
 //! many         Files::reencrypt_all: many files, several at once
+//! disk         opening, reading and syncing
 //! new_file     NewFile: a file that appears under its name complete, or not at all
 //! unfinished   Unfinished: what a program that is interrupted removes
 //! ```
 
+mod disk;
 mod folders;
 mod many;
 mod new_file;
@@ -301,7 +303,7 @@ impl<'a> Files<'a> {
         work: impl FnOnce(&mut dyn Write) -> Result<T>,
     ) -> Result<(T, NewFile)> {
         const ENOUGH: u64 = 8 << 20;
-        if self.client.threads() > 1 && input.len() >= ENOUGH {
+        if self.client.settings.threads > 1 && input.len() >= ENOUGH {
             return write_behind(output, work);
         }
         Ok((work(&mut output)?, output))
@@ -370,13 +372,7 @@ impl<R: io::Read> io::Read for Counted<'_, R> {
 
 /// Returns the digest of the plaintext of a message that has just been written.
 async fn digest(client: &Client, file: File, context: &EncryptionContext) -> Result<[u8; Sha256::LEN]> {
-    let expected = if context.is_empty() { ExpectedContext::any() } else { context.into() };
-    let mut digest = Sha256::new();
-    for_each_chunk(client.open_blocking(file, expected).await?, |plaintext| {
-        digest.update(plaintext);
-        Ok(())
-    })?;
-    Ok(digest.finish())
+    Ok(disk::digest_of(&mut client.open_blocking(file, ExpectedContext::of_written(context)).await?)?)
 }
 
 fn for_each_chunk(mut reader: impl BufRead, mut work: impl FnMut(&[u8]) -> io::Result<()>) -> Result<()> {

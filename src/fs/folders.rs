@@ -13,12 +13,10 @@
 //! rules                      which entries there may be
 //! layout                     where things are, temporary files, locks
 //! walk                       what is in a folder
-//! disk                       opening, reading and syncing
 //! report                     what is told while an operation runs, and at its end
 //! ```
 
 mod decrypting;
-mod disk;
 mod encrypting;
 mod entry;
 mod journals;
@@ -446,9 +444,4 @@ fn for_each_message(folder: &EncryptedFolder, mut work: impl FnMut(&Path) -> Res
         }
     }
     Ok(())
-}
-
-/// Returns the expectation that a message has the pairs of a context, of which there may be none.
-fn expected_of(context: &EncryptionContext) -> ExpectedContext {
-    if context.is_empty() { ExpectedContext::any() } else { context.into() }
 }

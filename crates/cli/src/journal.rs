@@ -370,7 +370,7 @@ mod tests {
             assert_eq!(journal.unfinished.len(), 3);
             names.map(|name| folder.path().join(name).exists())
         };
-        // For other keys the job begins anew, and cleans up before.
+        // For other keys the job starts over, and cleans up first.
         let saved = fs::read(&path).unwrap();
         assert_eq!(left(open(&path, &["k 2"]).unwrap()), [true, false, true, true, true]);
         assert!(open(&path, &["k 2"]).unwrap().unfinished.is_empty());

@@ -9,12 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use manila::keyring::{Keyring, RawAesKeyring, RawRsaKeyring, RsaPadding, RsaPrivateKey, RsaPublicKey};
 use manila::local_kms::check_secret_file;
-use manila_core::internal::crypto::Sha256;
+use manila_core::internal::crypto::{Sha256, hex};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
 use crate::regular_file;
-use crate::report::hex;
 
 /// More bytes than the PEM of the longest RSA key has.
 const MOST: u64 = 64 << 10;

@@ -35,7 +35,7 @@ pub struct EncryptionKeys {
     /// The public key is enough to encrypt. A secret key that other users can read is refused, unless nobody can write
     /// it, as secrets that are mounted into containers (modes 0440 and 0444).
     ///
-    /// What is encrypted names the key by a namespace and a name, unencrypted: by default manila/aes and manila/rsa.
+    /// Encrypted files name the key by a namespace and a name, unencrypted: by default manila/aes and manila/rsa.
     /// Other programs of the AWS Encryption SDK ask for both. Begin a path that has a = with ./ or /.
     ///
     /// Without --key no key store is used.

@@ -54,14 +54,6 @@ impl Lines {
     }
 }
 
-/// Returns bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 /// Prints a document of JSON, which is one for people too.
 pub fn print_document(document: &str) -> Result<()> {
     print_text(&(ascii(document.trim_end()) + "\n"))

@@ -7,8 +7,7 @@ use std::path::Path;
 use manila_core::internal::crypto::Sha256;
 use manila_core::{Error, ErrorKind, Result};
 
-use super::disk::{SYNCS_AT_ONCE, digest_of, open_regular, sync_all, sync_folder};
-use super::entry::{Attributes, Digest, Entry, FileEntry, LinkEntry};
+use super::entry::{Attributes, Digest, Entry, FileEntry, LinkEntry, RandomName};
 use super::layout::{EncryptedFolder, PlainFolder, is_folder, make_folder, refused};
 use super::manifest::{FOLDER_PAIR, Manifest, ManifestReader};
 use super::report::{FolderEvent, Tally};
@@ -16,6 +15,7 @@ use super::rules::Rules;
 use super::walk::check_apart;
 use super::{FolderReport, Folders, in_order, unlisted};
 use crate::expected_context::ExpectedContext;
+use crate::fs::disk::{SYNCS_AT_ONCE, digest_of, open_regular, sync_all, sync_folder};
 use crate::fs::{failed, for_each_chunk};
 
 /// Decrypts the folder `from` into the folder `to`.
@@ -28,8 +28,7 @@ pub(super) fn decrypt(
     check_apart(from, to)?;
     let source = EncryptedFolder::at(from);
     let manifest = Manifest::open(source.manifest())?;
-    let id = manifest.read(folders.client, expected)?.id().clone();
-    let (listed, attributes) = verify(folders, &manifest, expected)?;
+    let (listed, id, attributes) = verify(folders, &manifest, expected)?;
     let of_files = expected.including(FOLDER_PAIR, id.as_str())?;
     folders.tell(&FolderEvent::Total { files: listed.files(), bytes: listed.bytes() });
 
@@ -83,34 +82,34 @@ pub(super) fn decrypt(
 }
 
 /// Reads a manifest to its end and checks every entry, so that nothing is written by one that is forged, cut off or
-/// unfit. Returns what is in it, and the attributes of the folder.
-pub(super) fn verify(
+/// unfit. Returns what is in it, and the id and the attributes of the folder.
+fn verify(
     folders: &Folders<'_>,
     manifest: &Manifest,
     expected: &ExpectedContext,
-) -> Result<(FolderReport, Attributes)> {
+) -> Result<(FolderReport, RandomName, Attributes)> {
     let mut report = FolderReport::default();
-    let attributes = for_each_entry(folders, manifest, expected, |entry| {
+    let (id, attributes) = for_each_entry(folders, manifest, expected, |entry| {
         report.add(entry);
         Ok(())
     })?;
-    Ok((report, attributes))
+    Ok((report, id, attributes))
 }
 
-/// Calls `work` with the entries of a manifest, each checked, and returns the attributes of the folder.
+/// Calls `work` with the entries of a manifest, each checked, and returns the id and the attributes of the folder.
 pub(super) fn for_each_entry(
     folders: &Folders<'_>,
     manifest: &Manifest,
     expected: &ExpectedContext,
     mut work: impl FnMut(&Entry) -> Result<()>,
-) -> Result<Attributes> {
+) -> Result<(RandomName, Attributes)> {
     let mut reader = manifest.read(folders.client, expected)?;
     let mut rules = Rules::new(folders.allowed);
     while let Some(entry) = reader.next().map_err(|error| manifest.named(error))? {
         rules.check(&entry).map_err(|error| manifest.named(error))?;
         work(&entry)?;
     }
-    Ok(reader.attributes())
+    Ok((reader.id().clone(), reader.attributes()))
 }
 
 /// A decryption of a folder.

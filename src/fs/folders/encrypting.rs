@@ -8,7 +8,6 @@ use std::sync::Arc;
 use manila_core::internal::crypto::Sha256;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
-use super::disk::{digest_of, open_regular, sync_all, sync_folder};
 use super::entry::{Attributes, Digest, Entry, FileEntry, FolderEntry, LinkEntry, RandomName};
 use super::journals::Journals;
 use super::layout::{EncryptedFolder, MAX_STORED_NAME, is_folder, make_folder, refused};
@@ -16,8 +15,9 @@ use super::manifest::{self, ManifestWriter};
 use super::report::Tally;
 use super::rules::Rules;
 use super::walk::{Found, Root, Walk, What, check_apart};
-use super::{FolderReport, Folders, expected_of, in_order, unlisted};
+use super::{FolderReport, Folders, in_order, unlisted};
 use crate::expected_context::ExpectedContext;
+use crate::fs::disk::{digest_of, open_regular, sync_all, sync_folder};
 use crate::fs::{failed, is_unchanged_since};
 
 /// Encrypts the folder `from` into the folder `to`.
@@ -327,7 +327,7 @@ fn remove_unlisted(
     context: &EncryptionContext,
     listed: u64,
 ) -> Result<()> {
-    unlisted(folders, target, manifest, &expected_of(context), listed, |path| {
+    unlisted(folders, target, manifest, &ExpectedContext::of_written(context), listed, |path| {
         fs::remove_file(path).map_err(|error| failed("cannot remove", path, &error))
     })?;
     let files = target.files();

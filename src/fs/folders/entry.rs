@@ -1,5 +1,6 @@
 //! [`Entry`]: what the manifest of an encrypted folder says about each thing in it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,11 @@ impl Entry {
             Self::Link(link) => &link.path,
         }
     }
+}
+
+/// Compares paths by their names, in the order of a manifest: a folder comes before what is in it.
+pub(super) fn order(a: &str, b: &str) -> Ordering {
+    a.split('/').cmp(b.split('/'))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

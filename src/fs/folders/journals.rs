@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use manila_core::{EncryptionContext, Result};
 
-use super::entry::{Entry, FileEntry, RandomName};
+use super::Folders;
+use super::entry::{Entry, FileEntry, RandomName, order};
 use super::layout::EncryptedFolder;
 use super::manifest::{Manifest, ManifestReader};
-use super::{Folders, expected_of};
+use crate::expected_context::ExpectedContext;
 
 /// Journals of encryptions that did not finish, newest first, and the manifest of the last one that did. Paths must be
 /// asked for in order.
@@ -24,7 +25,7 @@ impl Journals {
     /// Opens those of a folder. One that the keys do not decrypt is of no use, and left out; so is one of a folder with
     /// another id.
     pub(super) fn open(folders: &Folders<'_>, target: &EncryptedFolder, context: &EncryptionContext) -> Result<Self> {
-        let expected = expected_of(context);
+        let expected = ExpectedContext::of_written(context);
         let open = |path: PathBuf| {
             let reader = Manifest::open(path).and_then(|journal| journal.read(folders.client, &expected));
             reader.ok().map(|reader| Journal { reader, next: None })
@@ -75,11 +76,6 @@ impl Journal {
             }
         }
     }
-}
-
-/// Compares paths by their names, as a walk comes to them.
-fn order(a: &str, b: &str) -> Ordering {
-    a.split('/').cmp(b.split('/'))
 }
 
 fn is_in(path: &str, folder: &str) -> bool {

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use manila_core::{Error, ErrorKind, Result};
 
-use super::disk::open_regular;
 use super::entry::{FileEntry, RandomName};
+use crate::fs::disk::open_regular;
 use crate::fs::failed;
 
 /// The folder of temporary files in a folder that is being decrypted.

@@ -3,19 +3,22 @@
 //! The same file is the journal of an encryption while it is being written: each frame that has been written completely
 //! is verified when it is read, so the entries of a manifest that was cut off are as good as those of a whole one.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::pin::pin;
 
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::disk::open_regular;
 use super::entry::{Attributes, Entry, RandomName};
 use crate::client::Client;
 use crate::encrypt::Encryptor;
 use crate::expected_context::ExpectedContext;
+use crate::fs::disk::open_regular;
 use crate::fs::failed;
+use crate::settings::Settings;
 use crate::stream::read::DecryptReader;
 use crate::stream::write::EncryptWriter;
 
@@ -59,7 +62,9 @@ fn with_pair(context: &EncryptionContext, key: &str, id: &RandomName) -> Result<
 
 /// Starts the message of a manifest.
 pub(super) fn encryptor(client: &Client, context: &EncryptionContext, id: &RandomName) -> Result<Encryptor> {
-    client.with_frame_length(FRAME_LENGTH).encryptor(&with_pair(context, MANIFEST_PAIR, id)?)
+    let context = with_pair(context, MANIFEST_PAIR, id)?;
+    let settings = Settings { frame_length: FRAME_LENGTH, threads: 1, ..client.settings };
+    client.poll_local(pin!(client.encryptor_with(settings, &context, BTreeSet::new(), None)))
 }
 
 /// Writes a manifest.

@@ -1,13 +1,14 @@
 //! [`Rules`]: which entries an encrypted folder may have. Checked when a folder is encrypted, and again before anything
 //! is decrypted: a manifest can be written by anyone who has the keys.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
 use manila_core::{Error, ErrorKind, Result};
 use unicode_normalization::UnicodeNormalization;
 
-use super::entry::Entry;
+use super::entry::{Entry, order};
 use super::layout::{MAX_NAME, PARTIAL};
 
 /// Length in bytes of the longest path and of the longest target of a link: Linux's `PATH_MAX`.
@@ -88,10 +89,10 @@ impl Rules {
 
     fn check_order(&mut self, path: &str) -> Result<(), &'static str> {
         let last = self.last.replace(path.to_owned());
-        match last.map(|last| last.split('/').cmp(path.split('/'))) {
-            None | Some(std::cmp::Ordering::Less) => Ok(()),
-            Some(std::cmp::Ordering::Equal) => Err("is listed twice"),
-            Some(std::cmp::Ordering::Greater) => Err("is not in the order of names"),
+        match last.map(|last| order(&last, path)) {
+            None | Some(Ordering::Less) => Ok(()),
+            Some(Ordering::Equal) => Err("is listed twice"),
+            Some(Ordering::Greater) => Err("is not in the order of names"),
         }
     }
 }

@@ -10,8 +10,8 @@ use std::vec;
 use manila_core::{Error, Result};
 
 use super::FolderReport;
-use super::disk::{open_regular, regular};
 use super::layout::{EXTENSION, refused};
+use crate::fs::disk::{open_regular, regular};
 use crate::fs::failed;
 
 /// A thing in a folder, or the error of looking at it.

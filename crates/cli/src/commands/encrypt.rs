@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use manila::fs::Folders;
 use manila::{AlgorithmSuite, Client, ClientBuilder, EncryptionContext, UnverifiedHeader};
+use manila_core::internal::crypto::hex;
 
 use super::EXTENSION;
 use crate::arguments::{self, KeyStore};
@@ -19,7 +20,6 @@ use crate::key_store::OnDemand;
 use crate::keys_for_files::EncryptionKeys;
 use crate::output::Output;
 use crate::plan::{Plan, Step};
-use crate::report::hex;
 
 #[derive(Args)]
 pub struct Encrypt {

@@ -7,12 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use manila::{BodySummary, ContentType, UnverifiedHeader};
+use manila_core::internal::crypto::hex;
 use serde_json::{Value, json};
 
 use crate::console::say;
 use crate::failure::{Failure, Result, naming};
 use crate::input::Input;
-use crate::report::{ascii, hex, print_text};
+use crate::report::{ascii, print_text};
 use crate::walk::{Locking, Roots};
 
 #[derive(Args)]

@@ -41,7 +41,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 pub fn damaged(path: &Path) -> Failure {
-    Failure::Work(format!("{path:?} is not a journal of this program, or is damaged: remove it to begin anew"))
+    Failure::Work(format!("{path:?} is not a journal of this program, or is damaged: remove it to start over"))
 }
 
 /// The files of earlier runs, in the order of the walk.

@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use manila::fs::Files;
 use manila::{Error, ErrorKind, UnverifiedHeader};
+use manila_core::internal::crypto::hex;
 use serde::Serialize;
 
 use super::Reencrypt;
@@ -23,7 +24,7 @@ use crate::interrupt::{self, Stage};
 use crate::journal::{Earlier, Job, Journal, Key, Name};
 use crate::key_store::OnDemand;
 use crate::progress::JobProgress;
-use crate::report::{self, hex, plain};
+use crate::report::{self, plain};
 use crate::time::shown;
 use crate::walk::{Found, Locking, Roots};
 
