@@ -39,6 +39,6 @@ use() {
 }
 
 # The members of the workspace that are published, in the order of their dependencies, and as arguments for cargo.
-published=(manila-core manila-local-kms manila-aws manila manila-object-store manila-cli)
+published=(manila-lanes manila-core manila-local-kms manila-aws manila manila-object-store manila-cli)
 published_args=()
 for package in "${published[@]}"; do published_args+=(-p "$package"); done
