@@ -35,6 +35,7 @@
 //! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], to inspect a message |
+//! | a process that starts cold and signs | [`warm_up`], on a thread at its start | |
 //!
 //! # Guarantees
 //!
@@ -106,6 +107,7 @@ mod suite;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod threads;
+mod warm_up;
 
 #[cfg(feature = "aws-kms")]
 pub use manila_aws as aws;
@@ -131,6 +133,7 @@ pub use stream::seek::{MessageCursor, SeekableMessage};
 pub use stream::source::ReadAt;
 pub use stream::write::EncryptWriter;
 pub use suite::AlgorithmSuite;
+pub use warm_up::warm_up;
 
 /// The README's example, compiled and run with the other documentation tests.
 #[cfg(all(doctest, feature = "cache", feature = "local-kms"))]

@@ -8,7 +8,8 @@ use example::{are_short_and_show_what_they_print, prints_what_it_shows};
 /// The example that needs AWS KMS, and so is only compiled here.
 const WANTS_AWS: &str = "aws_kms";
 /// The examples that are run here.
-const RUN: [&str; 7] = ["cached", "custom_keyring", "custom_kms", "inspect", "local_kms", "seek", "stream_file"];
+const RUN: [&str; 8] =
+    ["cached", "custom_keyring", "custom_kms", "inspect", "local_kms", "seek", "stream_file", "warm_up"];
 
 #[test]
 #[cfg(all(feature = "cache", feature = "local-kms"))]
@@ -45,6 +46,11 @@ fn seek() {
 #[test]
 fn stream_file() {
     prints_what_it_shows("stream_file");
+}
+
+#[test]
+fn warm_up() {
+    prints_what_it_shows("warm_up");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub use kdf::{Expansion, Hash, hkdf};
 pub use mac::{MacHash, MacKey, mac, sha256};
 #[cfg(feature = "kms-primitives")]
 pub use passphrase::{PassphraseCost, key_from_passphrase};
-pub use random::{RandomBytes, random, random_array};
+pub use random::{RandomBytes, random, random_array, warm_up};
 
 /// Error of a primitive: a wrong tag, a wrong signature or an invalid key. It carries no detail, so that nothing leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

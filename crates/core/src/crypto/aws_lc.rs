@@ -18,6 +18,13 @@ pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()
 }
 
+/// Returns bytes of AWS-LC's generator, which is seeded by then.
+pub(super) fn seeded() -> Result<[u8; 16], Refused> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Refused)?;
+    Ok(bytes)
+}
+
 pub(super) struct AeadKey(LessSafeKey);
 
 impl AeadKey {

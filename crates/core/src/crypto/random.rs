@@ -22,6 +22,13 @@ pub fn random_array<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Makes AWS-LC seed its own generator, which otherwise happens when its first byte is needed. Without AWS-LC there is
+/// nothing to do.
+pub fn warm_up() {
+    #[cfg(feature = "aws-lc")]
+    let _ = super::aws_lc::seeded();
+}
+
 /// The random bytes of one message: a message id of 32 bytes, a data key of 32 and an IV of 12, drawn from the
 /// operating system in one call, because three take much longer. Each byte is given out once; when all are, more are
 /// drawn.
@@ -106,6 +113,14 @@ mod tests {
         let mut out = vec![0; len];
         from.fill(&mut out).unwrap();
         out
+    }
+
+    #[test]
+    #[cfg(feature = "aws-lc")]
+    fn warming_up_draws_from_the_generator_of_aws_lc() {
+        warm_up();
+        let drawn = [(); 4].map(|()| crate::crypto::aws_lc::seeded().unwrap());
+        assert_eq!(drawn.into_iter().chain([[0; 16]]).collect::<HashSet<_>>().len(), 5);
     }
 
     #[test]
