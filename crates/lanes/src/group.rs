@@ -44,61 +44,37 @@ fn wipe<const L: usize, const N: usize>(words: &mut [Word<L>; N]) {
     optimization_barrier(words);
 }
 
-/// Computes the HMAC of up to `L` inputs. Not inlined, so that the stack that it used can be wiped by its caller.
+/// Computes HMACs, `L` inputs at a time. Not inlined, so that the stack that it used can be wiped by its caller.
 #[inline(never)]
 pub(crate) fn hmac<const L: usize>(vectors: Vectors, macs: &mut [Mac<'_>]) {
     let mut lanes = Lanes::<L>::new(vectors);
-    lanes.keys(macs, |mac| mac.key);
-    let messages = messages(macs, |mac| Some(Message { data: mac.message, ..AFTER_KEY }));
-    lanes.absorb(&messages);
-    lanes.finish();
-    for (lane, mac) in macs.iter_mut().enumerate() {
-        take(&lanes.outer, lane, mac.tag);
+    for group in macs.chunks_mut(L) {
+        lanes.keys(group, |mac| mac.key);
+        lanes.absorb(|lane| Some(Message { data: group.get(lane)?.message, ..AFTER_KEY }));
+        lanes.finish();
+        for (lane, mac) in group.iter_mut().enumerate() {
+            take(&lanes.outer, lane, mac.tag);
+        }
     }
 }
 
-/// Computes the HKDF of up to `L` inputs, whose outputs are not longer than it can produce. Not inlined, as above.
+/// Computes HKDFs, `L` inputs at a time, whose outputs are not longer than it can produce. Not inlined, as above.
 #[inline(never)]
 pub(crate) fn hkdf<const L: usize, const N: usize>(vectors: Vectors, derivations: &mut [Derivation<'_, N>]) {
     let mut lanes = Lanes::<L>::new(vectors);
-    lanes.keys(derivations, |derivation| derivation.salt);
-    let secrets = messages(derivations, |derivation| Some(Message { data: derivation.secret, ..AFTER_KEY }));
-    lanes.absorb(&secrets);
-    lanes.finish();
-    lanes.key_with_outer();
-    for expansion in 0..N {
-        // As many as the longest output has digests. The lengths have been checked: the numbers suffice.
-        for number in 1..=u8::MAX {
-            let begin = HASH_LEN * usize::from(number - 1);
-            let front = if number == 1 { 0 } else { HASH_LEN };
-            let infos = messages(derivations, |derivation| {
-                let Expansion { info, out } = &derivation.expansions[expansion];
-                (out.len() > begin).then_some(Message { front, data: info, last: Some(number), ..AFTER_KEY })
-            });
-            if infos.iter().all(Option::is_none) {
-                break;
-            }
-            lanes.inner = lanes.keyed_inner;
-            lanes.absorb(&infos);
-            lanes.outer = lanes.keyed_outer;
-            lanes.finish();
-            for (lane, derivation) in derivations.iter_mut().enumerate() {
-                let out = derivation.expansions[expansion].out.get_mut(begin..).unwrap_or_default();
-                take(&lanes.outer, lane, out);
-            }
+    for group in derivations.chunks_mut(L) {
+        lanes.keys(group, |derivation| derivation.salt);
+        lanes.absorb(|lane| Some(Message { data: group.get(lane)?.secret, ..AFTER_KEY }));
+        lanes.finish();
+        lanes.key_with_outer();
+        for expansion in 0..N {
+            lanes.expand(group, expansion);
         }
     }
 }
 
 /// A message behind the block of a key, without content.
 const AFTER_KEY: Message<'static> = Message { before: BLOCK_LEN, front: 0, data: &[], last: None };
-
-/// The messages of the lanes that have one.
-type Messages<'a, const L: usize> = [Option<Message<'a>>; L];
-
-fn messages<'a, T, const L: usize>(inputs: &'a [T], of: impl Fn(&'a T) -> Option<Message<'a>>) -> Messages<'a, L> {
-    array::from_fn(|lane| inputs.get(lane).and_then(&of))
-}
 
 impl<const L: usize> Lanes<L> {
     fn new(vectors: Vectors) -> Self {
@@ -109,23 +85,18 @@ impl<const L: usize> Lanes<L> {
 
     /// Begins the HMACs under the keys of the inputs.
     fn keys<T>(&mut self, inputs: &[T], key: impl Fn(&T) -> &[u8]) {
-        // HMAC hashes a key that is longer than a block.
-        let long = |input: &&T| key(input).len() > BLOCK_LEN;
-        if inputs.iter().any(|input| long(&input)) {
-            self.inner = INITIAL.map(|word| [word; L]);
-            let whole = Message { before: 0, ..AFTER_KEY };
-            let keys =
-                messages(inputs, |input| Some(input).filter(long).map(|input| Message { data: key(input), ..whole }));
-            self.absorb(&keys);
-        }
         self.key = [[0; L]; 16];
         for (lane, input) in inputs.iter().enumerate() {
-            if long(&input) {
-                for (word, of_hash) in self.key.iter_mut().zip(&self.inner) {
-                    word[lane] = of_hash[lane];
-                }
-            } else {
-                put(key(input), &mut self.key, lane);
+            put(key(input).get(..BLOCK_LEN).unwrap_or(key(input)), &mut self.key, lane);
+        }
+        // HMAC hashes a key that is longer than a block.
+        let long = |lane| inputs.get(lane).map(&key).filter(|key| key.len() > BLOCK_LEN);
+        if (0..L).any(|lane| long(lane).is_some()) {
+            self.inner = INITIAL.map(|word| [word; L]);
+            self.absorb(|lane| Some(Message { before: 0, data: long(lane)?, ..AFTER_KEY }));
+            for lane in (0..L).filter(|lane| long(*lane).is_some()) {
+                let hash = self.inner.iter().map(|word| word[lane]).chain([0; 8]);
+                self.key.iter_mut().zip(hash).for_each(|(word, of_hash)| word[lane] = of_hash);
             }
         }
         self.begin();
@@ -133,8 +104,8 @@ impl<const L: usize> Lanes<L> {
 
     /// Begins HMACs under the tags that were finished last, and keeps the states.
     fn key_with_outer(&mut self) {
-        self.key = [[0; L]; 16];
         self.key[..8].copy_from_slice(&self.outer);
+        self.key[8..].fill([0; L]);
         self.begin();
         (self.keyed_inner, self.keyed_outer) = (self.inner, self.outer);
     }
@@ -143,47 +114,68 @@ impl<const L: usize> Lanes<L> {
     fn begin(&mut self) {
         for (state, padding) in [(&mut self.inner, INNER), (&mut self.outer, OUTER)] {
             *state = INITIAL.map(|word| [word; L]);
-            self.block = self.key.map(|word| word.map(|word| word ^ padding));
+            self.vectors.mask(&self.key, padding, &mut self.block);
             self.vectors.compress(state, &mut self.block);
         }
     }
 
-    /// Hashes messages with `inner`, and what they have in front is in `outer`. What becomes of lanes without a message
-    /// is left open.
-    fn absorb(&mut self, messages: &Messages<'_, L>) {
-        let blocks = messages.map(|message| message.map_or(0, |message| message.blocks()));
-        let most = blocks.into_iter().max().unwrap_or_default();
-        for number in 0..most {
-            self.block = [[0; L]; 16];
-            if number == 0 && messages.iter().flatten().any(|message| message.front > 0) {
-                self.block[..8].copy_from_slice(&self.outer);
+    /// Computes the outputs of one expansion of each input.
+    fn expand<const N: usize>(&mut self, group: &mut [Derivation<'_, N>], expansion: usize) {
+        // As many as the longest output has digests. The lengths have been checked: the numbers suffice.
+        for number in 1..=u8::MAX {
+            let begin = HASH_LEN * usize::from(number - 1);
+            if group.iter().all(|derivation| derivation.expansions[expansion].out.len() <= begin) {
+                break;
             }
-            for (lane, message) in messages.iter().enumerate() {
-                if let Some(message) = message.filter(|_| number < blocks[lane]) {
-                    message.put_block(number, &mut self.block, lane);
-                }
+            let front = if number == 1 { 0 } else { HASH_LEN };
+            self.inner = self.keyed_inner;
+            self.absorb(|lane| {
+                let Expansion { info, out } = &group.get(lane)?.expansions[expansion];
+                (out.len() > begin).then_some(Message { front, data: info, last: Some(number), ..AFTER_KEY })
+            });
+            self.outer = self.keyed_outer;
+            self.finish();
+            for (lane, derivation) in group.iter_mut().enumerate() {
+                let out = derivation.expansions[expansion].out.get_mut(begin..).unwrap_or_default();
+                take(&self.outer, lane, out);
             }
-            self.compress_where(
-                blocks.map(|blocks| number < blocks),
-                blocks.map(|blocks| 0 < blocks && blocks <= number),
-            );
         }
     }
 
-    /// Compresses the blocks of lanes that are `active` into `inner`, where others stay as they are if they are to be
-    /// `kept`.
-    fn compress_where(&mut self, active: [bool; L], kept: [bool; L]) {
-        let lanes = |wanted: [bool; L]| (0..L).filter(move |lane| wanted[*lane]);
-        // A few long messages among shorter ones end as fast as they would alone.
-        if lanes(active).count() <= FEW {
-            return lanes(active).for_each(|lane| self.compress_one(lane));
+    /// Hashes the messages of the lanes that have one with `inner`, and what they have in front is in `outer`. What
+    /// becomes of the other lanes is left open.
+    #[inline]
+    fn absorb<'a>(&mut self, message: impl Fn(usize) -> Option<Message<'a>>) {
+        let blocks: [usize; L] = array::from_fn(|lane| message(lane).map_or(0, |message| message.blocks()));
+        let most = blocks.into_iter().max().unwrap_or_default();
+        for number in 0..most {
+            self.block = [[0; L]; 16];
+            if number == 0 && (0..L).find_map(&message).is_some_and(|message| message.front > 0) {
+                self.block[..8].copy_from_slice(&self.outer);
+            }
+            for lane in (0..L).filter(|lane| number < blocks[*lane]) {
+                if let Some(message) = message(lane) {
+                    message.put_block(number, &mut self.block, lane);
+                }
+            }
+            self.compress_where(number, &blocks);
         }
-        if lanes(kept).next().is_none() {
+    }
+
+    /// Compresses block `number` of the lanes that have so many into `inner`. Lanes that had fewer stay as they are.
+    fn compress_where(&mut self, number: usize, blocks: &[usize; L]) {
+        let active = |lane: &usize| number < blocks[*lane];
+        // A few long messages among shorter ones end as fast as they would alone.
+        if (0..L).filter(active).count() <= FEW {
+            return (0..L).filter(active).for_each(|lane| self.compress_one(lane));
+        }
+        let ended = |lane: &usize| 0 < blocks[*lane] && blocks[*lane] <= number;
+        if !(0..L).any(|lane| ended(&lane)) {
             return self.vectors.compress(&mut self.inner, &mut self.block);
         }
         let mut before = self.inner;
         self.vectors.compress(&mut self.inner, &mut self.block);
-        for lane in lanes(kept) {
+        for lane in (0..L).filter(ended) {
             for (word, before) in self.inner.iter_mut().zip(&before) {
                 word[lane] = before[lane];
             }
@@ -208,9 +200,9 @@ impl<const L: usize> Lanes<L> {
 
     /// Ends the HMACs: hashes what is in `inner` with `outer`.
     fn finish(&mut self) {
-        self.block = [[0; L]; 16];
         self.block[..8].copy_from_slice(&self.inner);
         self.block[8] = [1 << 63; L];
+        self.block[9..15].fill([0; L]);
         self.block[15] = [8 * (BLOCK_LEN + HASH_LEN) as u64; L];
         self.vectors.compress(&mut self.outer, &mut self.block);
     }

@@ -39,7 +39,7 @@ const NARROW: usize = 8;
 const FEW: usize = 2;
 /// Bytes of output that HKDF can produce: 255 digests (RFC 5869).
 const LONGEST_OUTPUT: usize = 255 * 64;
-/// Bytes of stack to wipe: more than twice what the frames take, keys and states among them.
+/// Bytes of stack to wipe: half as much again as the frames take in a release build, keys and states among them.
 const WIPED: usize = 16 << 10;
 /// The same for one input at a time.
 const WIPED_FOR_ONE: usize = 4 << 10;
@@ -145,8 +145,7 @@ fn hmac_on(vectors: Option<Vectors>, macs: &mut [Mac<'_>]) {
     on_groups(vectors, macs, one::hmac, group::hmac::<NARROW>, group::hmac::<WIDE>);
 }
 
-/// Divides the inputs into groups of a size that one of the three functions is the fastest for, and wipes the stack
-/// below.
+/// Divides the inputs into groups, each for the function that is the fastest for so many, and wipes the stack below.
 fn on_groups<T>(
     vectors: Option<Vectors>,
     inputs: &mut [T],
@@ -154,16 +153,20 @@ fn on_groups<T>(
     narrow: impl Fn(Vectors, &mut [T]),
     wide: impl Fn(Vectors, &mut [T]),
 ) {
-    for group in inputs.chunks_mut(WIDE) {
-        match (vectors, group.len()) {
-            (None, _) | (_, ..=FEW) => group.iter_mut().for_each(&one),
-            (Some(vectors), ..=NARROW) => narrow(vectors, group),
-            (Some(vectors), _) => wide(vectors, group),
-        }
+    let Some(vectors) = vectors else {
+        inputs.iter_mut().for_each(one);
+        return zeroize_stack::<WIPED_FOR_ONE>();
+    };
+    let last = inputs.len() % WIDE;
+    let (groups, rest) = inputs.split_at_mut(inputs.len() - if last > NARROW { 0 } else { last });
+    if !groups.is_empty() {
+        wide(vectors, groups);
     }
-    // What the functions called is gone, and its stack is here.
-    match vectors {
-        None => zeroize_stack::<WIPED_FOR_ONE>(),
-        Some(_) => zeroize_stack::<WIPED>(),
+    if rest.len() > FEW {
+        narrow(vectors, rest);
+    } else {
+        rest.iter_mut().for_each(one);
     }
+    // The functions that were called have used it.
+    if groups.is_empty() && rest.len() <= FEW { zeroize_stack::<WIPED_FOR_ONE>() } else { zeroize_stack::<WIPED>() }
 }

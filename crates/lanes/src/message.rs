@@ -58,9 +58,7 @@ pub(crate) fn put<const L: usize>(bytes: &[u8], words: &mut [[u64; L]], lane: us
         word[lane] = u64::from_be_bytes(*bytes);
     }
     if let Some(word) = words.next() {
-        for (byte, at) in rest.iter().zip(0..) {
-            word[lane] |= at_byte(*byte, at);
-        }
+        word[lane] = rest.iter().zip(0..).fold(0, |word, (byte, at)| word | at_byte(*byte, at));
     }
 }
 
@@ -78,7 +76,12 @@ fn at_byte(byte: u8, at: usize) -> u64 {
 
 /// Takes as many bytes as there is room for out of a lane's state.
 pub(crate) fn take<const L: usize>(state: &State<L>, lane: usize, out: &mut [u8]) {
-    for (bytes, word) in out.chunks_mut(8).zip(state) {
-        bytes.copy_from_slice(&word[lane].to_be_bytes()[..bytes.len()]);
+    let mut words = state.iter();
+    let (whole, rest) = out.as_chunks_mut();
+    for (bytes, word) in whole.iter_mut().zip(words.by_ref()) {
+        *bytes = word[lane].to_be_bytes();
+    }
+    if let Some(word) = words.next() {
+        rest.iter_mut().zip(word[lane].to_be_bytes()).for_each(|(to, byte)| *to = byte);
     }
 }

@@ -79,6 +79,16 @@ impl Vectors {
         found
     }
 
+    /// Puts the words of the keys into a block, XORed with one word.
+    pub(crate) fn mask<const L: usize>(self, keys: &Block<L>, with: u64, block: &mut Block<L>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => pulp::Simd::vectorize(simd, Mask(keys, with, block)),
+            #[cfg(test)]
+            Self::Plain => mask(keys, with, block),
+        }
+    }
+
     /// Compresses a block of each lane into its state. The block is used up.
     pub(crate) fn compress<const L: usize>(self, state: &mut State<L>, block: &mut Block<L>) {
         match self {
@@ -102,6 +112,30 @@ impl<const L: usize> pulp::NullaryFnOnce for Compression<'_, L> {
     #[inline(always)]
     fn call(self) {
         compress(self.0, self.1);
+    }
+}
+
+/// A call of [`mask`], likewise.
+#[cfg(target_arch = "x86_64")]
+struct Mask<'a, const L: usize>(&'a Block<L>, u64, &'a mut Block<L>);
+
+#[cfg(target_arch = "x86_64")]
+impl<const L: usize> pulp::NullaryFnOnce for Mask<'_, L> {
+    type Output = ();
+
+    #[allow(clippy::inline_always, reason = "compiled for AVX-512 only where it is inlined")]
+    #[inline(always)]
+    fn call(self) {
+        mask(self.0, self.1, self.2);
+    }
+}
+
+/// XORs the words of a block with one word.
+#[allow(clippy::inline_always, reason = "compiled for AVX-512 only where it is inlined")]
+#[inline(always)]
+fn mask<const L: usize>(keys: &Block<L>, with: u64, block: &mut Block<L>) {
+    for (word, key) in block.as_flattened_mut().iter_mut().zip(keys.as_flattened()) {
+        *word = key ^ with;
     }
 }
 
