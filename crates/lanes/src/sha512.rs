@@ -79,7 +79,7 @@ impl Vectors {
         found
     }
 
-    /// Puts the words of the keys into a block, XORed with one word.
+    /// Puts the words of the keys into a block, in exclusive or with one word.
     pub(crate) fn mask<const L: usize>(self, keys: &Block<L>, with: u64, block: &mut Block<L>) {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -130,7 +130,7 @@ impl<const L: usize> pulp::NullaryFnOnce for Mask<'_, L> {
     }
 }
 
-/// XORs the words of a block with one word.
+/// Combines the words of the keys with one word.
 #[allow(clippy::inline_always, reason = "compiled for AVX-512 only where it is inlined")]
 #[inline(always)]
 fn mask<const L: usize>(keys: &Block<L>, with: u64, block: &mut Block<L>) {
