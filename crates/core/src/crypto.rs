@@ -16,6 +16,8 @@ mod digest;
 mod ecdsa;
 mod kdf;
 #[cfg(feature = "kms-primitives")]
+mod key_pair;
+#[cfg(feature = "kms-primitives")]
 mod mac;
 #[cfg(feature = "kms-primitives")]
 mod passphrase;
@@ -41,6 +43,10 @@ pub use aead::{AeadKey, IV_LEN, TAG_LEN};
 pub use digest::Sha256;
 pub use ecdsa::{Curve, Signer, SigningKey, Verifier, encode_public_key};
 pub use kdf::{Expansion, Hash, hkdf};
+#[cfg(feature = "kms-primitives")]
+pub use key_pair::{
+    EccCurve, Encapsulated, KeyPair, KeyPairKind, MlDsaSet, MlKemSet, OaepHash, SignatureScheme, SignedBytes,
+};
 #[cfg(feature = "kms-primitives")]
 pub use mac::{MacHash, MacKey, mac, sha256};
 #[cfg(feature = "kms-primitives")]

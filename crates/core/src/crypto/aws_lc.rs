@@ -1,5 +1,8 @@
 //! The primitives from AWS-LC.
 
+#[cfg(feature = "kms-primitives")]
+mod ecc;
+
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -13,6 +16,11 @@ use aws_lc_rs::signature::{
 
 use super::Refused;
 use crate::crypto::{Curve, IV_LEN, TAG_LEN};
+
+#[cfg(feature = "kms-primitives")]
+pub(super) use ecc::EccPair;
+#[cfg(all(test, feature = "kms-primitives"))]
+pub(super) use ecc::EccPublicKey;
 
 pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()

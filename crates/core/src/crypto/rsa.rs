@@ -143,6 +143,12 @@ impl RsaPrivateKey {
         RsaPublicKey(self.0.public_key())
     }
 
+    /// Returns the number of bits of the modulus.
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        self.0.key_size_bits()
+    }
+
     /// Decrypts a ciphertext with OAEP padding. All failures are the same error.
     pub fn decrypt_oaep(&self, padding: RsaPadding, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let oaep = padding.oaep().ok_or(Refused)?;

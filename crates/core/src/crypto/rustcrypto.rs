@@ -1,5 +1,8 @@
 //! The primitives from the pure Rust crates of the `RustCrypto` project.
 
+#[cfg(feature = "kms-primitives")]
+mod ecc;
+
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::aes::Aes192;
@@ -13,6 +16,11 @@ use subtle::ConstantTimeEq;
 use super::Refused;
 use super::stack::{WORD_LEN, on_wiped_stack};
 use crate::crypto::{Curve, IV_LEN, TAG_LEN};
+
+#[cfg(feature = "kms-primitives")]
+pub(super) use ecc::EccPair;
+#[cfg(all(test, feature = "kms-primitives"))]
+pub(super) use ecc::EccPublicKey;
 
 /// Words of stack to overwrite: twice the depth at which ciphers were found to leave key material, with and without
 /// optimisation.
