@@ -1,14 +1,23 @@
-//! Authorisation of calls by key policies and grants, as AWS does it.
+//! Authorisation of calls by policies and grants, as AWS does it.
 
+mod question;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::audit::Details;
 use crate::caller::Caller;
 use crate::error::{invalid, refused, unavailable};
-use crate::key_policy::{AccessRequest, Decision, Policy, PolicyCache, is_of_account};
+use crate::location::Location;
 use crate::operation::Operation;
-use crate::record::grant;
+use crate::policy::{KeyFacts, Opinion, Policy, PolicyCache, PolicyKind, Who, is_of_account};
 use crate::record::key::Key;
+use crate::record::{alias, grant};
 use crate::store::Tables;
 use manila_core::internal::quoted;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+
+use question::{Document, Question, Topic};
 
 /// The source of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,32 +33,38 @@ const MOST_STEPS: usize = 1 << 16;
 /// this reason, so that they do not learn which keys exist.
 const NOTHING_ALLOWS: &str = "neither its policy nor a grant allows it";
 
-/// The authorisation of a call: its caller, and the decisions of its keys' policies.
+/// The authorisation of a call: its caller, and the opinions of policies.
 ///
-/// If a policy is not parsed yet, or its decision takes long, the decision is put off: the call gives up its
-/// transaction, decides while it holds no lock, and starts again. A decision applies only to the exact text of the
+/// If a policy is not parsed yet, or its evaluation takes long, the decision is put off: the call gives up its
+/// transaction, evaluates while it holds no lock, and starts again. An opinion applies only to the exact text of the
 /// policy that it was made from. If the text differs each time, the call finally decides
 /// [in its transaction](Access::put_off_nothing), or is refused.
 pub(super) struct Access<'a> {
     caller: Caller<'a>,
     policies: &'a PolicyCache,
-    /// The latest decision of each key's policy on each operation.
-    made: Vec<(Question, Decision)>,
-    put_off: Option<Question>,
+    parameters: &'a Details<'a>,
+    /// The present time, in milliseconds since 1970.
+    pub(super) now: u64,
+    /// Whether a re-encryption is under the same key.
+    pub(super) on_same_key: Option<bool>,
+    /// The opinions that were put off.
+    made: Vec<(Question, Opinion)>,
+    put_off: Vec<Question>,
     puts_off_nothing: bool,
 }
 
-#[derive(Debug)]
-struct Question {
-    key_arn: String,
-    json: String,
-    operation: Operation,
-    context: Option<EncryptionContext>,
-}
-
 impl<'a> Access<'a> {
-    pub(super) fn new(caller: Caller<'a>, policies: &'a PolicyCache) -> Self {
-        Self { caller, policies, made: Vec::new(), put_off: None, puts_off_nothing: false }
+    pub(super) fn new(caller: Caller<'a>, policies: &'a PolicyCache, parameters: &'a Details<'a>) -> Self {
+        Self {
+            caller,
+            policies,
+            parameters,
+            now: 0,
+            on_same_key: None,
+            made: Vec::new(),
+            put_off: Vec::new(),
+            puts_off_nothing: false,
+        }
     }
 
     /// Returns the source of the permission for an operation on a key: the key's policy or, if the policy neither
@@ -61,15 +76,18 @@ impl<'a> Access<'a> {
         key: &Key,
         operation: Operation,
         context: Option<&EncryptionContext>,
+        alias: Option<&str>,
     ) -> Result<Permission> {
         self.check_account(operation)?;
-        let permission = match self.decide(key, operation, context)? {
-            Decision::Allowed => Permission::Policy,
-            Decision::Denied => return Err(self.denied(operation, "its policy denies it")),
-            Decision::Silent if grant::any_allows(tables, key, self.caller.principal, operation, context)? => {
-                Permission::Grant
-            }
-            Decision::Silent => return Err(self.nothing_allows(operation)),
+        let opinion = self.decide(tables, key, operation, context, alias)?;
+        let permission = if opinion.denied.is_some() {
+            return Err(self.denied(operation, "its policy denies it"));
+        } else if opinion.allowed.is_some() {
+            Permission::Policy
+        } else if grant::any_allows(tables, key, self.caller.principal, operation, context)? {
+            Permission::Grant
+        } else {
+            return Err(self.nothing_allows(operation));
         };
         if operation.needs_account() && !self.caller.is_owner {
             let why = "AWS asks for the account's permission too, which its owner alone has here";
@@ -79,10 +97,10 @@ impl<'a> Access<'a> {
     }
 
     /// Fails if the policy of a key denies an operation that is not permitted by the policy itself.
-    pub(super) fn check_not_denied(&mut self, key: &Key, operation: Operation) -> Result<()> {
-        match self.decide(key, operation, None)? {
-            Decision::Denied => Err(self.denied(operation, "its policy denies it")),
-            Decision::Allowed | Decision::Silent => Ok(()),
+    pub(super) fn check_not_denied(&mut self, tables: &impl Tables, key: &Key, operation: Operation) -> Result<()> {
+        match self.decide(tables, key, operation, None, None)?.denied {
+            Some(_) => Err(self.denied(operation, "its policy denies it")),
+            None => Ok(()),
         }
     }
 
@@ -106,16 +124,19 @@ impl<'a> Access<'a> {
         self.denied(operation, NOTHING_ALLOWS)
     }
 
-    /// Makes a decision that was put off, and returns whether there was one. Nothing may be locked here.
+    /// Forms the opinions that were put off, and returns whether there were any. Nothing may be locked here.
     pub(super) fn catch_up(&mut self) -> Result<bool> {
-        let Some(asked) = self.put_off.take() else { return Ok(false) };
-        let policy = self.policies.parse(&asked.key_arn, &asked.json)?;
-        let request = request(&self.caller, &asked.key_arn, asked.operation, asked.context.as_ref());
-        let decision = policy.decide(&request);
-        // Decisions of the key's earlier policies are of no further use.
-        self.made.retain(|(old, _)| (&old.key_arn, old.operation) != (&asked.key_arn, asked.operation));
-        self.made.push((asked, decision));
-        Ok(true)
+        let questions = std::mem::take(&mut self.put_off);
+        let were_any = !questions.is_empty();
+        for question in questions {
+            let Document { name, json, kind } = &question.document;
+            let policy = self.policies.parse(name, json, *kind)?;
+            let opinion = policy.decide(&question.topic.request(&self.caller, self.parameters, self.now));
+            // Opinions of earlier texts of the policy are of no further use.
+            self.made.retain(|(older, _)| !question.replaces(older));
+            self.made.push((question, opinion));
+        }
+        Ok(were_any)
     }
 
     /// Puts off no further decision. Other calls may then wait while a policy is parsed, which takes milliseconds. A
@@ -124,32 +145,78 @@ impl<'a> Access<'a> {
         self.puts_off_nothing = true;
     }
 
-    /// Returns the decision of a key's policy. Fails if it was put off.
-    fn decide(&mut self, key: &Key, operation: Operation, context: Option<&EncryptionContext>) -> Result<Decision> {
+    /// Returns the opinion of a key's policy. Fails if it was put off.
+    fn decide(
+        &mut self,
+        tables: &impl Tables,
+        key: &Key,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        alias: Option<&str>,
+    ) -> Result<Opinion> {
         let Some(json) = &key.record.policy else {
             // The default policy of keys, without parsing it each time.
-            return Ok(if self.caller.is_owner { Decision::Allowed } else { Decision::Silent });
+            return Ok(if self.caller.is_owner { Opinion::ALLOWED } else { Opinion::default() });
         };
-        if let Some(policy) = self.policies.kept(&key.arn, json).filter(|policy| policy.steps(context) <= MOST_STEPS) {
-            return Ok(policy.decide(&request(&self.caller, &key.arn, operation, context)));
+        let document = Document { name: key.arn.as_str().into(), json: json.as_str().into(), kind: PolicyKind::Key };
+        let kept = self.policies.kept(&document.name, &document.json);
+        let topic = self.topic(tables, key, operation, context, alias, asks_for_aliases(kept.as_deref()))?;
+        self.opinion(&document, kept, &topic)?.ok_or_else(put_off)
+    }
+
+    /// Returns the opinion of a policy, which may be parsed already. `None` if it was put off.
+    fn opinion(
+        &mut self,
+        document: &Document<'_>,
+        kept: Option<Arc<Policy>>,
+        topic: &Topic<'_>,
+    ) -> Result<Option<Opinion>> {
+        let context = topic.encryption_context.as_deref();
+        let decide = |policy: &Policy| policy.decide(&topic.request(&self.caller, self.parameters, self.now));
+        if let Some(policy) = kept.filter(|policy| policy.steps(context) <= MOST_STEPS) {
+            return Ok(Some(decide(&policy)));
         }
-        let is_it = |(asked, _): &&(Question, Decision)| {
-            (&asked.key_arn, &asked.json, asked.operation) == (&key.arn, json, operation)
-        };
-        if let Some((_, decision)) = self.made.iter().find(is_it) {
-            return Ok(*decision);
+        if let Some((_, opinion)) = self.made.iter().find(|(question, _)| question.is(document, topic)) {
+            return Ok(Some(*opinion));
         }
         if self.puts_off_nothing {
-            let policy = self.policies.parse(&key.arn, json)?;
+            let policy = self.policies.parse(&document.name, &document.json, document.kind)?;
             if policy.steps(context) > MOST_STEPS {
                 let message = "the policy of the key is replaced faster than it can be evaluated: call again";
                 return Err(unavailable("DependencyTimeoutException", message));
             }
-            return Ok(policy.decide(&request(&self.caller, &key.arn, operation, context)));
+            return Ok(Some(decide(&policy)));
         }
-        let (key_arn, json, context) = (key.arn.clone(), json.clone(), context.cloned());
-        self.put_off = Some(Question { key_arn, json, operation, context });
-        Err(Error::new(ErrorKind::Internal, "the decision by a key's policy was put off"))
+        self.put_off.push(Question::new(document, topic));
+        Ok(None)
+    }
+
+    fn topic<'b>(
+        &self,
+        tables: &impl Tables,
+        key: &'b Key,
+        operation: Operation,
+        context: Option<&'b EncryptionContext>,
+        alias: Option<&'b str>,
+        with_aliases: bool,
+    ) -> Result<Topic<'b>>
+    where
+        'a: 'b,
+    {
+        let location = Location { region: &key.region, account: self.caller.account };
+        let aliases = if with_aliases { alias::of_key(tables, &location, &key.id)? } else { Vec::new() };
+        Ok(Topic {
+            action: operation.action(),
+            resource: key.arn.as_str().into(),
+            region: key.region.as_str().into(),
+            account: self.caller.account.into(),
+            encrypts: operation.encrypts(),
+            encryption_context: context.map(Cow::Borrowed),
+            alias: alias.map(Cow::Borrowed),
+            on_same_key: self.on_same_key,
+            key: Some(key_facts(key, aliases)),
+            who: Cow::Owned(Who::default()),
+        })
     }
 
     fn is_foreign(&self) -> bool {
@@ -163,19 +230,52 @@ impl<'a> Access<'a> {
     }
 }
 
-fn request<'a>(
-    caller: &Caller<'a>,
-    key_arn: &'a str,
-    operation: Operation,
-    encryption_context: Option<&'a EncryptionContext>,
-) -> AccessRequest<'a> {
-    AccessRequest { principal: caller.principal, action: operation.action(), key_arn, encryption_context }
+fn put_off() -> Error {
+    Error::new(ErrorKind::Internal, "the decision by a policy was put off")
+}
+
+/// Returns whether the aliases of a key may matter to a policy: it is unknown of one that is not parsed yet.
+fn asks_for_aliases(policy: Option<&Policy>) -> bool {
+    policy.is_none_or(Policy::asks_for_aliases)
+}
+
+/// Returns what policies can ask about a key.
+fn key_facts(key: &Key, aliases: Vec<String>) -> KeyFacts<'_> {
+    let spec = key.material.spec;
+    KeyFacts {
+        spec: spec.name(),
+        usage: spec.usage(),
+        origin: key.material.origin.name(),
+        mac_algorithm: spec.mac_algorithm(),
+        multi_region_type: key.is_multi_region().then_some(if key.is_primary() { "PRIMARY" } else { "REPLICA" }),
+        tags: Cow::Borrowed(&key.record.tags),
+        aliases,
+    }
 }
 
 /// Fails if a policy does not allow its caller to change it again, unless the caller accepts this.
-pub(super) fn check_lockout(caller: &Caller<'_>, policy: &Policy, key_arn: &str, may_lock_out: bool) -> Result<()> {
-    let said = policy.decide(&request(caller, key_arn, Operation::PutKeyPolicy, None));
-    if may_lock_out || said == Decision::Allowed {
+pub(super) fn check_lockout(
+    caller: &Caller<'_>,
+    parameters: &Details<'_>,
+    policy: &Policy,
+    key: &Key,
+    now: u64,
+    may_lock_out: bool,
+) -> Result<()> {
+    let topic = Topic {
+        action: Operation::PutKeyPolicy.action(),
+        resource: key.arn.as_str().into(),
+        region: key.region.as_str().into(),
+        account: caller.account.into(),
+        encrypts: false,
+        encryption_context: None,
+        alias: None,
+        on_same_key: None,
+        key: Some(key_facts(key, Vec::new())),
+        who: Cow::Owned(Who::default()),
+    };
+    let opinion = policy.decide(&topic.request(caller, parameters, now));
+    if may_lock_out || opinion.allowed.is_some() {
         return Ok(());
     }
     let message = format!(
@@ -207,26 +307,29 @@ mod tests {
         let mut key = kms.shared.store.read(load).unwrap().unwrap();
         let context = |len| EncryptionContext::new([("a", "a".repeat(len))]).unwrap();
         let (short, long) = (context(10), context(MOST_STEPS / 2));
-        let mut access = Access::new(caller, &policies);
-        let of = |access: &mut Access<'_>, key: &Key, context| access.decide(key, Operation::Encrypt, Some(context));
+        let parameters = Details::new();
+        let mut access = Access::new(caller, &policies, &parameters);
+        let of = |access: &mut Access<'_>, key: &Key, context| {
+            kms.shared.store.read(|tables| access.decide(tables, key, Operation::Encrypt, Some(context), None))
+        };
         // The policy has not been parsed yet.
         assert!(of(&mut access, &key, &short).is_err());
         assert_eq!(policies.parsed(), 0);
         assert!(access.catch_up().unwrap());
         for _ in 0..2 {
-            assert_eq!(of(&mut access, &key, &short).unwrap(), Decision::Silent);
+            assert_eq!(of(&mut access, &key, &short).unwrap(), Opinion::default());
             assert!(!access.catch_up().unwrap());
         }
         // Another call, with a policy that takes long to evaluate.
-        let mut access = Access::new(caller, &policies);
+        let mut access = Access::new(caller, &policies, &parameters);
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
-        assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Silent);
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Opinion::default());
         // A decision by one text does not apply to another.
         key.record.policy = Some(statement("*a"));
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
-        assert_eq!(of(&mut access, &key, &long).unwrap(), Decision::Allowed);
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Opinion::ALLOWED);
         assert_eq!(policies.parsed(), 2);
         // Decisions of earlier policies are not kept.
         for text in ["*a*", "*a*a"] {

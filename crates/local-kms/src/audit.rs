@@ -39,6 +39,7 @@ pub(super) use commits::Commits;
 pub(super) use details::Details;
 pub(super) use file::{Log, Opening, Written};
 pub(super) use followed::Followed;
+pub(super) use json::rfc3339;
 pub(super) use os::is_same_path;
 pub(super) use proof::Found;
 pub(super) use rotate::{Rotated, Rotation};
@@ -433,7 +434,7 @@ fn trace(event: &Event<'_>, context_keys_only: bool) {
     }
     tracing::info!(
         target: "manila::audit",
-        time = json::rfc3339(event.time),
+        time = rfc3339(event.time),
         principal = event.principal.as_ref(),
         operation = event.operation.as_ref(),
         key = event.key_arn,

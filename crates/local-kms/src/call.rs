@@ -261,7 +261,7 @@ impl<'a> Call<'a> {
             is_doubted: false,
             late: false,
             due: Vec::new(),
-            access: Access::new(kms.caller(), &kms.shared.policies),
+            access: Access::new(kms.caller(), &kms.shared.policies, request),
             swept: 0,
             attempted: false,
             recorded: false,
@@ -302,6 +302,11 @@ impl<'a> Call<'a> {
         }
         self.access.put_off_nothing();
         anew(self)
+    }
+
+    /// Returns the names of the subject and the other parameters.
+    pub(super) fn parameters(&self) -> &'a Details<'a> {
+        self.request
     }
 
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
@@ -431,7 +436,8 @@ impl<'a> Call<'a> {
             Operation::ReEncryptFrom => self.source_arn = Some(key.arn.clone()),
             _ => self.key_arn = Some(key.arn.clone()),
         }
-        let permission = self.access.permission(tables, &key, operation, context)?;
+        let alias = lookup::alias_in(name).filter(|_| !operation.needs_account());
+        let permission = self.permission(tables, &key, operation, context, alias.as_deref())?;
         operation.check_state(key.state(self.now))?;
         // While the clock is in doubt nothing is rotated, and keys are used with their present material.
         if operation.uses_newest_material()
@@ -441,6 +447,19 @@ impl<'a> Call<'a> {
             self.due.push(key.id.clone());
         }
         Ok((key, permission))
+    }
+
+    /// Returns the source of the permission for an operation on a key, which the caller may have named by an alias.
+    fn permission(
+        &mut self,
+        tables: &impl Tables,
+        key: &Key,
+        operation: Operation,
+        context: Option<&EncryptionContext>,
+        alias: Option<&str>,
+    ) -> Result<Permission> {
+        self.access.now = self.now;
+        self.access.permission(tables, key, operation, context, alias)
     }
 
     /// Finds the key that a name denotes, without a check of permission.
@@ -498,7 +517,7 @@ mod tests {
                         r#"{{"Statement": {{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*",
                            "Condition": {{"StringLike": {{"kms:EncryptionContext:a": "*b*b*{attempts}"}}}}}}}}"#
                     ));
-                    call.access.permission(tables, &key, Operation::Encrypt, Some(&context))
+                    call.access.permission(tables, &key, Operation::Encrypt, Some(&context), None)
                 })
             });
             assert_eq!((code_of(&done.unwrap_err()).as_str(), attempts), (code, MOST_PUT_OFF + 1));
@@ -518,7 +537,7 @@ mod tests {
             // It is not parsed yet, so the decision is put off.
             let statement = r#"{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}"#;
             key.record.policy = Some(format!(r#"{{"Statement": {statement}}}"#));
-            call.access.permission(tables, &key, Operation::Encrypt, None)
+            call.access.permission(tables, &key, Operation::Encrypt, None, None)
         };
         let done = call.decided(|call| {
             let name = names.next().unwrap();

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::caller::Caller;
-use crate::key_policy;
 use crate::location::{Location, check_region};
+use crate::policy;
+use crate::request_context::RequestContext;
 use crate::shared::Shared;
 use manila_core::Result;
 
@@ -114,13 +115,14 @@ pub struct LocalKms {
     pub(super) shared: Arc<Shared>,
     region: Arc<str>,
     principal: Option<Arc<str>>,
+    context: Arc<RequestContext>,
 }
 
 impl LocalKms {
     /// Returns the owner's handle to a store, in the store's region.
     pub(super) fn over(shared: Shared) -> Self {
         let region = shared.store.region().into();
-        Self { shared: Arc::new(shared), region, principal: None }
+        Self { shared: Arc::new(shared), region, principal: None, context: Arc::default() }
     }
 
     /// Returns the same KMS in another region, which has its own keys and aliases, and shares multi-Region keys.
@@ -132,15 +134,24 @@ impl LocalKms {
         Ok(Self { region: region.into(), ..self.clone() })
     }
 
-    /// Returns the same KMS for another caller, given by ARN, such as `arn:aws:iam::111122223333:role/app`.
+    /// Returns the same KMS for another caller, given by ARN, such as `arn:aws:iam::111122223333:role/app`, or for an AWS
+    /// service, given by name, such as `s3.amazonaws.com`.
     ///
     /// The last call determines the caller: a view can become the owner's again.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid ARN of a principal.
     pub fn as_principal(&self, arn: &str) -> Result<Self> {
-        key_policy::check_principal(arn)?;
+        policy::check_caller(arn)?;
         Ok(Self { principal: Some(arn.into()), ..self.clone() })
+    }
+
+    /// Returns the same KMS for calls made in these circumstances, in place of others that were set before.
+    ///
+    /// Conditions of policies compare them: see [`RequestContext`].
+    #[must_use]
+    pub fn with_context(&self, context: RequestContext) -> Self {
+        Self { context: Arc::new(context), ..self.clone() }
     }
 
     /// Returns whether this handle, or the one that it is a clone or a view of, created its store, in which case there
@@ -201,7 +212,12 @@ impl LocalKms {
 
     /// Returns the caller of this view.
     pub(super) fn caller(&self) -> Caller<'_> {
-        Caller { principal: self.principal(), account: self.account(), is_owner: self.is_owner() }
+        Caller {
+            principal: self.principal(),
+            account: self.account(),
+            is_owner: self.is_owner(),
+            context: &self.context,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Resolves key ids, ARNs and aliases to keys.
 
+use std::borrow::Cow;
+
 use crate::error::refused;
 use crate::location::Location;
 use crate::record::alias::{ALIAS_PREFIX, AliasRecord};
@@ -27,6 +29,26 @@ pub(super) fn not_found(name: &str) -> Error {
 /// Returns whether a name is an alias or the ARN of one.
 pub(super) fn is_alias(name: &str) -> bool {
     name.starts_with(ALIAS_PREFIX) || matches!(KeyArn::parse_any(name), Ok((_, "alias")))
+}
+
+/// Returns the alias in a name that is one or the ARN of one.
+pub(super) fn alias_in(name: &str) -> Option<Cow<'_, str>> {
+    match KeyArn::parse_any(name) {
+        Ok((parts, "alias")) => Some(format!("{ALIAS_PREFIX}{}", parts.key_id).into()),
+        _ => name.starts_with(ALIAS_PREFIX).then_some(name.into()),
+    }
+}
+
+/// Returns the id of the key that a name denotes, which may not exist.
+pub(super) fn key_id<'a>(tables: &impl Tables, location: &Location<'_>, name: &'a str) -> Result<Option<Cow<'a, str>>> {
+    Ok(match resource(location, name) {
+        Some(Resource::Key(id)) => Some(id.into()),
+        Some(Resource::Alias(alias)) => {
+            let record: Option<AliasRecord> = tables.get(Table::Aliases, &location.row(&alias))?;
+            record.map(|record| record.key_id.into())
+        }
+        None => None,
+    })
 }
 
 /// The kinds of names of a key.

@@ -237,6 +237,13 @@ impl Operation {
         self.rules().permits == Permits::KeyAndAccount
     }
 
+    /// Returns whether the operation uses an encryption algorithm.
+    pub(super) fn encrypts(self) -> bool {
+        let name = self.name();
+        let verbs = ["Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt"];
+        verbs.iter().any(|verb| name.starts_with(verb))
+    }
+
     /// Returns whether the operation uses the newest key material, so that a rotation that is due must be performed
     /// first.
     pub(super) fn uses_newest_material(self) -> bool {

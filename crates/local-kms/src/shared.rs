@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::{Event, Followed, Found, LineKey, Log, Word, Written};
 use crate::clock::StoreClock;
-use crate::key_policy::{self, PolicyCache};
+use crate::policy::{self, PolicyCache};
 use crate::record::audit::{AuditRecord, found, line_keys, put_end, word};
 use crate::settling::Settling;
 use crate::store::{Store, Tables, WriteTxn};
@@ -32,7 +32,7 @@ impl Shared {
     pub(super) fn new(store: Store, clock: StoreClock, log: Option<Log>) -> Result<Self> {
         let shared = Self {
             account: store.account(),
-            owner: key_policy::owner(&store.account()),
+            owner: policy::owner(&store.account()),
             store_id: store.with_seal(|seal| seal.store_id().to_vec()),
             store,
             clock,

@@ -1,14 +1,16 @@
 //! Entry points for fuzzers, which pass arbitrary bytes to each decoder of the embedded KMS, and counters for tests
 //! (feature `testing`).
 
+use crate::audit::Details;
 use crate::blob;
 use crate::builder::LocalKmsBuilder;
-use crate::key_policy::{AccessRequest, Policy};
 use crate::local_kms::LocalKms;
+use crate::policy::{AccessRequest, KeyFacts, Policy, PolicyKind, Who};
 use crate::record::alias::AliasRecord;
 use crate::record::audit::{AuditRecord, EndRecord};
 use crate::record::grant::GrantRecord;
 use crate::record::key::{KeyRecord, MaterialRecord};
+use crate::request_context::RequestContext;
 use crate::root_key::RootKey;
 use crate::session::OpeningMode;
 use crate::store::{Seal, Store, damaged, from_cbor};
@@ -59,18 +61,34 @@ pub fn policies_parsed(kms: &LocalKms) -> u64 {
     kms.shared.policies.parsed()
 }
 
-/// Reads a key policy and evaluates a request.
+/// Reads a policy as one of a key, of a principal and of a role, and evaluates a request.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid policy.
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid policy of a key.
 pub fn read_policy(json: &str, context: &EncryptionContext) -> Result<()> {
-    let policy = Policy::parse(json)?;
+    let parameters = Details::new().text("keyId", "1").number("pendingWindowInDays", 7_u32).flag("multiRegion", true);
+    let key = KeyFacts { spec: "SYMMETRIC_DEFAULT", aliases: vec!["alias/a".to_owned()], ..KeyFacts::default() };
     let request = AccessRequest {
         principal: "arn:aws:sts::000000000000:assumed-role/app/session",
+        who: &Who::default(),
         action: "kms:Decrypt",
-        key_arn: "arn:aws:kms:local:000000000000:key/1",
+        resource: "arn:aws:kms:local:000000000000:key/1",
+        region: "local",
+        account: "000000000000",
+        now: 0,
         encryption_context: Some(context),
+        encrypts: true,
+        parameters: &parameters,
+        alias: None,
+        on_same_key: None,
+        key: Some(&key),
+        context: &RequestContext::default().multi_factor(true),
     };
-    let _ = policy.decide(&request);
-    Ok(())
+    let decide = |kind| {
+        Policy::parse(json, kind).map(|policy| {
+            let _ = policy.decide(&request);
+        })
+    };
+    let [of_key, _, _] = [PolicyKind::Key, PolicyKind::Identity, PolicyKind::Trust].map(decide);
+    of_key
 }

@@ -4,9 +4,9 @@ use crate::access::Permission;
 use crate::audit::Details;
 use crate::call::{Answer, OnKey, PassingOn, Retiring};
 use crate::error::{check_len, invalid, refused};
-use crate::key_policy::check_principal;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
+use crate::policy::check_principal;
 use crate::record::grant::{
     CreateGrant, Grant, GrantConstraint, GrantOperation, GrantRecord, any_covers, count, of_key, put_new, remove,
 };

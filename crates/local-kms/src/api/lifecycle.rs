@@ -14,9 +14,9 @@ use crate::call::{OnKey, Owner};
 use crate::clock::{days_after, from_millis};
 use crate::deadlines::{self, Deadline};
 use crate::error::{check_len, code_of, invalid, refused};
-use crate::key_policy::Policy;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
+use crate::policy::{Policy, PolicyKind};
 use crate::record::alias;
 use crate::record::key::{CreateKey, Due, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
 use crate::store::{Table, Tables};
@@ -73,7 +73,7 @@ impl LocalKms {
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
         // Parsed before anything is locked, because it may take long.
-        let policy = request.policy.as_deref().map(Policy::parse);
+        let policy = request.policy.as_deref().map(|json| Policy::parse(json, PolicyKind::Key));
         self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
             check_description(&request.description)?;
             check_tags(&request.tags)?;
@@ -83,9 +83,6 @@ impl LocalKms {
             }
             let id = new_id(request.multi_region)?;
             let arn = self.location().key_arn(&id);
-            if let Some(policy) = policy {
-                access::check_lockout(&self.caller(), &policy?, &arn, request.may_lock_out)?;
-            }
             let material = match request.origin {
                 KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, None)?],
                 KeyOrigin::External => Vec::new(),
@@ -111,6 +108,10 @@ impl LocalKms {
                 },
                 id,
             };
+            if let Some(policy) = policy {
+                let (caller, parameters) = (self.caller(), call.parameters());
+                access::check_lockout(&caller, parameters, &policy?, &key, call.now, request.may_lock_out)?;
+            }
             key.store(tables)?;
             if let Some(name) = &request.alias {
                 alias::put_new(tables, &self.location(), name, &key.id)?;
@@ -217,10 +218,11 @@ impl LocalKms {
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<()> {
         // Collected before anything is locked, because the caller's iterator may call this KMS.
-        let tags: Vec<(String, String)> = tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let request = Details::new().list("tagKeys", tags.iter().map(|(name, _)| name.as_str()));
+        let tags: BTreeMap<String, String> =
+            tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let request = Details::new().tag_keys("tagKeys", &tags);
         self.change(Operation::TagResource, key_id, request, |key, _| {
-            key.record.tags.extend(tags.iter().cloned());
+            key.record.tags.extend(tags.clone());
             check_tags(&key.record.tags)
         })
     }
@@ -347,7 +349,7 @@ fn details(request: &CreateKey) -> Details<'_> {
         .text("origin", request.origin.name())
         .flag("multiRegion", request.multi_region)
         .maybe(request.alias.as_deref(), |details, alias| details.text("aliasName", alias))
-        .list("tagKeys", request.tags.keys().map(String::as_str))
+        .tag_keys("tagKeys", &request.tags)
         .maybe(request.rotation_days, |details, days| details.number("rotationPeriodInDays", days))
         .maybe(request.policy.as_deref(), |details, policy| details.digest("policySha256", policy))
         .flag("bypassPolicyLockoutSafetyCheck", request.may_lock_out)

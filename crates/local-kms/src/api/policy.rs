@@ -3,9 +3,9 @@
 use crate::access::check_lockout;
 use crate::audit::Details;
 use crate::call::OnKey;
-use crate::key_policy::{Policy, owner};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
+use crate::policy::{Policy, PolicyKind, owner};
 use manila_core::Result;
 
 impl LocalKms {
@@ -79,9 +79,9 @@ impl LocalKms {
     fn replace_policy(&self, key_id: &str, json: &str, may_lock_out: bool) -> Result<()> {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
         // Parsed before anything is locked, because it may take long.
-        let policy = Policy::parse(json);
-        self.change(Operation::PutKeyPolicy, key_id, request, |key, _| {
-            check_lockout(&self.caller(), &policy?, &key.arn, may_lock_out)?;
+        let policy = Policy::parse(json, PolicyKind::Key);
+        self.change(Operation::PutKeyPolicy, key_id, request, |key, call| {
+            check_lockout(&self.caller(), call.parameters(), &policy?, key, call.now, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
             Ok(())
         })

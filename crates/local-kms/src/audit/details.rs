@@ -1,6 +1,7 @@
 //! The parameters and the result of a call, for its line in the log.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -31,6 +32,7 @@ enum Detail<'a> {
     Number(u64),
     Flag(bool),
     List(Vec<Cow<'a, str>>),
+    Tags(&'a BTreeMap<String, String>),
     Context(&'a EncryptionContext),
 }
 
@@ -73,6 +75,11 @@ impl<'a> Details<'a> {
         self.with(name, Detail::List(list.collect()))
     }
 
+    /// Adds the keys of tags. Their values are kept for conditions of policies, and are not written.
+    pub(crate) fn tag_keys(self, name: &'static str, tags: &'a BTreeMap<String, String>) -> Self {
+        self.with(name, Detail::Tags(tags))
+    }
+
     /// Adds an encryption context, which is written without its values if the log is kept without them.
     pub(crate) fn context(self, name: &'static str, context: &'a EncryptionContext) -> Self {
         self.with(name, Detail::Context(context))
@@ -89,6 +96,36 @@ impl<'a> Details<'a> {
             Some(value) => add(self, value),
             None => self,
         }
+    }
+
+    /// Returns the values of a member, for conditions of policies.
+    pub(crate) fn values(&self, name: &str) -> Vec<Cow<'_, str>> {
+        match self.0.iter().find(|(other, _)| *other == name) {
+            Some((_, Detail::Text(text))) => vec![Cow::Borrowed(&**text)],
+            Some((_, Detail::Number(number))) => vec![Cow::Owned(number.to_string())],
+            Some((_, Detail::Flag(flag))) => vec![Cow::Borrowed(if *flag { "true" } else { "false" })],
+            Some((_, Detail::List(list))) => list.iter().map(|text| Cow::Borrowed(&**text)).collect(),
+            Some((_, Detail::Tags(tags))) => tags.keys().map(|key| Cow::Borrowed(key.as_str())).collect(),
+            Some((_, Detail::Context(_))) | None => Vec::new(),
+        }
+    }
+
+    /// Returns the tags that the call gives to a key.
+    pub(crate) fn tags(&self) -> Option<&'a BTreeMap<String, String>> {
+        self.0.iter().find_map(|(_, detail)| match detail {
+            Detail::Tags(tags) => Some(*tags),
+            _ => None,
+        })
+    }
+
+    /// Returns the kind of a new grant's constraint, under AWS's name.
+    pub(crate) fn grant_constraint_type(&self) -> Option<&'static str> {
+        let is = |wanted: &str| self.0.iter().any(|(name, _)| *name == wanted);
+        let kinds = [
+            ("encryptionContextEquals", "EncryptionContextEquals"),
+            ("encryptionContextSubset", "EncryptionContextSubset"),
+        ];
+        kinds.into_iter().find(|(name, _)| is(name)).map(|(_, kind)| kind)
     }
 
     fn with(mut self, name: &'static str, detail: Detail<'a>) -> Self {
@@ -125,6 +162,10 @@ impl Serialize for DetailsJson<'_> {
                 Detail::Number(number) => map.serialize_entry(name, number)?,
                 Detail::Flag(flag) => map.serialize_entry(name, flag)?,
                 Detail::List(list) => map.serialize_entry(name, list)?,
+                Detail::Tags(tags) => {
+                    let keys = tags.keys().take(MAX_LIST).map(|key| cut(key.as_str().into(), MAX_LISTED_LEN));
+                    map.serialize_entry(name, &keys.collect::<Vec<_>>())?;
+                }
                 Detail::Context(context) => {
                     map.serialize_entry(name, &ContextJson { context, keys_only: self.keys_only })?;
                 }

@@ -36,7 +36,7 @@ pub(super) fn plain_json(value: &impl Serialize) -> Option<String> {
 
 /// Formats a time in UTC, to the millisecond. A wrong clock may show a time that RFC 3339 cannot express; the nearest
 /// that it can is used.
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     const LAST: Duration = Duration::from_millis(253_402_300_799_999);
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST);
     humantime::format_rfc3339_millis(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)).to_string()

@@ -4,10 +4,10 @@ use crate::access::Permission;
 use crate::audit::Details;
 use crate::call::Call;
 use crate::error::invalid;
-use crate::key_policy::means;
 use crate::location::Location;
 use crate::lookup;
 use crate::operation::Operation;
+use crate::policy::means;
 use crate::record::alias::check_alias;
 use crate::record::grant;
 use crate::record::key::Key;
@@ -129,7 +129,8 @@ impl Subject for Retiring<'_> {
         if !may {
             return Err(call.access.nothing_allows(call.operation));
         }
-        call.access.check_not_denied(&key, call.operation)?;
+        call.access.now = call.now;
+        call.access.check_not_denied(tables, &key, call.operation)?;
         Ok(key)
     }
 }
@@ -167,7 +168,7 @@ impl Subject for Retargeting<'_> {
         check_alias(self.alias)?;
         let old = call.named(call.operation, tables, self.alias)?;
         call.source_arn = Some(old.arn.clone());
-        call.access.permission(tables, &old, call.operation, None)?;
+        call.permission(tables, &old, call.operation, None, None)?;
         let (new, _) = call.permitted(call.operation, None, tables, self.target)?;
         Ok((old, new))
     }
@@ -195,6 +196,9 @@ impl Subject for ReEncrypting<'_> {
 
     fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, Key)> {
         let (from, to) = (&self.from, &self.to);
+        let location = call.kms.location();
+        let id_of = |name| lookup::key_id(tables, &location, name);
+        call.access.on_same_key = Some(id_of(from.key_id)? == id_of(to.key_id)?);
         let (old, _) = call.permitted(Operation::ReEncryptFrom, Some(from.encryption_context), tables, from.key_id)?;
         let (new, _) = call.permitted(Operation::ReEncryptTo, Some(to.encryption_context), tables, to.key_id)?;
         Ok((old, new))
@@ -221,7 +225,7 @@ impl Subject for PrimaryAndReplica<'_> {
         let location = Location { region: self.region, account: call.kms.account() };
         let there = Key::load(tables, &location, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
         let replica = call.existing(there, self.key)?;
-        call.access.permission(tables, &replica, call.operation, None)?;
+        call.permission(tables, &replica, call.operation, None, None)?;
         call.operation.check_state(replica.state(call.now))?;
         Ok(primary)
     }

@@ -62,6 +62,12 @@ pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key
     Ok(())
 }
 
+/// Returns the aliases of a key.
+pub(crate) fn of_key(tables: &impl Tables, location: &Location<'_>, key_id: &str) -> Result<Vec<String>> {
+    let aliases = tables.all::<String>(Table::KeyAliases, &key_prefix(tables, location, key_id)?)?;
+    Ok(aliases.into_iter().map(|(_, alias)| alias).collect())
+}
+
 /// Rewrites the records by key under a new seal, which hides names in their ids.
 pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
     for row in tables.ids(Table::KeyAliases, "")? {

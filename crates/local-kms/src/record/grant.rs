@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::from_millis;
 use crate::error::refused;
-use crate::key_policy::{index_name, index_names_of, means};
 use crate::location::{Location, row};
 use crate::operation::Operation;
+use crate::policy::{index_name, index_names_of, means};
 use crate::record::key::Key;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 

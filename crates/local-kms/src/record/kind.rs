@@ -54,6 +54,25 @@ impl KeySpec {
         }
     }
 
+    /// Returns AWS's name of what such keys are for.
+    pub(crate) const fn usage(self) -> &'static str {
+        match self {
+            Self::SymmetricDefault => "ENCRYPT_DECRYPT",
+            Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => "GENERATE_VERIFY_MAC",
+        }
+    }
+
+    /// Returns AWS's name of the algorithm of an HMAC key.
+    pub(crate) const fn mac_algorithm(self) -> Option<&'static str> {
+        match self {
+            Self::SymmetricDefault => None,
+            Self::Hmac224 => Some("HMAC_SHA_224"),
+            Self::Hmac256 => Some("HMAC_SHA_256"),
+            Self::Hmac384 => Some("HMAC_SHA_384"),
+            Self::Hmac512 => Some("HMAC_SHA_512"),
+        }
+    }
+
     /// Returns the hash of an HMAC key.
     pub(crate) fn mac_hash(self) -> Option<MacHash> {
         match self {

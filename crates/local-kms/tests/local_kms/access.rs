@@ -647,11 +647,11 @@ fn what_is_not_implemented_is_refused_by_name_when_the_policy_is_put() {
         let before = kms.key_policy(key.arn()).unwrap();
         let good = policy(&[statement("Allow", OWNER, &["*"], r#"{"Bool": {"aws:PrincipalArn": "true"}}"#)]);
         let rows = [
-            ("\"Bool\"", "\"DateLessThan\"", "DateLessThan"),
-            ("aws:PrincipalArn", "aws:SourceIp", "aws:SourceIp"),
-            ("\"Principal\"", "\"NotPrincipal\"", "NotPrincipal"),
-            ("\"Action\"", "\"NotAction\"", "NotAction"),
-            ("\"AWS\"", "\"Service\"", "Service"),
+            ("\"Bool\"", "\"DateLess\"", "DateLess"),
+            ("aws:PrincipalArn", "aws:SourceIpAddress", "aws:SourceIpAddress"),
+            ("\"Principal\"", "\"Principals\"", "Principals"),
+            ("\"Action\"", "\"Actions\"", "Actions"),
+            ("\"AWS\"", "\"Federated\"", "Federated"),
             ("kms:*", "kms:Explode", "kms:Explode"),
         ];
         for (from, to, name) in rows {

@@ -2,10 +2,13 @@
 
 use manila_core::internal::quoted;
 
+use super::PolicyKind;
 use super::pattern::{Pattern, has_wildcard};
 
-/// The prefix of every action, in lower case.
+/// The prefix of the KMS's actions, in lower case.
 const SERVICE: &str = "kms";
+/// The prefix of the actions of the service that makes sessions, in lower case.
+const SESSIONS: &str = "sts";
 
 /// The actions of AWS KMS, as the Service Authorization Reference had them in spring 2026.
 const ACTIONS: [&str; 56] = [
@@ -67,24 +70,48 @@ const ACTIONS: [&str; 56] = [
     "VerifyMac",
 ];
 
-/// Parses an action, `kms:` and a name with or without wildcards, or `*`, into a pattern in lower case.
+/// Returns whether an action may be one that is decided here.
+pub(super) fn is_ours(action: &str) -> bool {
+    let service = action.split_once(':').map_or(action, |(service, _)| service);
+    service == "*" || service.eq_ignore_ascii_case(SERVICE) || service.eq_ignore_ascii_case(SESSIONS)
+}
+
+/// Parses an action, `kms:` and a name with or without wildcards, or `*`, into a pattern in lower case. Identity
+/// policies may also name actions of other services, and trust policies only those of STS.
 ///
-/// A pattern that matches no action is treated as a mistake.
-pub(super) fn parse(action: &str) -> Result<Pattern, String> {
+/// A pattern that matches no action of the KMS is treated as a mistake.
+pub(super) fn parse(action: &str, kind: PolicyKind) -> Result<Pattern, String> {
     let lower = action.to_ascii_lowercase();
     if lower == "*" {
-        return Pattern::parse(lower);
+        return Pattern::parse(&lower);
     }
     let (service, name) = lower
         .split_once(':')
         .ok_or_else(|| format!("the action {} has no service prefix: write kms: before its name", quoted(action)))?;
-    if service != SERVICE {
-        return Err(format!("the action {} is of another service: use kms: actions", quoted(action)));
+    let is_expected = match kind {
+        PolicyKind::Key => service == SERVICE,
+        PolicyKind::Trust => service == SESSIONS,
+        PolicyKind::Identity => is_service(service),
+    };
+    if !is_expected {
+        let expected = if kind == PolicyKind::Trust { SESSIONS } else { SERVICE };
+        return Err(format!("the action {} is of another service: use {expected}: actions", quoted(action)));
     }
-    if !exists(name)? {
-        return Err(format!("the action {} does not exist in AWS KMS", quoted(action)));
+    let does_exist = if service == SERVICE { exists(name)? } else { is_name(name) };
+    if does_exist {
+        return Pattern::parse(&lower);
     }
-    Pattern::parse(lower)
+    Err(format!("the action {} does not exist in AWS {}", quoted(action), service.to_ascii_uppercase()))
+}
+
+/// Returns whether a text in lower case has the form of a service's prefix.
+fn is_service(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// Returns whether a text has the form of the name of an action, possibly with wildcards.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '*' | '?' | '-' | '_'))
 }
 
 /// Returns whether a name in lower case, possibly with wildcards, matches an action. Most names have no wildcards and
@@ -128,7 +155,7 @@ mod tests {
             ("*", &ACTIONS),
         ];
         for (action, expected) in table {
-            let wanted = parse(action).unwrap();
+            let wanted = parse(action, PolicyKind::Key).unwrap();
             let meant = |name: &&&str| wanted.matches(&format!("kms:{name}").to_ascii_lowercase());
             let meant: Vec<_> = ACTIONS.iter().filter(meant).copied().collect();
             assert_eq!(meant, expected, "{action}");
@@ -155,8 +182,31 @@ mod tests {
             "**",
         ];
         for action in wrong {
-            let message = parse(action).unwrap_err();
+            let message = parse(action, PolicyKind::Key).unwrap_err();
             assert!(message.contains(&quoted(action)), "{message}");
+        }
+    }
+
+    #[test]
+    fn identity_policies_name_actions_of_any_service_and_trust_policies_those_of_sessions() {
+        use PolicyKind::{Identity, Key, Trust};
+        let rows = [
+            ("kms:Decrypt", [true, true, false]),
+            ("s3:GetObject", [false, true, false]),
+            ("secretsmanager:*", [false, true, false]),
+            ("sts:AssumeRole", [false, true, true]),
+            ("*", [true, true, true]),
+            ("kms:Decrpt", [false, false, false]),
+            ("s*:Get", [false, false, false]),
+            ("s3:", [false, false, false]),
+            ("s3:a b", [false, false, false]),
+            ("GetObject", [false, false, false]),
+        ];
+        for (action, expected) in rows {
+            assert_eq!([Key, Identity, Trust].map(|kind| parse(action, kind).is_ok()), expected, "{action}");
+        }
+        for (action, ours) in [("KMS:x", true), ("sts:x", true), ("*", true), ("s3:x", false), ("kmsx:y", false)] {
+            assert_eq!(is_ours(action), ours, "{action}");
         }
     }
 }

@@ -4,8 +4,14 @@ use crate::error::invalid;
 use manila_core::Result;
 use manila_core::internal::quoted;
 
-use super::Effect;
 use super::pattern::has_wildcard;
+
+/// The effect of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Allow,
+    Deny,
+}
 
 /// The partition of every key.
 const PARTITION: &str = "aws";
@@ -16,6 +22,10 @@ const ACCOUNT_LEN: usize = 12;
 ///
 /// Source: AWS IAM API Reference, data types, `arnType`.
 const MAX_PARTITION_LEN: usize = 32;
+/// The maximum length of the name of a service.
+///
+/// Source: AWS KMS API Reference, `CreateGrant`, `GranteeServicePrincipal`.
+const MAX_SERVICE_LEN: usize = 128;
 /// AWS's limits on names and paths of users and roles.
 ///
 /// Source: AWS IAM User Guide, "IAM and AWS STS quotas".
@@ -27,7 +37,25 @@ const MAX_PATH_LEN: usize = 512;
 /// # Errors
 /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`InvalidArnException`) if it is not such an ARN.
 pub(crate) fn check_principal(arn: &str) -> Result<()> {
-    parse(arn).map(drop)
+    Identity::split(arn).map(drop).ok_or_else(|| invalid("InvalidArnException", not_valid(arn)))
+}
+
+/// Checks a caller: a [principal](check_principal), or an AWS service by its name.
+///
+/// # Errors
+/// The same as [`check_principal`].
+pub(crate) fn check_caller(name: &str) -> Result<()> {
+    parse(name).map(drop)
+}
+
+/// Returns whether a name is that of an AWS service, such as `s3.amazonaws.com`.
+pub(crate) fn is_service(name: &str) -> bool {
+    let prefix = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
+    let valid = |label: &str| {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty() && label.chars().all(allowed)
+    };
+    name.len() <= MAX_SERVICE_LEN && prefix.is_some_and(|prefix| prefix.split('.').all(valid))
 }
 
 fn parse(arn: &str) -> Result<Identity> {
@@ -69,7 +97,16 @@ pub(crate) fn owner(account: &str) -> String {
     format!("arn:{PARTITION}:iam::{account}:root")
 }
 
-/// The principals of a statement.
+/// The way in which a statement names a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// Itself, or everyone.
+    Direct,
+    /// Its account, which delegates the permission with policies of its own.
+    Account,
+}
+
+/// One principal of a statement.
 #[derive(Clone, Debug)]
 pub(super) enum Principal {
     Anyone,
@@ -82,19 +119,52 @@ impl Principal {
         if text == "*" {
             return Ok(Self::Anyone);
         }
-        let identity = if is_account(text) { Identity::parse(&owner(text)) } else { Identity::parse(text) };
-        identity.map(Self::One)
+        let owner = is_account(text).then(|| owner(text));
+        let arn = owner.as_deref().unwrap_or(text);
+        Identity::split(arn).map(Self::One).ok_or_else(|| not_valid(text))
     }
 
-    /// Returns whether a statement of this effect means `caller`. A role also means its sessions.
+    /// Parses the name of a service.
+    pub(super) fn parse_service(text: &str) -> Result<Self, String> {
+        let refuse = || format!("{} is not the name of a service: write one such as s3.amazonaws.com", quoted(text));
+        Identity::of_service(text).map(Self::One).ok_or_else(refuse)
+    }
+
+    /// Returns how a statement of this effect with this principal names `caller`, if it does. A role also names its
+    /// sessions.
     ///
-    /// An account in `Deny` means everyone in it. In `Allow`, the account may delegate the permission with IAM policies
-    /// on AWS; there are none here, so it means only the account's owner.
-    pub(super) fn is(&self, effect: Effect, caller: &Identity) -> bool {
-        match (self, effect) {
-            (Self::Anyone, _) => true,
-            (Self::One(identity), Effect::Deny) if identity.kind == Kind::Root => identity.shares_account(caller),
-            (Self::One(identity), _) => identity.means(caller),
+    /// An account in `Deny` means everyone in it. In `Allow` it means its owner, and lets the account delegate the
+    /// permission to everyone else in it.
+    pub(super) fn names(&self, effect: Effect, caller: &Identity) -> Option<Naming> {
+        let Self::One(identity) = self else { return Some(Naming::Direct) };
+        if identity.means(caller) {
+            return Some(Naming::Direct);
+        }
+        let by_account = identity.kind == Kind::Root && identity.shares_account(caller);
+        by_account.then_some(if effect == Effect::Deny { Naming::Direct } else { Naming::Account })
+    }
+
+    /// Returns whether a list of exceptions of this effect excepts `caller`.
+    ///
+    /// AWS asks for each layer of a caller: its account, its role, and itself. To be excepted from a denial all of them
+    /// must be named, and to be excepted from a permission one is enough.
+    pub(super) fn except(all: &[Self], effect: Effect, caller: &Identity) -> bool {
+        let is_named = |layer: &Identity| {
+            all.iter().any(|principal| match principal {
+                Self::Anyone => true,
+                Self::One(identity) => identity == layer,
+            })
+        };
+        let is_role = |principal: &Self| matches!(principal, Self::One(identity) if identity.is_role_of(caller));
+        let of_layers = [
+            (caller.service().is_none()).then(|| is_named(&caller.owner())),
+            caller.is_session().then(|| all.iter().any(|one| is_role(one) || matches!(one, Self::Anyone))),
+            Some(is_named(caller)),
+        ];
+        let mut of_layers = of_layers.into_iter().flatten();
+        match effect {
+            Effect::Deny => of_layers.all(|named| named),
+            Effect::Allow => of_layers.any(|named| named),
         }
     }
 
@@ -105,7 +175,7 @@ impl Principal {
             Self::One(Identity { partition, account, kind }) => {
                 let kind = match kind {
                     Kind::Root => 0,
-                    Kind::User(name) | Kind::Role(name) => name.capacity(),
+                    Kind::User(name) | Kind::Role(name) | Kind::Service(name) => name.capacity(),
                     Kind::Session { role, name } => role.capacity().saturating_add(name.capacity()),
                 };
                 partition.capacity().saturating_add(account.capacity()).saturating_add(kind)
@@ -132,18 +202,19 @@ enum Kind {
     Role(String),
     /// A session of a role, which has no path.
     Session { role: String, name: String },
+    /// An AWS service, which has no account.
+    Service(String),
 }
 
 impl Identity {
-    pub(super) fn parse(arn: &str) -> Result<Self, String> {
-        Self::split(arn).ok_or_else(|| {
-            let why = if has_wildcard(arn) { "it must not contain wildcards; " } else { "" };
-            format!(
-                "{} is not a valid principal: {why}write an ARN such as arn:aws:iam::111122223333:root, the same with \
-                 user/NAME or role/NAME, or arn:aws:sts::111122223333:assumed-role/ROLE/SESSION",
-                quoted(arn)
-            )
-        })
+    /// Parses the ARN of a principal, or the name of a service.
+    pub(super) fn parse(name: &str) -> Result<Self, String> {
+        Self::of_service(name).or_else(|| Self::split(name)).ok_or_else(|| not_valid(name))
+    }
+
+    fn of_service(name: &str) -> Option<Self> {
+        let kind = is_service(name).then(|| Kind::Service(name.to_owned()))?;
+        Some(Self { partition: String::new(), account: String::new(), kind })
     }
 
     fn split(arn: &str) -> Option<Self> {
@@ -173,6 +244,11 @@ impl Identity {
         self.shares_account(caller) && last_part(path) == role
     }
 
+    /// Returns the owner of this principal's account.
+    fn owner(&self) -> Self {
+        Self { kind: Kind::Root, ..self.clone() }
+    }
+
     /// Returns whether both belong to the same account. The same digits in another partition are another account.
     fn shares_account(&self, other: &Self) -> bool {
         (&self.partition, &self.account) == (&other.partition, &other.account)
@@ -189,12 +265,39 @@ impl Identity {
         matches!(self.kind, Kind::Session { .. })
     }
 
+    /// Returns the name of a service.
+    pub(super) fn service(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Service(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns the value of `aws:username`: a user's name without its path.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::User(name) => Some(last_part(name)),
+            _ => None,
+        }
+    }
+
+    /// Returns the value of `aws:PrincipalType`, which services do not have.
+    pub(super) fn principal_type(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Root => Some("Account"),
+            Kind::User(_) => Some("User"),
+            Kind::Role(_) | Kind::Session { .. } => Some("AssumedRole"),
+            Kind::Service(_) => None,
+        }
+    }
+
     fn index_name(&self) -> String {
         let resource = match &self.kind {
             Kind::Root => "root".to_owned(),
             Kind::User(name) => format!("user/{name}"),
             Kind::Role(name) => format!("role/{}", last_part(name)),
             Kind::Session { role, name } => format!("assumed-role/{role}/{name}"),
+            Kind::Service(name) => return name.clone(),
         };
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
     }
@@ -205,9 +308,19 @@ impl Identity {
             Kind::Root => "root".to_owned(),
             Kind::User(name) => format!("user/{name}"),
             Kind::Role(name) | Kind::Session { role: name, .. } => format!("role/{name}"),
+            Kind::Service(name) => return name.clone(),
         };
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
     }
+}
+
+fn not_valid(arn: &str) -> String {
+    let why = if has_wildcard(arn) { "it must not contain wildcards; " } else { "" };
+    format!(
+        "{} is not a valid principal: {why}write an ARN such as arn:aws:iam::111122223333:root, the same with user/NAME \
+         or role/NAME, or arn:aws:sts::111122223333:assumed-role/ROLE/SESSION",
+        quoted(arn)
+    )
 }
 
 impl Kind {
@@ -305,15 +418,78 @@ mod tests {
         ];
         for (name, allowed, denied) in table {
             let principal = Principal::parse(name).unwrap();
-            for (effect, expected) in [(Effect::Allow, allowed), (Effect::Deny, denied)] {
-                let is = |caller: &str| principal.is(effect, &Identity::parse(caller).unwrap());
+            // In `Allow`, an account delegates to those whom its denial means.
+            let delegated: Vec<_> = denied.iter().copied().filter(|n| !allowed.contains(n)).collect();
+            let rows = [
+                (Effect::Allow, Naming::Direct, allowed),
+                (Effect::Allow, Naming::Account, &delegated),
+                (Effect::Deny, Naming::Direct, denied),
+                (Effect::Deny, Naming::Account, &[]),
+            ];
+            for (effect, naming, expected) in rows {
+                let is = |caller: &str| principal.names(effect, &Identity::parse(caller).unwrap()) == Some(naming);
                 let meant: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
-                assert_eq!(meant, expected, "{effect:?} {name}");
+                assert_eq!(meant, expected, "{effect:?} {naming:?} {name}");
             }
             // Grants to a principal are found for every caller that it matches.
             let Principal::One(identity) = principal else { continue };
             for caller in callers.iter().filter(|caller| means(&arn_of(name), caller)) {
                 assert!(index_names_of(caller).unwrap().contains(&identity.index_name()), "{name} {caller}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_is_itself_and_of_no_account() {
+        const S3: &str = "s3.amazonaws.com";
+        for name in [S3, "logs.us-east-1.amazonaws.com", "us-east-1.supportauthz.amazonaws.com", "a-1.amazonaws.com.cn"]
+        {
+            let identity = Identity::parse(name).unwrap();
+            assert_eq!((identity.service(), identity.account()), (Some(name), None));
+            check_caller(name).unwrap();
+            assert!(check_principal(name).is_err() && Principal::parse(name).is_err(), "{name} is not an ARN");
+            assert_eq!(index_names_of(name).unwrap(), [name]);
+        }
+        let caller = Identity::parse(S3).unwrap();
+        let rows = [(S3, true), ("ec2.amazonaws.com", false)];
+        for (name, expected) in rows {
+            let named = Principal::parse_service(name).unwrap().names(Effect::Allow, &caller);
+            assert_eq!(named, expected.then_some(Naming::Direct), "{name}");
+        }
+        assert!(Principal::parse("*").unwrap().names(Effect::Allow, &caller).is_some());
+        assert!(Principal::parse(ROOT).unwrap().names(Effect::Deny, &caller).is_none());
+        for wrong in
+            ["s3", "S3.amazonaws.com", ".amazonaws.com", "a..amazonaws.com", "s3.amazonaws.com.", "s3.amazon.com", "*"]
+        {
+            assert!(Principal::parse_service(wrong).is_err() && !is_service(wrong), "{wrong}");
+        }
+        let long = format!("{}.amazonaws.com", "a".repeat(114));
+        assert!(is_service(&long) && !is_service(&format!("a{long}")));
+    }
+
+    #[test]
+    fn an_exception_from_a_denial_names_every_layer_and_from_a_permission_one() {
+        const S3: &str = "s3.amazonaws.com";
+        let callers = [ROOT, USER, SESSION, S3, "arn:aws:iam::444455556666:root"];
+        // The callers that are excepted from `Deny` and from `Allow`, by their indices above.
+        let table: [(&[&str], &[usize], &[usize]); 9] = [
+            (&[ROOT], &[0], &[0, 1, 2]),
+            (&[USER], &[], &[1]),
+            (&[USER, ROOT], &[0, 1], &[0, 1, 2]),
+            (&[SESSION, ROOT], &[0], &[0, 1, 2]),
+            (&[ROLE_WITH_PATH, ROOT], &[0], &[0, 1, 2]),
+            (&[SESSION, ROLE_WITH_PATH, ROOT], &[0, 2], &[0, 1, 2]),
+            (&[SESSION, ROLE], &[], &[2]),
+            (&[S3], &[3], &[3]),
+            (&["*"], &[0, 1, 2, 3, 4], &[0, 1, 2, 3, 4]),
+        ];
+        for (names, denied, allowed) in table {
+            let parse = |name: &&str| Principal::parse_service(name).or_else(|_| Principal::parse(name)).unwrap();
+            let all: Vec<_> = names.iter().map(parse).collect();
+            for (effect, expected) in [(Effect::Deny, denied), (Effect::Allow, allowed)] {
+                let is = |caller: &str| Principal::except(&all, effect, &Identity::parse(caller).unwrap());
+                let excepted: Vec<_> = (0..callers.len()).filter(|n| is(callers[*n])).collect();
+                assert_eq!(excepted, expected, "{effect:?} {names:?}");
             }
         }
     }

@@ -14,8 +14,9 @@ pub(super) enum Json {
     Bool(bool),
     List(Vec<Json>),
     Object(BTreeMap<String, Json>),
-    /// A number or `null`, which no element accepts.
-    Other,
+    /// As decimal text.
+    Number(String),
+    Null,
 }
 
 impl Json {
@@ -48,20 +49,20 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Json, E> {
-        Ok(Json::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Number(number.to_string()))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json::Number(number.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Other)
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(Json::Number(number.to_string()))
     }
 
     fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Other)
+        Ok(Json::Null)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
@@ -93,8 +94,9 @@ mod tests {
     #[test]
     fn a_value_is_read_whole() {
         let read = Json::read(r#" {"a": ["\u0078", true, null, -1, 1, 1.5], "b": {}} "#).unwrap();
-        let other = || Json::Other;
-        let list = vec![Json::Text("x".to_owned()), Json::Bool(true), other(), other(), other(), other()];
+        let number = |text: &str| Json::Number(text.to_owned());
+        let list =
+            vec![Json::Text("x".to_owned()), Json::Bool(true), Json::Null, number("-1"), number("1"), number("1.5")];
         let pairs = [("a", Json::List(list)), ("b", Json::Object(BTreeMap::new()))];
         assert_eq!(read, Json::Object(pairs.map(|(key, value)| (key.to_owned(), value)).into()));
     }
