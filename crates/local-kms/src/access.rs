@@ -1,6 +1,13 @@
 //! Authorisation of calls by policies and grants, as AWS does it.
+//!
+//! The policy of a key, the policies of its caller and the grants of the key decide in this order: a denial in any
+//! policy; the key's policy, if it names the caller; the key's policy, if it names the caller's account, together with
+//! a policy of the caller; a grant; otherwise the call is refused.
 
+mod explain;
+mod known;
 mod question;
+mod ruling;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,14 +17,19 @@ use crate::caller::Caller;
 use crate::error::{invalid, refused, unavailable};
 use crate::location::Location;
 use crate::operation::Operation;
-use crate::policy::{KeyFacts, Opinion, Policy, PolicyCache, PolicyKind, Who, is_of_account};
+use crate::policy::{
+    KeyFacts, Opinion, Policy, PolicyCache, PolicyKind, Who, is_account_owner, is_of_account, is_service,
+};
+use crate::record::identity::IdentityRecord;
 use crate::record::key::Key;
 use crate::record::{alias, grant};
 use crate::store::Tables;
 use manila_core::internal::quoted;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
+use known::Known;
 use question::{Document, Question, Topic};
+use ruling::{Opinions, Ruling, Side, Standing};
 
 /// The source of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +57,7 @@ pub(super) struct Access<'a> {
     parameters: &'a Details<'a>,
     /// The present time, in milliseconds since 1970.
     pub(super) now: u64,
-    /// Whether a re-encryption is under the same key.
+    /// True if a re-encryption is under the same key.
     pub(super) on_same_key: Option<bool>,
     /// The opinions that were put off.
     made: Vec<(Question, Opinion)>,
@@ -67,9 +79,9 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// Returns the source of the permission for an operation on a key: the key's policy or, if the policy neither
-    /// allows nor denies it, a grant. Neither can allow another account an operation that AWS reserves for the key's
-    /// own account, nor anyone an operation that also needs the account's permission.
+    /// Returns the source of the permission for an operation on a key. Nothing can allow another account an operation
+    /// that AWS reserves for the key's own account. Operations that also need a permission of the account get it from
+    /// the caller's policies alone.
     pub(super) fn permission(
         &mut self,
         tables: &impl Tables,
@@ -79,29 +91,115 @@ impl<'a> Access<'a> {
         alias: Option<&str>,
     ) -> Result<Permission> {
         self.check_account(operation)?;
-        let opinion = self.decide(tables, key, operation, context, alias)?;
-        let permission = if opinion.denied.is_some() {
-            return Err(self.denied(operation, "its policy denies it"));
-        } else if opinion.allowed.is_some() {
-            Permission::Policy
-        } else if grant::any_allows(tables, key, self.caller.principal, operation, context)? {
-            Permission::Grant
-        } else {
-            return Err(self.nothing_allows(operation));
+        let known = Known::load(tables, &self.caller, self.now)?;
+        let permission = match self.opinions(tables, key, operation, context, alias, &known)?.on_key(self.standing()) {
+            Ruling::Denied(_) => return Err(self.denied(operation, "a policy denies it")),
+            Ruling::Allowed(..) => Permission::Policy,
+            Ruling::NotByKey | Ruling::NotByIdentity(_) => {
+                if grant::allowing(tables, key, self.caller.principal, operation, context)?.is_none() {
+                    return Err(self.nothing_allows(operation));
+                }
+                Permission::Grant
+            }
         };
-        if operation.needs_account() && !self.caller.is_owner {
-            let why = "AWS asks for the account's permission too, which its owner alone has here";
-            return Err(self.denied(operation, why));
+        if operation.needs_account() {
+            let (action, resource, region) = self.of_the_account(key, operation);
+            self.account_permission(&known, operation, action, &resource, &region, Some(key))?;
         }
         Ok(permission)
     }
 
-    /// Fails if the policy of a key denies an operation that is not permitted by the policy itself.
-    pub(super) fn check_not_denied(&mut self, tables: &impl Tables, key: &Key, operation: Operation) -> Result<()> {
-        match self.decide(tables, key, operation, None, None)?.denied {
-            Some(_) => Err(self.denied(operation, "its policy denies it")),
-            None => Ok(()),
+    /// Fails unless the policies of a principal of the account allow an operation that is not about a single key. The
+    /// owner always may.
+    pub(super) fn check_of_account(&mut self, tables: &impl Tables, operation: Operation, region: &str) -> Result<()> {
+        if self.standing().side != Side::Own {
+            return Err(self.not_in_account(operation));
         }
+        let known = Known::load(tables, &self.caller, self.now)?;
+        let resource = account_resource(region, self.caller.account);
+        self.account_permission(&known, operation, operation.action(), &resource, region, None)?;
+        if self.parameters.tags().is_some_and(|tags| !tags.is_empty()) {
+            let action = Operation::TagResource.action();
+            self.account_permission(&known, operation, action, &resource, region, None)?;
+        }
+        if let Some(alias) = self.parameters.values("aliasName").pop() {
+            let alias = alias_arn(region, self.caller.account, &alias);
+            self.account_permission(&known, operation, Operation::CreateAlias.action(), &alias, region, None)?;
+        }
+        Ok(())
+    }
+
+    /// Fails unless a caller may retire a grant for its account, which is that of the key or of the retiring principal:
+    /// with a policy that allows it.
+    pub(super) fn may_retire_for_account(&mut self, tables: &impl Tables, key: &Key) -> Result<bool> {
+        let known = Known::load(tables, &self.caller, self.now)?;
+        let opinions = self.opinions(tables, key, Operation::RetireGrant, None, None, &known)?;
+        Ok(matches!(opinions.on_account(), Ok(Some(_))))
+    }
+
+    /// Fails if a policy denies an operation that is not permitted by policies.
+    pub(super) fn check_not_denied(&mut self, tables: &impl Tables, key: &Key, operation: Operation) -> Result<()> {
+        let known = Known::load(tables, &self.caller, self.now)?;
+        match self.opinions(tables, key, operation, None, None, &known)?.on_key(self.standing()) {
+            Ruling::Denied(_) => Err(self.denied(operation, "a policy denies it")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails unless the caller may assume a role: by its trust policy, and from another account also by a policy of
+    /// their own. The owner always may.
+    pub(super) fn check_may_assume(&mut self, tables: &impl Tables, role: &IdentityRecord) -> Result<()> {
+        let trust = match &role.trust {
+            Some(_) if self.caller.is_owner => return Ok(()),
+            Some(trust) => trust,
+            None => return Err(self.may_not("assume", &role.arn, "it is not a role with a trust policy")),
+        };
+        let known = Known::load(tables, &self.caller, self.now)?;
+        let trust =
+            Document { name: format!("{} trust", role.arn).into(), json: trust.into(), kind: PolicyKind::Trust };
+        let region = self.caller.region;
+        let topic = self.topic("sts:AssumeRole", role.arn.as_str().into(), region.into(), &known.who);
+        let mut opinions = Opinions::default();
+        let kept = self.policies.kept(&trust.name, &trust.json);
+        let of_role = self.opinion(&trust, kept, &topic)?;
+        let all = self.add_identities(&known, &topic, &mut opinions)?;
+        let of_role = of_role.filter(|_| all).ok_or_else(put_off)?;
+        opinions.add_key(known.documents.len(), of_role);
+        let account = role.arn.split(':').nth(4).unwrap_or_default();
+        match opinions.on_key(self.standing_in(account)) {
+            Ruling::Allowed(..) => Ok(()),
+            _ => Err(self.may_not("assume", &role.arn, "its trust policy and the caller's policies do not allow it")),
+        }
+    }
+
+    /// Fails if a policy does not allow its caller to change it again, unless the caller accepts this.
+    pub(super) fn check_lockout(
+        &mut self,
+        tables: &impl Tables,
+        policy: &Policy,
+        key: &Key,
+        may_lock_out: bool,
+    ) -> Result<()> {
+        if may_lock_out {
+            return Ok(());
+        }
+        let known = Known::load(tables, &self.caller, self.now)?;
+        let topic = self.key_topic(tables, key, Operation::PutKeyPolicy, &known.who, policy.asks_for_aliases())?;
+        let request = topic.request(&self.caller, self.parameters, self.now);
+        let mut opinions = Opinions::default();
+        opinions.add_key(0, policy.decide(&request));
+        for (number, document) in known.documents.iter().enumerate() {
+            let policy = self.policies.parse(&document.name, &document.json, document.kind)?;
+            opinions.add_identity(number + 1, policy.decide(&request));
+        }
+        if matches!(opinions.on_key(self.standing()), Ruling::Allowed(..)) {
+            return Ok(());
+        }
+        let message = format!(
+            "the policy would keep its caller from changing it again: allow {} kms:PutKeyPolicy",
+            quoted(self.caller.principal)
+        );
+        Err(invalid("MalformedPolicyDocumentException", message))
     }
 
     /// Fails if no principal of the caller's account can be allowed the operation, whatever the policy of a key says.
@@ -145,23 +243,65 @@ impl<'a> Access<'a> {
         self.puts_off_nothing = true;
     }
 
-    /// Returns the opinion of a key's policy. Fails if it was put off.
-    fn decide(
+    /// Returns the opinions of the policies about an operation on a key. Fails if some were put off.
+    fn opinions(
         &mut self,
         tables: &impl Tables,
         key: &Key,
         operation: Operation,
         context: Option<&EncryptionContext>,
         alias: Option<&str>,
-    ) -> Result<Opinion> {
-        let Some(json) = &key.record.policy else {
-            // The default policy of keys, without parsing it each time.
-            return Ok(if self.caller.is_owner { Opinion::ALLOWED } else { Opinion::default() });
+        known: &Known,
+    ) -> Result<Opinions> {
+        let mut opinions = Opinions::default();
+        let of_key = key.record.policy.as_deref().map(|json| Document {
+            name: key.arn.as_str().into(),
+            json: json.into(),
+            kind: PolicyKind::Key,
+        });
+        if of_key.is_none() && known.documents.is_empty() {
+            opinions.add_key(0, self.default_opinion());
+            return Ok(opinions);
+        }
+        let kept = of_key.as_ref().and_then(|document| self.policies.kept(&document.name, &document.json));
+        let asks_for_aliases = of_key.is_some() && kept.as_deref().is_none_or(Policy::asks_for_aliases)
+            || known.documents.iter().any(|document| {
+                self.policies.kept(&document.name, &document.json).is_none_or(|policy| policy.asks_for_aliases())
+            });
+        let mut topic = self.key_topic(tables, key, operation, &known.who, asks_for_aliases)?;
+        topic.encryption_context = context.map(Cow::Borrowed);
+        topic.alias = alias.map(Cow::Borrowed);
+        // All of them are asked, so that all that must be put off are put off together.
+        let of_key = match &of_key {
+            Some(document) => self.opinion(document, kept, &topic)?,
+            None => Some(self.default_opinion()),
         };
-        let document = Document { name: key.arn.as_str().into(), json: json.as_str().into(), kind: PolicyKind::Key };
-        let kept = self.policies.kept(&document.name, &document.json);
-        let topic = self.topic(tables, key, operation, context, alias, asks_for_aliases(kept.as_deref()))?;
-        self.opinion(&document, kept, &topic)?.ok_or_else(put_off)
+        let all = self.add_identities(known, &topic, &mut opinions)?;
+        let of_key = of_key.filter(|_| all).ok_or_else(put_off)?;
+        opinions.add_key(known.documents.len(), of_key);
+        Ok(opinions)
+    }
+
+    /// Adds the opinions of the caller's policies, and returns whether none was put off.
+    fn add_identities(&mut self, known: &Known, topic: &Topic<'_>, opinions: &mut Opinions) -> Result<bool> {
+        let mut all = true;
+        for (number, document) in known.documents.iter().enumerate() {
+            let kept = self.policies.kept(&document.name, &document.json);
+            match self.opinion(document, kept, topic)? {
+                Some(opinion) => opinions.add_identity(number, opinion),
+                None => all = false,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Returns the opinion of the default policy of keys, which names the account.
+    fn default_opinion(&self) -> Opinion {
+        match self.standing() {
+            Standing { side: Side::Own, is_root: true } => Opinion { allowed: Some(0), ..Opinion::default() },
+            Standing { side: Side::Own, .. } => Opinion { delegated: Some(0), ..Opinion::default() },
+            _ => Opinion::default(),
+        }
     }
 
     /// Returns the opinion of a policy, which may be parsed already. `None` if it was put off.
@@ -191,13 +331,64 @@ impl<'a> Access<'a> {
         Ok(None)
     }
 
-    fn topic<'b>(
+    /// Fails unless the policies of the caller allow an action on a resource of the account, which is not a key.
+    fn account_permission(
+        &mut self,
+        known: &Known,
+        operation: Operation,
+        action: &'static str,
+        resource: &str,
+        region: &str,
+        key: Option<&Key>,
+    ) -> Result<()> {
+        if self.caller.is_owner {
+            return Ok(());
+        }
+        match self.account_opinions(known, action, resource, region, key)?.on_account() {
+            Ok(Some(_)) => Ok(()),
+            _ if key.is_some() => {
+                let why = format!("it also takes a policy of the caller that allows {action} on {resource}");
+                Err(self.denied(operation, &why))
+            }
+            _ => Err(self.not_in_account(operation)),
+        }
+    }
+
+    /// Returns the opinions of the caller's policies about an action on a resource of the account.
+    fn account_opinions(
+        &mut self,
+        known: &Known,
+        action: &'static str,
+        resource: &str,
+        region: &str,
+        key: Option<&Key>,
+    ) -> Result<Opinions> {
+        let mut topic = self.topic(action, resource.into(), region.into(), &known.who);
+        // A replica has the properties of its primary key. Aliases have none.
+        let is_new_key = action == Operation::CreateKey.action();
+        topic.key = key.filter(|_| is_new_key).map(|key| key_facts(key, Vec::new()));
+        let mut opinions = Opinions::default();
+        if self.add_identities(known, &topic, &mut opinions)? { Ok(opinions) } else { Err(put_off()) }
+    }
+
+    /// Returns the action, the resource and the region of the permission that an operation on a key needs of the
+    /// account.
+    fn of_the_account(&self, key: &Key, operation: Operation) -> (&'static str, String, String) {
+        let parameter = |name| self.parameters.values(name).pop().unwrap_or_default().into_owned();
+        if operation == Operation::ReplicateKey {
+            let region = parameter("replicaRegion");
+            return (Operation::CreateKey.action(), account_resource(&region, self.caller.account), region);
+        }
+        let alias = alias_arn(&key.region, self.caller.account, &parameter("aliasName"));
+        (operation.action(), alias, key.region.clone())
+    }
+
+    fn key_topic<'b>(
         &self,
         tables: &impl Tables,
         key: &'b Key,
         operation: Operation,
-        context: Option<&'b EncryptionContext>,
-        alias: Option<&'b str>,
+        who: &'b Who,
         with_aliases: bool,
     ) -> Result<Topic<'b>>
     where
@@ -206,17 +397,47 @@ impl<'a> Access<'a> {
         let location = Location { region: &key.region, account: self.caller.account };
         let aliases = if with_aliases { alias::of_key(tables, &location, &key.id)? } else { Vec::new() };
         Ok(Topic {
-            action: operation.action(),
-            resource: key.arn.as_str().into(),
-            region: key.region.as_str().into(),
-            account: self.caller.account.into(),
             encrypts: operation.encrypts(),
-            encryption_context: context.map(Cow::Borrowed),
-            alias: alias.map(Cow::Borrowed),
-            on_same_key: self.on_same_key,
             key: Some(key_facts(key, aliases)),
-            who: Cow::Owned(Who::default()),
+            ..self.topic(operation.action(), key.arn.as_str().into(), key.region.as_str().into(), who)
         })
+    }
+
+    fn topic<'b>(&self, action: &'static str, resource: Cow<'b, str>, region: Cow<'b, str>, who: &'b Who) -> Topic<'b>
+    where
+        'a: 'b,
+    {
+        Topic {
+            action,
+            resource,
+            region,
+            account: self.caller.account.into(),
+            encrypts: false,
+            encryption_context: None,
+            alias: None,
+            on_same_key: self.on_same_key,
+            key: None,
+            who: Cow::Borrowed(who),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        if self.caller.is_owner {
+            return Standing { side: Side::Own, is_root: true };
+        }
+        self.standing_in(self.caller.account)
+    }
+
+    fn standing_in(&self, account: &str) -> Standing {
+        let principal = self.caller.principal;
+        let side = if is_service(principal) {
+            Side::Service
+        } else if is_of_account(principal, account) {
+            Side::Own
+        } else {
+            Side::Other
+        };
+        Standing { side, is_root: is_account_owner(principal) }
     }
 
     fn is_foreign(&self) -> bool {
@@ -228,15 +449,35 @@ impl<'a> Access<'a> {
         let message = format!("{} may not {} with this key: {why}", quoted(self.caller.principal), operation.name());
         refused("AccessDeniedException", message)
     }
+
+    fn not_in_account(&self, operation: Operation) -> Error {
+        let name = operation.name();
+        let message = format!(
+            "{} may not {name} in this account: its owner may, and principals with a policy that allows kms:{name}",
+            quoted(self.caller.principal)
+        );
+        refused("AccessDeniedException", message)
+    }
+
+    fn may_not(&self, what: &str, whom: &str, why: &str) -> Error {
+        let message = format!("{} may not {what} {}: {why}", quoted(self.caller.principal), quoted(whom));
+        refused("AccessDeniedException", message)
+    }
 }
 
 fn put_off() -> Error {
     Error::new(ErrorKind::Internal, "the decision by a policy was put off")
 }
 
-/// Returns whether the aliases of a key may matter to a policy: it is unknown of one that is not parsed yet.
-fn asks_for_aliases(policy: Option<&Policy>) -> bool {
-    policy.is_none_or(Policy::asks_for_aliases)
+/// Returns the resource of requests that are not about a single key.
+///
+/// Source: AWS KMS Developer Guide, "AWS KMS permissions", the resource `*`.
+fn account_resource(region: &str, account: &str) -> String {
+    format!("arn:aws:kms:{region}:{account}:*")
+}
+
+fn alias_arn(region: &str, account: &str, alias: &str) -> String {
+    format!("arn:aws:kms:{region}:{account}:{alias}")
 }
 
 /// Returns what policies can ask about a key.
@@ -253,40 +494,9 @@ fn key_facts(key: &Key, aliases: Vec<String>) -> KeyFacts<'_> {
     }
 }
 
-/// Fails if a policy does not allow its caller to change it again, unless the caller accepts this.
-pub(super) fn check_lockout(
-    caller: &Caller<'_>,
-    parameters: &Details<'_>,
-    policy: &Policy,
-    key: &Key,
-    now: u64,
-    may_lock_out: bool,
-) -> Result<()> {
-    let topic = Topic {
-        action: Operation::PutKeyPolicy.action(),
-        resource: key.arn.as_str().into(),
-        region: key.region.as_str().into(),
-        account: caller.account.into(),
-        encrypts: false,
-        encryption_context: None,
-        alias: None,
-        on_same_key: None,
-        key: Some(key_facts(key, Vec::new())),
-        who: Cow::Owned(Who::default()),
-    };
-    let opinion = policy.decide(&topic.request(caller, parameters, now));
-    if may_lock_out || opinion.allowed.is_some() {
-        return Ok(());
-    }
-    let message = format!(
-        "the policy would keep its caller from changing it again: allow {} kms:PutKeyPolicy",
-        quoted(caller.principal)
-    );
-    Err(invalid("MalformedPolicyDocumentException", message))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::ruling::At;
     use super::*;
     use crate::local_kms::LocalKms;
     use crate::record::key::CreateKey;
@@ -310,26 +520,31 @@ mod tests {
         let parameters = Details::new();
         let mut access = Access::new(caller, &policies, &parameters);
         let of = |access: &mut Access<'_>, key: &Key, context| {
-            kms.shared.store.read(|tables| access.decide(tables, key, Operation::Encrypt, Some(context), None))
+            let known = Known::default();
+            let opinions = kms
+                .shared
+                .store
+                .read(|tables| access.opinions(tables, key, Operation::Encrypt, Some(context), None, &known));
+            opinions.map(|opinions| opinions.on_key(access.standing()))
         };
         // The policy has not been parsed yet.
         assert!(of(&mut access, &key, &short).is_err());
         assert_eq!(policies.parsed(), 0);
         assert!(access.catch_up().unwrap());
         for _ in 0..2 {
-            assert_eq!(of(&mut access, &key, &short).unwrap(), Opinion::default());
+            assert_eq!(of(&mut access, &key, &short).unwrap(), Ruling::NotByKey);
             assert!(!access.catch_up().unwrap());
         }
         // Another call, with a policy that takes long to evaluate.
         let mut access = Access::new(caller, &policies, &parameters);
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
-        assert_eq!(of(&mut access, &key, &long).unwrap(), Opinion::default());
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Ruling::NotByKey);
         // A decision by one text does not apply to another.
         key.record.policy = Some(statement("*a"));
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
-        assert_eq!(of(&mut access, &key, &long).unwrap(), Opinion::ALLOWED);
+        assert_eq!(of(&mut access, &key, &long).unwrap(), Ruling::Allowed(At { document: 0, statement: 0 }, None));
         assert_eq!(policies.parsed(), 2);
         // Decisions of earlier policies are not kept.
         for text in ["*a*", "*a*a"] {

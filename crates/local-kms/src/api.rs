@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lifecycle  import  rotation  replica    keys, from creation to deletion, and their material
-//! alias  grant  policy                    names and permissions
+//! alias  grant  policy  identity          names and permissions
+//! simulation                              who may do what, and why
 //! cipher                                  data keys, plaintexts, MACs, random bytes
 //! audit_log  maintenance  time            the owner's work on log, store and clock
 //! ```
@@ -12,10 +13,12 @@ mod audit_log;
 mod cipher;
 mod folder;
 mod grant;
+pub(super) mod identity;
 mod import;
 pub(super) mod lifecycle;
 pub(super) mod maintenance;
 mod policy;
 mod replica;
 pub(super) mod rotation;
+pub(super) mod simulation;
 mod time;

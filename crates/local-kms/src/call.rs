@@ -19,7 +19,9 @@ use crate::error::refused;
 use crate::local_kms::LocalKms;
 use crate::lookup;
 use crate::operation::Operation;
+use crate::policy::{is_account_owner, is_of_account, share_account};
 use crate::record::audit::found;
+use crate::record::grant::GrantRecord;
 use crate::record::key::{Key, KeyMetadata};
 use crate::recorder::{Recorder, came_to_nothing, commits_of};
 use crate::store::{ReadTxn, Tables, WriteTxn};
@@ -27,7 +29,8 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use subject::Subject;
 pub(super) use subject::{
-    OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring, check_primary,
+    Assuming, OfAccount, OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring,
+    check_primary,
 };
 
 /// The maximum number of decisions that a call puts off: one for each of two keys, and one more for each if its policy
@@ -304,11 +307,6 @@ impl<'a> Call<'a> {
         anew(self)
     }
 
-    /// Returns the names of the subject and the other parameters.
-    pub(super) fn parameters(&self) -> &'a Details<'a> {
-        self.request
-    }
-
     fn look_at_the_time(&mut self, tables: &impl Tables) -> Result<()> {
         let present = self.kms.shared.clock.present(tables);
         self.now = present.time;
@@ -462,6 +460,14 @@ impl<'a> Call<'a> {
         self.access.permission(tables, key, operation, context, alias)
     }
 
+    /// Returns whether the caller is of an account that may retire a grant: the key's, or the retiring principal if
+    /// that is an account.
+    fn is_of_retiring_account(&self, grant: &GrantRecord) -> bool {
+        let caller = self.kms.principal();
+        let retiring = grant.retiring.as_deref().filter(|retiring| is_account_owner(retiring));
+        is_of_account(caller, self.kms.account()) || retiring.is_some_and(|retiring| share_account(retiring, caller))
+    }
+
     /// Finds the key that a name denotes, without a check of permission.
     fn find(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
         if lookup::is_alias(name) && !operation.takes_alias() {
@@ -483,8 +489,7 @@ impl<'a> Call<'a> {
         if key.is_deleted(self.now) { Err(lookup::not_found(name)) } else { Ok(key) }
     }
 
-    /// Fails unless the caller is the owner. AWS controls calls that are not about a single key with IAM policies; here
-    /// only the owner may make them.
+    /// Fails unless the caller is the owner.
     fn check_owner(&self) -> Result<()> {
         if self.kms.is_owner() {
             return Ok(());

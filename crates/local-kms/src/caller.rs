@@ -9,6 +9,8 @@ pub(super) struct Caller<'a> {
     pub(super) principal: &'a str,
     /// Account of the keys.
     pub(super) account: &'a str,
+    /// Region of the call.
+    pub(super) region: &'a str,
     /// True if the principal is the root principal of that account.
     pub(super) is_owner: bool,
     /// The circumstances of the call.

@@ -30,6 +30,7 @@ mod call;
 mod caller;
 mod clock;
 mod deadlines;
+mod decision;
 mod disk;
 mod error;
 mod file_lock;
@@ -58,12 +59,15 @@ pub use manila_core::{
 };
 
 pub use api::alias::Alias;
+pub use api::identity::{AssumeRole, Identity, RoleSession};
 pub use api::lifecycle::KeyListEntry;
 pub use api::maintenance::RootKeyChange;
 pub use api::rotation::{KeyRotation, RotationStatus};
+pub use api::simulation::SimulatedCall;
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
 pub use blob::CiphertextOrigin;
 pub use builder::LocalKmsBuilder;
+pub use decision::{DecidingStatement, Decision, DecisionReason, PolicySource};
 pub use local_kms::LocalKms;
 pub use operation::KeyState;
 pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};

@@ -34,6 +34,7 @@ use manila_core::Result;
 /// - the account and regions, the number of keys and their ids;
 /// - the names of aliases, and how many keys have how many aliases;
 /// - how many grants each key has, and which grants on a key have the same principal;
+/// - how many users, roles and sessions of roles there are, and when sessions end;
 /// - when deletions and expiries are due, when the last write was, and how often the log was rotated and the root key
 ///   changed;
 /// - the length of each record, rounded up to a power of two and to at least 512 bytes, which shows that a key was
@@ -53,10 +54,29 @@ use manila_core::Result;
 /// their replicas. [`as_principal`](Self::as_principal) returns a view for another caller, who is subject to key
 /// policies and grants; any other handle belongs to the owner of the account, its root principal.
 ///
-/// There are no IAM policies. Only the owner can do what AWS controls with IAM policies: calls that are not about a
-/// single key, and managing aliases and creating replicas, whatever a key's policy says. Principals of other accounts
-/// can be allowed the operations that AWS allows across accounts: using keys, `DescribeKey`, `GetKeyRotationStatus`
-/// and grants.
+/// Permissions have two layers, as on AWS. The policy of a key, in AWS's JSON, names principals or leaves it to their
+/// account, whose [policies](Self::put_identity_policy) of users and [roles](Self::put_role) then decide. In this
+/// order:
+///
+/// 1. A `Deny` in any of these policies refuses a call, whatever else allows it.
+/// 2. A key policy that names the caller or `*` allows it.
+/// 3. A key policy that names the caller's account allows it together with a policy of the caller. The account's owner
+///    needs none.
+/// 4. A [grant](Self::create_grant) allows it.
+/// 5. Otherwise it is refused.
+///
+/// | call | takes |
+/// |---|---|
+/// | on a key, by a principal of its account | one of 2, 3 and 4 |
+/// | on a key, by a principal of another account | 2 or 3, and in both cases a policy of the caller; or 4. Only using keys, `DescribeKey`, `GetKeyRotationStatus` and grants |
+/// | on a key, by an AWS service | 2 or 4 |
+/// | `CreateKey`, `ListKeys`, `ListAliases`, `GenerateRandom` | a policy of the caller alone; the owner always may |
+/// | `CreateAlias`, `UpdateAlias`, `DeleteAlias` | the permission for each key, and a policy of the caller for the alias |
+/// | `ReplicateKey` | the permission for the key, and a policy of the caller that allows `kms:CreateKey` in the other region |
+/// | `RetireGrant` | to be the grant's retiring principal, or its grantee if it allows that; or to be of the account of the key or of a retiring account, with a policy of the caller |
+///
+/// A call can carry its circumstances in a [`RequestContext`], which conditions of policies compare. AWS's service and
+/// resource control policies, permission boundaries and session policies do not exist here.
 ///
 /// Within one process, principals guard against mistakes and rehearse AWS's policies. They are not a security
 /// boundary.
@@ -134,8 +154,8 @@ impl LocalKms {
         Ok(Self { region: region.into(), ..self.clone() })
     }
 
-    /// Returns the same KMS for another caller, given by ARN, such as `arn:aws:iam::111122223333:role/app`, or for an AWS
-    /// service, given by name, such as `s3.amazonaws.com`.
+    /// Returns the same KMS for another caller, given by ARN, such as `arn:aws:iam::111122223333:role/app`, or for an
+    /// AWS service, given by name, such as `s3.amazonaws.com`.
     ///
     /// The last call determines the caller: a view can become the owner's again.
     ///
@@ -215,6 +235,7 @@ impl LocalKms {
         Caller {
             principal: self.principal(),
             account: self.account(),
+            region: &self.region,
             is_owner: self.is_owner(),
             context: &self.context,
         }

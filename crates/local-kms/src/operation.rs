@@ -39,6 +39,17 @@ impl KeyState {
     }
 }
 
+/// The subject of an operation, which determines whose policies decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A key, or two.
+    Key,
+    /// The account: policies of principals decide.
+    Account,
+    /// The store, which is its owner's. AWS does not have such operations, or has them elsewhere.
+    Store,
+}
+
 /// The rules of an operation for its key and its caller, a row of the table.
 struct Rules {
     /// The key states in which it is allowed.
@@ -76,9 +87,8 @@ enum Accounts {
     All,
 }
 
-/// The permissions that the operation needs: the key's, from its policy or a grant, or also the account's. On AWS the
-/// latter comes from an IAM policy, for the alias or for creating keys in the other region, and never from a key's
-/// policy. Here only the owner has it.
+/// The permissions that the operation needs: the key's, or also the account's, which comes from a policy of the caller,
+/// for the alias or for creating keys in the other region, and never from a key's policy.
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions", and "Control access to aliases" there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +105,7 @@ enum Material {
     Newest,
 }
 
-/// Operations without a key, which only the owner of the account may call, and operations whose keys are checked under
+/// Operations without a key, and operations whose keys are checked under
 /// other names.
 const NO_KEY: &[KeyState] = &[];
 const ENABLED: &[KeyState] = &[KeyState::Enabled];
@@ -114,7 +124,6 @@ macro_rules! operations {
         pub(super) enum Operation { $($operation),* }
 
         impl Operation {
-            #[cfg(test)]
             pub(super) const TABLE: &[Self] = &[$(Self::$operation),*];
 
             pub(super) const fn name(self) -> &'static str {
@@ -145,6 +154,7 @@ macro_rules! operations {
 // Every operation has a row, and every row has every column, so no rule applies by default.
 operations! {
     // operation                   states       name       grants     accounts permits        material
+    AssumeRole:                      NO_KEY       Id         Never      All      Key            Any,
     Backup:                          NO_KEY       Id         Never      Own      Key            Any,
     CancelKeyDeletion:               DELETED      Id         Never      Own      Key            Any,
     ChangeRootKey:                   NO_KEY       Id         Never      Own      Key            Any,
@@ -157,9 +167,13 @@ operations! {
     Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Any,
     DeleteAlias:                     ALL          IdOrAlias  Never      Own      KeyAndAccount  Any,
     DeleteExpiredKeyMaterial:        NO_KEY       Id         Never      Own      Key            Any,
+    DeleteIdentityPolicy:            NO_KEY       Id         Never      Own      Key            Any,
     DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Key            Any,
     DeleteKey:                       NO_KEY       Id         Never      Own      Key            Any,
+    DeleteRole:                      NO_KEY       Id         Never      Own      Key            Any,
+    DeleteUser:                      NO_KEY       Id         Never      Own      Key            Any,
     DescribeKey:                     ALL          IdOrAlias  Grantable  All      Key            Any,
+    DescribePrincipal:               NO_KEY       Id         Never      Own      Key            Any,
     DisableKey:                      ON_OR_OFF    Id         Never      Own      Key            Any,
     DisableKeyRotation:              ON_OR_EMPTY  Id         Never      Own      Key            Any,
     EnableKey:                       ON_OR_OFF    Id         Never      Own      Key            Any,
@@ -169,17 +183,24 @@ operations! {
     GenerateDataKeyWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Key            Newest,
     GenerateMac:                     ENABLED      IdOrAlias  Grantable  All      Key            Any,
     GenerateRandom:                  NO_KEY       Id         Never      Own      Key            Any,
+    GetIdentityPolicy:               NO_KEY       Id         Never      Own      Key            Any,
     GetKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
     GetKeyRotationStatus:            ALL          Id         Never      All      Key            Newest,
     ImportKeyMaterial:               NOT_DELETED  Id         Never      Own      Key            Any,
     ListAliases:                     NO_KEY       Id         Never      Own      Key            Any,
     ListGrants:                      ALL          Id         Never      All      Key            Any,
+    ListIdentityPolicies:            NO_KEY       Id         Never      Own      Key            Any,
     ListKeyRotations:                ALL          Id         Never      Own      Key            Newest,
     ListKeys:                        NO_KEY       Id         Never      Own      Key            Any,
     ListResourceTags:                ALL          Id         Never      Own      Key            Any,
+    ListRoles:                       NO_KEY       Id         Never      Own      Key            Any,
+    ListUsers:                       NO_KEY       Id         Never      Own      Key            Any,
     OpenStore:                       NO_KEY       Id         Never      Own      Key            Any,
     Purge:                           NO_KEY       Id         Never      Own      Key            Any,
+    PutIdentityPolicy:               NO_KEY       Id         Never      Own      Key            Any,
     PutKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
+    PutRole:                         NO_KEY       Id         Never      Own      Key            Any,
+    PutUser:                         NO_KEY       Id         Never      Own      Key            Any,
     ReEncrypt:                       NO_KEY       Id         Never      Own      Key            Any,
     ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Key            Any,
     ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Key            Newest,
@@ -192,6 +213,8 @@ operations! {
     RotateKey:                       NO_KEY       Id         Never      Own      Key            Any,
     RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Key            Any,
     ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Key            Any,
+    SetPrincipalTags:                NO_KEY       Id         Never      Own      Key            Any,
+    Simulate:                        NO_KEY       Id         Never      Own      Key            Any,
     SetTimeBack:                     NO_KEY       Id         Never      Own      Key            Any,
     TagResource:                     NOT_DELETED  Id         Never      Own      Key            Any,
     UntagResource:                   NOT_DELETED  Id         Never      Own      Key            Any,
@@ -215,6 +238,25 @@ impl Operation {
             }
             _ => refused("KMSInvalidStateException", format!("the key is {}, so {name} is refused", state.name())),
         })
+    }
+
+    /// Returns the operation of this name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::TABLE.iter().copied().find(|operation| operation.name() == name)
+    }
+
+    /// Returns what the operation is about.
+    pub(super) fn scope(self) -> Scope {
+        match self {
+            Self::CreateKey | Self::GenerateRandom | Self::ListAliases | Self::ListKeys => Scope::Account,
+            _ if self.rules().states.is_empty() => Scope::Store,
+            _ => Scope::Key,
+        }
+    }
+
+    /// Returns whether the operation is about a key.
+    pub(super) fn is_about_a_key(self) -> bool {
+        self.scope() == Scope::Key
     }
 
     /// Returns whether the operation also takes a key by an alias.

@@ -1,8 +1,8 @@
 //! Policies in AWS's JSON: those of keys, of principals, and of roles for those who may assume them.
 //!
-//! All of them are parsed to the same type and evaluated by the same code. A policy that uses what AWS does not have, or
-//! what is not implemented here, is refused when it is read, with an error that names it: no part of a policy is ever
-//! ignored.
+//! All of them are parsed to the same type and evaluated by the same code. A policy that uses what AWS does not have,
+//! or what is not implemented here, is refused when it is read, with an error that names it: no part of a policy is
+//! ever ignored.
 //!
 //! | part | implemented |
 //! |---|---|
@@ -23,11 +23,11 @@
 //!   wildcards (`role/service/*`) it is ignored only on the safe side: such a pattern denies the sessions of every role
 //!   with a matching name, and allows none of them. No `*` matches the path of a session's role.
 //! - AWS matches the `KEY` in `kms:EncryptionContext:KEY` and in the keys of tags without regard to case. If a request
-//!   has several keys that differ only in case, any of them may be meant: `Allow` then requires that all of their values
-//!   satisfy the condition, `Deny` that one does. The same applies to keys that differ in the case of non-ASCII
+//!   has several keys that differ only in case, any of them may be meant: `Allow` then requires that all of their
+//!   values satisfy the condition, `Deny` that one does. The same applies to keys that differ in the case of non-ASCII
 //!   letters, which may match or not.
-//! - An exception of `NotPrincipal` with `Deny` names the account, the role and the session of a caller, as AWS advises:
-//!   AWS does not say what it does otherwise, and here the denial then applies.
+//! - An exception of `NotPrincipal` with `Deny` names the account, the role and the session of a caller, as AWS
+//!   advises: AWS does not say what it does otherwise, and here the denial then applies.
 //! - A pattern with a `?` in a part of more than 64 characters between two `*` is refused.
 //! - The same account id in another partition (`aws-cn`) is another account, and `kms:CallerAccount` is absent for it.
 //! - Maintenance of the store (a change of the root key with rotation, deletions that are due) does not consult
@@ -67,7 +67,10 @@ use principal::{Effect, Identity, Naming};
 use statement::Statement;
 
 pub(super) use cache::PolicyCache;
-pub(super) use principal::{check_caller, check_principal, index_name, index_names_of, is_of_account, means, owner};
+pub(super) use principal::{
+    check_caller, check_principal, index_name, index_names_of, is_account_owner, is_of_account, is_service, is_session,
+    means, owner, role_of, session_arn, share_account,
+};
 
 /// The kinds of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,11 +101,6 @@ pub(super) struct Opinion {
     pub(super) delegated: Option<usize>,
 }
 
-impl Opinion {
-    /// The opinion of a key's default policy about its account's owner.
-    pub(super) const ALLOWED: Self = Self { denied: None, allowed: Some(0), delegated: None };
-}
-
 /// The properties of a key that policies can ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyFacts<'a> {
@@ -123,7 +121,7 @@ impl KeyFacts<'_> {
     }
 }
 
-/// What is stored about a caller.
+/// The properties of a caller that are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Who {
     /// The ARN of a session's role, with its path.
@@ -150,12 +148,12 @@ pub(super) struct AccessRequest<'a> {
     pub(super) now: u64,
     /// The encryption context, if the operation takes one.
     pub(super) encryption_context: Option<&'a EncryptionContext>,
-    /// Whether the operation encrypts or decrypts.
+    /// True if the operation encrypts or decrypts.
     pub(super) encrypts: bool,
     pub(super) parameters: &'a Details<'a>,
     /// The alias by which the caller names the key.
     pub(super) alias: Option<&'a str>,
-    /// Whether a re-encryption is under the same key.
+    /// True if a re-encryption is under the same key.
     pub(super) on_same_key: Option<bool>,
     pub(super) key: Option<&'a KeyFacts<'a>>,
     pub(super) context: &'a RequestContext,
@@ -209,6 +207,11 @@ impl Policy {
         opinion
     }
 
+    /// Returns the id of a statement.
+    pub(super) fn sid(&self, statement: usize) -> Option<&str> {
+        self.statements.get(statement)?.sid.as_deref()
+    }
+
     /// Returns whether the aliases of a key matter to the policy.
     pub(super) fn asks_for_aliases(&self) -> bool {
         self.asks_for_aliases
@@ -245,7 +248,7 @@ pub(super) mod tests {
     use super::*;
     use manila_core::ErrorKind;
 
-    /// What requests of tests borrow.
+    /// The parts that requests of tests borrow.
     #[derive(Default)]
     pub(in crate::policy) struct Scene {
         pub(in crate::policy) parameters: Details<'static>,
@@ -348,7 +351,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_statement_speaks_if_all_of_it_fits() {
-        use Decision::{Allowed, Delegated, Denied, Silent};
+        use Decision::{Allowed, Delegated, Denied};
         let acme = ("tenant", "acme");
         let rows: [Row<'_>; 16] = [
             (OWNER, "kms:Decrypt", Some(&[]), Allowed),

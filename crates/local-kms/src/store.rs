@@ -69,10 +69,14 @@ pub(super) enum Table {
     Grantees,
     Deadlines,
     Audit,
+    /// Users and roles.
+    Identities,
+    /// Sessions of roles, and an index of their ends.
+    Sessions,
 }
 
 impl Table {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Keys,
         Self::Materials,
         Self::Aliases,
@@ -81,6 +85,8 @@ impl Table {
         Self::Grantees,
         Self::Deadlines,
         Self::Audit,
+        Self::Identities,
+        Self::Sessions,
     ];
 
     const fn name(self) -> &'static str {
@@ -93,13 +99,22 @@ impl Table {
             Self::Grantees => "grantees",
             Self::Deadlines => "deadlines",
             Self::Audit => "audit",
+            Self::Identities => "identities",
+            Self::Sessions => "sessions",
         }
     }
 
     /// Returns the minimum length to which records are padded. In some tables all records are empty.
     const fn shortest_record(self) -> usize {
         match self {
-            Self::Keys | Self::Materials | Self::Aliases | Self::KeyAliases | Self::Grants | Self::Audit => 512,
+            Self::Keys
+            | Self::Materials
+            | Self::Aliases
+            | Self::KeyAliases
+            | Self::Grants
+            | Self::Audit
+            | Self::Identities
+            | Self::Sessions => 512,
             Self::Grantees | Self::Deadlines => 0,
         }
     }

@@ -9,6 +9,7 @@ use crate::policy::{AccessRequest, KeyFacts, Policy, PolicyKind, Who};
 use crate::record::alias::AliasRecord;
 use crate::record::audit::{AuditRecord, EndRecord};
 use crate::record::grant::GrantRecord;
+use crate::record::identity::{IdentityRecord, SessionRecord};
 use crate::record::key::{KeyRecord, MaterialRecord};
 use crate::request_context::RequestContext;
 use crate::root_key::RootKey;
@@ -33,6 +34,8 @@ pub fn read_record(bytes: &[u8]) -> usize {
         from_cbor::<AliasRecord>(bytes).is_some(),
         from_cbor::<String>(bytes).is_some(),
         from_cbor::<GrantRecord>(bytes).is_some(),
+        from_cbor::<IdentityRecord>(bytes).is_some(),
+        from_cbor::<SessionRecord>(bytes).is_some(),
         from_cbor::<AuditRecord>(bytes).is_some(),
         from_cbor::<EndRecord>(bytes).is_some(),
         from_cbor::<()>(bytes).is_some(),

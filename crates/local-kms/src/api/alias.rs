@@ -1,7 +1,7 @@
 //! Aliases: names that can be moved from key to key.
 
 use crate::audit::Details;
-use crate::call::{OnAlias, OnKey, Owner, Retargeting};
+use crate::call::{OfAccount, OnAlias, OnKey, Retargeting};
 use crate::error::invalid;
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
@@ -34,7 +34,8 @@ impl Alias {
 impl LocalKms {
     /// Creates an alias for a key; `target` is the key's id or ARN.
     ///
-    /// Only the owner may call this, and only if the key's policy allows it.
+    /// The caller needs `kms:CreateAlias` for the key and, unless they are the owner, a policy that allows it for the
+    /// alias.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias already exists
@@ -61,7 +62,8 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// Only the owner may call this, and only with the permission `kms:UpdateAlias` on both keys.
+    /// The caller needs `kms:UpdateAlias` for both keys and, unless they are the owner, a policy that allows it for the
+    /// alias.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending
@@ -80,7 +82,8 @@ impl LocalKms {
 
     /// Deletes an alias.
     ///
-    /// Only the owner may call this, and only if the key's policy allows it.
+    /// The caller needs `kms:DeleteAlias` for the key and, unless they are the owner, a policy that allows it for the
+    /// alias.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or the caller lacks
@@ -94,9 +97,9 @@ impl LocalKms {
     /// Lists all aliases of the region, in the order of their names.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller lacks permission.
     pub fn list_aliases(&self) -> Result<Vec<Alias>> {
-        self.read(Operation::ListAliases, &Owner, Details::new(), |tables, (), call| {
+        self.read(Operation::ListAliases, &OfAccount, Details::new(), |tables, (), call| {
             let location = self.location();
             let mut aliases = Vec::new();
             for (name, record) in of_region(tables, &location)? {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::audit::Details;
 use crate::blob;
-use crate::call::{OnKey, Owner, ReEncrypting};
+use crate::call::{OfAccount, OnKey, ReEncrypting};
 use crate::error::{check_len, invalid, refused};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
@@ -128,13 +128,14 @@ impl LocalKms {
         })
     }
 
-    /// Returns 1 to 1024 random bytes from the operating system. Only the owner may call this.
+    /// Returns 1 to 1024 random bytes from the operating system. The owner may call this, and principals with a policy
+    /// that allows `kms:GenerateRandom`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for another number,
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner.
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller lacks permission.
     pub fn generate_random(&self, length: usize) -> Result<Vec<u8>> {
-        self.read(Operation::GenerateRandom, &Owner, number_of_bytes(length), |_, (), _| {
+        self.read(Operation::GenerateRandom, &OfAccount, number_of_bytes(length), |_, (), _| {
             check_len("random bytes", length, RANDOM_LEN)?;
             let mut bytes = vec![0; length];
             crypto::random(&mut bytes)?;

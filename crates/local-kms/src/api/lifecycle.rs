@@ -7,10 +7,9 @@ use manila_core::Result;
 use manila_core::internal::{MULTI_REGION_PREFIX, crypto, quoted};
 use uuid::Builder;
 
-use crate::access;
 use crate::api::rotation::{self, check_can_rotate};
 use crate::audit::Details;
-use crate::call::{OnKey, Owner};
+use crate::call::{OfAccount, OnKey};
 use crate::clock::{days_after, from_millis};
 use crate::deadlines::{self, Deadline};
 use crate::error::{check_len, code_of, invalid, refused};
@@ -53,8 +52,10 @@ impl KeyListEntry {
 }
 
 impl LocalKms {
-    /// Creates a key in the region of this handle, with an alias if the request names one. Only the owner may call
-    /// this.
+    /// Creates a key in the region of this handle, with an alias if the request names one.
+    ///
+    /// The owner may, and principals with a [policy](Self::put_identity_policy) that allows `kms:CreateKey`; for tags
+    /// also `kms:TagResource`, and for an alias `kms:CreateAlias` on the alias.
     ///
     /// ```
     /// use manila_local_kms::{CreateKey, KeyState, LocalKms};
@@ -69,12 +70,12 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias already exists
     /// (`AlreadyExistsException`) or is not valid, if the description, tags or rotation period violate AWS's rules, or
     /// if the policy is not valid or locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if
-    /// the caller is not the owner.
+    /// the caller lacks permission.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
         // Parsed before anything is locked, because it may take long.
         let policy = request.policy.as_deref().map(|json| Policy::parse(json, PolicyKind::Key));
-        self.write(Operation::CreateKey, &Owner, details(&request), |tables, (), call| {
+        self.write(Operation::CreateKey, &OfAccount, details(&request), |tables, (), call| {
             check_description(&request.description)?;
             check_tags(&request.tags)?;
             if let Some(days) = request.rotation_days {
@@ -109,8 +110,7 @@ impl LocalKms {
                 id,
             };
             if let Some(policy) = policy {
-                let (caller, parameters) = (self.caller(), call.parameters());
-                access::check_lockout(&caller, parameters, &policy?, &key, call.now, request.may_lock_out)?;
+                call.access.check_lockout(tables, &policy?, &key, request.may_lock_out)?;
             }
             key.store(tables)?;
             if let Some(name) = &request.alias {
@@ -172,15 +172,16 @@ impl LocalKms {
         })
     }
 
-    /// Lists the ids and ARNs of all keys of the region, ordered by id. Only the owner may call this.
+    /// Lists the ids and ARNs of all keys of the region, ordered by id. The owner may call this, and
+    /// principals with a policy that allows `kms:ListKeys`.
     ///
     /// [`describe_key`](Self::describe_key) returns everything else about a key, if the key's policy allows it.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller is not the owner,
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller lacks permission,
     /// [`ErrorKind::Storage`](crate::ErrorKind::Storage) if the store cannot be read.
     pub fn list_keys(&self) -> Result<Vec<KeyListEntry>> {
-        self.read(Operation::ListKeys, &Owner, Details::new(), |tables, (), call| {
+        self.read(Operation::ListKeys, &OfAccount, Details::new(), |tables, (), call| {
             let location = self.location();
             let mut keys = Vec::new();
             for (key_id, record) in tables.all::<KeyRecord>(Table::Keys, &location.row(""))? {
@@ -364,7 +365,7 @@ fn check_description(description: &str) -> Result<()> {
     check_len("characters of a description", description.chars().count(), 0..=MAX_DESCRIPTION_CHARS)
 }
 
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
+pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     let failed = |message: String| Err(invalid("TagException", message));
     if tags.len() > MAX_TAGS {
         return failed(format!("a key has at most {MAX_TAGS} tags"));

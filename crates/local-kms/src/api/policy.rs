@@ -1,6 +1,5 @@
 //! Key policies: returning and replacing them.
 
-use crate::access::check_lockout;
 use crate::audit::Details;
 use crate::call::OnKey;
 use crate::local_kms::LocalKms;
@@ -41,21 +40,20 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// Part of AWS's policy language is implemented. Everything else is refused by name, never ignored:
+    /// AWS's policy language is implemented. What is not is refused by name, never ignored:
     ///
-    /// - Elements: `Version`, `Id` and `Statement`; in a statement `Sid`, `Effect`, `Principal`, `Action`, `Resource`
-    ///   and `Condition`.
-    /// - Principals: `*`, and accounts, users, roles and role sessions under `AWS`.
-    /// - Condition operators: `StringEquals`, `StringLike`, their negations and `Bool`, each also with `ForAllValues:`
-    ///   and `ForAnyValue:`; `Null`.
-    /// - Condition keys: `kms:EncryptionContext:KEY`, `kms:EncryptionContextKeys`, `kms:ViaService`,
-    ///   `kms:CallerAccount` and `aws:PrincipalArn`.
+    /// | part | implemented |
+    /// |---|---|
+    /// | elements | `Version`, `Id`, `Statement`; in a statement `Sid`, `Effect`, `Condition`, and `Principal`, `Action` and `Resource` or their `Not...` forms |
+    /// | principals | `*`; accounts, users, roles and sessions of roles under `AWS`; services under `Service` |
+    /// | operators | `String...`, `Numeric...`, `Date...`, `Bool`, `BinaryEquals`, `IpAddress`, `Arn...` and `Null`, with `IfExists`, `ForAllValues:` and `ForAnyValue:` |
+    /// | `kms:` keys | all of AWS's but `kms:TrailingDaysWithoutKeyUsage`; those of attestation documents are always absent |
+    /// | `aws:` keys | those of the principal, its tags and organisation, of the key's and the request's tags, of the time, the network, MFA, and of services that call for others: what a [`RequestContext`](crate::RequestContext) sets, and what is known anyway |
+    /// | variables | `${KEY}` and `${KEY, 'default'}` of each key of one value but `kms:EncryptionContext:KEY`; `${*}`, `${?}`, `${$}` |
     ///
-    /// An account (its id, or the ARN of its root) in a `Deny` means everyone in it. In an `Allow` it means only its
-    /// owner, because there are no IAM policies through which the account could delegate its permissions. The
-    /// `aws:PrincipalArn` of a session is its role's ARN without the role's path. Principals of other accounts can be
-    /// allowed the operations that AWS allows across accounts: using the key, `DescribeKey`, `GetKeyRotationStatus` and
-    /// grants. All other operations are refused, whatever the policy says.
+    /// An account (its id, or the ARN of its root) in a `Deny` means everyone in it. In an `Allow` it means its owner,
+    /// and leaves the permission to the [policies](Self::put_identity_policy) of everyone else in it. See
+    /// [permissions](Self#regions-and-principals) for what a call takes.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`MalformedPolicyDocumentException`) if the policy
@@ -80,10 +78,10 @@ impl LocalKms {
         let request = Details::new().digest("policySha256", json).flag("bypassPolicyLockoutSafetyCheck", may_lock_out);
         // Parsed before anything is locked, because it may take long.
         let policy = Policy::parse(json, PolicyKind::Key);
-        self.change(Operation::PutKeyPolicy, key_id, request, |key, call| {
-            check_lockout(&self.caller(), call.parameters(), &policy?, key, call.now, may_lock_out)?;
+        self.write(Operation::PutKeyPolicy, &OnKey::new(key_id), request, |tables, mut key, call| {
+            call.access.check_lockout(tables, &policy?, &key, may_lock_out)?;
             key.record.policy = Some(json.to_owned());
-            Ok(())
+            key.store(tables)
         })
     }
 }

@@ -29,7 +29,8 @@ impl LocalKms {
     /// # Ok::<(), manila_local_kms::Error>(())
     /// ```
     ///
-    /// Only the owner may call this, and only if the key's policy allows it: a replica is a new key of the account.
+    /// The caller needs `kms:ReplicateKey` for the key and, unless they are the owner, a policy that allows
+    /// `kms:CreateKey` in the other region: a replica is a new key of the account.
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key, it is not enabled, or the

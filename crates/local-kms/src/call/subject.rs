@@ -7,9 +7,10 @@ use crate::error::invalid;
 use crate::location::Location;
 use crate::lookup;
 use crate::operation::Operation;
-use crate::policy::means;
+use crate::policy::{check_principal, means};
 use crate::record::alias::check_alias;
 use crate::record::grant;
+use crate::record::identity::{self, IdentityRecord};
 use crate::record::key::Key;
 use crate::store::Tables;
 use manila_core::{EncryptionContext, KmsRequest, Result};
@@ -43,6 +44,42 @@ impl Subject for Owner {
 
     fn find(&self, call: &mut Call<'_>, _: &impl Tables) -> Result<()> {
         call.check_owner()
+    }
+}
+
+/// The subject of calls about the account that its owner may make, and principals whose policies allow it.
+pub(crate) struct OfAccount;
+
+impl Subject for OfAccount {
+    type Found = ();
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<()> {
+        call.access.now = call.now;
+        call.access.check_of_account(tables, call.operation, call.kms.region_name())
+    }
+}
+
+/// A role that is assumed. The work gets its record.
+pub(crate) struct Assuming<'a>(pub(crate) &'a str);
+
+impl Subject for Assuming<'_> {
+    type Found = IdentityRecord;
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request.text("roleArn", self.0)
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<IdentityRecord> {
+        check_principal(self.0)?;
+        call.access.now = call.now;
+        // Callers without permission must not learn whether a role exists.
+        let role = identity::load(tables, self.0)?.unwrap_or_else(|| IdentityRecord::new(self.0, call.now));
+        call.access.check_may_assume(tables, &role)?;
+        Ok(role)
     }
 }
 
@@ -116,11 +153,13 @@ impl Subject for Retiring<'_> {
         let key = call.find(call.operation, tables, self.key)?;
         call.key_arn = Some(key.arn.clone());
         let caller = call.kms.principal();
+        call.access.now = call.now;
         let may = match grant::load(tables, &key, self.grant) {
             Ok(grant) => {
                 call.kms.is_owner()
                     || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, caller))
                     || grant.allows(caller, call.operation, None)?
+                    || call.is_of_retiring_account(&grant) && call.access.may_retire_for_account(tables, &key)?
             }
             Err(missing) if call.kms.is_owner() => return Err(missing),
             // Callers without permission must not learn whether a grant exists.
@@ -129,7 +168,6 @@ impl Subject for Retiring<'_> {
         if !may {
             return Err(call.access.nothing_allows(call.operation));
         }
-        call.access.now = call.now;
         call.access.check_not_denied(tables, &key, call.operation)?;
         Ok(key)
     }

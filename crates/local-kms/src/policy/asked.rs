@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use super::key::{Key, Map, Name, fold};
+use super::key::{Key, Map, NamedKey, fold};
 use super::principal::Identity;
 use super::{AccessRequest, KeyFacts};
 use crate::audit::rfc3339;
@@ -87,23 +87,23 @@ impl<'a> Asked<'a> {
                 [(_, value)] => Some(Cow::Borrowed(*value)),
                 _ => None,
             },
-            Key::Named(Name::PrincipalArn) => Some(Cow::Borrowed(self.principal_arn())),
+            Key::Named(NamedKey::PrincipalArn) => Some(Cow::Borrowed(self.principal_arn())),
             Key::Named(name) => self.values(*name).pop(),
             Key::Attestation => None,
         }
     }
 
     /// Returns the values of a key; an absent key has none.
-    pub(super) fn values(&self, name: Name) -> Vec<Value<'a>> {
+    pub(super) fn values(&self, name: NamedKey) -> Vec<Value<'a>> {
         if let Some(parameter) = parameter(name) {
             return self.request.parameters.values(parameter);
         }
         match name {
-            Name::EncryptionContextKeys => self.context().map(|(key, _)| Cow::Borrowed(key)).collect(),
-            Name::ResourceAliases => self.key().map_or(Vec::new(), |key| all(&key.aliases)),
-            Name::CalledVia => all(&self.request.context.called_via),
-            Name::PrincipalOrgPaths => all(&self.request.context.principal_org_paths),
-            Name::TagKeys => self.request.parameters.values("tagKeys"),
+            NamedKey::EncryptionContextKeys => self.context().map(|(key, _)| Cow::Borrowed(key)).collect(),
+            NamedKey::ResourceAliases => self.key().map_or(Vec::new(), |key| all(&key.aliases)),
+            NamedKey::CalledVia => all(&self.request.context.called_via),
+            NamedKey::PrincipalOrgPaths => all(&self.request.context.principal_org_paths),
+            NamedKey::TagKeys => self.request.parameters.values("tagKeys"),
             _ => {
                 self.of_key(name).or_else(|| self.of_caller(name)).or_else(|| self.of_call(name)).into_iter().collect()
             }
@@ -111,7 +111,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Returns a value that a key of the KMS has, or that is to be given to a new one.
-    fn of_key(&self, name: Name) -> Option<Value<'a>> {
+    fn of_key(&self, name: NamedKey) -> Option<Value<'a>> {
         let parameters = self.request.parameters;
         let or_parameter = |value: Option<&'static str>, name| match value {
             Some(value) => Some(Cow::Borrowed(value)),
@@ -119,16 +119,18 @@ impl<'a> Asked<'a> {
         };
         let key = self.key();
         match name {
-            Name::KeySpec => or_parameter(key.map(|key| key.spec), "keySpec"),
-            Name::KeyUsage => or_parameter(key.map(|key| key.usage), "keyUsage"),
-            Name::KeyOrigin => or_parameter(key.map(|key| key.origin), "origin"),
-            Name::MultiRegion => or_parameter(key.map(|key| boolean(key.multi_region_type.is_some())), "multiRegion"),
-            Name::MultiRegionKeyType => key.map_or_else(
+            NamedKey::KeySpec => or_parameter(key.map(|key| key.spec), "keySpec"),
+            NamedKey::KeyUsage => or_parameter(key.map(|key| key.usage), "keyUsage"),
+            NamedKey::KeyOrigin => or_parameter(key.map(|key| key.origin), "origin"),
+            NamedKey::MultiRegion => {
+                or_parameter(key.map(|key| boolean(key.multi_region_type.is_some())), "multiRegion")
+            }
+            NamedKey::MultiRegionKeyType => key.map_or_else(
                 || (parameters.values("multiRegion").pop()? == "true").then_some(Cow::Borrowed("PRIMARY")),
                 |key| key.multi_region_type.map(Cow::Borrowed),
             ),
-            Name::MacAlgorithm => or_parameter(key.and_then(|key| key.mac_algorithm), "macAlgorithm"),
-            Name::EncryptionAlgorithm => parameters.values("encryptionAlgorithm").pop().or_else(|| {
+            NamedKey::MacAlgorithm => or_parameter(key.and_then(|key| key.mac_algorithm), "macAlgorithm"),
+            NamedKey::EncryptionAlgorithm => parameters.values("encryptionAlgorithm").pop().or_else(|| {
                 let symmetric = self.request.encrypts && key.is_some_and(|key| key.spec == "SYMMETRIC_DEFAULT");
                 symmetric.then_some(Cow::Borrowed("SYMMETRIC_DEFAULT"))
             }),
@@ -136,51 +138,51 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn of_caller(&self, name: Name) -> Option<Value<'a>> {
+    fn of_caller(&self, name: NamedKey) -> Option<Value<'a>> {
         let given = &self.request.context;
         match name {
-            Name::PrincipalArn => Some(Cow::Owned(self.principal_arn().to_owned())),
-            Name::PrincipalAccount | Name::CallerAccount => {
+            NamedKey::PrincipalArn => Some(Cow::Owned(self.principal_arn().to_owned())),
+            NamedKey::PrincipalAccount | NamedKey::CallerAccount => {
                 self.caller.account().map(|account| account.to_owned().into())
             }
-            Name::PrincipalType => self.caller.principal_type().map(Cow::Borrowed),
-            Name::PrincipalIsAwsService => Some(boolean(self.caller.service().is_some()).into()),
-            Name::PrincipalServiceName => self.caller.service().map(|name| Cow::Owned(name.to_owned())),
-            Name::UserName => self.caller.user_name().map(|name| Cow::Owned(name.to_owned())),
-            Name::UserId => given.user_id.as_deref().map(Cow::Borrowed),
-            Name::PrincipalOrgId => given.principal_org_id.as_deref().map(Cow::Borrowed),
-            Name::MultiFactorAuthPresent => given.multi_factor.map(|present| boolean(present).into()),
-            Name::MultiFactorAuthAge => given.multi_factor_age.map(|age| Cow::Owned(age.as_secs().to_string())),
-            Name::TokenIssueTime => self.request.who.issued.map(|issued| Cow::Owned(rfc3339(from_millis(issued)))),
+            NamedKey::PrincipalType => self.caller.principal_type().map(Cow::Borrowed),
+            NamedKey::PrincipalIsAwsService => Some(boolean(self.caller.service().is_some()).into()),
+            NamedKey::PrincipalServiceName => self.caller.service().map(|name| Cow::Owned(name.to_owned())),
+            NamedKey::UserName => self.caller.user_name().map(|name| Cow::Owned(name.to_owned())),
+            NamedKey::UserId => given.user_id.as_deref().map(Cow::Borrowed),
+            NamedKey::PrincipalOrgId => given.principal_org_id.as_deref().map(Cow::Borrowed),
+            NamedKey::MultiFactorAuthPresent => given.multi_factor.map(|present| boolean(present).into()),
+            NamedKey::MultiFactorAuthAge => given.multi_factor_age.map(|age| Cow::Owned(age.as_secs().to_string())),
+            NamedKey::TokenIssueTime => self.request.who.issued.map(|issued| Cow::Owned(rfc3339(from_millis(issued)))),
             _ => None,
         }
     }
 
-    fn of_call(&self, name: Name) -> Option<Value<'a>> {
+    fn of_call(&self, name: NamedKey) -> Option<Value<'a>> {
         let given = &self.request.context;
         let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
         let via = given.via_service.is_some() || !given.called_via.is_empty();
         match name {
-            Name::CurrentTime => Some(Cow::Owned(rfc3339(from_millis(self.request.now)))),
-            Name::EpochTime => Some(Cow::Owned((self.request.now / 1000).to_string())),
-            Name::RequestedRegion => Some(Cow::Borrowed(self.request.region)),
-            Name::ResourceAccount => Some(Cow::Borrowed(self.request.account)),
-            Name::SecureTransport => given.secure_transport.map(|secure| boolean(secure).into()),
-            Name::SourceIp => given.source_ip.map(|address| Cow::Owned(address.to_string())),
-            Name::VpcSourceIp => given.vpc_source_ip.map(|address| Cow::Owned(address.to_string())),
-            Name::SourceVpc => text(&given.source_vpc),
-            Name::SourceVpce => text(&given.source_vpce),
-            Name::SourceAccount => text(&given.source_account),
-            Name::SourceArn => text(&given.source_arn),
-            Name::UserAgent => text(&given.user_agent),
-            Name::ViaService => text(&given.via_service),
-            Name::ViaAwsService => Some(boolean(via).into()),
-            Name::CalledViaFirst => given.called_via.first().map(|name| Cow::Borrowed(name.as_str())),
-            Name::CalledViaLast => given.called_via.last().map(|name| Cow::Borrowed(name.as_str())),
-            Name::GrantIsForAwsResource => self.request.is_of_grants().then(|| boolean(via).into()),
-            Name::GrantConstraintType => self.request.parameters.grant_constraint_type().map(Cow::Borrowed),
-            Name::ReEncryptOnSameKey => self.request.on_same_key.map(|same| boolean(same).into()),
-            Name::RequestAlias => self.request.alias.map(Cow::Borrowed),
+            NamedKey::CurrentTime => Some(Cow::Owned(rfc3339(from_millis(self.request.now)))),
+            NamedKey::EpochTime => Some(Cow::Owned((self.request.now / 1000).to_string())),
+            NamedKey::RequestedRegion => Some(Cow::Borrowed(self.request.region)),
+            NamedKey::ResourceAccount => Some(Cow::Borrowed(self.request.account)),
+            NamedKey::SecureTransport => given.secure_transport.map(|secure| boolean(secure).into()),
+            NamedKey::SourceIp => given.source_ip.map(|address| Cow::Owned(address.to_string())),
+            NamedKey::VpcSourceIp => given.vpc_source_ip.map(|address| Cow::Owned(address.to_string())),
+            NamedKey::SourceVpc => text(&given.source_vpc),
+            NamedKey::SourceVpce => text(&given.source_vpce),
+            NamedKey::SourceAccount => text(&given.source_account),
+            NamedKey::SourceArn => text(&given.source_arn),
+            NamedKey::UserAgent => text(&given.user_agent),
+            NamedKey::ViaService => text(&given.via_service),
+            NamedKey::ViaAwsService => Some(boolean(via).into()),
+            NamedKey::CalledViaFirst => given.called_via.first().map(|name| Cow::Borrowed(name.as_str())),
+            NamedKey::CalledViaLast => given.called_via.last().map(|name| Cow::Borrowed(name.as_str())),
+            NamedKey::GrantIsForAwsResource => self.request.is_of_grants().then(|| boolean(via).into()),
+            NamedKey::GrantConstraintType => self.request.parameters.grant_constraint_type().map(Cow::Borrowed),
+            NamedKey::ReEncryptOnSameKey => self.request.on_same_key.map(|same| boolean(same).into()),
+            NamedKey::RequestAlias => self.request.alias.map(Cow::Borrowed),
             _ => None,
         }
     }
@@ -191,27 +193,27 @@ impl<'a> Asked<'a> {
 }
 
 /// Returns the parameter of the request, under `CloudTrail`'s name, that is the value of a key.
-const fn parameter(name: Name) -> Option<&'static str> {
+const fn parameter(name: NamedKey) -> Option<&'static str> {
     Some(match name {
-        Name::BypassPolicyLockoutSafetyCheck => "bypassPolicyLockoutSafetyCheck",
-        Name::DataKeyPairSpec => "keyPairSpec",
-        Name::ExpirationModel => "expirationModel",
-        Name::GrantConstraintSourceArn => "sourceArn",
-        Name::GranteePrincipal => "granteePrincipal",
-        Name::GranteeServicePrincipal => "granteeServicePrincipal",
-        Name::GrantOperations => "operations",
-        Name::KeyAgreementAlgorithm => "keyAgreementAlgorithm",
-        Name::MessageType => "messageType",
-        Name::PendingWindowInDays => "pendingWindowInDays",
-        Name::PrimaryRegion => "primaryRegion",
-        Name::ReplicaRegion => "replicaRegion",
-        Name::RetiringPrincipal => "retiringPrincipal",
-        Name::RetiringServicePrincipal => "retiringServicePrincipal",
-        Name::RotationPeriodInDays => "rotationPeriodInDays",
-        Name::SigningAlgorithm => "signingAlgorithm",
-        Name::ValidTo => "validTo",
-        Name::WrappingAlgorithm => "wrappingAlgorithm",
-        Name::WrappingKeySpec => "wrappingKeySpec",
+        NamedKey::BypassPolicyLockoutSafetyCheck => "bypassPolicyLockoutSafetyCheck",
+        NamedKey::DataKeyPairSpec => "keyPairSpec",
+        NamedKey::ExpirationModel => "expirationModel",
+        NamedKey::GrantConstraintSourceArn => "sourceArn",
+        NamedKey::GranteePrincipal => "granteePrincipal",
+        NamedKey::GranteeServicePrincipal => "granteeServicePrincipal",
+        NamedKey::GrantOperations => "operations",
+        NamedKey::KeyAgreementAlgorithm => "keyAgreementAlgorithm",
+        NamedKey::MessageType => "messageType",
+        NamedKey::PendingWindowInDays => "pendingWindowInDays",
+        NamedKey::PrimaryRegion => "primaryRegion",
+        NamedKey::ReplicaRegion => "replicaRegion",
+        NamedKey::RetiringPrincipal => "retiringPrincipal",
+        NamedKey::RetiringServicePrincipal => "retiringServicePrincipal",
+        NamedKey::RotationPeriodInDays => "rotationPeriodInDays",
+        NamedKey::SigningAlgorithm => "signingAlgorithm",
+        NamedKey::ValidTo => "validTo",
+        NamedKey::WrappingAlgorithm => "wrappingAlgorithm",
+        NamedKey::WrappingKeySpec => "wrappingKeySpec",
         _ => return None,
     })
 }

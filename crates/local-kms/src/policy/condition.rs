@@ -4,7 +4,7 @@ use manila_core::internal::quoted;
 
 use super::asked::Asked;
 use super::json::Json;
-use super::key::{Key, Name};
+use super::key::{Key, NamedKey};
 use super::operator::{Operator, Quantifier, Values};
 use super::principal::Effect;
 
@@ -57,7 +57,7 @@ impl Condition {
                     Effect::Deny => readings.any(holds),
                 }
             }
-            Key::Named(Name::PrincipalArn) if asked.is_of_unknown_path() => {
+            Key::Named(NamedKey::PrincipalArn) if asked.is_of_unknown_path() => {
                 let loosely = (effect == Effect::Deny) != self.operator.is_negated();
                 self.holds_of(&[asked.principal_arn()], |arn| self.values.fit_role(arn, loosely, asked))
             }
@@ -92,7 +92,7 @@ impl Condition {
 
     /// Returns whether the condition compares the aliases of a key.
     pub(super) fn asks_for_aliases(&self) -> bool {
-        self.key == Key::Named(Name::ResourceAliases)
+        self.key == Key::Named(NamedKey::ResourceAliases)
     }
 
     /// Returns the number of values that an encryption context is compared with.

@@ -16,8 +16,8 @@ const VERSIONS: [&str; 2] = ["2012-10-17", "2008-10-17"];
 type Object = BTreeMap<String, Json>;
 
 impl PolicyKind {
-    /// The maximum length of a policy in bytes, as on AWS: of a key policy, of all inline policies of a role, of a trust
-    /// policy.
+    /// The maximum length of a policy in bytes, as on AWS: of a key policy, of all inline policies of a role, of a
+    /// trust policy.
     ///
     /// Source: AWS KMS Developer Guide, "Resource quotas"; IAM User Guide, "IAM and AWS STS quotas".
     const fn max_len(self) -> usize {
@@ -407,7 +407,7 @@ mod tests {
     fn a_policy_has_32_kibibytes_at_most() {
         const MAX_LEN: usize = PolicyKind::Key.max_len();
         let json = format!(r#"{{"Statement": {}}}"#, object_of(&STATEMENT));
-        assert!(read_key(&format!("{json:0$}", MAX_LEN)).is_ok());
+        assert!(read_key(&format!("{json:MAX_LEN$}")).is_ok());
         let message = read_key(&format!("{json:0$}", MAX_LEN + 1)).unwrap_err();
         assert!(message.contains("32769 bytes"), "{message}");
     }

@@ -20,7 +20,7 @@ pub(super) enum Key {
         /// With [folded](fold) case.
         folded: String,
     },
-    Named(Name),
+    Named(NamedKey),
     /// Always absent.
     Attestation,
 }
@@ -48,9 +48,9 @@ macro_rules! names {
     ($($name:ident $text:literal $($alias:literal)? $many:ident,)*) => {
         /// The keys with a name of their own.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Name { $($name),* }
+        pub(super) enum NamedKey { $($name),* }
 
-        impl Name {
+        impl NamedKey {
             /// Every key, by AWS's name, and whether it can have many values.
             const ALL: &[(&str, Self, bool)] = &[$(
                 ($text, Self::$name, names!($many)),
@@ -143,7 +143,7 @@ impl Key {
         if without_prefix(name, ATTESTATION_PREFIX).is_some_and(is_measurement) {
             return Ok(Self::Attestation);
         }
-        let mut known = Name::ALL.iter().filter(|(known, ..)| known.eq_ignore_ascii_case(name));
+        let mut known = NamedKey::ALL.iter().filter(|(known, ..)| known.eq_ignore_ascii_case(name));
         let found = known.next().map(|(_, name, _)| Self::Named(*name));
         found.ok_or_else(|| format!("the condition key {} is not implemented", quoted(name)))
     }
@@ -153,12 +153,12 @@ impl Key {
     }
 
     pub(super) fn is_multivalued(&self) -> bool {
-        matches!(self, Self::Named(name) if Name::ALL.iter().any(|(_, other, many)| other == name && *many))
+        matches!(self, Self::Named(name) if NamedKey::ALL.iter().any(|(_, other, many)| other == name && *many))
     }
 
     /// Returns whether the key's value depends on the encryption context.
     pub(super) fn is_of_context(&self) -> bool {
-        matches!(self, Self::Member { map: Map::EncryptionContext, .. } | Self::Named(Name::EncryptionContextKeys))
+        matches!(self, Self::Member { map: Map::EncryptionContext, .. } | Self::Named(NamedKey::EncryptionContextKeys))
     }
 
     /// Returns the memory that the key takes in addition to itself, in bytes.
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn every_key_is_found_by_its_name_in_any_case() {
-        for (text, name, many) in Name::ALL {
+        for (text, name, many) in NamedKey::ALL {
             for text in [(*text).to_owned(), text.to_ascii_lowercase(), text.to_ascii_uppercase()] {
                 let key = Key::parse(&text).unwrap();
                 assert_eq!((&key, key.is_multivalued()), (&Key::Named(*name), *many), "{text}");
@@ -216,8 +216,8 @@ mod tests {
 
     #[test]
     fn the_list_has_no_key_twice() {
-        for (number, (text, ..)) in Name::ALL.iter().enumerate() {
-            assert!(!Name::ALL[..number].iter().any(|(other, ..)| other.eq_ignore_ascii_case(text)), "{text}");
+        for (number, (text, ..)) in NamedKey::ALL.iter().enumerate() {
+            assert!(!NamedKey::ALL[..number].iter().any(|(other, ..)| other.eq_ignore_ascii_case(text)), "{text}");
         }
     }
 

@@ -229,8 +229,8 @@ impl Values {
 
     /// Returns whether one of the values matches the ARN of a session's role, whose path is unknown.
     ///
-    /// Role names are unique in an account, so a path in the policy is ignored. In a pattern it is ignored only if it is
-    /// safe to match too much.
+    /// Role names are unique in an account, so a path in the policy is ignored. In a pattern it is ignored only if it
+    /// is safe to match too much.
     pub(super) fn fit_role(&self, arn: &str, loosely: bool, asked: &Asked<'_>) -> bool {
         let may = |text: &str| loosely || !text.contains(['*', '?']);
         self.fit(arn, asked)

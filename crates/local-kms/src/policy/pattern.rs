@@ -6,7 +6,8 @@ use manila_core::internal::quoted;
 
 use super::memory_of;
 
-/// The maximum length of a part of a pattern with a `?` between two `*`, in characters: a longer one takes long to find.
+/// The maximum length of a part of a pattern with a `?` between two `*`, in characters: a longer one takes long to
+/// find.
 const MAX_FLOATING_LEN: usize = 64;
 /// The bits of a word of the search for such a part.
 const WORD: usize = u64::BITS as usize;

@@ -68,6 +68,44 @@ pub(crate) fn means(principal: &str, caller: &str) -> bool {
     principal.means(&caller)
 }
 
+/// Returns whether a principal is the owner of its account.
+pub(crate) fn is_account_owner(principal: &str) -> bool {
+    Identity::parse(principal).is_ok_and(|identity| identity.kind == Kind::Root)
+}
+
+/// Returns whether two principals belong to the same account.
+pub(crate) fn share_account(one: &str, other: &str) -> bool {
+    let (Some(one), Some(other)) = (Identity::split(one), Identity::split(other)) else { return false };
+    one.shares_account(&other)
+}
+
+/// Returns whether a principal is a session of a role.
+pub(crate) fn is_session(principal: &str) -> bool {
+    Identity::parse(principal).is_ok_and(|identity| identity.is_session())
+}
+
+/// Returns the ARN of a role's session of this name.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`ValidationException`) if the name is not valid.
+pub(crate) fn session_arn(role: &str, session: &str) -> Result<String> {
+    let valid = |identity: &Identity| matches!(identity.kind, Kind::Role(_)) && is_name(session) && session.len() > 1;
+    let Some(Identity { partition, account, kind: Kind::Role(path) }) = Identity::split(role).filter(valid) else {
+        let message = format!(
+            "{} is not a valid name of a session: use 2 to {MAX_NAME_LEN} letters, digits and +=,.@_-",
+            quoted(session)
+        );
+        return Err(invalid("ValidationException", message));
+    };
+    Ok(format!("arn:{partition}:sts::{account}:assumed-role/{}/{session}", last_part(&path)))
+}
+
+/// Returns the ARN of a session's role, without its path.
+pub(crate) fn role_of(principal: &str) -> Option<String> {
+    let identity = Identity::parse(principal).ok()?;
+    identity.is_session().then(|| identity.principal_arn())
+}
+
 /// Returns the name by which grants to a principal are found: its ARN, without the path of a role, which its sessions
 /// do not know.
 ///

@@ -323,28 +323,29 @@ impl From<&GrantConstraint> for ConstraintRecord {
     }
 }
 
-/// Returns whether a grant allows a principal an operation on a key. The grants of others are not read.
-pub(crate) fn any_allows(
+/// Returns the id of a grant that allows a principal an operation on a key, if there is one. The grants of others are
+/// not read.
+pub(crate) fn allowing(
     tables: &impl Tables,
     key: &Key,
     principal: &str,
     operation: Operation,
     context: Option<&EncryptionContext>,
-) -> Result<bool> {
+) -> Result<Option<String>> {
     if !operation.is_grantable() {
-        return Ok(false);
+        return Ok(None);
     }
-    for grant in of_caller(tables, key, principal)? {
+    for (id, grant) in of_caller(tables, key, principal)? {
         if grant.allows(principal, operation, context)? {
-            return Ok(true);
+            return Ok(Some(id));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Returns whether a principal has a grant that allows it to create `other`.
 pub(crate) fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
-    for grant in of_caller(tables, key, principal)? {
+    for (_, grant) in of_caller(tables, key, principal)? {
         if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
             return Ok(true);
         }
@@ -400,7 +401,7 @@ pub(crate) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
 }
 
 /// Returns the grants on a key that may apply to a caller, and no others.
-fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<GrantRecord>> {
+fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<(String, GrantRecord)>> {
     let prefix = prefix(key);
     let mut grants = Vec::new();
     for name in index_names_of(principal)? {
@@ -409,7 +410,8 @@ fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<Gra
             // Ids are not authenticated by themselves, so the entry must be in the manifest.
             tables.get::<()>(Table::Grantees, &row)?.ok_or_else(damaged)?;
             let grant_id = row.strip_prefix(&of_grantee).unwrap_or_default();
-            grants.push(tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?);
+            let grant = tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?;
+            grants.push((grant_id.to_owned(), grant));
         }
     }
     Ok(grants)

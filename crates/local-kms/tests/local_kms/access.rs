@@ -7,8 +7,8 @@ use manila_core::KmsCiphertext;
 use manila_core::testing::ready;
 use manila_local_kms::testing::policies_parsed;
 use manila_local_kms::{
-    CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms, KmsRequest, LocalKms,
-    RootKey,
+    AssumeRole, CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms, KmsRequest,
+    LocalKms, RootKey, SimulatedCall,
 };
 
 use crate::{both, code, context, decrypt, encrypt};
@@ -20,6 +20,14 @@ pub const STRANGER: &str = "arn:aws:iam::111122223333:user/carol";
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/service/app";
 pub const SESSION: &str = "arn:aws:sts::000000000000:assumed-role/app/i-1";
 pub const MATERIAL: [u8; 32] = *b"material that was made elsewhere";
+
+/// A policy of a principal that allows nothing of the KMS.
+const IDENTITY: &str = r#"{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}"#;
+/// A policy of a role that nobody but the owner may assume.
+const TRUST: &str = r#"{"Statement": {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"},
+    "Action": "sts:AssumeRole"}}"#;
+/// A policy of a principal that allows everything.
+pub const EVERYTHING: &str = r#"{"Statement": {"Effect": "Allow", "Action": "kms:*", "Resource": "*"}}"#;
 
 const EVERYWHERE: &str = "eu-west-1";
 
@@ -55,6 +63,8 @@ impl Scene {
         owner.schedule_key_deletion(&pending).unwrap();
         owner.replicate_key(&shared, EVERYWHERE).unwrap();
         let grant = CreateGrant::to(BOB).operation(GrantOperation::Decrypt);
+        owner.put_identity_policy(BOB, "a", IDENTITY).unwrap();
+        owner.put_role("job", TRUST).unwrap();
         Self {
             grant: owner.create_grant(&key, grant).unwrap(),
             ciphertext: encrypt(&owner, &key, b"secret").unwrap(),
@@ -128,6 +138,20 @@ pub const METHODS: &[Method] = &[
     method("list_keys", "ListKeys", &[], |kms, _| done(kms.list_keys())),
     method("list_aliases", "ListAliases", &[], |kms, _| done(kms.list_aliases())),
     method("generate_random", "GenerateRandom", &[], |kms, _| done(kms.generate_random(8))),
+    method("put_identity_policy", "PutIdentityPolicy", &[], |kms, _| kms.put_identity_policy(ALICE, "b", IDENTITY)),
+    method("identity_policy", "GetIdentityPolicy", &[], |kms, _| done(kms.identity_policy(BOB, "a"))),
+    method("list_identity_policies", "ListIdentityPolicies", &[], |kms, _| done(kms.list_identity_policies(BOB))),
+    method("delete_identity_policy", "DeleteIdentityPolicy", &[], |kms, _| kms.delete_identity_policy(BOB, "a")),
+    method("put_user", "PutUser", &[], |kms, _| kms.put_user("dave")),
+    method("put_role", "PutRole", &[], |kms, _| kms.put_role("job", TRUST)),
+    method("set_principal_tags", "SetPrincipalTags", &[], |kms, _| kms.set_principal_tags(BOB, [("team", "a")])),
+    method("describe_principal", "DescribePrincipal", &[], |kms, _| done(kms.describe_principal(BOB))),
+    method("list_roles", "ListRoles", &[], |kms, _| done(kms.list_roles())),
+    method("list_users", "ListUsers", &[], |kms, _| done(kms.list_users())),
+    method("delete_role", "DeleteRole", &[], |kms, _| kms.delete_role("job")),
+    method("delete_user", "DeleteUser", &[], |kms, _| kms.delete_user("bob")),
+    method("simulate", "Simulate", &[], |kms, _| done(kms.simulate(ALICE, "ListKeys", None, &SimulatedCall::default()))),
+    method("assume_role", "AssumeRole", &[], |kms, _| done(kms.assume_role(AssumeRole::new("job", "j-1")))),
     method("retire_grant", "RetireGrant", &[], |kms, scene| kms.retire_grant(&scene.key, &scene.grant)),
     method("backup", "Backup", &[], |kms, scene| kms.backup(scene.folder.path().join("backup"))),
     method("purge", "Purge", &[], |kms, _| done(kms.purge())),
@@ -496,6 +520,7 @@ fn an_account_that_is_allowed_is_its_owner_and_one_that_is_denied_everyone_in_it
             let kms = kms.as_principal(principal).unwrap();
             assert_refused(&kms.describe_key(key.arn()).unwrap_err(), principal);
         }
+        kms.put_identity_policy(STRANGER, "all", EVERYTHING).unwrap();
         kms.as_principal(STRANGER).unwrap().describe_key(key.arn()).unwrap();
     }
     // Another account can be denied a key that is open to everyone, and no grant overrides the denial.
@@ -538,6 +563,7 @@ fn another_account_is_allowed_what_aws_allows_across_accounts_and_no_more() {
         scene.set_policy(&policy(&[allow(OWNER, &["*"]), allow("*", &["*"])]));
         let retirable = CreateGrant::to(BOB).operation(GrantOperation::Decrypt).retiring_principal(STRANGER);
         let scene = Scene { grant: scene.owner.create_grant(&scene.key, retirable).unwrap(), ..scene };
+        scene.owner.put_identity_policy(STRANGER, "all", EVERYTHING).unwrap();
         for principal in [STRANGER, "arn:aws:iam::111122223333:root", "arn:aws-cn:iam::000000000000:user/alice"] {
             let done = (method.call)(&scene.owner.as_principal(principal).unwrap(), &scene);
             if !ACROSS_ACCOUNTS.contains(&method.operation) {
@@ -596,6 +622,7 @@ fn a_policy_that_takes_long_to_evaluate_gives_the_same_answer() {
         let long = "x".repeat(10_000);
         let (fine, bad) = (context(&[("stage", &long)]), format!("{long} frozen 999 {long}"));
         let bad = context(&[("stage", &bad)]);
+        kms.put_identity_policy(STRANGER, "all", EVERYTHING).unwrap();
         for principal in [OWNER, ALICE, STRANGER] {
             let kms = kms.as_principal(principal).unwrap();
             let ciphertext = ready(kms.encrypt(KmsRequest::new(key.arn(), &fine), b"x")).unwrap().ciphertext;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use crate::access::{METHODS, OWNER, STRANGER, allow, policy};
+use crate::access::{EVERYTHING, METHODS, OWNER, STRANGER, allow, policy};
 use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
@@ -277,6 +277,7 @@ impl Case {
                 for key in [key, other] {
                     kms.put_key_policy(key, &open).unwrap();
                 }
+                kms.put_identity_policy(STRANGER, "all", EVERYTHING).unwrap();
                 return kms.as_principal(STRANGER).unwrap();
             }
             _ => {}

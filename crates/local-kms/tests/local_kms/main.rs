@@ -17,15 +17,18 @@ mod folder;
 mod grants;
 #[path = "../../../../tests/support/heard.rs"]
 mod heard;
+mod identities;
 mod import;
 mod known_answers;
 mod lifecycle;
 mod opening;
+mod permission_model;
 mod processes;
 mod raw_file;
 mod replicas;
 mod root_key;
 mod rotation;
+mod simulation;
 mod store;
 
 use std::path::PathBuf;

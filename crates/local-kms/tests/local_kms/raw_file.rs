@@ -4,8 +4,18 @@ use std::path::Path;
 
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-pub(crate) const TABLES: [&str; 8] =
-    ["keys", "materials", "aliases", "key-aliases", "grants", "grantees", "deadlines", "audit"];
+pub(crate) const TABLES: [&str; 10] = [
+    "keys",
+    "materials",
+    "aliases",
+    "key-aliases",
+    "grants",
+    "grantees",
+    "deadlines",
+    "audit",
+    "identities",
+    "sessions",
+];
 
 pub(crate) fn database(store: &Path) -> Database {
     Builder::new().set_concurrency_mode(ConcurrencyMode::MultiWriter).open(store).unwrap()

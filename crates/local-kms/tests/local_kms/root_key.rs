@@ -1,6 +1,6 @@
 //! Changing the root key: what is refused, and what the file contains afterwards.
 
-use manila_local_kms::{AuditLog, CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
+use manila_local_kms::{AssumeRole, AuditLog, CreateGrant, CreateKey, ErrorKind, GrantOperation, LocalKms, RootKey};
 
 use crate::Folder;
 use crate::raw_file::{TABLES, records, set_record};
@@ -19,6 +19,9 @@ fn a_change_of_the_root_key_takes_no_record_for_granted_that_is_missing() {
     kms.schedule_key_deletion(doomed.key_id()).unwrap();
     let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
     kms.create_grant(key.key_id(), grant).unwrap();
+    let trust = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}"#;
+    kms.put_role("job", trust).unwrap();
+    kms.assume_role(AssumeRole::new("job", "j-1")).unwrap();
     kms.checkpoint().unwrap();
 
     let intact = records(&folder.store());
