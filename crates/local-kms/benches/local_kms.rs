@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 use manila_core::KmsCiphertext;
+use manila_core::internal::crypto::{EccCurve, Hash, KeyPair, KeyPairKind, MlDsaSet, SignatureScheme, SignedBytes};
 use manila_core::testing::ready;
 use manila_local_kms::{
-    AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, GrantOperation, Kms, KmsRequest, LocalKms,
-    RootKey,
+    AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, GrantOperation, KeySpec, KeyUsage, Kms,
+    KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm,
 };
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
@@ -195,5 +196,39 @@ fn maintenance(_: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, local_kms, deletions, grants, policies, maintenance);
+/// Signatures by keys of the KMS in a file with its log, beside those of the primitive alone. A private key that were
+/// parsed in each call would take several times as long.
+fn signatures(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 1);
+    let kms = open(folder.path());
+    let mut kinds = vec![
+        (KeySpec::EccNistP256, KeyPairKind::Ecc(EccCurve::P256), SigningAlgorithm::EcdsaSha256),
+        (KeySpec::EccNistEdwards25519, KeyPairKind::Ed25519, SigningAlgorithm::Ed25519Sha512),
+        (KeySpec::MlDsa65, KeyPairKind::MlDsa(MlDsaSet::MlDsa65), SigningAlgorithm::MlDsaShake256),
+    ];
+    if cfg!(feature = "aws-lc") {
+        kinds.push((KeySpec::Rsa2048, KeyPairKind::Rsa(2048), SigningAlgorithm::RsassaPssSha256));
+    }
+    let message = [7; 64];
+    for (spec, kind, algorithm) in kinds {
+        let scheme = match algorithm {
+            SigningAlgorithm::EcdsaSha256 => SignatureScheme::Ecdsa(Hash::Sha256),
+            SigningAlgorithm::Ed25519Sha512 => SignatureScheme::Ed25519,
+            SigningAlgorithm::MlDsaShake256 => SignatureScheme::MlDsa,
+            _ => SignatureScheme::RsaPss(Hash::Sha256),
+        };
+        let key = kms.create_key(CreateKey::default().spec(spec).usage(KeyUsage::SignVerify)).unwrap();
+        let pair = KeyPair::generate(kind).unwrap();
+        let mut group = criterion.benchmark_group(format!("{} signatures", spec.name()));
+        group.bench_function("bare", |bench| {
+            bench.iter(|| pair.sign(scheme, SignedBytes::Message(&message)).unwrap());
+        });
+        group.bench_function("Sign", |bench| {
+            bench.iter(|| kms.sign(SignRequest::new(key.arn(), algorithm, &message)).unwrap());
+        });
+    }
+}
+
+criterion_group!(benches, local_kms, signatures, deletions, grants, policies, maintenance);
 criterion_main!(benches);

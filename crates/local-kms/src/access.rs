@@ -20,6 +20,7 @@ use crate::operation::Operation;
 use crate::policy::{
     KeyFacts, Opinion, Policy, PolicyCache, PolicyKind, Who, is_account_owner, is_of_account, is_service,
 };
+use crate::record::algorithm::MacAlgorithm;
 use crate::record::identity::IdentityRecord;
 use crate::record::key::Key;
 use crate::record::{alias, grant};
@@ -485,9 +486,9 @@ fn key_facts(key: &Key, aliases: Vec<String>) -> KeyFacts<'_> {
     let spec = key.material.spec;
     KeyFacts {
         spec: spec.name(),
-        usage: spec.usage(),
+        usage: key.material.usage().name(),
         origin: key.material.origin.name(),
-        mac_algorithm: spec.mac_algorithm(),
+        mac_algorithm: MacAlgorithm::of(spec).first().map(|algorithm| algorithm.name()),
         multi_region_type: key.is_multi_region().then_some(if key.is_primary() { "PRIMARY" } else { "REPLICA" }),
         tags: Cow::Borrowed(&key.record.tags),
         aliases,

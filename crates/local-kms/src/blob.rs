@@ -4,7 +4,7 @@
 //! plaintext is bound to the key, its material and the encryption context, all in an unambiguous encoding.
 
 use manila_core::internal::crypto::Refused;
-use manila_core::{EncryptionContext, Error, Result};
+use manila_core::{EncryptionContext, Error, Result, SecretBytes};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -114,8 +114,7 @@ impl Blob {
     /// Decrypts with the material that encrypted, if `key` is the right key.
     pub(super) fn open(&self, key: &Key, context: &EncryptionContext) -> Result<Zeroizing<Vec<u8>>> {
         if self.key != key.id {
-            let message = "the ciphertext was encrypted under another key";
-            return Err(refused("IncorrectKeyException", message));
+            return Err(incorrect_key());
         }
         let material = key.material.materials.iter().find(|material| material.id == self.material);
         let material = material.ok_or_else(invalid_ciphertext)?;
@@ -128,6 +127,27 @@ fn aad(key: &Key, material: &KeyMaterial, context: &EncryptionContext) -> Result
     let id_len = u32::try_from(key.id.len()).map_err(|_| store::damaged())?;
     let context = context.to_bytes()?;
     Ok([&id_len.to_be_bytes(), key.id.as_bytes(), &material.id.to_be_bytes(), &context].concat())
+}
+
+/// Opens a ciphertext of a symmetric key, if that is the key. AWS says the same of keys of other kinds as of others.
+pub(super) fn open(key: &Key, context: &EncryptionContext, ciphertext: &[u8]) -> Result<SecretBytes> {
+    let blob = parse(ciphertext)?;
+    if key.check_symmetric().is_err() {
+        return Err(incorrect_key());
+    }
+    Ok(SecretBytes::new(&blob.open(key, context)?))
+}
+
+/// Returns AWS's error for a key that the ciphertext is not of.
+fn incorrect_key() -> Error {
+    let message = "The key ID in the request does not identify a CMK that can perform this operation.";
+    refused("IncorrectKeyException", message.to_owned())
+}
+
+/// Returns the error for a ciphertext of an asymmetric key, the same for whatever is wrong with it.
+pub(super) fn invalid_raw_ciphertext() -> Error {
+    let message = "the ciphertext was changed, or it is not of this key and algorithm";
+    refused("InvalidCiphertextException", message.to_owned())
 }
 
 fn invalid_ciphertext() -> Error {

@@ -5,11 +5,11 @@
 //! the caller may use, that are in a state which allows the operation, and that the line will name. Work cannot obtain
 //! a key in any other way, nor end without its line, so an operation cannot forget permission, state or log.
 
+mod answer;
+mod settle;
 mod subject;
 
 use std::borrow::Cow;
-use std::sync::MutexGuard;
-use std::time::SystemTime;
 
 use crate::access::{Access, Permission};
 use crate::audit::{Commits, Details, Event, OK};
@@ -22,11 +22,12 @@ use crate::operation::Operation;
 use crate::policy::{is_account_owner, is_of_account, share_account};
 use crate::record::audit::found;
 use crate::record::grant::GrantRecord;
-use crate::record::key::{Key, KeyMetadata};
+use crate::record::key::Key;
 use crate::recorder::{Recorder, came_to_nothing, commits_of};
 use crate::store::{ReadTxn, Tables, WriteTxn};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
+pub(super) use answer::Answer;
 use subject::Subject;
 pub(super) use subject::{
     Assuming, OfAccount, OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring,
@@ -70,40 +71,6 @@ pub(super) struct Call<'a> {
     pub(super) recorder: Recorder<'a>,
 }
 
-/// The result of a call that changes the store, for its line.
-pub(super) trait Answer {
-    /// Returns the ARN of the key that the call created.
-    fn key_arn(&self) -> Option<&str> {
-        None
-    }
-
-    /// Returns the members of the line's `response`.
-    fn details(&self) -> Details<'static> {
-        Details::new()
-    }
-}
-
-impl Answer for () {}
-
-impl Answer for usize {}
-
-impl Answer for KeyMetadata {
-    fn key_arn(&self) -> Option<&str> {
-        Some(self.arn())
-    }
-
-    fn details(&self) -> Details<'static> {
-        Details::new().owned_text("keyId", self.arn().to_owned())
-    }
-}
-
-/// The date of a deletion.
-impl Answer for SystemTime {
-    fn details(&self) -> Details<'static> {
-        Details::new().time("deletionDate", *self)
-    }
-}
-
 impl LocalKms {
     /// Makes a call that changes nothing. If something is overdue, it is done first, and the call is made again.
     pub(super) fn read<S: Subject, T>(
@@ -115,18 +82,37 @@ impl LocalKms {
     ) -> Result<T> {
         let request = subject.describe(request);
         let mut call = Call::new(self, operation, subject.context(), &request);
-        let mut done = call.pass(subject, &work);
-        let due = std::mem::take(&mut call.due);
-        // While the clock is in doubt nothing is removed, so there is no writer to wait for.
-        if call.late && !call.is_doubted || !due.is_empty() {
-            match self.settle_for_reader(&due) {
-                Ok(()) => done = call.pass(subject, &work),
-                // Keys past their deadline are refused in any case, but a key that is due must not be used unrotated.
-                Err(error) if !due.is_empty() => done = done.and(Err(error)),
-                Err(_) => {}
-            }
-        }
+        let done = call.pass_settled(subject, &work);
         call.conclude(done)
+    }
+
+    /// Makes a call that changes nothing and whose work needs no more of the store than its keys. It is done once the
+    /// store is no longer being read, so it may take long. `valid` is what the request alone decides, which as on AWS
+    /// comes before everything else.
+    pub(super) fn compute<S: Subject, T>(
+        &self,
+        operation: Operation,
+        subject: &S,
+        request: Details<'_>,
+        valid: Result<()>,
+        work: impl FnOnce(S::Found) -> Result<T>,
+    ) -> Result<T> {
+        let request = subject.describe(request);
+        let mut call = Call::new(self, operation, subject.context(), &request);
+        if valid.is_err() {
+            call.commits.found = self.shared.found().ok();
+        }
+        let found = valid.and_then(|()| call.pass_settled(subject, &|_, found, _| Ok(found)));
+        let done = found.and_then(work);
+        call.conclude(done)
+    }
+
+    /// Returns whether the caller may make a call at present, for work that is done ahead of it. It leaves no line.
+    pub(super) fn may<S: Subject>(&self, operation: Operation, subject: &S, request: Details<'_>) -> bool {
+        let request = subject.describe(request);
+        Call::new(self, operation, subject.context(), &request)
+            .pass(subject, |_: &ReadTxn<'_>, _, _: &Call<'_>| Ok(()))
+            .is_ok()
     }
 
     /// Makes a call that changes the store, completely and durably or not at all.
@@ -200,49 +186,6 @@ impl LocalKms {
         let done = call.check_owner().and_then(|()| work(&mut call));
         call.conclude(done)
     }
-
-    /// Performs overdue changes before a call that reads, unless nothing is left to do. Without a due rotation the call
-    /// does not wait for another call that is doing it: keys past their deadline are refused even before they are
-    /// removed.
-    pub(super) fn settle_for_reader(&self, key_ids: &[String]) -> Result<()> {
-        let settling =
-            if key_ids.is_empty() { self.shared.settling.try_begin() } else { Some(self.shared.settling.begin()) };
-        let Some(settling) = settling else { return Ok(()) };
-        let is_left =
-            |tables: &ReadTxn<'_>| deadlines::is_left(tables, self.shared.clock.present(tables).time, key_ids);
-        if self.shared.store.read(is_left)? {
-            self.settle_in(settling, key_ids)?;
-        }
-        Ok(())
-    }
-
-    /// Performs overdue changes: removes everything past its deadline, and rotates these keys. Returns the number of
-    /// deleted keys.
-    pub(super) fn settle(&self, key_ids: &[String]) -> Result<usize> {
-        self.settle_in(self.shared.settling.begin(), key_ids)
-    }
-
-    fn settle_in(&self, settling: MutexGuard<'_, ()>, key_ids: &[String]) -> Result<usize> {
-        let mut recorder = Recorder::new(&self.shared);
-        let done = self.shared.write_now(|tables, now| {
-            let swept = deadlines::sweep(self.account(), tables, now)?;
-            key_ids.iter().try_for_each(|id| deadlines::rotate(self.account(), tables, &mut recorder, id, now))?;
-            for (operation, key_arn) in &swept {
-                recorder.write_own(tables, *operation, key_arn, now)?;
-            }
-            if !recorder.did_something() {
-                self.shared.check_not_refused(tables)?;
-            }
-            Ok(swept.iter().filter(|(operation, _)| *operation == Operation::DeleteKey).count())
-        });
-        if let Err(error) = &done {
-            recorder.take_back(error);
-        }
-        // A subscriber may call the KMS, and find something overdue.
-        drop(settling);
-        recorder.tell();
-        done
-    }
 }
 
 impl<'a> Call<'a> {
@@ -271,6 +214,26 @@ impl<'a> Call<'a> {
             is_refused: false,
             recorder: Recorder::new(&kms.shared),
         }
+    }
+
+    /// Reads, and does what is overdue first if something is.
+    fn pass_settled<S: Subject, T>(
+        &mut self,
+        subject: &S,
+        work: &impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut done = self.pass(subject, work);
+        let due = std::mem::take(&mut self.due);
+        // While the clock is in doubt nothing is removed, so there is no writer to wait for.
+        if self.late && !self.is_doubted || !due.is_empty() {
+            match self.kms.settle_for_reader(&due) {
+                Ok(()) => done = self.pass(subject, work),
+                // Keys past their deadline are refused in any case, but a key that is due must not be used unrotated.
+                Err(error) if !due.is_empty() => done = done.and(Err(error)),
+                Err(_) => {}
+            }
+        }
+        done
     }
 
     fn pass<S: Subject, T>(
@@ -436,7 +399,10 @@ impl<'a> Call<'a> {
         }
         let alias = lookup::alias_in(name).filter(|_| !operation.needs_account());
         let permission = self.permission(tables, &key, operation, context, alias.as_deref())?;
-        operation.check_state(key.state(self.now))?;
+        operation.check_state(&key.arn, key.state(self.now))?;
+        if operation.checks_usage() {
+            key.check_usage(operation)?;
+        }
         // While the clock is in doubt nothing is rotated, and keys are used with their present material.
         if operation.uses_newest_material()
             && !self.is_doubted

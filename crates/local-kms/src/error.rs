@@ -20,6 +20,11 @@ pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Err
     answer(ErrorKind::Unavailable, code, message.into())
 }
 
+/// Returns the error for what cannot happen.
+pub(super) fn internal(what: &'static str) -> Error {
+    Error::new(ErrorKind::Internal, what)
+}
+
 fn answer(kind: ErrorKind, code: &str, message: String) -> Error {
     let error = KmsError::new(code, message);
     Error::other(kind, format!("the embedded KMS refused: {error}"), error)

@@ -27,14 +27,17 @@ mod audit;
 mod blob;
 mod builder;
 mod call;
+mod call_options;
 mod caller;
 mod clock;
+mod constraints;
 mod deadlines;
 mod decision;
 mod disk;
 mod error;
 mod file_lock;
 mod folder;
+mod key_pairs;
 mod local_kms;
 mod location;
 mod lookup;
@@ -58,11 +61,20 @@ pub use manila_core::{
     Clock, EncryptionContext, Error, ErrorKind, KeyArn, Kms, KmsRequest, Result, SecretBytes, SystemClock,
 };
 
+pub use api::agreement::{DeriveSharedSecretRequest, DerivedSecret};
 pub use api::alias::Alias;
+pub use api::data_key::DataKeyRequest;
+pub use api::data_key_pair::{DataKeyPair, DataKeyPairRequest};
+pub use api::encapsulation::{DecapsulateRequest, Decapsulation, EncapsulateRequest, Encapsulation};
+pub use api::encryption::{DecryptRequest, EncryptRequest};
 pub use api::identity::{AssumeRole, Identity, RoleSession};
 pub use api::lifecycle::KeyListEntry;
+pub use api::mac::{Mac, MacRequest, VerifiedMac, VerifyMacRequest};
 pub use api::maintenance::RootKeyChange;
+pub use api::public_key::{PublicKey, PublicKeyRequest};
+pub use api::re_encryption::{ReEncryptRequest, ReEncrypted};
 pub use api::rotation::{KeyRotation, RotationStatus};
+pub use api::sign::{MessageType, SignRequest, Signature, Verified, VerifyRequest};
 pub use api::simulation::SimulatedCall;
 pub use audit::{AuditFault, AuditFaultKind, AuditLog, AuditReport};
 pub use blob::CiphertextOrigin;
@@ -70,9 +82,12 @@ pub use builder::LocalKmsBuilder;
 pub use decision::{DecidingStatement, Decision, DecisionReason, PolicySource};
 pub use local_kms::LocalKms;
 pub use operation::KeyState;
+pub use record::algorithm::{
+    EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, SigningAlgorithm,
+};
 pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
 pub use record::key::{CreateKey, KeyMetadata};
-pub use record::kind::{KeyOrigin, KeySpec, RotationType};
+pub use record::kind::{KeyOrigin, KeySpec, KeyUsage, RotationType};
 pub use request_context::RequestContext;
 pub use root_key::RootKey;
 pub use secret_file::check_secret_file;

@@ -2,6 +2,7 @@
 //! names that it takes, and the principals that can be allowed to call it.
 
 use crate::error::refused;
+use crate::record::kind::KeyUsage;
 use manila_core::Result;
 
 /// The state of a key, which determines what it can be used for.
@@ -59,6 +60,7 @@ struct Rules {
     accounts: Accounts,
     permits: Permits,
     material: Material,
+    usage: Usage,
 }
 
 /// The names by which an operation takes a key, as on AWS. Operations that use a key also take an alias. Operations
@@ -105,6 +107,23 @@ enum Material {
     Newest,
 }
 
+/// The keys that the operation is for, by their usage.
+///
+/// Source: AWS KMS API Reference, the parameter `KeyId` of each operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Usage {
+    Any,
+    /// Any key: decrypting determines itself whether it is the right one.
+    Decrypt,
+    Encrypt,
+    Mac,
+    Sign,
+    Agree,
+    Encapsulate,
+    /// Keys that have a public key.
+    Public,
+}
+
 /// Operations without a key, and operations whose keys are checked under
 /// other names.
 const NO_KEY: &[KeyState] = &[];
@@ -118,7 +137,10 @@ const DELETED: &[KeyState] = &[KeyState::PendingDeletion];
 const ALL: &[KeyState] = &[KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport, KeyState::PendingDeletion];
 
 macro_rules! operations {
-    ($($operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $permits:ident $material:ident,)*) => {
+    ($(
+        $operation:ident: $states:ident $name:ident $grants:ident $accounts:ident $permits:ident $material:ident
+            $usage:ident,
+    )*) => {
         /// The operations of the embedded KMS, under AWS's names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Operation { $($operation),* }
@@ -126,7 +148,7 @@ macro_rules! operations {
         impl Operation {
             pub(super) const TABLE: &[Self] = &[$(Self::$operation),*];
 
-            pub(super) const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$operation => stringify!($operation)),* }
             }
 
@@ -144,6 +166,7 @@ macro_rules! operations {
                         accounts: Accounts::$accounts,
                         permits: Permits::$permits,
                         material: Material::$material,
+                        usage: Usage::$usage,
                     }),*
                 }
             }
@@ -153,91 +176,101 @@ macro_rules! operations {
 
 // Every operation has a row, and every row has every column, so no rule applies by default.
 operations! {
-    // operation                   states       name       grants     accounts permits        material
-    AssumeRole:                      NO_KEY       Id         Never      All      Key            Any,
-    Backup:                          NO_KEY       Id         Never      Own      Key            Any,
-    CancelKeyDeletion:               DELETED      Id         Never      Own      Key            Any,
-    ChangeRootKey:                   NO_KEY       Id         Never      Own      Key            Any,
-    Checkpoint:                      NO_KEY       Id         Never      Own      Key            Any,
-    CloseStore:                      NO_KEY       Id         Never      Own      Key            Any,
-    ConfirmClock:                    NO_KEY       Id         Never      Own      Key            Any,
-    CreateAlias:                     NOT_DELETED  Id         Never      Own      KeyAndAccount  Any,
-    CreateGrant:                     ENABLED      Id         Grantable  All      Key            Any,
-    CreateKey:                       NO_KEY       Id         Never      Own      Key            Any,
-    Decrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Any,
-    DeleteAlias:                     ALL          IdOrAlias  Never      Own      KeyAndAccount  Any,
-    DeleteExpiredKeyMaterial:        NO_KEY       Id         Never      Own      Key            Any,
-    DeleteIdentityPolicy:            NO_KEY       Id         Never      Own      Key            Any,
-    DeleteImportedKeyMaterial:       ALL          Id         Never      Own      Key            Any,
-    DeleteKey:                       NO_KEY       Id         Never      Own      Key            Any,
-    DeleteRole:                      NO_KEY       Id         Never      Own      Key            Any,
-    DeleteUser:                      NO_KEY       Id         Never      Own      Key            Any,
-    DescribeKey:                     ALL          IdOrAlias  Grantable  All      Key            Any,
-    DescribePrincipal:               NO_KEY       Id         Never      Own      Key            Any,
-    DisableKey:                      ON_OR_OFF    Id         Never      Own      Key            Any,
-    DisableKeyRotation:              ON_OR_EMPTY  Id         Never      Own      Key            Any,
-    EnableKey:                       ON_OR_OFF    Id         Never      Own      Key            Any,
-    EnableKeyRotation:               ON_OR_EMPTY  Id         Never      Own      Key            Any,
-    Encrypt:                         ENABLED      IdOrAlias  Grantable  All      Key            Newest,
-    GenerateDataKey:                 ENABLED      IdOrAlias  Grantable  All      Key            Newest,
-    GenerateDataKeyWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Key            Newest,
-    GenerateMac:                     ENABLED      IdOrAlias  Grantable  All      Key            Any,
-    GenerateRandom:                  NO_KEY       Id         Never      Own      Key            Any,
-    GetIdentityPolicy:               NO_KEY       Id         Never      Own      Key            Any,
-    GetKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
-    GetKeyRotationStatus:            ALL          Id         Never      All      Key            Newest,
-    ImportKeyMaterial:               NOT_DELETED  Id         Never      Own      Key            Any,
-    ListAliases:                     NO_KEY       Id         Never      Own      Key            Any,
-    ListGrants:                      ALL          Id         Never      All      Key            Any,
-    ListIdentityPolicies:            NO_KEY       Id         Never      Own      Key            Any,
-    ListKeyRotations:                ALL          Id         Never      Own      Key            Newest,
-    ListKeys:                        NO_KEY       Id         Never      Own      Key            Any,
-    ListResourceTags:                ALL          Id         Never      Own      Key            Any,
-    ListRoles:                       NO_KEY       Id         Never      Own      Key            Any,
-    ListUsers:                       NO_KEY       Id         Never      Own      Key            Any,
-    OpenStore:                       NO_KEY       Id         Never      Own      Key            Any,
-    Purge:                           NO_KEY       Id         Never      Own      Key            Any,
-    PutIdentityPolicy:               NO_KEY       Id         Never      Own      Key            Any,
-    PutKeyPolicy:                    ALL          Id         Never      Own      Key            Any,
-    PutRole:                         NO_KEY       Id         Never      Own      Key            Any,
-    PutUser:                         NO_KEY       Id         Never      Own      Key            Any,
-    ReEncrypt:                       NO_KEY       Id         Never      Own      Key            Any,
-    ReEncryptFrom:                   ENABLED      IdOrAlias  Grantable  All      Key            Any,
-    ReEncryptTo:                     ENABLED      IdOrAlias  Grantable  All      Key            Newest,
-    ReplaceLostAuditLog:             NO_KEY       Id         Never      Own      Key            Any,
-    ReplicateKey:                    ENABLED      Id         Never      Own      KeyAndAccount  Any,
-    Restore:                         NO_KEY       Id         Never      Own      Key            Any,
-    RetireGrant:                     ALL          Id         Grantable  All      Key            Any,
-    RevokeGrant:                     ALL          Id         Never      All      Key            Any,
-    RotateAuditLog:                  NO_KEY       Id         Never      Own      Key            Any,
-    RotateKey:                       NO_KEY       Id         Never      Own      Key            Any,
-    RotateKeyOnDemand:               ON_OR_EMPTY  Id         Never      Own      Key            Any,
-    ScheduleKeyDeletion:             NOT_DELETED  Id         Never      Own      Key            Any,
-    SetPrincipalTags:                NO_KEY       Id         Never      Own      Key            Any,
-    Simulate:                        NO_KEY       Id         Never      Own      Key            Any,
-    SetTimeBack:                     NO_KEY       Id         Never      Own      Key            Any,
-    TagResource:                     NOT_DELETED  Id         Never      Own      Key            Any,
-    UntagResource:                   NOT_DELETED  Id         Never      Own      Key            Any,
-    UpdateAlias:                     NOT_DELETED  Id         Never      Own      KeyAndAccount  Any,
-    UpdateKeyDescription:            NOT_DELETED  Id         Never      Own      Key            Any,
-    UpdatePrimaryRegion:             ENABLED      Id         Never      Own      Key            Any,
-    VerifyAuditLog:                  NO_KEY       Id         Never      Own      Key            Any,
-    VerifyMac:                       ENABLED      IdOrAlias  Grantable  All      Key            Any,
+    // operation                       states       name       grants     accounts permits        material usage
+    AssumeRole:                          NO_KEY       Id         Never      All      Key            Any      Any,
+    Backup:                              NO_KEY       Id         Never      Own      Key            Any      Any,
+    CancelKeyDeletion:                   DELETED      Id         Never      Own      Key            Any      Any,
+    ChangeRootKey:                       NO_KEY       Id         Never      Own      Key            Any      Any,
+    Checkpoint:                          NO_KEY       Id         Never      Own      Key            Any      Any,
+    CloseStore:                          NO_KEY       Id         Never      Own      Key            Any      Any,
+    ConfirmClock:                        NO_KEY       Id         Never      Own      Key            Any      Any,
+    CreateAlias:                         NOT_DELETED  Id         Never      Own      KeyAndAccount  Any      Any,
+    CreateGrant:                         ENABLED      Id         Grantable  All      Key            Any      Any,
+    CreateKey:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    Decapsulate:                         ENABLED      IdOrAlias  Grantable  All      Key            Any      Encapsulate,
+    Decrypt:                             ENABLED      IdOrAlias  Grantable  All      Key            Any      Decrypt,
+    DeleteAlias:                         ALL          IdOrAlias  Never      Own      KeyAndAccount  Any      Any,
+    DeleteExpiredKeyMaterial:            NO_KEY       Id         Never      Own      Key            Any      Any,
+    DeleteIdentityPolicy:                NO_KEY       Id         Never      Own      Key            Any      Any,
+    DeleteImportedKeyMaterial:           ALL          Id         Never      Own      Key            Any      Any,
+    DeleteKey:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    DeleteRole:                          NO_KEY       Id         Never      Own      Key            Any      Any,
+    DeleteUser:                          NO_KEY       Id         Never      Own      Key            Any      Any,
+    DeriveSharedSecret:                  ENABLED      IdOrAlias  Grantable  All      Key            Any      Agree,
+    DescribeKey:                         ALL          IdOrAlias  Grantable  All      Key            Any      Any,
+    DescribePrincipal:                   NO_KEY       Id         Never      Own      Key            Any      Any,
+    DisableKey:                          ON_OR_OFF    Id         Never      Own      Key            Any      Any,
+    DisableKeyRotation:                  ON_OR_EMPTY  Id         Never      Own      Key            Any      Any,
+    EnableKey:                           ON_OR_OFF    Id         Never      Own      Key            Any      Any,
+    EnableKeyRotation:                   ON_OR_EMPTY  Id         Never      Own      Key            Any      Any,
+    Encapsulate:                         ENABLED      IdOrAlias  Grantable  All      Key            Any      Encapsulate,
+    Encrypt:                             ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    GenerateDataKey:                     ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    GenerateDataKeyPair:                 ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    GenerateDataKeyPairWithoutPlaintext: ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    GenerateDataKeyWithoutPlaintext:     ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    GenerateMac:                         ENABLED      IdOrAlias  Grantable  All      Key            Any      Mac,
+    GenerateRandom:                      NO_KEY       Id         Never      Own      Key            Any      Any,
+    GetIdentityPolicy:                   NO_KEY       Id         Never      Own      Key            Any      Any,
+    GetKeyPolicy:                        ALL          Id         Never      Own      Key            Any      Any,
+    GetKeyRotationStatus:                ALL          Id         Never      All      Key            Newest   Any,
+    GetPublicKey:                        ENABLED      IdOrAlias  Grantable  All      Key            Any      Public,
+    ImportKeyMaterial:                   NOT_DELETED  Id         Never      Own      Key            Any      Any,
+    ListAliases:                         NO_KEY       Id         Never      Own      Key            Any      Any,
+    ListGrants:                          ALL          Id         Never      All      Key            Any      Any,
+    ListIdentityPolicies:                NO_KEY       Id         Never      Own      Key            Any      Any,
+    ListKeyRotations:                    ALL          Id         Never      Own      Key            Newest   Any,
+    ListKeys:                            NO_KEY       Id         Never      Own      Key            Any      Any,
+    ListResourceTags:                    ALL          Id         Never      Own      Key            Any      Any,
+    ListRoles:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    ListUsers:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    OpenStore:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    Purge:                               NO_KEY       Id         Never      Own      Key            Any      Any,
+    PutIdentityPolicy:                   NO_KEY       Id         Never      Own      Key            Any      Any,
+    PutKeyPolicy:                        ALL          Id         Never      Own      Key            Any      Any,
+    PutRole:                             NO_KEY       Id         Never      Own      Key            Any      Any,
+    PutUser:                             NO_KEY       Id         Never      Own      Key            Any      Any,
+    ReEncrypt:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    ReEncryptFrom:                       ENABLED      IdOrAlias  Grantable  All      Key            Any      Decrypt,
+    ReEncryptTo:                         ENABLED      IdOrAlias  Grantable  All      Key            Newest   Encrypt,
+    ReplaceLostAuditLog:                 NO_KEY       Id         Never      Own      Key            Any      Any,
+    ReplicateKey:                        ENABLED      Id         Never      Own      KeyAndAccount  Any      Any,
+    Restore:                             NO_KEY       Id         Never      Own      Key            Any      Any,
+    RetireGrant:                         ALL          Id         Grantable  All      Key            Any      Any,
+    RevokeGrant:                         ALL          Id         Never      All      Key            Any      Any,
+    RotateAuditLog:                      NO_KEY       Id         Never      Own      Key            Any      Any,
+    RotateKey:                           NO_KEY       Id         Never      Own      Key            Any      Any,
+    RotateKeyOnDemand:                   ON_OR_EMPTY  Id         Never      Own      Key            Any      Any,
+    ScheduleKeyDeletion:                 NOT_DELETED  Id         Never      Own      Key            Any      Any,
+    SetPrincipalTags:                    NO_KEY       Id         Never      Own      Key            Any      Any,
+    SetTimeBack:                         NO_KEY       Id         Never      Own      Key            Any      Any,
+    Sign:                                ENABLED      IdOrAlias  Grantable  All      Key            Any      Sign,
+    Simulate:                            NO_KEY       Id         Never      Own      Key            Any      Any,
+    TagResource:                         NOT_DELETED  Id         Never      Own      Key            Any      Any,
+    UntagResource:                       NOT_DELETED  Id         Never      Own      Key            Any      Any,
+    UpdateAlias:                         NOT_DELETED  Id         Never      Own      KeyAndAccount  Any      Any,
+    UpdateKeyDescription:                NOT_DELETED  Id         Never      Own      Key            Any      Any,
+    UpdatePrimaryRegion:                 ENABLED      Id         Never      Own      Key            Any      Any,
+    Verify:                              ENABLED      IdOrAlias  Grantable  All      Key            Any      Sign,
+    VerifyAuditLog:                      NO_KEY       Id         Never      Own      Key            Any      Any,
+    VerifyMac:                           ENABLED      IdOrAlias  Grantable  All      Key            Any      Mac,
 }
 
 impl Operation {
-    /// Fails with AWS's error unless the operation is allowed in this state.
-    pub(super) fn check_state(self, state: KeyState) -> Result<()> {
+    /// Fails with AWS's error unless the operation is allowed on a key in this state. Clients compare its words.
+    pub(super) fn check_state(self, key_arn: &str, state: KeyState) -> Result<()> {
         if self.rules().states.contains(&state) {
             return Ok(());
         }
-        let name = self.name();
-        Err(match state {
-            KeyState::Disabled if self != Self::CancelKeyDeletion => {
-                refused("DisabledException", format!("the key is disabled, so {name} is refused"))
-            }
-            _ => refused("KMSInvalidStateException", format!("the key is {}, so {name} is refused", state.name())),
-        })
+        let invalid = |what: &str| Err(refused("KMSInvalidStateException", format!("{key_arn} is {what}.")));
+        match state {
+            _ if self == Self::CancelKeyDeletion => invalid("not pending deletion"),
+            KeyState::Disabled => Err(refused("DisabledException", format!("{key_arn} is disabled."))),
+            KeyState::PendingDeletion => invalid("pending deletion"),
+            KeyState::PendingImport => invalid("pending import"),
+            // A state that is not allowed is one of the others.
+            KeyState::Enabled => invalid("enabled"),
+        }
     }
 
     /// Returns the operation of this name.
@@ -284,6 +317,25 @@ impl Operation {
         let name = self.name();
         let verbs = ["Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt"];
         verbs.iter().any(|verb| name.starts_with(verb))
+    }
+
+    /// Returns whether the operation is for keys of this usage.
+    pub(super) fn takes_usage(self, usage: KeyUsage) -> bool {
+        match self.rules().usage {
+            Usage::Any => true,
+            Usage::Decrypt | Usage::Encrypt => usage == KeyUsage::EncryptDecrypt,
+            Usage::Mac => usage == KeyUsage::GenerateVerifyMac,
+            Usage::Sign => usage == KeyUsage::SignVerify,
+            Usage::Agree => usage == KeyUsage::KeyAgreement,
+            Usage::Encapsulate => usage == KeyUsage::EncapsulateDecapsulate,
+            Usage::Public => usage != KeyUsage::GenerateVerifyMac,
+        }
+    }
+
+    /// Returns whether a key of another usage is refused for that. The two that are not refuse it otherwise: what
+    /// decrypts does not know the key, and what has no public key does not support the operation.
+    pub(super) fn checks_usage(self) -> bool {
+        !matches!(self.rules().usage, Usage::Any | Usage::Decrypt | Usage::Public)
     }
 
     /// Returns whether the operation uses the newest key material, so that a rotation that is due must be performed

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::{Event, Followed, Found, LineKey, Log, Word, Written};
 use crate::clock::StoreClock;
+use crate::key_pairs::KeyPairs;
 use crate::policy::{self, PolicyCache};
 use crate::record::audit::{AuditRecord, found, line_keys, put_end, word};
 use crate::settling::Settling;
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     pub(super) clock: StoreClock,
     pub(super) settling: Settling,
     pub(super) policies: PolicyCache,
+    pub(super) key_pairs: KeyPairs,
     pub(super) log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
     /// True once the handle has been returned to the caller.
@@ -38,6 +40,7 @@ impl Shared {
             clock,
             settling: Settling::default(),
             policies: PolicyCache::default(),
+            key_pairs: KeyPairs::default(),
             log,
             line_keys: Mutex::default(),
             is_open: false,

@@ -20,6 +20,7 @@ fn the_first_key_makes_the_key_store_and_says_so() {
          aliases       alias/app\n\
          state         Enabled\n\
          spec          SYMMETRIC_DEFAULT\n\
+         usage         ENCRYPT_DECRYPT\n\
          origin        AWS_KMS\n\
          description   for orders\n\
          created       TIME\n\
@@ -57,7 +58,10 @@ fn a_key_is_made_as_asked_and_shown_whole() {
     assert!(text.contains("tags                  stage=live, team=billing\n"), "{text}");
     assert!(text.contains("next rotation         TIME\n"), "{text}");
     let mac = desk.json("keys create --spec HMAC_256");
-    assert_eq!(mac["spec"], "HMAC_256");
+    assert_eq!((&mac["spec"], &mac["usage"]), (&json!("HMAC_256"), &json!("GENERATE_VERIFY_MAC")));
+    let signs = desk.json("keys create --spec ECC_NIST_P256 --usage SIGN_VERIFY");
+    assert_eq!((&signs["spec"], &signs["usage"]), (&json!("ECC_NIST_P256"), &json!("SIGN_VERIFY")));
+    assert!(desk.fails("keys create --spec ECC_NIST_P256").contains("You must specify a KeyUsage value"));
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn deleting_a_key_asks_and_can_be_cancelled() {
     assert!(desk.fails("keys delete alias/file --yes --days 3").contains("7 to 30 days"));
     let deleted = desk.shows("keys delete alias/file --yes");
     assert!(deleted.contains("state          PendingDeletion\ndeletion date  TIME\n"), "{deleted}");
-    assert!(desk.fails("decrypt plain.manila -o back").contains("PendingDeletion"));
+    assert!(desk.fails("decrypt plain.manila -o back").contains("is pending deletion"));
     desk.shows("keys cancel-deletion alias/file");
     assert!(desk.fails("decrypt plain.manila -o back").contains("DisabledException"));
     desk.shows("keys enable alias/file");
@@ -287,6 +291,7 @@ fn wrong_command_lines_change_nothing() {
         "keys",
         "keys make",
         "keys create --spec AES",
+        "keys create --spec RSA_2048 --usage SIGN",
         "keys create --tag no-value",
         "keys create --rotate-every soon",
         "keys create --allow-lockout",

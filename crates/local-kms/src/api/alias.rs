@@ -67,13 +67,16 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such alias or key, the key is pending
-    /// deletion, or the caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if one key
-    /// is for encryption and the other is not.
+    /// deletion, or the caller lacks permission; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the
+    /// keys differ in usage, or one is asymmetric and the other is not.
     pub fn update_alias(&self, alias: &str, target: &str) -> Result<()> {
         let subject = Retargeting { alias, target };
         self.write(Operation::UpdateAlias, &subject, Details::new(), |tables, (old, new), _| {
-            if old.material.spec.mac_hash().is_some() != new.material.spec.mac_hash().is_some() {
-                let message = "an alias cannot move between encryption keys and HMAC keys: name a key of the same kind";
+            // Source: AWS KMS API Reference, UpdateAlias.
+            let kind = |key: &Key| (key.material.usage(), key.material.spec.key_pair().is_some());
+            if kind(&old) != kind(&new) {
+                let message = "an alias cannot move to a key of another usage, nor between symmetric and asymmetric keys: \
+                               name a key of the same kind";
                 return Err(invalid("ValidationException", message));
             }
             retarget(tables, &self.location(), alias, &new.id)

@@ -122,7 +122,7 @@ impl LocalKms {
     pub fn verify_audit_log(&self, path: impl AsRef<Path>) -> Result<AuditReport> {
         let paths = [path.as_ref().to_owned()];
         let is_current = self.shared.log.as_ref().is_some_and(|log| is_same_path(log.path(), path.as_ref()));
-        let mut reports = self.verify(&paths, is_current)?;
+        let mut reports = self.verify_logs(&paths, is_current)?;
         reports.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "verifying the audit log returned no report"))
     }
 
@@ -135,7 +135,7 @@ impl LocalKms {
     /// The same as [`verify_audit_log`](Self::verify_audit_log); [`ErrorKind::InvalidInput`] also if there is no path.
     pub fn verify_audit_logs<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Vec<AuditReport>> {
         let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
-        self.verify(&paths, true)
+        self.verify_logs(&paths, true)
     }
 
     /// Fails if a path is that of the store: the store's file is locked in another way, and waiting for that lock would
@@ -144,7 +144,7 @@ impl LocalKms {
         if self.shared.store.is_at(path) { Err(is_store(path)) } else { Ok(()) }
     }
 
-    fn verify(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
+    fn verify_logs(&self, paths: &[PathBuf], ends_in_current: bool) -> Result<Vec<AuditReport>> {
         let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
         let request = Details::new().list("paths", names.iter().map(AsRef::as_ref));
         self.examine(Operation::VerifyAuditLog, request, |_| {

@@ -129,11 +129,15 @@ fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
     if grant.operations.is_empty() {
         return Err(invalid("ValidationException", "the grant allows no operation: add at least one"));
     }
-    let encrypts = key.material.spec == KeySpec::SymmetricDefault;
-    let unfit = |operation: &&GrantOperation| match operation {
-        GrantOperation::GenerateMac | GrantOperation::VerifyMac => encrypts,
-        GrantOperation::CreateGrant | GrantOperation::DescribeKey | GrantOperation::RetireGrant => false,
-        _ => !encrypts,
+    let (spec, usage) = (key.material.spec, key.material.usage());
+    let is_symmetric = spec == KeySpec::SymmetricDefault;
+    let unfit = |allowed: &&GrantOperation| match allowed {
+        GrantOperation::GetPublicKey => spec.key_pair().is_none(),
+        GrantOperation::GenerateDataKey
+        | GrantOperation::GenerateDataKeyPair
+        | GrantOperation::GenerateDataKeyPairWithoutPlaintext
+        | GrantOperation::GenerateDataKeyWithoutPlaintext => !is_symmetric,
+        allowed => !allowed.operation().takes_usage(usage),
     };
     if let Some(operation) = grant.operations.iter().find(unfit) {
         return Err(invalid(
@@ -141,8 +145,8 @@ fn check(grant: &GrantRecord, key: &Key) -> Result<()> {
             format!("keys of this kind do not support {}", operation.operation().name()),
         ));
     }
-    if grant.constraint()?.is_some() && !encrypts {
-        let message = "HMAC keys have no encryption context: leave the constraint out";
+    if grant.constraint()?.is_some() && !is_symmetric {
+        let message = "only symmetric keys have an encryption context: leave the constraint out";
         return Err(invalid("ValidationException", message));
     }
     Ok(())

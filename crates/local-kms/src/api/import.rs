@@ -10,10 +10,11 @@ use crate::audit::Details;
 use crate::call::OnKey;
 use crate::clock::{days_after, to_millis};
 use crate::deadlines::Deadline;
-use crate::error::{check_len, invalid, refused};
+use crate::error::{invalid, refused};
 use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use crate::record::key::{Due, Key, KeyMaterial, KeyOrigin};
+use crate::record::secret;
 use crate::store::WriteTxn;
 
 /// The maximum number of days until imported material expires, as on AWS.
@@ -23,8 +24,9 @@ const FINGERPRINT_PURPOSE: &[u8] = b"manila local-kms imported material 1";
 impl LocalKms {
     /// Imports the material of a key that was created with [`CreateKey::imported`](crate::CreateKey::imported).
     ///
-    /// The material is 32 random bytes, or for an HMAC key as many as its hash has. If there is an `expiry`, at most
-    /// 365 days ahead, the material is removed at that time and must be imported again.
+    /// The material is 32 random bytes, for an HMAC key as many as its hash has, and for an asymmetric key its private
+    /// key in PKCS #8 (RFC 5958), DER, unencrypted, with the seed for ML-DSA and ML-KEM. If there is an `expiry`, at
+    /// most 365 days ahead, the material is removed at that time and must be imported again.
     ///
     /// Only the first import may choose the material; later imports must provide the same material, so that existing
     /// ciphertexts can be decrypted. All regions of a multi-Region key share the material of the primary key. Keep a
@@ -42,22 +44,20 @@ impl LocalKms {
         let request = Details::new().maybe(expiry, |details, expiry| details.time("validTo", expiry));
         self.write(Operation::ImportKeyMaterial, &OnKey::new(key_id), request, |tables, mut key, call| {
             check_external(&key)?;
-            let len = key.material.spec.material_len();
-            check_len("bytes of key material", material.len(), len..=len)?;
+            let secret = secret::of_import(key.material.spec, material)?;
             let expiry = expiry.map(to_millis);
             if expiry.is_some_and(|expiry| expiry <= call.now || expiry > days_after(call.now, MAX_VALID_DAYS)) {
                 let message = format!("the expiry must be in the future, at most {MAX_VALID_DAYS} days ahead");
                 return Err(invalid("ValidationException", message));
             }
-            let fingerprint = fingerprint(&key.id, material)?;
+            let fingerprint = fingerprint(&key.id, &secret)?;
             if !key.material.fingerprint.is_empty() && !crypto::equal(&key.material.fingerprint, &*fingerprint) {
                 let message = "the material differs from what was imported first: import the same material";
                 return Err(refused("IncorrectKeyMaterialException", message));
             }
             forget(tables, &mut key)?;
             key.material.fingerprint = fingerprint.to_vec();
-            let secret = material.to_vec();
-            key.material.materials.push(KeyMaterial { id: 1, created: call.now, rotation: None, secret });
+            key.material.materials.push(KeyMaterial::first(&secret, call.now));
             if let Some(expiry) = expiry {
                 key.material.expiry = Some(Due::new(call.now, expiry));
                 Deadline::Expiry.set(tables, expiry, &key.id)?;
@@ -73,11 +73,18 @@ impl LocalKms {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) (`UnsupportedOperationException`) if the key does
     /// not take imported material.
     pub fn delete_imported_key_material(&self, key_id: &str) -> Result<()> {
+        let mut of = None;
         self.write(Operation::DeleteImportedKeyMaterial, &OnKey::new(key_id), Details::new(), |tables, mut key, _| {
             check_external(&key)?;
             forget(tables, &mut key)?;
-            key.store(tables)
-        })
+            key.store(tables)?;
+            of = Some(key.id);
+            Ok(())
+        })?;
+        if let Some(key_id) = of {
+            self.shared.key_pairs.forget(&key_id);
+        }
+        Ok(())
     }
 }
 

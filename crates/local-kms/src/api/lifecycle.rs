@@ -17,7 +17,10 @@ use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use crate::policy::{Policy, PolicyKind};
 use crate::record::alias;
-use crate::record::key::{CreateKey, Due, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, MaterialRecord};
+use crate::record::key::{
+    CreateKey, Due, Key, KeyMaterial, KeyMetadata, KeyOrigin, KeyRecord, KeySpec, KeyUsage, MaterialRecord,
+};
+use crate::record::secret;
 use crate::store::{Table, Tables};
 
 const MAX_DESCRIPTION_CHARS: usize = 8192;
@@ -68,25 +71,25 @@ impl LocalKms {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the alias already exists
-    /// (`AlreadyExistsException`) or is not valid, if the description, tags or rotation period violate AWS's rules, or
-    /// if the policy is not valid or locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if
-    /// the caller lacks permission.
+    /// (`AlreadyExistsException`) or is not valid, if the usage, description, tags or rotation period violate AWS's
+    /// rules, if this build does not have the kind of key (`UnsupportedOperationException`), or if the policy is not
+    /// valid or locks the caller out; [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if the caller lacks
+    /// permission.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one call")]
     pub fn create_key(&self, request: CreateKey) -> Result<KeyMetadata> {
-        // Parsed before anything is locked, because it may take long.
+        // Parsed and generated before anything is locked, because both may take long.
         let policy = request.policy.as_deref().map(|json| Policy::parse(json, PolicyKind::Key));
+        let usage = checked(&request);
+        let may = || request.spec.key_pair().is_none() || self.may(Operation::CreateKey, &OfAccount, details(&request));
+        let is_wanted = usage.is_ok() && request.origin == KeyOrigin::Generated && may();
+        let secret = is_wanted.then(|| secret::generate(request.spec));
         self.write(Operation::CreateKey, &OfAccount, details(&request), |tables, (), call| {
-            check_description(&request.description)?;
-            check_tags(&request.tags)?;
-            if let Some(days) = request.rotation_days {
-                check_can_rotate(request.spec, request.origin)?;
-                rotation::check_days(days)?;
-            }
+            let usage = usage?;
             let id = new_id(request.multi_region)?;
             let arn = self.location().key_arn(&id);
-            let material = match request.origin {
-                KeyOrigin::Generated => vec![KeyMaterial::generate(1, request.spec, call.now, None)?],
-                KeyOrigin::External => Vec::new(),
+            let materials = match secret {
+                Some(secret) => vec![KeyMaterial::first(&secret?, call.now)],
+                None => Vec::new(),
             };
             let key = Key {
                 arn,
@@ -99,9 +102,10 @@ impl LocalKms {
                 },
                 material: MaterialRecord {
                     spec: request.spec,
+                    usage: Some(usage),
                     origin: request.origin,
                     regions: vec![self.region_name().to_owned()],
-                    materials: material,
+                    materials,
                     expiry: None,
                     fingerprint: Vec::new(),
                     rotation_days: request.rotation_days,
@@ -344,9 +348,42 @@ impl LocalKms {
     }
 }
 
+/// Returns the usage of a new key, or fails for what the request alone decides.
+fn checked(request: &CreateKey) -> Result<KeyUsage> {
+    let usage = usage(request)?;
+    if let Some(kind) = request.spec.key_pair() {
+        secret::check_supported(kind, request.spec)?;
+    }
+    check_description(&request.description)?;
+    check_tags(&request.tags)?;
+    if let Some(days) = request.rotation_days {
+        check_can_rotate(request.spec, request.origin)?;
+        rotation::check_days(days)?;
+    }
+    Ok(usage)
+}
+
+/// Returns the usage of a new key, or AWS's error if it is missing or not one of its kind.
+fn usage(request: &CreateKey) -> Result<KeyUsage> {
+    let failed = |message: String| Err(invalid("ValidationException", message));
+    match request.usage {
+        Some(usage) if request.spec.usages().contains(&usage) => Ok(usage),
+        Some(usage) => {
+            let (usage, spec) = (usage.name(), request.spec.name());
+            failed(format!("KeyUsage {usage} is not compatible with KeySpec {spec}"))
+        }
+        None if request.spec == KeySpec::SymmetricDefault => Ok(KeyUsage::EncryptDecrypt),
+        None => {
+            let message = "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.";
+            failed(message.to_owned())
+        }
+    }
+}
+
 fn details(request: &CreateKey) -> Details<'_> {
     Details::new()
         .text("keySpec", request.spec.name())
+        .maybe(request.usage, |details, usage| details.text("keyUsage", usage.name()))
         .text("origin", request.origin.name())
         .flag("multiRegion", request.multi_region)
         .maybe(request.alias.as_deref(), |details, alias| details.text("aliasName", alias))

@@ -210,7 +210,7 @@ pub(crate) fn check_can_rotate(spec: KeySpec, origin: KeyOrigin) -> Result<()> {
     if (spec, origin) == (KeySpec::SymmetricDefault, KeyOrigin::Generated) {
         return Ok(());
     }
-    let message = "HMAC keys and keys with imported material do not rotate";
+    let message = "only symmetric keys for encryption rotate, and none with imported material";
     Err(invalid("UnsupportedOperationException", message))
 }
 

@@ -264,7 +264,7 @@ impl Subject for PrimaryAndReplica<'_> {
         let there = Key::load(tables, &location, &primary.id)?.ok_or_else(|| lookup::not_found(self.key))?;
         let replica = call.existing(there, self.key)?;
         call.permission(tables, &replica, call.operation, None, None)?;
-        call.operation.check_state(replica.state(call.now))?;
+        call.operation.check_state(&replica.arn, replica.state(call.now))?;
         Ok(primary)
     }
 }

@@ -10,14 +10,15 @@ const SERVICE: &str = "kms";
 /// The prefix of the actions of the service that makes sessions, in lower case.
 const SESSIONS: &str = "sts";
 
-/// The actions of AWS KMS, as the Service Authorization Reference had them in spring 2026.
-const ACTIONS: [&str; 56] = [
+/// The actions of AWS KMS, as the Service Authorization Reference had them in spring 2026, and those of ML-KEM.
+const ACTIONS: [&str; 58] = [
     "CancelKeyDeletion",
     "ConnectCustomKeyStore",
     "CreateAlias",
     "CreateCustomKeyStore",
     "CreateGrant",
     "CreateKey",
+    "Decapsulate",
     "Decrypt",
     "DeleteAlias",
     "DeleteCustomKeyStore",
@@ -30,6 +31,7 @@ const ACTIONS: [&str; 56] = [
     "DisconnectCustomKeyStore",
     "EnableKey",
     "EnableKeyRotation",
+    "Encapsulate",
     "Encrypt",
     "GenerateDataKey",
     "GenerateDataKeyPair",

@@ -130,11 +130,20 @@ impl<'a> Asked<'a> {
                 |key| key.multi_region_type.map(Cow::Borrowed),
             ),
             NamedKey::MacAlgorithm => or_parameter(key.and_then(|key| key.mac_algorithm), "macAlgorithm"),
-            NamedKey::EncryptionAlgorithm => parameters.values("encryptionAlgorithm").pop().or_else(|| {
+            NamedKey::EncryptionAlgorithm => parameters.values(self.algorithm_member()).pop().or_else(|| {
                 let symmetric = self.request.encrypts && key.is_some_and(|key| key.spec == "SYMMETRIC_DEFAULT");
                 symmetric.then_some(Cow::Borrowed("SYMMETRIC_DEFAULT"))
             }),
             _ => None,
+        }
+    }
+
+    /// Returns the parameter that is the encryption algorithm of the action.
+    fn algorithm_member(&self) -> &'static str {
+        match self.action.as_str() {
+            "kms:reencryptfrom" => "sourceEncryptionAlgorithm",
+            "kms:reencryptto" => "destinationEncryptionAlgorithm",
+            _ => "encryptionAlgorithm",
         }
     }
 

@@ -24,24 +24,40 @@ use crate::store::{Table, Tables, WriteTxn, damaged};
 pub enum GrantOperation {
     /// To create grants for others, with permissions of this grant.
     CreateGrant,
+    /// To get shared secrets from their ciphertexts.
+    Decapsulate,
     /// To decrypt.
     Decrypt,
+    /// To compute shared secrets.
+    DeriveSharedSecret,
     /// To describe the key.
     DescribeKey,
+    /// To make shared secrets and their ciphertexts.
+    Encapsulate,
     /// To encrypt.
     Encrypt,
     /// To generate data keys.
     GenerateDataKey,
+    /// To generate data key pairs.
+    GenerateDataKeyPair,
+    /// To generate data key pairs without seeing the private key.
+    GenerateDataKeyPairWithoutPlaintext,
     /// To generate data keys without seeing their plaintext.
     GenerateDataKeyWithoutPlaintext,
     /// To generate message authentication codes.
     GenerateMac,
+    /// To get the public key.
+    GetPublicKey,
     /// To decrypt in a re-encryption under another key.
     ReEncryptFrom,
     /// To encrypt in a re-encryption from another key.
     ReEncryptTo,
     /// To retire the grant.
     RetireGrant,
+    /// To sign.
+    Sign,
+    /// To verify signatures.
+    Verify,
     /// To verify message authentication codes.
     VerifyMac,
 }
@@ -50,15 +66,23 @@ impl GrantOperation {
     /// Every operation that a grant can allow, in the order of AWS's names.
     pub const ALL: &[Self] = &[
         Self::CreateGrant,
+        Self::Decapsulate,
         Self::Decrypt,
+        Self::DeriveSharedSecret,
         Self::DescribeKey,
+        Self::Encapsulate,
         Self::Encrypt,
         Self::GenerateDataKey,
+        Self::GenerateDataKeyPair,
+        Self::GenerateDataKeyPairWithoutPlaintext,
         Self::GenerateDataKeyWithoutPlaintext,
         Self::GenerateMac,
+        Self::GetPublicKey,
         Self::ReEncryptFrom,
         Self::ReEncryptTo,
         Self::RetireGrant,
+        Self::Sign,
+        Self::Verify,
         Self::VerifyMac,
     ];
 
@@ -89,15 +113,23 @@ impl GrantOperation {
     pub(crate) const fn operation(self) -> Operation {
         match self {
             Self::CreateGrant => Operation::CreateGrant,
+            Self::Decapsulate => Operation::Decapsulate,
             Self::Decrypt => Operation::Decrypt,
+            Self::DeriveSharedSecret => Operation::DeriveSharedSecret,
             Self::DescribeKey => Operation::DescribeKey,
+            Self::Encapsulate => Operation::Encapsulate,
             Self::Encrypt => Operation::Encrypt,
             Self::GenerateDataKey => Operation::GenerateDataKey,
+            Self::GenerateDataKeyPair => Operation::GenerateDataKeyPair,
+            Self::GenerateDataKeyPairWithoutPlaintext => Operation::GenerateDataKeyPairWithoutPlaintext,
             Self::GenerateDataKeyWithoutPlaintext => Operation::GenerateDataKeyWithoutPlaintext,
             Self::GenerateMac => Operation::GenerateMac,
+            Self::GetPublicKey => Operation::GetPublicKey,
             Self::ReEncryptFrom => Operation::ReEncryptFrom,
             Self::ReEncryptTo => Operation::ReEncryptTo,
             Self::RetireGrant => Operation::RetireGrant,
+            Self::Sign => Operation::Sign,
+            Self::Verify => Operation::Verify,
             Self::VerifyMac => Operation::VerifyMac,
         }
     }

@@ -6,14 +6,18 @@ use std::time::SystemTime;
 
 use manila_core::Result;
 use manila_core::internal::MULTI_REGION_PREFIX;
-use manila_core::internal::crypto;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::clock::{days_after, from_millis};
+use crate::error::invalid;
 use crate::location::{Location, row};
-use crate::operation::KeyState;
-pub(crate) use crate::record::kind::{KeyOrigin, KeySpec, RotationType};
+use crate::operation::{KeyState, Operation};
+use crate::record::algorithm::{
+    EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, SigningAlgorithm, incompatible,
+};
+pub(crate) use crate::record::kind::{KeyOrigin, KeySpec, KeyUsage, RotationType};
+use crate::record::secret;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 
 /// The properties of a new key.
@@ -33,6 +37,7 @@ pub struct CreateKey {
     pub(crate) description: String,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) spec: KeySpec,
+    pub(crate) usage: Option<KeyUsage>,
     pub(crate) origin: KeyOrigin,
     pub(crate) multi_region: bool,
     pub(crate) rotation_days: Option<u32>,
@@ -59,9 +64,33 @@ impl CreateKey {
         self
     }
 
-    /// Sets the kind of key. Defaults to [`KeySpec::SymmetricDefault`].
+    /// Sets the kind of key. Defaults to [`KeySpec::SymmetricDefault`]. RSA keys and keys on the curves of NIST, which
+    /// have a choice of two usages, also need [`usage`](Self::usage).
     pub fn spec(mut self, spec: KeySpec) -> Self {
         self.spec = spec;
+        self.usage = self.usage.or(spec.only_usage());
+        self
+    }
+
+    /// Sets what the key is for.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, KeySpec, KeyUsage, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let request = CreateKey::default().spec(KeySpec::EccNistP256).usage(KeyUsage::SignVerify);
+    /// assert_eq!(kms.create_key(request)?.usage(), KeyUsage::SignVerify);
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    pub fn usage(mut self, usage: KeyUsage) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// Sets the kind of key and its usage as a request to AWS does, which must name the usage of each key that is not
+    /// symmetric and for encryption, even where the kind has one usage alone.
+    pub fn spec_and_usage(mut self, spec: KeySpec, usage: Option<KeyUsage>) -> Self {
+        (self.spec, self.usage) = (spec, usage);
         self
     }
 
@@ -107,6 +136,7 @@ pub struct KeyMetadata {
     created: SystemTime,
     state: KeyState,
     spec: KeySpec,
+    usage: KeyUsage,
     origin: KeyOrigin,
     deletion: Option<SystemTime>,
     expiry: Option<SystemTime>,
@@ -148,6 +178,51 @@ impl KeyMetadata {
     #[must_use]
     pub fn spec(&self) -> KeySpec {
         self.spec
+    }
+
+    /// Returns what the key is for.
+    #[must_use]
+    pub fn usage(&self) -> KeyUsage {
+        self.usage
+    }
+
+    /// Returns the algorithms that the key encrypts and decrypts with.
+    #[must_use]
+    pub fn encryption_algorithms(&self) -> &'static [EncryptionAlgorithm] {
+        EncryptionAlgorithm::of(self.spec, self.usage)
+    }
+
+    /// Returns the algorithms that the key signs and verifies with.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, KeySpec, LocalKms, SigningAlgorithm};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default().spec(KeySpec::EccSecgP256k1))?;
+    /// assert_eq!(key.signing_algorithms(), [SigningAlgorithm::EcdsaSha256]);
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    #[must_use]
+    pub fn signing_algorithms(&self) -> &'static [SigningAlgorithm] {
+        SigningAlgorithm::of(self.spec, self.usage)
+    }
+
+    /// Returns the algorithms that the key computes message authentication codes with.
+    #[must_use]
+    pub fn mac_algorithms(&self) -> &'static [MacAlgorithm] {
+        MacAlgorithm::of(self.spec)
+    }
+
+    /// Returns the algorithms that the key agrees on secrets with.
+    #[must_use]
+    pub fn key_agreement_algorithms(&self) -> &'static [KeyAgreementAlgorithm] {
+        KeyAgreementAlgorithm::of(self.usage)
+    }
+
+    /// Returns the algorithms that secrets are encapsulated for the key with.
+    #[must_use]
+    pub fn encapsulation_algorithms(&self) -> &'static [EncapsulationAlgorithm] {
+        EncapsulationAlgorithm::of(self.usage)
     }
 
     /// Returns the origin of its material.
@@ -226,6 +301,9 @@ pub(crate) struct KeyRecord {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MaterialRecord {
     pub(crate) spec: KeySpec,
+    /// `None` in records from before there were kinds with several usages: the only one of the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<KeyUsage>,
     pub(crate) origin: KeyOrigin,
     /// The regions of the key, the primary's first.
     pub(crate) regions: Vec<String>,
@@ -251,15 +329,15 @@ pub(crate) struct KeyMaterial {
     /// The reason for it; `None` for the first material of a key.
     #[zeroize(skip)]
     pub(crate) rotation: Option<RotationType>,
+    /// Random bytes, or the private key of an asymmetric key in PKCS #8.
     #[serde(with = "serde_bytes")]
     pub(crate) secret: Vec<u8>,
 }
 
 impl KeyMaterial {
-    pub(crate) fn generate(id: u32, spec: KeySpec, created: u64, rotation: Option<RotationType>) -> Result<Self> {
-        let mut material = Self { id, created, rotation, secret: vec![0; spec.material_len()] };
-        crypto::random(&mut material.secret)?;
-        Ok(material)
+    /// Returns the first material of a key.
+    pub(crate) fn first(secret: &[u8], created: u64) -> Self {
+        Self { id: 1, created, rotation: None, secret: secret.to_vec() }
     }
 }
 
@@ -287,8 +365,15 @@ impl MaterialRecord {
     pub(crate) fn renew(&mut self, time: u64, rotation: RotationType) -> Result<()> {
         let newest = self.materials.last().map_or(0, |newest| newest.id);
         let id = newest.checked_add(1).ok_or_else(damaged)?;
-        self.materials.push(KeyMaterial::generate(id, self.spec, time, Some(rotation))?);
+        let secret = secret::generate(self.spec)?.to_vec();
+        self.materials.push(KeyMaterial { id, created: time, rotation: Some(rotation), secret });
         Ok(())
+    }
+
+    /// Returns what the key is for.
+    pub(crate) fn usage(&self) -> KeyUsage {
+        let only = || self.spec.only_usage().unwrap_or(KeyUsage::EncryptDecrypt);
+        self.usage.unwrap_or_else(only)
     }
 
     /// Removes imported material, and returns its expiry.
@@ -350,6 +435,29 @@ impl Key {
         }
     }
 
+    /// Fails with AWS's error unless the key is symmetric and for encryption.
+    pub(crate) fn check_symmetric(&self) -> Result<()> {
+        match self.material.spec {
+            KeySpec::SymmetricDefault => Ok(()),
+            spec => Err(incompatible(EncryptionAlgorithm::SymmetricDefault.name(), spec)),
+        }
+    }
+
+    /// Fails with AWS's error if the operation is for keys of another usage, whether or not the table refuses it.
+    pub(crate) fn check_usage(&self, operation: Operation) -> Result<()> {
+        let usage = self.material.usage();
+        if operation.takes_usage(usage) {
+            return Ok(());
+        }
+        let operation = match operation {
+            Operation::ReEncryptFrom | Operation::ReEncryptTo => Operation::ReEncrypt,
+            operation => operation,
+        };
+        let (usage, operation) = (usage.name(), operation.name());
+        let message = format!("{} key usage is {usage} which is not valid for {operation}.", self.arn);
+        Err(invalid("InvalidKeyUsageException", message))
+    }
+
     pub(crate) fn is_multi_region(&self) -> bool {
         self.id.starts_with(MULTI_REGION_PREFIX)
     }
@@ -367,6 +475,7 @@ impl Key {
             created: from_millis(self.record.created),
             state: self.state(now),
             spec: self.material.spec,
+            usage: self.material.usage(),
             origin: self.material.origin,
             deletion: self.record.deletion.map(|deletion| from_millis(deletion.at)),
             expiry: self.material.expiry.filter(|expiry| !expiry.is_past(now)).map(|expiry| from_millis(expiry.at)),
@@ -378,12 +487,54 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::from_cbor;
 
     #[test]
     fn debug_shows_no_key_material() {
-        let material = KeyMaterial::generate(1, KeySpec::Hmac512, 0, None).unwrap();
+        let material = KeyMaterial::first(&secret::generate(KeySpec::Hmac512).unwrap(), 0);
         let secret = format!("{:?}", material.secret);
         assert!(!format!("{material:?}").contains(secret.trim_matches(['[', ']'])));
         assert_eq!(material.secret.len(), 64);
+    }
+
+    /// The record as it was before there were usages.
+    #[derive(Serialize)]
+    struct OlderRecord {
+        spec: KeySpec,
+        origin: KeyOrigin,
+        regions: Vec<String>,
+        materials: Vec<KeyMaterial>,
+        expiry: Option<Due>,
+        #[serde(with = "serde_bytes")]
+        fingerprint: Vec<u8>,
+        rotation_days: Option<u32>,
+        rotation_base: u64,
+    }
+
+    #[test]
+    fn records_from_before_there_were_usages_have_the_only_one() {
+        for (spec, usage) in [
+            (KeySpec::SymmetricDefault, KeyUsage::EncryptDecrypt),
+            (KeySpec::Hmac224, KeyUsage::GenerateVerifyMac),
+            (KeySpec::Hmac512, KeyUsage::GenerateVerifyMac),
+        ] {
+            let older = OlderRecord {
+                spec,
+                origin: KeyOrigin::Generated,
+                regions: vec!["local".to_owned()],
+                materials: vec![KeyMaterial::first(&[7; 32], 5)],
+                expiry: None,
+                fingerprint: Vec::new(),
+                rotation_days: Some(90),
+                rotation_base: 5,
+            };
+            let mut bytes = Vec::new();
+            ciborium::into_writer(&older, &mut bytes).unwrap();
+            let record: MaterialRecord = from_cbor(&bytes).unwrap();
+            assert_eq!((record.spec, record.usage()), (spec, usage));
+            let mut again = Vec::new();
+            ciborium::into_writer(&record, &mut again).unwrap();
+            assert_eq!(again, bytes, "it is written as it was");
+        }
     }
 }

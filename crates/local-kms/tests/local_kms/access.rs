@@ -7,8 +7,10 @@ use manila_core::KmsCiphertext;
 use manila_core::testing::ready;
 use manila_local_kms::testing::policies_parsed;
 use manila_local_kms::{
-    AssumeRole, CreateGrant, CreateKey, Error, ErrorKind, GrantConstraint, GrantOperation, KeySpec, Kms, KmsRequest,
-    LocalKms, RootKey, SimulatedCall,
+    AssumeRole, CreateGrant, CreateKey, DataKeyPairRequest, DataKeyRequest, DecapsulateRequest, DecryptRequest,
+    DeriveSharedSecretRequest, EncapsulateRequest, EncryptRequest, Error, ErrorKind, GrantConstraint, GrantOperation,
+    KeySpec, KeyUsage, Kms, KmsRequest, LocalKms, MacAlgorithm, MacRequest, ReEncryptRequest, RootKey, SignRequest,
+    SigningAlgorithm, SimulatedCall, VerifyMacRequest, VerifyRequest,
 };
 
 use crate::{both, code, context, decrypt, encrypt};
@@ -29,6 +31,7 @@ const TRUST: &str = r#"{"Statement": {"Effect": "Allow", "Principal": {"Service"
 /// A policy of a principal that allows everything.
 pub const EVERYTHING: &str = r#"{"Statement": {"Effect": "Allow", "Action": "kms:*", "Resource": "*"}}"#;
 
+const ECDSA: SigningAlgorithm = SigningAlgorithm::EcdsaSha256;
 const EVERYWHERE: &str = "eu-west-1";
 
 /// A KMS with a key in every state that a call needs, and the arguments of the calls.
@@ -37,12 +40,19 @@ pub struct Scene {
     pub key: String,
     pub other: String,
     pub mac_key: String,
+    pub signing: String,
+    pub agreeing: String,
+    pub encapsulating: String,
     pub imported: String,
     pub pending: String,
     pub shared: String,
     pub grant: String,
     pub ciphertext: Vec<u8>,
     pub mac: Vec<u8>,
+    pub signature: Vec<u8>,
+    /// The public key of the key that agrees on secrets.
+    pub public_key: Vec<u8>,
+    pub encapsulated: Vec<u8>,
     pub log: PathBuf,
     /// The folder of the KMS, if it has one.
     pub home: PathBuf,
@@ -56,6 +66,9 @@ impl Scene {
         let key = make(CreateKey::default().alias("alias/a").rotate_every_days(90).tag("stage", "test"));
         let other = make(CreateKey::default());
         let mac_key = make(CreateKey::default().spec(KeySpec::Hmac256));
+        let of_curve = |usage| make(CreateKey::default().spec(KeySpec::EccNistP256).usage(usage));
+        let (signing, agreeing) = (of_curve(KeyUsage::SignVerify), of_curve(KeyUsage::KeyAgreement));
+        let encapsulating = make(CreateKey::default().spec(KeySpec::MlKem512));
         let imported = make(CreateKey::default().imported());
         let pending = make(CreateKey::default());
         let shared = make(CreateKey::default().multi_region());
@@ -69,6 +82,9 @@ impl Scene {
             grant: owner.create_grant(&key, grant).unwrap(),
             ciphertext: encrypt(&owner, &key, b"secret").unwrap(),
             mac: owner.generate_mac(&mac_key, b"message").unwrap(),
+            signature: owner.sign(SignRequest::new(&signing, ECDSA, b"message")).unwrap().signature,
+            public_key: owner.public_key(agreeing.as_str()).unwrap().public_key,
+            encapsulated: owner.encapsulate(EncapsulateRequest::new(&encapsulating)).unwrap().ciphertext,
             log: log.to_owned(),
             home: log.ancestors().find(|folder| folder.join("keys.redb").exists()).unwrap_or(Path::new(".")).to_owned(),
             folder: tempfile::tempdir().unwrap(),
@@ -76,6 +92,9 @@ impl Scene {
             key,
             other,
             mac_key,
+            signing,
+            agreeing,
+            encapsulating,
             imported,
             pending,
             shared,
@@ -93,7 +112,9 @@ impl Scene {
     fn set_policy(&self, policy: &str) {
         let there = self.owner.region(EVERYWHERE).unwrap();
         let replica = self.shared.replace("local", EVERYWHERE);
-        for key in [&self.key, &self.other, &self.mac_key, &self.imported, &self.pending, &self.shared] {
+        let asymmetric = [&self.signing, &self.agreeing, &self.encapsulating];
+        let others = [&self.key, &self.other, &self.mac_key, &self.imported, &self.pending, &self.shared];
+        for key in others.into_iter().chain(asymmetric) {
             self.owner.put_key_policy(key, policy).unwrap();
         }
         there.put_key_policy(&replica, policy).unwrap();
@@ -247,6 +268,59 @@ pub const METHODS: &[Method] = &[
     }),
     method("verify_mac", "VerifyMac", &["VerifyMac"], |kms, scene| {
         kms.verify_mac(&scene.mac_key, b"message", &scene.mac)
+    }),
+
+    method("encrypt_with", "Encrypt", &["Encrypt"], |kms, scene| {
+        done(kms.encrypt_with(EncryptRequest::new(&scene.key, b"secret")))
+    }),
+    method("decrypt_with", "Decrypt", &["Decrypt"], |kms, scene| {
+        let bound = context(&[("a", "b")]);
+        done(kms.decrypt_with(DecryptRequest::new(&scene.key, &scene.ciphertext).encryption_context(&bound)))
+    }),
+    method("re_encrypt_with", "ReEncrypt", &["ReEncryptFrom", "ReEncryptTo"], |kms, scene| {
+        let bound = context(&[("a", "b")]);
+        let request = ReEncryptRequest::new(&scene.ciphertext, &scene.key, &scene.other);
+        done(kms.re_encrypt_with(request.source_context(&bound)))
+    }),
+    method("generate_mac_with", "GenerateMac", &["GenerateMac"], |kms, scene| {
+        done(kms.generate_mac_with(MacRequest::new(&scene.mac_key, MacAlgorithm::HmacSha256, b"message")))
+    }),
+    method("verify_mac_with", "VerifyMac", &["VerifyMac"], |kms, scene| {
+        let algorithm = MacAlgorithm::HmacSha256;
+        done(kms.verify_mac_with(VerifyMacRequest::new(&scene.mac_key, algorithm, b"message", &scene.mac)))
+    }),
+    method("generate_data_key_with", "GenerateDataKey", &["GenerateDataKey"], |kms, scene| {
+        done(kms.generate_data_key_with(DataKeyRequest::new(&scene.key, 32)))
+    }),
+    method("generate_data_key_without_plaintext_with", "GenerateDataKeyWithoutPlaintext",
+        &["GenerateDataKeyWithoutPlaintext"], |kms, scene| {
+            done(kms.generate_data_key_without_plaintext_with(DataKeyRequest::new(&scene.key, 32)))
+        }),
+    method("sign", "Sign", &["Sign"], |kms, scene| {
+        done(kms.sign(SignRequest::new(&scene.signing, ECDSA, b"message")))
+    }),
+    method("verify", "Verify", &["Verify"], |kms, scene| {
+        done(kms.verify(VerifyRequest::new(&scene.signing, ECDSA, b"message", &scene.signature)))
+    }),
+    method("public_key", "GetPublicKey", &["GetPublicKey"], |kms, scene| {
+        done(kms.public_key(scene.signing.as_str()))
+    }),
+    method("generate_data_key_pair", "GenerateDataKeyPair", &["GenerateDataKeyPair"], |kms, scene| {
+        done(kms.generate_data_key_pair(DataKeyPairRequest::new(&scene.key, KeySpec::EccNistP256)))
+    }),
+    method("generate_data_key_pair_without_plaintext", "GenerateDataKeyPairWithoutPlaintext",
+        &["GenerateDataKeyPairWithoutPlaintext"], |kms, scene| {
+            let request = DataKeyPairRequest::new(&scene.key, KeySpec::EccNistP256);
+            done(kms.generate_data_key_pair_without_plaintext(request))
+        }),
+    method("derive_shared_secret", "DeriveSharedSecret", &["DeriveSharedSecret"], |kms, scene| {
+        done(kms.derive_shared_secret(DeriveSharedSecretRequest::new(&scene.agreeing, &scene.public_key)))
+    }),
+    method("encapsulate", "Encapsulate", &["Encapsulate"], |kms, scene| {
+        done(kms.encapsulate(EncapsulateRequest::new(&scene.encapsulating)))
+    }),
+    method("decapsulate", "Decapsulate", &["Decapsulate"], |kms, scene| {
+        done(kms.decapsulate(DecapsulateRequest::new(&scene.encapsulating, &scene.encapsulated)))
     }),
 
     method("key_policy", "GetKeyPolicy", &["GetKeyPolicy"], |kms, scene| done(kms.key_policy(&scene.key))),
@@ -540,19 +614,27 @@ fn an_account_that_is_allowed_is_its_owner_and_one_that_is_denied_everyone_in_it
 /// The operations here for which AWS's documentation says "Cross-account use: Yes".
 ///
 /// Source: AWS KMS Developer Guide, "AWS KMS permissions".
-const ACROSS_ACCOUNTS: [&str; 13] = [
+const ACROSS_ACCOUNTS: [&str; 21] = [
     "CreateGrant",
+    "Decapsulate",
     "Decrypt",
+    "DeriveSharedSecret",
     "DescribeKey",
+    "Encapsulate",
     "Encrypt",
     "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateMac",
     "GetKeyRotationStatus",
+    "GetPublicKey",
     "ListGrants",
     "ReEncrypt",
     "RetireGrant",
     "RevokeGrant",
+    "Sign",
+    "Verify",
     "VerifyMac",
 ];
 

@@ -119,8 +119,15 @@ fn every_call_and_every_refusal_becomes_one_event() {
             let arn = line["key"].as_str().or(line["source"].as_str());
             let named = arn.is_some_and(|arn| arn.starts_with("arn:aws:kms:local:000000000000:key/"));
             assert_eq!(named, of_a_key && (method.operation, outcome) != ("CreateKey", "AccessDeniedException"));
-            let cryptographic =
-                ["GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "Encrypt", "Decrypt", "ReEncrypt"];
+            let cryptographic = [
+                "GenerateDataKey",
+                "GenerateDataKeyPair",
+                "GenerateDataKeyPairWithoutPlaintext",
+                "GenerateDataKeyWithoutPlaintext",
+                "Encrypt",
+                "Decrypt",
+                "ReEncrypt",
+            ];
             assert_eq!(line.get("context").is_some(), cryptographic.contains(&method.operation), "{line}");
         }
         assert!(scene.owner.verify_audit_log(logged.log()).unwrap().is_intact(), "{}", method.name);

@@ -3,8 +3,9 @@
 use manila_core::testing::ready;
 use manila_local_kms::testing::records_read;
 use manila_local_kms::{
-    CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec,
-    Kms, KmsRequest, LocalKms, RootKey,
+    CreateGrant, CreateKey, DataKeyPairRequest, DecapsulateRequest, DeriveSharedSecretRequest, EncapsulateRequest,
+    EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec, KeyUsage, Kms,
+    KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
 };
 
 use crate::access::{ALICE, BOB, OWNER, ROLE, SESSION, allow, assert_refused, deny, policy, statement};
@@ -71,31 +72,56 @@ fn principals_of_grants_are_as_long_as_on_aws() {
 
 #[test]
 fn each_operation_that_a_grant_names_is_the_one_it_allows() {
-    use GrantOperation::{
-        Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac,
-    };
+    use GrantOperation as Op;
     let empty = context(&[]);
-    for granted in
-        [Decrypt, DescribeKey, Encrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateMac, VerifyMac]
-    {
+    let (ecdsa, pair) = (SigningAlgorithm::EcdsaSha256, KeySpec::EccNistP256);
+    for &granted in GrantOperation::ALL {
+        // These are about grants themselves, or need two keys.
+        if matches!(granted, Op::CreateGrant | Op::RetireGrant | Op::ReEncryptFrom | Op::ReEncryptTo) {
+            continue;
+        }
         let kms = LocalKms::in_memory().unwrap();
-        let of_macs = matches!(granted, GenerateMac | VerifyMac);
-        let spec = if of_macs { KeySpec::Hmac256 } else { KeySpec::SymmetricDefault };
-        let key = kms.create_key(CreateKey::default().spec(spec)).unwrap();
+        let request = match granted {
+            Op::GenerateMac | Op::VerifyMac => CreateKey::default().spec(KeySpec::Hmac256),
+            Op::Sign | Op::Verify | Op::GetPublicKey => CreateKey::default().spec(pair).usage(KeyUsage::SignVerify),
+            Op::DeriveSharedSecret => CreateKey::default().spec(pair).usage(KeyUsage::KeyAgreement),
+            Op::Encapsulate | Op::Decapsulate => CreateKey::default().spec(KeySpec::MlKem512),
+            _ => CreateKey::default(),
+        };
+        let key = kms.create_key(request).unwrap();
         let request = KmsRequest::new(key.arn(), &empty);
-        let ciphertext = if of_macs { Vec::new() } else { encrypt(&kms, key.arn(), b"x").unwrap() };
-        let mac = if of_macs { kms.generate_mac(key.arn(), b"x").unwrap() } else { Vec::new() };
+        let ciphertext = encrypt(&kms, key.arn(), b"x").unwrap_or_else(|_| vec![0]);
+        let mac = kms.generate_mac(key.arn(), b"x").unwrap_or_else(|_| vec![0]);
+        let signed = kms.sign(SignRequest::new(key.arn(), ecdsa, b"x"));
+        let signature = signed.map_or_else(|_| vec![0], |signed| signed.signature);
+        let public_key = kms.public_key(key.arn()).map_or_else(|_| vec![0], |answer| answer.public_key);
+        let made = kms.encapsulate(EncapsulateRequest::new(key.arn()));
+        let made = made.map_or_else(|_| vec![0], |made| made.ciphertext);
         kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(granted)).unwrap();
         let alice = kms.as_principal(ALICE).unwrap();
+        let of_pair = DataKeyPairRequest::new(key.arn(), pair);
         let allowed = [
-            (Decrypt, decrypt(&alice, key.arn(), &ciphertext).map(drop)),
-            (DescribeKey, alice.describe_key(key.arn()).map(drop)),
-            (Encrypt, encrypt(&alice, key.arn(), b"x").map(drop)),
-            (GenerateDataKey, ready(alice.generate_data_key(request, 8)).map(drop)),
-            (GenerateDataKeyWithoutPlaintext, alice.generate_data_key_without_plaintext(request, 8).map(drop)),
-            (GenerateMac, alice.generate_mac(key.arn(), b"x").map(drop)),
-            (VerifyMac, alice.verify_mac(key.arn(), b"x", &mac)),
+            (Op::Decapsulate, alice.decapsulate(DecapsulateRequest::new(key.arn(), &made)).map(drop)),
+            (Op::Decrypt, decrypt(&alice, key.arn(), &ciphertext).map(drop)),
+            (Op::DeriveSharedSecret, {
+                alice.derive_shared_secret(DeriveSharedSecretRequest::new(key.arn(), &public_key)).map(drop)
+            }),
+            (Op::DescribeKey, alice.describe_key(key.arn()).map(drop)),
+            (Op::Encapsulate, alice.encapsulate(EncapsulateRequest::new(key.arn())).map(drop)),
+            (Op::Encrypt, encrypt(&alice, key.arn(), b"x").map(drop)),
+            (Op::GenerateDataKey, ready(alice.generate_data_key(request, 8)).map(drop)),
+            (Op::GenerateDataKeyPair, alice.generate_data_key_pair(of_pair).map(drop)),
+            (Op::GenerateDataKeyPairWithoutPlaintext, {
+                alice.generate_data_key_pair_without_plaintext(of_pair).map(drop)
+            }),
+            (Op::GenerateDataKeyWithoutPlaintext, alice.generate_data_key_without_plaintext(request, 8).map(drop)),
+            (Op::GenerateMac, alice.generate_mac(key.arn(), b"x").map(drop)),
+            (Op::GetPublicKey, alice.public_key(key.arn()).map(drop)),
+            (Op::Sign, alice.sign(SignRequest::new(key.arn(), ecdsa, b"x")).map(drop)),
+            (Op::Verify, alice.verify(VerifyRequest::new(key.arn(), ecdsa, b"x", &signature)).map(drop)),
+            (Op::VerifyMac, alice.verify_mac(key.arn(), b"x", &mac)),
         ];
+        assert_eq!(allowed.len() + 4, GrantOperation::ALL.len());
         for (operation, answer) in allowed {
             match answer {
                 Ok(()) => assert_eq!(operation, granted),

@@ -8,10 +8,12 @@ use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
 use manila_local_kms::{
-    Alias, AuditLog, Clock, CreateGrant, CreateKey, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata,
-    KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey,
+    Alias, AuditLog, Clock, CreateGrant, CreateKey, DataKeyPairRequest, DecapsulateRequest, DeriveSharedSecretRequest,
+    EncapsulateRequest, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata, KeySpec, KeyState, KeyUsage,
+    Kms, KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
 };
 
+const ECDSA: SigningAlgorithm = SigningAlgorithm::EcdsaSha256;
 const OK: &str = "";
 const DISABLED: &str = "DisabledException";
 const INVALID: &str = "KMSInvalidStateException";
@@ -28,8 +30,23 @@ const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
 enum Kind {
     Symmetric,
     Hmac,
+    Signing,
+    Agreeing,
+    Encapsulating,
     Imported,
     MultiRegion,
+}
+
+impl Kind {
+    fn of(self, request: CreateKey) -> CreateKey {
+        match self {
+            Self::Symmetric | Self::Imported | Self::MultiRegion => request,
+            Self::Hmac => request.spec(KeySpec::Hmac256),
+            Self::Signing => request.spec(KeySpec::EccNistP256).usage(KeyUsage::SignVerify),
+            Self::Agreeing => request.spec(KeySpec::EccNistP256).usage(KeyUsage::KeyAgreement),
+            Self::Encapsulating => request.spec(KeySpec::MlKem512),
+        }
+    }
 }
 
 /// A key to call an operation on, and the results of using it beforehand.
@@ -38,6 +55,8 @@ struct Subject {
     alias: String,
     ciphertext: Vec<u8>,
     mac: Vec<u8>,
+    /// A signature, a public key or an encapsulated secret, as the kind of key takes it.
+    made: Vec<u8>,
     grant: String,
     /// A second key, which can be used.
     other: String,
@@ -70,6 +89,12 @@ const TABLE: &[Row] = &[
     ),
     row("CreateAlias", |kms, it| kms.create_alias("alias/new", &it.name), [OK, OK, INVALID, OK, OK, DENIED]),
     row("CreateGrant", |kms, it| grant(kms, &it.name).map(drop), [OK, DISABLED, INVALID, INVALID, OK, OK]),
+    Row {
+        name: "Decapsulate",
+        kind: Kind::Encapsulating,
+        call: |kms, it| kms.decapsulate(DecapsulateRequest::new(&it.name, &it.made)).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
+    },
     row(
         "Decrypt",
         |kms, it| decrypt(kms, &it.name, &it.ciphertext).map(drop),
@@ -81,6 +106,12 @@ const TABLE: &[Row] = &[
         kind: Kind::Imported,
         call: |kms, it| kms.delete_imported_key_material(&it.name),
         errors: [OK, OK, OK, OK, OK, DENIED],
+    },
+    Row {
+        name: "DeriveSharedSecret",
+        kind: Kind::Agreeing,
+        call: |kms, it| kms.derive_shared_secret(DeriveSharedSecretRequest::new(&it.name, &it.made)).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
     },
     row("DescribeKey", |kms, it| kms.describe_key(&it.name).map(drop), [OK; 6]),
     row("DisableKey", |kms, it| kms.disable_key(&it.name), [OK, OK, INVALID, INVALID, OK, DENIED]),
@@ -100,10 +131,32 @@ const TABLE: &[Row] = &[
         |kms, it| kms.enable_key_rotation_every(&it.name, 90),
         [OK, DISABLED, INVALID, UNSUPPORTED, OK, DENIED],
     ),
+    Row {
+        name: "Encapsulate",
+        kind: Kind::Encapsulating,
+        call: |kms, it| kms.encapsulate(EncapsulateRequest::new(&it.name)).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
+    },
     row("Encrypt", |kms, it| encrypt(kms, &it.name, b"x").map(drop), [OK, DISABLED, INVALID, INVALID, OK, OK]),
     row(
         "GenerateDataKey",
         |kms, it| ready(kms.generate_data_key(KmsRequest::new(&it.name, &EncryptionContext::empty()), 32)).map(drop),
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
+    ),
+    row(
+        "GenerateDataKeyPair",
+        |kms, it| {
+            let request = DataKeyPairRequest::new(&it.name, KeySpec::EccNistP256);
+            kms.generate_data_key_pair(request).map(drop)
+        },
+        [OK, DISABLED, INVALID, INVALID, OK, OK],
+    ),
+    row(
+        "GenerateDataKeyPairWithoutPlaintext",
+        |kms, it| {
+            let request = DataKeyPairRequest::new(&it.name, KeySpec::EccNistP256);
+            kms.generate_data_key_pair_without_plaintext(request).map(drop)
+        },
         [OK, DISABLED, INVALID, INVALID, OK, OK],
     ),
     row(
@@ -122,6 +175,12 @@ const TABLE: &[Row] = &[
     },
     row("GetKeyPolicy", |kms, it| kms.key_policy(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
     row("GetKeyRotationStatus", |kms, it| kms.key_rotation_status(&it.name).map(drop), [OK; 6]),
+    Row {
+        name: "GetPublicKey",
+        kind: Kind::Signing,
+        call: |kms, it| kms.public_key(it.name.as_str()).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
+    },
     Row {
         name: "ImportKeyMaterial",
         kind: Kind::Imported,
@@ -169,6 +228,12 @@ const TABLE: &[Row] = &[
         |kms, it| kms.schedule_key_deletion_in(&it.name, 7).map(drop),
         [OK, OK, INVALID, OK, INVALID, DENIED],
     ),
+    Row {
+        name: "Sign",
+        kind: Kind::Signing,
+        call: |kms, it| kms.sign(SignRequest::new(&it.name, ECDSA, b"x")).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
+    },
     row("TagResource", |kms, it| kms.tag_key(&it.name, [("a", "b")]), [OK, OK, INVALID, OK, OK, DENIED]),
     row("UntagResource", |kms, it| kms.untag_key(&it.name, ["a"]), [OK, OK, INVALID, OK, OK, DENIED]),
     row("UpdateAlias to", |kms, it| kms.update_alias("alias/other", &it.name), [OK, OK, INVALID, OK, OK, DENIED]),
@@ -185,6 +250,12 @@ const TABLE: &[Row] = &[
         errors: [OK, DISABLED, INVALID, INVALID, OK, DENIED],
     },
     Row {
+        name: "Verify",
+        kind: Kind::Signing,
+        call: |kms, it| kms.verify(VerifyRequest::new(&it.name, ECDSA, b"x", &it.made)).map(drop),
+        errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
+    },
+    Row {
         name: "VerifyMac",
         kind: Kind::Hmac,
         call: |kms, it| kms.verify_mac(&it.name, b"x", &it.mac),
@@ -198,7 +269,16 @@ const fn row(name: &'static str, call: fn(&LocalKms, &Subject) -> Result<(), Err
 
 fn subject() -> Subject {
     let text = String::new;
-    Subject { name: text(), alias: text(), ciphertext: Vec::new(), mac: Vec::new(), grant: text(), other: text() }
+    let bytes = Vec::new;
+    Subject {
+        name: text(),
+        alias: text(),
+        ciphertext: bytes(),
+        mac: bytes(),
+        made: bytes(),
+        grant: text(),
+        other: text(),
+    }
 }
 
 fn grant(kms: &LocalKms, key: &str) -> Result<String, Error> {
@@ -216,11 +296,7 @@ fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (K
     for alias in kms.list_aliases().unwrap() {
         kms.delete_alias(alias.name()).unwrap();
     }
-    let mut request = CreateKey::default().alias("alias/subject");
-    match kind {
-        Kind::Hmac => request = request.spec(KeySpec::Hmac256),
-        Kind::Symmetric | Kind::Imported | Kind::MultiRegion => {}
-    }
+    let mut request = kind.of(CreateKey::default().alias("alias/subject"));
     if multi_region || kind == Kind::MultiRegion {
         request = request.multi_region();
     }
@@ -231,16 +307,26 @@ fn prepare(kms: &LocalKms, kind: Kind, imported: bool, multi_region: bool) -> (K
     let key = kms.create_key(request).unwrap();
     let other = kms.create_key(CreateKey::default().alias("alias/other")).unwrap();
     if imported {
-        kms.import_key_material(key.arn(), &MATERIAL, None).unwrap();
+        let material = match kind {
+            Kind::Signing | Kind::Agreeing | Kind::Encapsulating => {
+                let request = DataKeyPairRequest::new(other.arn(), key.spec());
+                kms.generate_data_key_pair(request).unwrap().private_key.unwrap().expose_secret().to_vec()
+            }
+            _ => MATERIAL.to_vec(),
+        };
+        kms.import_key_material(key.arn(), &material, None).unwrap();
     }
-    let (mut ciphertext, mut mac) = (Vec::new(), Vec::new());
+    let (mut ciphertext, mut mac, mut made) = (Vec::new(), Vec::new(), Vec::new());
     match kind {
         Kind::Hmac => mac = kms.generate_mac(key.arn(), b"x").unwrap(),
+        Kind::Signing => made = kms.sign(SignRequest::new(key.arn(), ECDSA, b"x")).unwrap().signature,
+        Kind::Agreeing => made = kms.public_key(key.arn()).unwrap().public_key,
+        Kind::Encapsulating => made = kms.encapsulate(EncapsulateRequest::new(key.arn())).unwrap().ciphertext,
         _ => ciphertext = encrypt(kms, key.arn(), b"x").unwrap(),
     }
     let grant = grant(kms, key.arn()).unwrap();
     let (name, other) = (key.arn().to_owned(), other.arn().to_owned());
-    (key, Subject { name, alias: "alias/subject".to_owned(), ciphertext, mac, grant, other })
+    (key, Subject { name, alias: "alias/subject".to_owned(), ciphertext, mac, made, grant, other })
 }
 
 /// The state of a key when an operation of the table is called on it.
@@ -297,14 +383,22 @@ fn the_table_has_each_operation_on_a_key() {
 /// The operations that take an alias in place of a key id.
 ///
 /// Source: AWS KMS API Reference, the parameter `KeyId` of each operation.
-const TAKE_AN_ALIAS: [&str; 8] = [
+const TAKE_AN_ALIAS: [&str; 16] = [
+    "Decapsulate",
     "Decrypt",
+    "DeriveSharedSecret",
     "DescribeKey",
+    "Encapsulate",
     "Encrypt",
     "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateMac",
+    "GetPublicKey",
     "ReEncrypt",
+    "Sign",
+    "Verify",
     "VerifyMac",
 ];
 

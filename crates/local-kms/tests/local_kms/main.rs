@@ -2,6 +2,7 @@
 
 mod access;
 mod aliases;
+mod asymmetric;
 mod audit;
 mod audit_chain;
 mod audit_proof;
@@ -19,6 +20,7 @@ mod grants;
 mod heard;
 mod identities;
 mod import;
+mod kinds;
 mod known_answers;
 mod lifecycle;
 mod opening;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use manila_core::testing::ready;
 use manila_local_kms::{
-    CiphertextOrigin, Clock, CreateKey, ErrorKind, KeyRotation, KeySpec, KeyState, Kms, KmsRequest, LocalKms, RootKey,
-    RotationType,
+    CiphertextOrigin, Clock, CreateKey, DataKeyPairRequest, ErrorKind, KeyRotation, KeySpec, KeyState, Kms, KmsRequest,
+    LocalKms, RootKey, RotationType,
 };
 
 use crate::lifecycle::{Asked, open_at};
@@ -103,11 +103,19 @@ type Use = fn(&LocalKms, &str) -> Option<u8>;
 
 #[test]
 fn whatever_needs_the_newest_material_rotates_first() {
-    let uses: [(&str, Use); 6] = [
+    let uses: [(&str, Use); 8] = [
         ("Encrypt", |kms, key| Some(newest(kms, key))),
         ("GenerateDataKey", |kms, key| {
             let answer = ready(kms.generate_data_key(KmsRequest::new(key, &context(&[])), 32)).unwrap();
             Some(material_of(&answer.ciphertext))
+        }),
+        ("GenerateDataKeyPair", |kms, key| {
+            let request = DataKeyPairRequest::new(key, KeySpec::EccNistP256);
+            Some(material_of(&kms.generate_data_key_pair(request).unwrap().encrypted_private_key))
+        }),
+        ("GenerateDataKeyPairWithoutPlaintext", |kms, key| {
+            let request = DataKeyPairRequest::new(key, KeySpec::EccNistP256);
+            Some(material_of(&kms.generate_data_key_pair_without_plaintext(request).unwrap().encrypted_private_key))
         }),
         ("GenerateDataKeyWithoutPlaintext", |kms, key| {
             let answer = kms.generate_data_key_without_plaintext(KmsRequest::new(key, &context(&[])), 32).unwrap();

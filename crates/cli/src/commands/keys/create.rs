@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use manila::local_kms::{CreateKey, KeySpec};
+use manila::local_kms::{CreateKey, KeySpec, KeyUsage};
 
 use super::described::Key;
 use super::policy;
@@ -23,9 +23,12 @@ pub struct Create {
     /// A tag. Repeatable.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = arguments::pair)]
     tags: Vec<(String, String)>,
-    /// The kind of key: the default encrypts, the others make message authentication codes.
+    /// The kind of key: the default encrypts files.
     #[arg(long, default_value = KeySpec::SymmetricDefault.name(), value_parser = spec())]
     spec: KeySpec,
+    /// The usage of the key, where its kind has a choice.
+    #[arg(long, value_parser = usage())]
+    usage: Option<KeyUsage>,
     /// Create the key without material, for manila keys import.
     #[arg(long)]
     imported: bool,
@@ -46,6 +49,9 @@ pub struct Create {
 impl Create {
     pub fn run(&self, session: &Session) -> Result<()> {
         let mut request = CreateKey::default().spec(self.spec).description(&self.description);
+        if let Some(usage) = self.usage {
+            request = request.usage(usage);
+        }
         for (name, value) in &self.tags {
             request = request.tag(name, value);
         }
@@ -75,4 +81,9 @@ impl Create {
 fn spec() -> impl TypedValueParser<Value = KeySpec> {
     PossibleValuesParser::new(KeySpec::ALL.iter().map(|spec| spec.name()))
         .try_map(|name| KeySpec::from_name(&name).ok_or("is not a kind of key"))
+}
+
+fn usage() -> impl TypedValueParser<Value = KeyUsage> {
+    PossibleValuesParser::new(KeyUsage::ALL.iter().map(|usage| usage.name()))
+        .try_map(|name| KeyUsage::from_name(&name).ok_or("is not a usage of keys"))
 }

@@ -16,16 +16,16 @@ use crate::terminal::confirm;
 use crate::time;
 
 /// More bytes than the longest key has, so that material that is too long is refused for its length.
-const MOST: u64 = 65;
+const MOST: u64 = 8193;
 
 #[derive(Args)]
 pub struct Import {
     /// The id, ARN or alias of the key.
     key: String,
-    /// A file with the material, or - for stdin: 32 random bytes, or as many as the hash of an HMAC key.
+    /// A file with the material, or - for stdin: 32 random bytes, as many as the hash of an HMAC key, or a private key.
     ///
-    /// The bytes themselves, neither wrapped as on AWS nor written in digits. Keep a copy: only the same can be
-    /// imported again.
+    /// A private key is PKCS #8 in DER, not encrypted. The bytes themselves, neither wrapped as on AWS nor written in
+    /// digits. Keep a copy: only the same can be imported again.
     file: PathBuf,
     /// The time at which the material is removed, at most 365 days ahead: 90days, or 2026-11-22.
     #[arg(long, value_name = "TIME", value_parser = time::future)]
