@@ -1,11 +1,11 @@
 //! This crate against the bare primitives: what it costs on top of the cryptography that a message cannot do without.
 //!
-//! `cargo bench --bench limits`. For each job the crate and a driver that calls AWS-LC for the very same pieces
-//! (`limits/bare.rs`) take turns in one process, memory is used again on both sides, and the data key is at hand. The
-//! table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each job has a bar that
-//! it is held to. A word after `--` runs only the jobs whose names contain it; `PLOT=docs/limits.svg` before the
-//! command draws the chart in the README. The last lines are the memory of processes that stream, which the program
-//! starts itself.
+//! `cargo bench --bench limits`. For each job the crate and a driver that writes the very same messages with nothing
+//! but the primitives (`limits/bare.rs`) take turns in one process. Both use their memory again, except for the jobs
+//! with new memory. The table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each
+//! job has a bar that it is held to. A word after `--` runs only the jobs whose names contain it;
+//! `PLOT=docs/limits.svg` before the command draws the chart in the README. The last lines are the memory of processes
+//! that stream, which the program starts itself.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -21,13 +21,15 @@ mod svg;
 use std::hint::black_box;
 use std::io::{self, BufRead, Read, Write};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use manila::testing::FixedKeyKeyring;
+use manila::cmm::{CacheSettings, CachingCmm, Cmm, DefaultCmm};
+use manila::keyring::RawAesKeyring;
 use manila::{AlgorithmSuite, Client, EncryptionContext, ExpectedContext};
 
-use crate::bare::Sealed;
+use crate::bare::{DataKeys, Driver};
 use crate::rounds::{Variant, median, take_turns};
 
 const ROUNDS: usize = 41;
@@ -43,32 +45,66 @@ pub struct Figure {
     pub rate: f64,
 }
 
-fn client(suite: AlgorithmSuite, frame_length: usize, threads: usize) -> Client {
-    let builder = Client::builder(FixedKeyKeyring::new(&[7; 32])).suite(suite).threads(threads);
+/// The keyring of [`Driver`]'s messages.
+fn keyring() -> RawAesKeyring {
+    let (namespace, name, key) = bare::WRAPPING;
+    RawAesKeyring::new(namespace, name, &key).unwrap()
+}
+
+fn client(is_signed: bool, keys: DataKeys, frame_length: usize, threads: usize) -> Client {
+    let cmm: Arc<dyn Cmm> = match keys {
+        DataKeys::Wrapped => Arc::new(DefaultCmm::new(keyring())),
+        DataKeys::AtHand => {
+            let limits = CacheSettings::new(10, Duration::from_secs(3600)).max_messages(1 << 32).max_bytes(u64::MAX);
+            Arc::new(CachingCmm::new(DefaultCmm::new(keyring()), limits).unwrap())
+        }
+    };
+    let suite = match is_signed {
+        true => AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384,
+        false => AlgorithmSuite::Aes256GcmHkdfSha512CommitKey,
+    };
+    let builder = Client::builder_with_cmm(cmm).suite(suite).threads(threads);
     builder.frame_length(u32::try_from(frame_length).unwrap()).build().unwrap()
 }
 
 fn unsigned(frame_length: usize, threads: usize) -> Client {
-    client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, frame_length, threads)
+    client(false, DataKeys::Wrapped, frame_length, threads)
 }
 
-/// A plaintext, sealed by a client and by the primitives.
+/// A plaintext, and the crate and the primitives to encrypt it with.
 struct Subject {
     client: Client,
+    driver: Driver,
     plaintext: Vec<u8>,
-    sealed: Sealed,
+    /// Of the client.
     message: Vec<u8>,
 }
 
 impl Subject {
     fn new(len: usize, frame_length: usize) -> Self {
-        let client = unsigned(frame_length, 1);
-        let plaintext = vec![0x61; len];
-        let mut sealed = Sealed::new(frame_length);
-        sealed.seal(&plaintext);
-        let message = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
-        Self { client, plaintext, sealed, message }
+        Self::of(false, DataKeys::Wrapped, len, frame_length)
     }
+
+    fn of(is_signed: bool, keys: DataKeys, len: usize, frame_length: usize) -> Self {
+        let client = client(is_signed, keys, frame_length, 1);
+        let driver = Driver::new(is_signed, keys, frame_length, len);
+        let plaintext: Vec<_> = (0..len).map(|n| n.to_le_bytes()[0]).collect();
+        let message = client.encrypt(&plaintext, &EncryptionContext::empty()).unwrap();
+        // Each reads what the other writes.
+        let (mut of_driver, mut opened) = (Vec::new(), vec![0; len]);
+        driver.encrypt(&plaintext, &mut of_driver);
+        assert!(client.decrypt(&of_driver, ExpectedContext::any()).unwrap().plaintext == plaintext);
+        assert!(is_signed || of_driver.len() == message.len());
+        driver.decrypt(if keys == DataKeys::Wrapped { &message } else { &of_driver }, &mut opened);
+        assert!(opened == plaintext);
+        Self { client, driver, plaintext, message }
+    }
+}
+
+fn of_driver(subject: &Subject) -> Vec<u8> {
+    let mut message = Vec::new();
+    subject.driver.encrypt(&subject.plaintext, &mut message);
+    message
 }
 
 fn seal_stream(client: &Client, plaintext: &[u8]) {
@@ -94,7 +130,11 @@ impl Bench {
             0.0 => String::new(),
             bar => format!("  bar {bar:.2}{}", if ratio >= bar { "" } else { "  MISSED" }),
         };
-        println!("{job:<60} {:>10}/s  ratio {ratio:.2}{verdict}", size(rate));
+        let speed = match bytes {
+            0..MIB => format!("{:.0}/s", rate / bytes as f64),
+            _ => format!("{}/s", size(rate)),
+        };
+        println!("{job:<64} {speed:>12}  ratio {ratio:.2}, {:.2} times the time{verdict}", 1.0 / ratio);
         self.figures.push(Figure { job, bar, ratio, rate });
     }
 
@@ -108,24 +148,55 @@ impl Bench {
         jobs.iter().any(|job| self.wants(job)).then_some(jobs)
     }
 
-    fn whole(&mut self, len: usize, frame_length: usize, bar: f64) {
-        let name = format!("{} in frames of {}", size(len as f64), size(frame_length as f64));
-        let Some([first, second]) = self.jobs(["encrypt", "decrypt"], &name) else {
+    /// Whole messages into memory that is used again. `bars` are those of encrypting and decrypting.
+    fn whole(&mut self, subject: &Subject, name: &str, bars: [f64; 2]) {
+        let Some([first, second]) = self.jobs(["encrypt", "decrypt"], name) else {
             return;
         };
-        let Subject { client, plaintext, sealed, message } = Subject::new(len, frame_length);
-        let none = EncryptionContext::empty();
-        let (out, bare_out) = (Mutex::new(Vec::new()), Mutex::new(Sealed::new(frame_length)));
+        let Subject { client, plaintext, driver, message } = subject;
+        let (len, none) = (plaintext.len(), EncryptionContext::empty());
+        let outs = [Mutex::new(Vec::new()), Mutex::new(Vec::new())];
         if self.wants(&first) {
-            let ours = || client.encrypt_into(black_box(&plaintext), &none, &mut out.lock().unwrap()).unwrap();
-            self.job(first, bar, len, ours, || bare_out.lock().unwrap().seal(black_box(&plaintext)));
+            let ours = || client.encrypt_into(black_box(plaintext), &none, &mut outs[0].lock().unwrap()).unwrap();
+            self.job(first, bars[0], len, ours, || driver.encrypt(black_box(plaintext), &mut outs[1].lock().unwrap()));
         }
-        let (out, bare_out) = (Mutex::new(vec![0; len]), Mutex::new(vec![0; len]));
+        let message_of_driver = of_driver(subject);
+        let outs = [Mutex::new(vec![0; len]), Mutex::new(vec![0; len])];
         if self.wants(&second) {
             let ours = || {
-                client.decrypt_into(black_box(&message), ExpectedContext::any(), &mut out.lock().unwrap()).unwrap();
+                client.decrypt_into(black_box(message), ExpectedContext::any(), &mut outs[0].lock().unwrap()).unwrap();
             };
-            self.job(second, bar, len, ours, || sealed.open(&mut bare_out.lock().unwrap()));
+            let limit = || driver.decrypt(black_box(&message_of_driver), &mut outs[1].lock().unwrap());
+            self.job(second, bars[1], len, ours, limit);
+        }
+    }
+
+    /// Whole messages into new memory.
+    fn whole_new(&mut self, subject: &Subject, name: &str, bar: f64) {
+        let kinds = ["encrypt into new memory,", "decrypt into new memory,"];
+        let Some([first, second]) = self.jobs(kinds, name) else {
+            return;
+        };
+        let Subject { client, plaintext, driver, message } = subject;
+        let (len, none) = (plaintext.len(), EncryptionContext::empty());
+        if self.wants(&first) {
+            let ours = || drop(black_box(client.encrypt(black_box(plaintext), &none).unwrap()));
+            let limit = || {
+                let mut out = Vec::new();
+                driver.encrypt(black_box(plaintext), &mut out);
+                black_box(out);
+            };
+            self.job(first, bar, len, ours, limit);
+        }
+        let message_of_driver = of_driver(subject);
+        if self.wants(&second) {
+            let ours = || drop(black_box(client.decrypt(black_box(message), ExpectedContext::any()).unwrap()));
+            let limit = || {
+                let mut out = vec![0; len];
+                driver.decrypt(black_box(&message_of_driver), &mut out);
+                black_box(out);
+            };
+            self.job(second, bar, len, ours, limit);
         }
     }
 
@@ -134,11 +205,11 @@ impl Bench {
         let Some([first, second]) = self.jobs(["stream into a sink,", "stream from a slice,"], &name) else {
             return;
         };
-        let Subject { client, plaintext, sealed, message } = Subject::new(len, frame_length);
+        let Subject { client, plaintext, driver, message } = Subject::new(len, frame_length);
         let pieces = [Mutex::new(vec![0; 2 * frame_length]), Mutex::new(vec![0; 2 * frame_length])];
         if self.wants(&first) {
             let ours = || seal_stream(&client, &plaintext);
-            let limit = || bare::seal_through(black_box(&plaintext), frame_length, &mut pieces[0].lock().unwrap());
+            let limit = || driver.encrypt_through(black_box(&plaintext), &mut pieces[0].lock().unwrap());
             self.job(first, bar, len, ours, limit);
         }
         if self.wants(&second) {
@@ -149,7 +220,7 @@ impl Bench {
                 let mut piece = pieces[0].lock().unwrap();
                 while reader.read(&mut piece).unwrap() > 0 {}
             };
-            self.job(second, bar, len, ours, || sealed.open_through(&mut pieces[1].lock().unwrap()));
+            self.job(second, bar, len, ours, || driver.decrypt_through(&message, &mut pieces[1].lock().unwrap()));
         }
     }
 
@@ -159,7 +230,7 @@ impl Bench {
         let Some([first, second]) = self.jobs(["encrypt", "decrypt"], &name) else {
             return;
         };
-        let client = client(AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384, 64 * KIB, 2);
+        let client = client(true, DataKeys::Wrapped, 64 * KIB, 2);
         let none = EncryptionContext::empty();
         let plaintext = vec![0x61; len];
         let message = client.encrypt(&plaintext, &none).unwrap();
@@ -222,8 +293,8 @@ impl Bench {
             self.job(read, 0.0, len, || open_stream(&two), || open_stream(&one));
         }
         if self.wants(&limit) {
-            let bare = Mutex::new(Sealed::new(64 * KIB));
-            let primitives = || bare.lock().unwrap().seal_on_two_threads(black_box(&plaintext));
+            let driver = Driver::new(false, DataKeys::Wrapped, 64 * KIB, len);
+            let primitives = || driver.encrypt_on_two_threads(black_box(&plaintext), &mut outs[1].lock().unwrap());
             self.job(limit, 0.9, len, || seal(&two, &outs[0]), primitives);
         }
     }
@@ -235,10 +306,10 @@ impl Bench {
         if !self.wants(&job) {
             return;
         }
-        let Subject { client, sealed, message, .. } = Subject::new(len, frame_length);
+        let Subject { client, driver, message, .. } = Subject::new(len, frame_length);
         let header = client.read_header(message.as_slice()).unwrap();
-        let file = client.decryptor(header, ExpectedContext::any()).unwrap().seekable(message).unwrap();
-        let key = sealed.key();
+        let file = client.decryptor(header, ExpectedContext::any()).unwrap().seekable(&message[..]).unwrap();
+        let started = driver.open(&message);
         // The same places for both, all over the message: a step that has no divisor in common with its length.
         let offset = |turn: &AtomicUsize| turn.fetch_add(611_953_829, Ordering::Relaxed) % (len - READ);
         let turns = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -247,7 +318,7 @@ impl Bench {
             let read = file.read_at(offset(&turns[0]) as u64, &mut pieces[0].lock().unwrap()).unwrap();
             assert_eq!(read, READ);
         };
-        let limit = || sealed.open_at(&key, offset(&turns[1]), READ, &mut pieces[1].lock().unwrap());
+        let limit = || driver.open_at(&started, &message, offset(&turns[1]), READ, &mut pieces[1].lock().unwrap());
         self.job(job, bar, READ, ours, limit);
     }
 }
@@ -327,10 +398,28 @@ fn main() {
         return;
     }
     let mut bench = Bench { filter: words.first().cloned(), figures: Vec::new() };
-    bench.whole(KIB, 4 * KIB, 0.80);
-    bench.whole(MIB, 4 * KIB, 0.80);
-    bench.whole(MIB, 64 * KIB, 0.90);
-    bench.whole(16 * MIB, MIB, 0.90);
+    for (keys, bars) in [(DataKeys::Wrapped, [1.0 / 1.12; 2]), (DataKeys::AtHand, [1.0 / 1.10, 1.0 / 1.12])] {
+        for len in [100, KIB] {
+            let name = format!("{}, data key {}", size(len as f64), keys.name());
+            bench.whole(&Subject::of(false, keys, len, 4 * KIB), &name, bars);
+        }
+    }
+    for (keys, bar) in [(DataKeys::Wrapped, 1.0 / 1.05), (DataKeys::AtHand, 1.0 / 1.08)] {
+        let name = format!("1 KiB signed, data key {}", keys.name());
+        bench.whole(&Subject::of(true, keys, KIB, 4 * KIB), &name, [bar, 0.0]);
+    }
+    for (len, frame_length, used, new) in [
+        (64 * KIB, 4 * KIB, 1.0 / 1.06, 1.0 / 1.10),
+        (MIB, 4 * KIB, 0.90, 1.0 / 1.06),
+        (MIB, 64 * KIB, 0.95, 1.0 / 1.06),
+        (64 * MIB, 64 * KIB, 1.0 / 1.05, 0.0),
+        (64 * MIB, MIB, 1.0 / 1.05, 0.0),
+    ] {
+        let name = format!("{} in frames of {}", size(len as f64), size(frame_length as f64));
+        let subject = Subject::new(len, frame_length);
+        bench.whole(&subject, &name, [used; 2]);
+        bench.whole_new(&subject, &name, new);
+    }
     bench.streams(16 * MIB, 64 * KIB, 0.85);
     bench.signed(16 * MIB, 0.90);
     bench.signed(128 * MIB, 0.90);
