@@ -55,6 +55,18 @@ pub(crate) fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
     Ok(())
 }
 
+/// Makes `buffer` at least `len` bytes long, and keeps its contents.
+///
+/// # Errors
+/// The same as [`check_len`].
+pub(crate) fn grow(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+    let len = check_len(len)?;
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    Ok(())
+}
+
 /// Converts a length in a message to the length of a buffer.
 ///
 /// # Errors

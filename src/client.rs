@@ -3,8 +3,10 @@
 //! ```text
 //! builder     settings
 //! encryption  decryption  opening    whole messages, and the start of streams
+//! batch                              many whole messages
 //! ```
 
+pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod decryption;
 mod encryption;

@@ -78,6 +78,12 @@ pub trait Cmm: Send + Sync + Debug {
     fn is_local(&self) -> bool {
         false
     }
+
+    /// Returns whether most messages get a data key that exists already, as from a cache. If not, as by default, random
+    /// bytes for a new one are drawn together with those that each message needs, which is faster than twice.
+    fn has_data_keys_at_hand(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! forward_cmm {
@@ -100,6 +106,10 @@ macro_rules! forward_cmm {
 
             fn is_local(&self) -> bool {
                 (**self).is_local()
+            }
+
+            fn has_data_keys_at_hand(&self) -> bool {
+                (**self).has_data_keys_at_hand()
             }
         }
     )*};

@@ -13,12 +13,15 @@ use crate::message::footer::{self, Footer};
 use crate::message::frame::{BodyShape, FINAL_FRAME, FrameKind, NextFrame};
 use crate::message::header::{ContentType, Header, HeaderFields, UnverifiedHeader};
 use crate::message::{trailing_bytes, truncated};
+use crate::message_key::MessageKey;
 use crate::settings::Settings;
+use crate::threads::Workers;
 
 use frames::FrameDecryptor;
 use manila_core::internal::crypto::{Refused, TAG_LEN, Verifier};
 use manila_core::internal::{PUBLIC_KEY, quoted};
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
+use zeroize::Zeroizing;
 
 /// A message that passed every check that needs no key. Its data key has not been requested yet.
 pub(crate) struct PendingDecryption {
@@ -26,7 +29,7 @@ pub(crate) struct PendingDecryption {
     verifier: Option<Box<Verifier>>,
     pub(crate) request: DecryptionRequest,
     shape: BodyShape,
-    threads: usize,
+    workers: Workers,
 }
 
 impl PendingDecryption {
@@ -49,7 +52,12 @@ impl PendingDecryption {
             verifier.update(header.as_bytes());
         }
         let request = DecryptionRequest::new(header, expected, settings.commitment_policy)?;
-        Ok(Self { verifier, request, shape, threads: settings.threads })
+        Ok(Self { verifier, request, shape, workers: settings.workers.clone() })
+    }
+
+    /// Returns the length of the longest plaintext of a complete body of `body_len` bytes.
+    pub(crate) fn plaintext_len(&self, body_len: usize) -> usize {
+        self.shape.plaintext_len(body_len)
     }
 
     /// Refuses a non-framed body over the limit, if the body is available before the key is.
@@ -60,12 +68,19 @@ impl PendingDecryption {
         }
     }
 
-    /// Verifies the header under the data key, and starts decryption.
+    /// Derives the message's key, verifies the header under it, and starts decryption.
     pub(crate) fn into_decryptor(self, data_key: &DataKey) -> Result<Decryptor> {
+        let mut key = MessageKey::default();
+        key.derive(self.request.key_source(data_key))?;
+        self.start(&key)
+    }
+
+    /// Verifies the header under the message's key, and starts decryption.
+    pub(crate) fn start(self, key: &MessageKey) -> Result<Decryptor> {
         let header_len = self.request.header().len();
-        let (key, header) = self.request.open(data_key)?;
+        let (key, header) = self.request.open(key)?;
         let frames = FrameDecryptor { key, message_id: header.message_id.clone(), shape: self.shape };
-        Ok(Decryptor { header, header_len, frames, verifier: self.verifier, threads: self.threads })
+        Ok(Decryptor { header, header_len, frames, verifier: self.verifier, workers: self.workers })
     }
 
     /// Adds an explanation to a failure if the reader supplied pairs that the header omits, as they may be its cause.
@@ -131,7 +146,7 @@ pub struct Decryptor {
     header_len: usize,
     frames: FrameDecryptor,
     verifier: Option<Box<Verifier>>,
-    threads: usize,
+    workers: Workers,
 }
 
 impl Decryptor {
@@ -163,7 +178,7 @@ impl Decryptor {
 
     /// Returns the number of threads that the caller allows.
     pub(crate) fn threads(&self) -> usize {
-        self.threads
+        self.workers.threads
     }
 
     /// Returns the header and the frame decryptor. The signature will not be verified.
@@ -175,7 +190,7 @@ impl Decryptor {
     /// returns their number: as many as are complete, fit, and authenticate. It stops at the first frame that does not
     /// authenticate; [`decrypt_next`](Self::decrypt_next) returns the error for that one.
     pub(crate) fn decrypt_regular(&mut self, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
-        self.frames.decrypt_regular(self.threads, self.verifier.as_deref_mut(), first, body, plaintext)
+        self.frames.decrypt_regular(&self.workers, self.verifier.as_deref_mut(), first, body, plaintext)
     }
 
     /// Decrypts the frame at the start of `body`, which must be frame `sequence`, into the start of `plaintext`.
@@ -213,29 +228,42 @@ impl Decryptor {
 
     /// Decrypts a complete body and verifies it to its last byte. The plaintext replaces the contents of `plaintext`,
     /// which are unspecified after an error.
-    pub(crate) fn decrypt_all(mut self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
-        buffer::resize(plaintext, self.frames.plaintext_len(body.len()) as u64)?;
+    pub(crate) fn decrypt_all(self, body: &[u8], plaintext: &mut Vec<u8>) -> Result<Header> {
+        buffer::resize(plaintext, self.shape().plaintext_len(body.len()) as u64)?;
+        let (header, len) = self.decrypt_to(body, plaintext)?;
+        plaintext.truncate(len);
+        Ok(header)
+    }
+
+    /// Decrypts like [`decrypt_all`](Self::decrypt_all), into the start of `plaintext`, and also returns the length of
+    /// the plaintext. There must be room for as many bytes as [`BodyShape::plaintext_len`] returns.
+    pub(crate) fn decrypt_to(mut self, body: &[u8], plaintext: &mut [u8]) -> Result<(Header, usize)> {
         let shape = self.frames.shape();
         let frames = self.decrypt_regular(1, body, plaintext);
         let mut read = frames.saturating_mul(shape.frame_len());
         let mut written = frames.saturating_mul(shape.frame_length());
+        // For frames that have no room: the message is truncated, and they are verified before that is known.
+        let mut excess = Zeroizing::new(Vec::new());
         let first = u32::try_from(frames).unwrap_or(u32::MAX).saturating_add(1);
         for sequence in first..=u32::MAX {
             let rest = body.get(read..).unwrap_or_default();
-            let most = written.saturating_add(rest.len().min(shape.frame_length()));
-            if plaintext.len() < most && !rest.starts_with(&FINAL_FRAME.to_be_bytes()) {
-                // The message is truncated, and this frame is verified before that is known.
-                buffer::resize(plaintext, most as u64)?;
-            }
-            let frame = self.decrypt_next(sequence, rest, plaintext.get_mut(written..).unwrap_or_default())?;
+            let room = plaintext.get_mut(written..).unwrap_or_default();
+            let most = rest.len().min(shape.frame_length());
+            let room = match room.len() < most && !rest.starts_with(&FINAL_FRAME.to_be_bytes()) {
+                true => {
+                    buffer::resize(&mut excess, most as u64)?;
+                    &mut excess
+                }
+                false => room,
+            };
+            let frame = self.decrypt_next(sequence, rest, room)?;
             (read, written) = (read.saturating_add(frame.frame_len), written.saturating_add(frame.plaintext_len));
             if frame.last {
                 break;
             }
         }
         self.check_end(body.get(read..).unwrap_or_default())?;
-        plaintext.truncate(written);
-        Ok(self.header)
+        if excess.is_empty() { Ok((self.header, written)) } else { Err(truncated()) }
     }
 
     /// Decrypts like [`decrypt_all`](Self::decrypt_all), in place: the body at `start` in `message`.

@@ -7,16 +7,17 @@ mod frames;
 use std::fmt;
 
 use crate::buffer;
-use crate::materials::EncryptionMaterials;
+use crate::materials::{DataKey, EncryptionMaterials};
 use crate::message::footer;
 use crate::message::frame_map::FrameMap;
 use crate::message::header::{ContentType, HeaderAuthentication, HeaderFields, MessageId, header_does_not_fit};
-use crate::message_key::MessageKey;
+use crate::message_key::{KeySource, MessageKey};
 use crate::settings::Settings;
-use crate::suite::AlgorithmSuite;
+use crate::suite::{AlgorithmSuite, COMMITMENT_LEN};
+use crate::threads::Workers;
 
 use frames::{FrameEncryptor, no_room, too_many_frames};
-use manila_core::internal::crypto::{AeadKey, IV_LEN, RandomBytes, Signer};
+use manila_core::internal::crypto::{AeadKey, IV_LEN, RandomBytes, Signer, SigningKey};
 use manila_core::{Error, ErrorKind, Result};
 
 /// The IV of the header's tag. No frame has sequence number 0, so no frame has this IV.
@@ -49,54 +50,30 @@ pub struct Encryptor {
     /// Boxed, because it is large, many messages have none, and an encryptor is moved several times.
     signer: Option<Box<Signer>>,
     max_plaintext_len: Option<u64>,
-    threads: usize,
+    workers: Workers,
 }
 
 impl Encryptor {
-    pub(crate) fn new(
-        materials: EncryptionMaterials,
-        message_id: NewMessageId,
-        max_plaintext_len: Option<u64>,
-        settings: &Settings,
-    ) -> Result<Self> {
-        let suite = materials.suite();
-        settings.commitment_policy.check_encrypt(suite)?;
-        let Some(data_key) = materials.data_key() else {
-            return Err(Error::new(ErrorKind::Internal, "the materials manager must return a data key, but did not"));
-        };
-        if materials.encrypted_data_keys().is_empty() {
-            let detail = "no keyring encrypted the data key, so no one could decrypt the message: add one that does";
-            return Err(Error::new(ErrorKind::InvalidInput, detail));
-        }
-        if suite.is_signed() != materials.has_signing_key() {
-            let detail = "the materials manager must return a signing key if the suite signs, and none otherwise";
-            return Err(Error::new(ErrorKind::Internal, detail));
-        }
-        settings.header_limits.check_data_keys(materials.encrypted_data_keys().len())?;
+    /// Derives the key of a message and starts it.
+    pub(crate) fn new(message: NewMessage, settings: &Settings) -> Result<Self> {
+        let mut key = MessageKey::default();
+        key.derive(message.key_source())?;
+        Self::start(message, &key, settings)
+    }
 
-        let message_id = message_id.of_suite(suite);
-        let mut derived = MessageKey::default();
-        derived.derive(data_key, suite, &message_id)?;
-        let key = AeadKey::new(derived.bytes())?;
-        let parts = materials.into_parts();
-        let fields = HeaderFields {
-            suite,
-            message_id,
-            context_bytes: parts.stored_context.to_bytes()?,
-            encryption_context: parts.stored_context,
-            encrypted_data_keys: parts.encrypted_data_keys,
-            content: ContentType::Framed(settings.frame_length),
-            commitment: derived.commitment,
-        };
-        let header = authenticate_header(&fields, &key, &parts.authenticated_context.to_bytes()?)?;
-        settings.header_limits.check_length(header.len())?;
-
-        let mut signer = parts.signing_key.map(|key| Box::new(key.into_signer()));
+    /// Starts a message under its key.
+    pub(crate) fn start(message: NewMessage, key: &MessageKey, settings: &Settings) -> Result<Self> {
+        let NewMessage { suite, id, mut header, authenticated_only, signing_key, max_plaintext_len, data_key: _ } =
+            message;
+        header.extend_from_slice(key.commitment.as_ref().map_or(&[], |commitment| commitment));
+        let key = AeadKey::new(key.bytes())?;
+        authenticate_header(suite, &mut header, &authenticated_only, &key)?;
+        let mut signer = signing_key.map(|key| Box::new(key.into_signer()));
         if let Some(signer) = &mut signer {
             signer.update(&header);
         }
-        let frames = FrameEncryptor { key, message_id: fields.message_id, frame_length: settings.frame_length };
-        Ok(Self { suite, header, frames, signer, max_plaintext_len, threads: settings.threads })
+        let frames = FrameEncryptor { key, message_id: id, frame_length: settings.frame_length };
+        Ok(Self { suite, header, frames, signer, max_plaintext_len, workers: settings.workers.clone() })
     }
 
     /// Returns the exact length in bytes of the complete message for a plaintext of `plaintext_len` bytes.
@@ -153,7 +130,7 @@ impl Encryptor {
 
     /// Returns the number of threads that the caller allows.
     pub(crate) fn threads(&self) -> usize {
-        self.threads
+        self.workers.threads
     }
 
     /// Fails if a plaintext of `len` bytes is longer than the bound that the caller gave.
@@ -170,13 +147,13 @@ impl Encryptor {
 
     /// Returns the length of the footer in bytes.
     pub(crate) fn footer_len(&self) -> usize {
-        self.suite.curve().map_or(0, |curve| footer::LENGTH_FIELD + curve.signature_len())
+        footer_len(self.suite)
     }
 
     /// Encrypts `plaintext` into the start of `out`, as regular frames of which the first is frame `first`, and returns
     /// their length. `plaintext` must be a whole number of frames, none of which is the final one.
     pub(crate) fn encrypt_regular(&mut self, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.frames.encrypt_regular(self.threads, self.signer.as_deref_mut(), first, plaintext, out)
+        self.frames.encrypt_regular(&self.workers, self.signer.as_deref_mut(), first, plaintext, out)
     }
 
     /// Encrypts the final frame into the start of `out`, appends the footer of signed suites, and returns the length of
@@ -195,9 +172,14 @@ impl Encryptor {
     }
 
     /// Encrypts `plaintext` into a complete message, which replaces the contents of `message`.
-    pub(crate) fn encrypt_all(mut self, plaintext: &[u8], message: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn encrypt_all(self, plaintext: &[u8], message: &mut Vec<u8>) -> Result<()> {
+        buffer::resize(message, self.ciphertext_len(plaintext.len() as u64)?)?;
+        self.encrypt_to(plaintext, message)
+    }
+
+    /// Encrypts `plaintext` into a complete message, which is as long as `message`.
+    pub(crate) fn encrypt_to(mut self, plaintext: &[u8], message: &mut [u8]) -> Result<()> {
         let map = self.frame_map(plaintext.len() as u64)?;
-        buffer::resize(message, map.ciphertext_len())?;
         let (header, body) = message.split_at_mut_checked(self.header.len()).ok_or_else(no_room)?;
         header.copy_from_slice(&self.header);
         let last = map.frames();
@@ -211,6 +193,89 @@ impl Encryptor {
             _ => Err(no_room()),
         }
     }
+}
+
+/// A message whose materials are complete, and whose key is to be derived: alone, or together with those of others.
+pub(crate) struct NewMessage {
+    suite: AlgorithmSuite,
+    id: MessageId,
+    /// Up to the key commitment, which is derived with the key, and the tag.
+    header: Vec<u8>,
+    /// The pairs that the tag authenticates and the header omits.
+    authenticated_only: Vec<u8>,
+    data_key: DataKey,
+    signing_key: Option<SigningKey>,
+    max_plaintext_len: Option<u64>,
+}
+
+impl NewMessage {
+    /// Checks the materials, and writes the header.
+    pub(crate) fn new(
+        materials: EncryptionMaterials,
+        id: NewMessageId,
+        max_plaintext_len: Option<u64>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let suite = materials.suite();
+        settings.commitment_policy.check_encrypt(suite)?;
+        if materials.data_key().is_some() && materials.encrypted_data_keys().is_empty() {
+            let detail = "no keyring encrypted the data key, so no one could decrypt the message: add one that does";
+            return Err(Error::new(ErrorKind::InvalidInput, detail));
+        }
+        if suite.is_signed() != materials.has_signing_key() {
+            let detail = "the materials manager must return a signing key if the suite signs, and none otherwise";
+            return Err(Error::new(ErrorKind::Internal, detail));
+        }
+        settings.header_limits.check_data_keys(materials.encrypted_data_keys().len())?;
+
+        let parts = materials.into_parts();
+        let Some(data_key) = parts.data_key else {
+            return Err(Error::new(ErrorKind::Internal, "the materials manager must return a data key, but did not"));
+        };
+        let fields = HeaderFields {
+            suite,
+            message_id: id.of_suite(suite),
+            context_bytes: parts.stored_context.to_bytes()?,
+            encryption_context: parts.stored_context,
+            encrypted_data_keys: parts.encrypted_data_keys,
+            content: ContentType::Framed(settings.frame_length),
+            commitment: None,
+        };
+        let header = fields.body_to_bytes().map_err(|_| header_does_not_fit())?;
+        settings.header_limits.check_length(header.len().saturating_add(after_body(suite)))?;
+        Ok(Self {
+            suite,
+            id: fields.message_id,
+            header,
+            authenticated_only: parts.authenticated_context.to_bytes()?,
+            data_key,
+            signing_key: parts.signing_key,
+            max_plaintext_len,
+        })
+    }
+
+    /// Returns what the key of this message is derived from.
+    pub(crate) fn key_source(&self) -> KeySource<'_> {
+        KeySource { data_key: &self.data_key, suite: self.suite, message_id: &self.id }
+    }
+
+    /// Returns the length that the message will have.
+    pub(crate) fn ciphertext_len(&self, plaintext_len: u64, settings: &Settings) -> Result<u64> {
+        let header = self.header.len().saturating_add(after_body(self.suite)) as u64;
+        let map = FrameMap::to_write(header, settings.frame_length, plaintext_len, footer_len(self.suite) as u64);
+        Ok(map.ok_or_else(too_many_frames)?.ciphertext_len())
+    }
+}
+
+/// Returns the length in bytes of what follows the header's other fields: key commitment and authentication.
+fn after_body(suite: AlgorithmSuite) -> usize {
+    let commitment = if suite.is_committing() { COMMITMENT_LEN } else { 0 };
+    commitment.saturating_add(HeaderAuthentication::encoded_len(suite))
+}
+
+/// Returns the length of the footer in bytes.
+fn footer_len(suite: AlgorithmSuite) -> usize {
+    suite.curve().map_or(0, |curve| footer::LENGTH_FIELD + curve.signature_len())
 }
 
 /// The id of a message that has not been written. It cannot be copied, and is consumed by the message: under one data
@@ -238,15 +303,19 @@ impl NewMessageId {
     }
 }
 
-/// Serializes the header, and appends its tag, which also authenticates `authenticated_only`.
-fn authenticate_header(fields: &HeaderFields, key: &AeadKey, authenticated_only: &[u8]) -> Result<Vec<u8>> {
-    let mut header = fields.body_to_bytes().map_err(|_| header_does_not_fit())?;
+/// Appends its tag to a header, which also authenticates `authenticated_only`.
+fn authenticate_header(
+    suite: AlgorithmSuite,
+    header: &mut Vec<u8>,
+    authenticated_only: &[u8],
+    key: &AeadKey,
+) -> Result<()> {
     let len = header.len();
     header.extend_from_slice(authenticated_only);
-    let tag = key.seal(HEADER_IV, &header, &[], &mut [])?;
+    let tag = key.seal(HEADER_IV, header, &[], &mut [])?;
     header.truncate(len);
-    HeaderAuthentication { iv: HEADER_IV, tag }.put(fields.suite, &mut header);
-    Ok(header)
+    HeaderAuthentication { iv: HEADER_IV, tag }.put(suite, header);
+    Ok(())
 }
 
 impl fmt::Debug for Encryptor {

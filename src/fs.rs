@@ -303,7 +303,7 @@ impl<'a> Files<'a> {
         work: impl FnOnce(&mut dyn Write) -> Result<T>,
     ) -> Result<(T, NewFile)> {
         const ENOUGH: u64 = 8 << 20;
-        if self.client.settings.threads > 1 && input.len() >= ENOUGH {
+        if self.client.settings.workers.threads > 1 && input.len() >= ENOUGH {
             return write_behind(output, work);
         }
         Ok((work(&mut output)?, output))

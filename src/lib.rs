@@ -32,6 +32,7 @@
 //! | a file to read at any offset | | [`Client::open_seekable`] |
 //! | an object to read at any offset over a network | | `Client::open_seekable_async` (feature `tokio`), or [`Decryptor::range_decryptor`] for what you fetch yourself |
 //! | a message whose header is looked at first | | [`Client::read_header`], [`Client::decryptor`], then [`Decryptor::reader`] or [`Decryptor::seekable`] |
+//! | many small messages | [`Client::encrypt_batch`], [`Client::encrypt_batch_into`] | [`Client::decrypt_batch`], [`Client::decrypt_batch_expecting`], [`Client::decrypt_batch_into`] |
 //! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], to inspect a message |
@@ -54,6 +55,7 @@
 //! |---|---|---|
 //! | `aws-lc` | yes | AES-GCM, SHA-2 of signed messages and ECDSA from AWS-LC, several times as fast as the pure Rust crates that replace it otherwise; raw RSA keyrings |
 //! | `local-kms` | yes | [`local_kms`], the embedded KMS |
+//! | `batch` | | the keys of sixteen messages at a time in [`Client::encrypt_batch`] and its kin, on processors with AVX-512 |
 //! | `cache` | yes | [`cmm::CachingCmm`]: one data key for many messages, within limits |
 //! | `aws-kms` | | [`aws`]: AWS KMS, called from a tokio runtime; Rust 1.94.1 or later |
 //! | `tokio` | | [`EncryptWriter`] and [`DecryptReader`] over tokio's `AsyncWrite` and `AsyncRead`, [`SeekableMessage`] over `AsyncReadAt`; of tokio's own features only `io-util`, and no runtime |
@@ -116,6 +118,7 @@ pub use manila_core::{Clock, EncryptionContext, EncryptionContextIter, Error, Er
 pub use manila_local_kms as local_kms;
 
 pub use client::Client;
+pub use client::batch::DecryptedRange;
 pub use client::builder::ClientBuilder;
 pub use client::decryption::Decrypted;
 pub use decrypt::Decryptor;
@@ -133,6 +136,7 @@ pub use stream::seek::{MessageCursor, SeekableMessage};
 pub use stream::source::ReadAt;
 pub use stream::write::EncryptWriter;
 pub use suite::AlgorithmSuite;
+pub use threads::ThreadPool;
 pub use warm_up::warm_up;
 
 /// The README's example, compiled and run with the other documentation tests.

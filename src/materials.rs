@@ -48,7 +48,8 @@ pub struct EncryptionMaterials {
     required_context_keys: BTreeSet<String>,
     signing_key: Option<crypto::SigningKey>,
     data_key: Option<DataKey>,
-    encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
+    /// `None` until a keyring has wrapped the data key.
+    encrypted_data_keys: Option<Arc<Vec<EncryptedDataKey>>>,
     random: RandomBytes,
 }
 
@@ -68,7 +69,7 @@ impl EncryptionMaterials {
             required_context_keys: BTreeSet::new(),
             signing_key: None,
             data_key: None,
-            encrypted_data_keys: Arc::default(),
+            encrypted_data_keys: None,
             random: RandomBytes::none(),
         };
         if let Some(curve) = suite.curve() {
@@ -83,7 +84,7 @@ impl EncryptionMaterials {
 
     /// Returns these materials with the random bytes that were drawn for their message.
     pub(crate) fn with_random_bytes_of(mut self, request: &EncryptionRequest) -> Self {
-        self.random = request.random.rest();
+        self.random = request.random.clone();
         self
     }
 
@@ -117,7 +118,7 @@ impl EncryptionMaterials {
     /// Returns the encrypted data keys so far, in order.
     #[must_use]
     pub fn encrypted_data_keys(&self) -> &[EncryptedDataKey] {
-        &self.encrypted_data_keys
+        self.encrypted_data_keys.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// Returns the keys of the context whose pairs are authenticated but not stored in the header.
@@ -160,7 +161,10 @@ impl EncryptionMaterials {
         if self.data_key.is_none() && !wrapped.encrypted_data_keys.is_empty() {
             return broken("a keyring returned encrypted data keys without a data key");
         }
-        Arc::make_mut(&mut self.encrypted_data_keys).extend(wrapped.encrypted_data_keys);
+        match &mut self.encrypted_data_keys {
+            Some(keys) => Arc::make_mut(keys).extend(wrapped.encrypted_data_keys),
+            None => self.encrypted_data_keys = Some(Arc::new(wrapped.encrypted_data_keys)),
+        }
         Ok(())
     }
 
@@ -177,13 +181,13 @@ impl EncryptionMaterials {
             signing_key: None,
             data_key: None,
             encrypted_data_keys: self.encrypted_data_keys.clone(),
-            random: self.random.rest(),
+            random: self.random.clone(),
         };
         materials.add(WrappedKeys { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
         Ok(materials)
     }
 
-    /// Returns the parts that a message needs after its key is derived. Moved and not cloned: threads that change a
+    /// Returns the parts that a message needs. Moved and not cloned: threads that change a
     /// shared reference count wait for each other.
     pub(crate) fn into_parts(self) -> MessageParts {
         let context = self.encryption_context;
@@ -195,7 +199,8 @@ impl EncryptionMaterials {
         MessageParts {
             stored_context,
             authenticated_context,
-            encrypted_data_keys: self.encrypted_data_keys,
+            encrypted_data_keys: self.encrypted_data_keys.unwrap_or_default(),
+            data_key: self.data_key,
             signing_key: self.signing_key,
         }
     }
@@ -226,6 +231,7 @@ pub(crate) struct MessageParts {
     /// The pairs to authenticate with the header without storing them.
     pub(crate) authenticated_context: EncryptionContext,
     pub(crate) encrypted_data_keys: Arc<Vec<EncryptedDataKey>>,
+    pub(crate) data_key: Option<DataKey>,
     pub(crate) signing_key: Option<crypto::SigningKey>,
 }
 
@@ -236,7 +242,7 @@ impl fmt::Debug for EncryptionMaterials {
             .field("encryption_context", &self.encryption_context)
             .field("required_context_keys", &self.required_context_keys)
             .field("data_key", &self.data_key)
-            .field("encrypted_data_keys", &self.encrypted_data_keys)
+            .field("encrypted_data_keys", &self.encrypted_data_keys())
             .finish_non_exhaustive()
     }
 }
@@ -271,15 +277,32 @@ impl UnwrapOutcome {
     {
         let mut outcome = Self::default();
         for candidate in candidates {
-            match candidate.await {
-                Ok(data_key) => {
-                    outcome.data_key = Some(data_key);
-                    break;
-                }
-                Err(cause) => outcome.causes.push(cause),
+            if outcome.add(candidate.await) {
+                break;
             }
         }
         outcome
+    }
+
+    /// Does what [`first_that_opens`](Self::first_that_opens) does, for data keys that are decrypted without waiting,
+    /// as the iterator is asked for them.
+    pub fn first_of(results: impl IntoIterator<Item = Result<DataKey>>) -> Self {
+        let mut outcome = Self::default();
+        for result in results {
+            if outcome.add(result) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Adds the result of a candidate, and returns whether no other is to be tried.
+    fn add(&mut self, result: Result<DataKey>) -> bool {
+        match result {
+            Ok(data_key) => self.data_key = Some(data_key),
+            Err(cause) => self.causes.push(cause),
+        }
+        self.data_key.is_some()
     }
 }
 

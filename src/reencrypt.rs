@@ -108,8 +108,9 @@ impl Client {
         let context = context.without_reserved();
         let omitted = context.iter().map(|(key, _)| key).filter(|key| stored.get(key).is_none());
         let omitted = omitted.map(str::to_owned).collect();
-        let settings = if keep_format { to.settings.in_format_of(reader.header()) } else { to.settings };
-        let mut writer = to.encryptor_with(settings, &context, omitted, None).await?.writer(sink);
+        let settings = to.settings.clone();
+        let settings = if keep_format { settings.in_format_of(reader.header()) } else { settings };
+        let mut writer = to.encryptor_with(&settings, &context, omitted, None).await?.writer(sink);
         loop {
             let plaintext = reader.fill_buf()?;
             if plaintext.is_empty() {

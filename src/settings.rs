@@ -3,10 +3,11 @@
 use crate::message::header::{ContentType, Header, HeaderLimits};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
+use crate::threads::Workers;
 
 /// Settings of a client. Each field is set by a method of [`ClientBuilder`](crate::ClientBuilder) with the same or a
 /// similar name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) suite: Option<AlgorithmSuite>,
     pub(crate) commitment_policy: CommitmentPolicy,
@@ -15,8 +16,7 @@ pub(crate) struct Settings {
     pub(crate) max_frame_length: u32,
     pub(crate) max_non_framed_length: u64,
     pub(crate) unsigned_only: bool,
-    /// At least 1.
-    pub(crate) threads: usize,
+    pub(crate) workers: Workers,
 }
 
 impl Settings {
@@ -48,7 +48,7 @@ impl Default for Settings {
             max_frame_length: MIB_64,
             max_non_framed_length: u64::from(MIB_64),
             unsigned_only: false,
-            threads: 1,
+            workers: Workers::one(),
         }
     }
 }

@@ -71,8 +71,8 @@ pub(crate) enum Kdf {
     Identity,
     /// HKDF without a salt (RFC 5869).
     Hkdf(Hash),
-    /// HKDF-SHA512 with the message id as its salt, for both the key and the key commitment.
-    HkdfCommit,
+    /// HKDF-SHA512 with the message id as its salt, for both the key, with this label, and the key commitment.
+    HkdfCommit(&'static [u8]),
 }
 
 impl AlgorithmSuite {
@@ -114,8 +114,8 @@ impl AlgorithmSuite {
             Suite::Aes128GcmHkdfSha256EcdsaP256          => row(0x0214, "ALG_AES_128_GCM_IV12_TAG16_HKDF_SHA256_ECDSA_P256", 128, Hkdf(Sha256), Some(P256)),
             Suite::Aes192GcmHkdfSha384EcdsaP384          => row(0x0346, "ALG_AES_192_GCM_IV12_TAG16_HKDF_SHA384_ECDSA_P384", 192, Hkdf(Sha384), Some(P384)),
             Suite::Aes256GcmHkdfSha384EcdsaP384          => row(0x0378, "ALG_AES_256_GCM_IV12_TAG16_HKDF_SHA384_ECDSA_P384", 256, Hkdf(Sha384), Some(P384)),
-            Suite::Aes256GcmHkdfSha512CommitKey          => row(0x0478, "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY",            256, HkdfCommit,   None),
-            Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384 => row(0x0578, "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384", 256, HkdfCommit,   Some(P384)),
+            Suite::Aes256GcmHkdfSha512CommitKey          => row(0x0478, "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY",            256, HkdfCommit(b"\x04\x78DERIVEKEY"), None),
+            Suite::Aes256GcmHkdfSha512CommitKeyEcdsaP384 => row(0x0578, "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384", 256, HkdfCommit(b"\x05\x78DERIVEKEY"), Some(P384)),
         }
     }
 
@@ -164,7 +164,7 @@ impl AlgorithmSuite {
     /// Returns whether the header commits to the key, so that only one key can decrypt the message.
     #[must_use]
     pub const fn is_committing(self) -> bool {
-        matches!(self.properties().kdf, Kdf::HkdfCommit)
+        matches!(self.properties().kdf, Kdf::HkdfCommit(_))
     }
 
     /// Returns whether each message has its own key, derived from the data key.

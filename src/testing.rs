@@ -12,13 +12,13 @@ use manila_core::{EncryptionContext, Error, ErrorKind, KeyFuture, Result};
 
 use crate::client::Client;
 use crate::decrypt;
-use crate::encrypt::{Encryptor, NewMessageId};
+use crate::encrypt::{Encryptor, NewMessage, NewMessageId};
 use crate::expected_context::ExpectedContext;
 use crate::keyring::Keyring;
 use crate::materials::{DataKey, DecryptionRequest, EncryptionMaterials, UnwrapOutcome, WrappedKeys};
 use crate::message::footer::LENGTH_FIELD;
 use crate::message::header::{EncryptedDataKey, UnverifiedHeader};
-use crate::message_key::MessageKey;
+use crate::message_key::{KeySource, MessageKey};
 use crate::policy::CommitmentPolicy;
 use crate::settings::Settings;
 use crate::suite::AlgorithmSuite;
@@ -114,7 +114,7 @@ impl fmt::Debug for FixedKeyKeyring {
 /// [`ErrorKind::NoUsableDataKey`] if the data key does not have the length that the suite requires.
 pub fn derive_key(suite: AlgorithmSuite, data_key: &[u8], message_id: &[u8]) -> Result<(Vec<u8>, Option<[u8; 32]>)> {
     let mut derived = MessageKey::default();
-    derived.derive(&DataKey::new(data_key), suite, message_id)?;
+    derived.derive(KeySource { data_key: &DataKey::new(data_key), suite, message_id })?;
     Ok((derived.bytes().to_vec(), derived.commitment))
 }
 
@@ -235,7 +235,8 @@ fn request_for(
     of_message.add(WrappedKeys { data_key, encrypted_data_keys: keys.to_vec() })?;
     let settings = Settings { commitment_policy: policy_for(suite), ..Settings::default() };
     let id = NewMessageId::take(&RandomBytes::none())?;
-    decryption_request(Encryptor::new(of_message, id, Some(0), &settings)?.header(), ExpectedContext::any())
+    let message = NewMessage::new(of_message, id, Some(0), &settings)?;
+    decryption_request(Encryptor::new(message, &settings)?.header(), ExpectedContext::any())
 }
 
 async fn check_unwrap(keyring: &dyn Keyring, materials: &EncryptionMaterials, binding: ContextBinding) -> Result<()> {

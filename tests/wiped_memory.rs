@@ -148,6 +148,13 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
             message
         })
     });
+    let batch = Dump::after(|| {
+        let client = client(SUITE, Known(SUITE));
+        let plaintexts = vec![(vec![7; 100], EncryptionContext::empty()); 40];
+        let sealed: Vec<_> = client.encrypt_batch(&plaintexts).unwrap().into_iter().map(Result::unwrap).collect();
+        client.decrypt_batch(&sealed, ExpectedContext::any()).unwrap();
+        sealed[20].clone()
+    });
     // Proves last that the search finds a key that is there, because this key stays in memory.
     let unfinished = Dump::after(|| {
         let sink = Shared::default();
@@ -169,6 +176,8 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
     }
     assert_eq!(data_key.occurrences(&key()), [0; 3], "a data key");
     assert_eq!(raw_aes.occurrences(&key()), [0; 3], "the key of a raw AES keyring");
+    assert_eq!(batch.occurrences(&key()), [0; 3], "the data key of a batch");
+    assert_eq!(batch.occurrences(&batch.message_key()), [0; 3], "the key of a message of a batch");
     for (suite, dump) in AlgorithmSuite::ALL.into_iter().zip(messages) {
         assert_eq!(dump.occurrences(&key()[..suite.data_key_len()]), [0; 3], "the data key of a message of {suite}");
         assert_eq!(dump.occurrences(&dump.message_key()), [0; 3], "the key of a message of {suite}");

@@ -1,5 +1,7 @@
 //! [`ClientBuilder`]: client settings and their validation.
 
+use std::sync::Arc;
+
 use manila_core::{Error, ErrorKind, Result};
 
 use crate::client::Client;
@@ -8,6 +10,7 @@ use crate::keyring::Keyring;
 use crate::message::frame::{FINAL_OVERHEAD, addressable_frame_len};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
+use crate::threads::ThreadPool;
 
 impl Client {
     /// Starts building a client that uses a keyring, with settings other than the default ones.
@@ -219,7 +222,17 @@ impl ClientBuilder {
     /// # Ok::<(), manila::Error>(())
     /// ```
     pub fn threads(mut self, threads: usize) -> Self {
-        self.client.settings.threads = threads;
+        self.client.settings.workers.threads = threads;
+        self
+    }
+
+    /// Sets the pool of which the [threads](Self::threads) are taken. By default they are started for each call, which
+    /// takes some fifty microseconds; a server that works on many messages at once has threads already.
+    ///
+    /// What many messages are read from and written to, in [`Client::reencrypt_all`] and with files, may block, and so
+    /// keeps threads of its own.
+    pub fn thread_pool(mut self, pool: impl ThreadPool + 'static) -> Self {
+        self.client.settings.workers.pool = Some(Arc::new(pool));
         self
     }
 
@@ -265,7 +278,7 @@ impl ClientBuilder {
     /// the frame length is 0, longer than this client reads, or longer than the machine can address; if the client
     /// would write signed messages but not read them; or if no data key or no thread is allowed.
     pub fn build(self) -> Result<Client> {
-        let mut settings = self.client.settings;
+        let mut settings = self.client.settings.clone();
         let invalid = |detail: &'static str| Err(Error::new(ErrorKind::InvalidInput, detail));
         if let Some(suite) = settings.suite {
             settings.commitment_policy.check_encrypt(suite)?;
@@ -288,7 +301,7 @@ impl ClientBuilder {
         if settings.header_limits.max_encrypted_data_keys == 0 {
             return invalid("every message has at least one data key: set max_encrypted_data_keys to 1 or more");
         }
-        if settings.threads == 0 {
+        if settings.workers.threads == 0 {
             return invalid("the number of threads is 0: set threads to 1 or more");
         }
         Ok(Client { settings, ..self.client })

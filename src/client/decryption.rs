@@ -281,13 +281,19 @@ impl Client {
 
     /// Reads the header of a complete message and obtains its data key. Also returns the offset of the body.
     async fn decryptor_of(&self, message: &[u8], expected: ExpectedContext) -> Result<(Decryptor, usize)> {
+        let (pending, start) = self.pending(message, expected)?;
+        Ok((self.decryptor_for(pending).await?, start))
+    }
+
+    /// Makes every check of a complete message that needs no key. Also returns the offset of the body.
+    pub(crate) fn pending(&self, message: &[u8], expected: ExpectedContext) -> Result<(PendingDecryption, usize)> {
         let expected = expected.stated()?;
         let header = UnverifiedHeader::parse_within(message, self.settings.header_limits)?;
         let start = header.len();
         let pending = PendingDecryption::new(header, expected, &self.settings)?;
         // Decryption checks this again, but a body over the limit must fail before a KMS is called.
         pending.check_body(message.get(start..).unwrap_or_default())?;
-        Ok((self.decryptor_for(pending).await?, start))
+        Ok((pending, start))
     }
 
     /// Starts decrypting a message whose header has already been read, with an expectation that was checked before.

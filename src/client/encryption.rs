@@ -9,7 +9,7 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 
 use crate::buffer::WipeGuard;
 use crate::client::Client;
-use crate::encrypt::{Encryptor, NewMessageId};
+use crate::encrypt::{Encryptor, NewMessage, NewMessageId};
 use crate::materials::EncryptionRequest;
 use crate::settings::Settings;
 
@@ -180,18 +180,31 @@ impl Client {
         omitted: BTreeSet<String>,
         max_plaintext_len: Option<u64>,
     ) -> Result<Encryptor> {
-        self.encryptor_with(self.settings, context, omitted, max_plaintext_len).await
+        self.encryptor_with(&self.settings, context, omitted, max_plaintext_len).await
     }
 
     /// Starts a message like [`encryptor_for`](Self::encryptor_for), with other settings than those of the client.
     pub(crate) async fn encryptor_with(
         &self,
-        settings: Settings,
+        settings: &Settings,
         context: &EncryptionContext,
         omitted: BTreeSet<String>,
         max_plaintext_len: Option<u64>,
     ) -> Result<Encryptor> {
-        let random = RandomBytes::draw()?;
+        let random = if self.cmm.has_data_keys_at_hand() { RandomBytes::none() } else { RandomBytes::draw()? };
+        let message = self.new_message(settings, context, omitted, max_plaintext_len, random).await?;
+        Encryptor::new(message, settings)
+    }
+
+    /// Obtains the materials of a message, and draws its id from `random`.
+    pub(crate) async fn new_message(
+        &self,
+        settings: &Settings,
+        context: &EncryptionContext,
+        omitted: BTreeSet<String>,
+        max_plaintext_len: Option<u64>,
+        random: RandomBytes,
+    ) -> Result<NewMessage> {
         // Taken before the manager is asked, which never gets it: it is of this message alone.
         let message_id = NewMessageId::take(&random)?;
         let request = EncryptionRequest {
@@ -211,6 +224,6 @@ impl Client {
             );
             return Err(Error::new(ErrorKind::Internal, detail));
         }
-        Encryptor::new(materials, message_id, max_plaintext_len, &settings)
+        NewMessage::new(materials, message_id, max_plaintext_len, settings)
     }
 }

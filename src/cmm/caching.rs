@@ -30,7 +30,7 @@ use crate::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMateria
 use cache::{Cache, Found, Joined, Old};
 use entry::Answer;
 use flight::{Round, Turn, poll_caught};
-use id::Id;
+use id::{EncodedId, Id};
 use manila_core::internal::poll_once;
 use manila_core::{Error, ErrorKind, KeyFuture, Result};
 use partition::Partition;
@@ -122,11 +122,11 @@ impl CachingCmm {
         let suite = request.checked_suite()?;
         let question = Question::Encryption(request);
         let answer = match request.max_plaintext_len {
-            None => self.pass_by(Event::bypassed_unknown_length, question).await,
+            None => Box::pin(self.pass_by(Event::bypassed_unknown_length, question)).await,
             Some(bytes) if bytes > self.cache().settings.max_bytes => {
-                self.pass_by(Event::bypassed_too_long, question).await
+                Box::pin(self.pass_by(Event::bypassed_too_long, question)).await
             }
-            Some(_) if !suite.has_kdf() => self.pass_by(Event::bypassed_identity_kdf, question).await,
+            Some(_) if !suite.has_kdf() => Box::pin(self.pass_by(Event::bypassed_identity_kdf, question)).await,
             Some(bytes) => self.answer(question, bytes).await,
         };
         match answer? {
@@ -139,7 +139,7 @@ impl CachingCmm {
         let question = Question::Decryption(request);
         let answer = match request.suite().has_kdf() {
             true => self.answer(question, 0).await,
-            false => self.pass_by(Event::bypassed_identity_kdf, question).await,
+            false => Box::pin(self.pass_by(Event::bypassed_identity_kdf, question)).await,
         };
         match answer? {
             Answer::Decryption(materials) => Ok(materials),
@@ -152,23 +152,27 @@ impl CachingCmm {
         self.ask(question).await
     }
 
-    /// Answers a question from the cache, from a shared call, or from the inner manager.
+    /// Answers a question from the cache, from a shared call, or from the inner manager. The latter are boxed, so that
+    /// the future of a hit is small: it is moved.
     async fn answer(&self, question: Question<'_>, bytes: u64) -> Result<Answer> {
         let id = match self.look_up(question, bytes) {
             Looked::Hit(answer) => return Ok(answer),
-            Looked::Renew(id, old) => return self.renew(&id, bytes, question, old).await,
+            Looked::Renew(id, old) => {
+                return Box::pin(async move { self.renew(&id, bytes, question, old).await }).await;
+            }
             Looked::Nothing(id) => id,
         };
         match self.partition.inner.is_local() {
-            true => self.ask_alone(&id, bytes, question).await,
-            false => self.ask_together(&id, bytes, question).await,
+            true => Box::pin(self.ask_alone(&id, bytes, question)).await,
+            false => Box::pin(self.ask_together(&id, bytes, question)).await,
         }
     }
 
-    /// Looks for an entry. Separate from the waiting code, so that the future of a hit is small.
+    /// Looks for an entry.
     fn look_up(&self, question: Question<'_>, bytes: u64) -> Looked {
         let cache = self.cache();
-        let id = question.encode(self.partition.number, &cache.hasher);
+        let mut id = EncodedId::new();
+        question.encode(&mut id, self.partition.number, &cache.hasher);
         match cache.take(id.as_ref(), bytes) {
             Found::Hit(answer) => {
                 cache.counters.count(Event::hits);
@@ -321,5 +325,9 @@ impl Cmm for CachingCmm {
 
     fn is_local(&self) -> bool {
         self.partition.inner.is_local()
+    }
+
+    fn has_data_keys_at_hand(&self) -> bool {
+        true
     }
 }

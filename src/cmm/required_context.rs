@@ -106,4 +106,8 @@ impl<C: Cmm> Cmm for RequiredContextCmm<C> {
     fn is_local(&self) -> bool {
         self.inner.is_local()
     }
+
+    fn has_data_keys_at_hand(&self) -> bool {
+        self.inner.has_data_keys_at_hand()
+    }
 }

@@ -6,10 +6,10 @@ use manila_core::internal::crypto::{AeadKey, Refused, TAG_LEN, Verifier};
 use manila_core::{Error, ErrorKind, Result};
 use zeroize::Zeroize;
 
-use crate::message::frame::{BodyShape, FINAL_OVERHEAD, FrameHead, FrameKind, NextFrame};
+use crate::message::frame::{BodyShape, FrameHead, FrameKind, NextFrame};
 use crate::message::header::{ContentType, MessageId};
 use crate::message::truncated;
-use crate::threads::{frames_per_job, on_threads, pipeline, threads_for};
+use crate::threads::{Workers, frames_per_job};
 
 /// Decrypts frames. It has no mutable state, so threads can share it.
 pub(crate) struct FrameDecryptor {
@@ -55,7 +55,7 @@ impl FrameDecryptor {
     /// authenticate.
     pub(super) fn decrypt_regular(
         &self,
-        threads: usize,
+        workers: &Workers,
         verifier: Option<&mut Verifier>,
         first: u32,
         body: &[u8],
@@ -64,14 +64,14 @@ impl FrameDecryptor {
         if self.shape.content == ContentType::NonFramed {
             return 0;
         }
-        let threads = threads_for(threads, body.len().min(plaintext.len()));
-        if threads > 1 {
+        let workers = workers.for_bytes(body.len().min(plaintext.len()));
+        if workers.threads > 1 {
             let room = plaintext.len() / self.shape.frame_length();
             let frames = self.count_regular(first, body).min(room);
             let body = body.get(..frames.saturating_mul(self.shape.frame_len())).unwrap_or_default();
             return match verifier {
-                Some(verifier) => self.verify_and_decrypt(verifier, first, body, plaintext),
-                None => self.decrypt_on(threads, first, body, plaintext),
+                Some(verifier) => self.verify_and_decrypt(&workers, verifier, first, body, plaintext),
+                None => self.decrypt_on(&workers, first, body, plaintext),
             };
         }
         match verifier {
@@ -102,9 +102,9 @@ impl FrameDecryptor {
     }
 
     /// Decrypts like [`decrypt`](Self::decrypt), on several threads. `body` must be complete regular frames.
-    fn decrypt_on(&self, threads: usize, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+    fn decrypt_on(&self, workers: &Workers, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
         let decrypted = AtomicUsize::new(usize::MAX);
-        on_threads(threads, self.jobs(body, plaintext), |job| self.decrypt_job(first, job, &decrypted));
+        workers.run(self.jobs(body, plaintext), |job| self.decrypt_job(first, job, &decrypted));
         self.wipe_after_failure(decrypted.into_inner(), body, plaintext)
     }
 
@@ -114,10 +114,17 @@ impl FrameDecryptor {
     /// The hashing thread goes first, so that frames are in the processor's cache when they are decrypted. More than
     /// two threads would not help: hashing takes about twenty times as long as decrypting, and cannot be divided. All
     /// frames are hashed, even after one that does not authenticate: the message is refused then anyway.
-    fn verify_and_decrypt(&self, verifier: &mut Verifier, first: u32, body: &[u8], plaintext: &mut [u8]) -> usize {
+    fn verify_and_decrypt(
+        &self,
+        workers: &Workers,
+        verifier: &mut Verifier,
+        first: u32,
+        body: &[u8],
+        plaintext: &mut [u8],
+    ) -> usize {
         let decrypted = AtomicUsize::new(usize::MAX);
         let hashed = self.jobs(body, plaintext).inspect(|job| verifier.update(job.body));
-        pipeline(hashed, |job| self.decrypt_job(first, job, &decrypted));
+        workers.pipeline(hashed, |job| self.decrypt_job(first, job, &decrypted));
         self.wipe_after_failure(decrypted.into_inner(), body, plaintext)
     }
 
@@ -168,18 +175,6 @@ impl FrameDecryptor {
             _ => None,
         }
     }
-
-    /// Returns the length of the longest plaintext of a complete body of `body_len` bytes. Of an unsigned message it is
-    /// the length of its plaintext: a buffer of that capacity is enough to decrypt into.
-    pub(super) fn plaintext_len(&self, body_len: usize) -> usize {
-        if self.shape.frame_len() == usize::MAX {
-            return body_len;
-        }
-        let rest = body_len.saturating_sub(FINAL_OVERHEAD);
-        let (regular, final_len) = (rest / self.shape.frame_len(), rest % self.shape.frame_len());
-        let regular = regular.saturating_mul(self.shape.frame_length());
-        regular.saturating_add(final_len.min(self.shape.frame_length()))
-    }
 }
 
 fn not_authentic(head: &FrameHead) -> Error {
@@ -209,9 +204,13 @@ mod tests {
         let frames = FrameDecryptor { key, message_id, shape };
         for threads in [1, 2, 5] {
             let mut plaintext = vec![0; ROOM * FRAME + FRAME / 2];
-            assert_eq!(frames.decrypt_regular(threads, None, 1, &body, &mut plaintext), ROOM);
+            assert_eq!(frames.decrypt_regular(&Workers { threads, pool: None }, None, 1, &body, &mut plaintext), ROOM);
             assert!(plaintext[..ROOM * FRAME].iter().all(|byte| *byte == 7));
-            assert_eq!(frames.decrypt_regular(threads, None, 2, &body, &mut plaintext), 0, "it is frame 1");
+            assert_eq!(
+                frames.decrypt_regular(&Workers { threads, pool: None }, None, 2, &body, &mut plaintext),
+                0,
+                "it is frame 1"
+            );
         }
     }
 }

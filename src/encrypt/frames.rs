@@ -7,7 +7,7 @@ use manila_core::{Error, ErrorKind, Result};
 
 use crate::message::frame::{FrameHead, REGULAR_OVERHEAD};
 use crate::message::header::MessageId;
-use crate::threads::{frames_per_job, on_threads, pipeline, threads_for};
+use crate::threads::{Workers, frames_per_job};
 
 /// Encrypts frames. It has no mutable state, so threads can share it.
 pub(super) struct FrameEncryptor {
@@ -44,7 +44,7 @@ impl FrameEncryptor {
     /// to the signature of signed suites, and returns their length.
     pub(super) fn encrypt_regular(
         &self,
-        threads: usize,
+        workers: &Workers,
         signer: Option<&mut Signer>,
         first: u32,
         plaintext: &[u8],
@@ -56,11 +56,11 @@ impl FrameEncryptor {
         next.ok_or_else(too_many_frames)?;
         let len = frames.saturating_mul(self.regular_len());
         let out = out.get_mut(..len).ok_or_else(no_room)?;
-        let threads = threads_for(threads, plaintext.len());
+        let workers = workers.for_bytes(plaintext.len());
         match signer {
-            Some(signer) if threads > 1 => self.encrypt_and_sign(signer, first, plaintext, out)?,
+            Some(signer) if workers.threads > 1 => self.encrypt_and_sign(&workers, signer, first, plaintext, out)?,
             Some(signer) => self.encrypt(first, plaintext, out, |frame| signer.update(frame))?,
-            None if threads > 1 => self.encrypt_on(threads, first, plaintext, out)?,
+            None if workers.threads > 1 => self.encrypt_on(&workers, first, plaintext, out)?,
             None => self.encrypt(first, plaintext, out, |_| {})?,
         }
         Ok(len)
@@ -79,9 +79,9 @@ impl FrameEncryptor {
     }
 
     /// Encrypts like [`encrypt`](Self::encrypt), on several threads.
-    fn encrypt_on(&self, threads: usize, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    fn encrypt_on(&self, workers: &Workers, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         let outcome = Mutex::new(Ok(()));
-        on_threads(threads, self.jobs(first, plaintext, out), |(first, contents, frames)| {
+        workers.run(self.jobs(first, plaintext, out), |(first, contents, frames)| {
             if let Err(error) = self.encrypt(first, contents, frames, |_| {}) {
                 *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
             }
@@ -91,13 +91,20 @@ impl FrameEncryptor {
 
     /// Encrypts like [`encrypt`](Self::encrypt), while a second thread hashes the frames. More threads would not help:
     /// hashing takes about twenty times as long as encrypting, and cannot be divided.
-    fn encrypt_and_sign(&self, signer: &mut Signer, first: u32, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    fn encrypt_and_sign(
+        &self,
+        workers: &Workers,
+        signer: &mut Signer,
+        first: u32,
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
         let mut outcome = Ok(());
         let encrypted = self.jobs(first, plaintext, out).map_while(|(first, contents, frames)| {
             outcome = self.encrypt(first, contents, frames, |_| {});
             outcome.is_ok().then_some(frames)
         });
-        pipeline(encrypted, |frames| signer.update(frames));
+        workers.pipeline(encrypted, |frames| signer.update(frames));
         outcome
     }
 
@@ -132,6 +139,10 @@ mod tests {
     use super::*;
     use manila_core::internal::crypto::{Curve, SigningKey};
 
+    fn started(threads: usize) -> Workers {
+        Workers { threads, pool: None }
+    }
+
     #[test]
     fn several_threads_encrypt_to_the_same_bytes_as_one() {
         let plaintext: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
@@ -145,12 +156,12 @@ mod tests {
             encryptor.encrypt(5, &plaintext, &mut one, |frame| alone.update(frame)).unwrap();
             for threads in [2, 3, 10] {
                 many.fill(0);
-                encryptor.encrypt_on(threads, 5, &plaintext, &mut many).unwrap();
+                encryptor.encrypt_on(&started(threads), 5, &plaintext, &mut many).unwrap();
                 assert!(many == one);
             }
             many.fill(0);
             let mut signer = SigningKey::generate(Curve::P384).unwrap().into_signer();
-            encryptor.encrypt_and_sign(&mut signer, 5, &plaintext, &mut many).unwrap();
+            encryptor.encrypt_and_sign(&started(2), &mut signer, 5, &plaintext, &mut many).unwrap();
             assert!(many == one);
             assert_eq!(signer.digest(), alone.digest(), "the frames are hashed as they were encrypted, in order");
         }
@@ -162,11 +173,12 @@ mod tests {
         let encryptor = FrameEncryptor { key, message_id: MessageId::zeros(32), frame_length: 10 };
         let mut out = [0; 100];
         for (first, frames) in [(u32::MAX - 1, 2), (u32::MAX, 1)] {
-            let error = encryptor.encrypt_regular(1, None, first, &[0; 20][..10 * frames], &mut out).unwrap_err();
+            let error =
+                encryptor.encrypt_regular(&Workers::one(), None, first, &[0; 20][..10 * frames], &mut out).unwrap_err();
             assert_eq!((error.kind(), out), (ErrorKind::LimitExceeded, [0; 100]));
         }
         assert_eq!(
-            encryptor.encrypt_regular(1, None, u32::MAX - 1, &[0; 10], &mut out).unwrap(),
+            encryptor.encrypt_regular(&Workers::one(), None, u32::MAX - 1, &[0; 10], &mut out).unwrap(),
             10 + REGULAR_OVERHEAD
         );
     }

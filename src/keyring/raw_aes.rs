@@ -62,7 +62,7 @@ impl RawAesKeyring {
 
     /// Name, tag length in bits, IV length in bytes, IV.
     fn provider_info(&self, iv: [u8; IV_LEN]) -> Vec<u8> {
-        [self.name.as_bytes(), &TAG_BITS.to_be_bytes(), &IV_BYTES.to_be_bytes(), &iv].concat()
+        [self.name.as_bytes(), &INFO_LENGTHS, &iv].concat()
     }
 
     /// Returns the IV if the data key belongs to this keyring.
@@ -71,16 +71,13 @@ impl RawAesKeyring {
             return None;
         }
         let suffix = key.provider_info.strip_prefix(self.name.as_bytes())?;
-        let lengths = [TAG_BITS.to_be_bytes(), IV_BYTES.to_be_bytes()].concat();
-        suffix.strip_prefix(lengths.as_slice())?.try_into().ok()
+        suffix.strip_prefix(&INFO_LENGTHS)?.try_into().ok()
     }
 
-    async fn unwrap(&self, request: &DecryptionRequest) -> Result<UnwrapOutcome> {
-        let aad = &request.encryption_context().to_bytes()?;
+    fn unwrap(&self, request: &DecryptionRequest) -> Result<UnwrapOutcome> {
+        let aad = request.encryption_context().to_bytes()?;
         let mine = request.encrypted_data_keys().iter().filter_map(|key| Some((self.iv_of_mine(key)?, key)));
-        let unwrap = |(iv, key)| async move { self.unwrap_one(request, aad, iv, key) };
-        let candidates: Vec<_> = mine.map(unwrap).collect();
-        Ok(UnwrapOutcome::first_that_opens(candidates).await)
+        Ok(UnwrapOutcome::first_of(mine.map(|(iv, key)| self.unwrap_one(request, &aad, iv, key))))
     }
 
     fn unwrap_one(
@@ -91,21 +88,22 @@ impl RawAesKeyring {
         key: &EncryptedDataKey,
     ) -> Result<DataKey> {
         let refused = |why: &str| raw::refused("AES", &self.namespace, &self.name, why);
-        let opened = self.key.open_to_vec(iv, aad, &key.ciphertext).map_err(|Refused| {
+        let open = || {
+            let (ciphertext, tag) = key.ciphertext.split_last_chunk().ok_or(Refused)?;
+            DataKey::fill_with(ciphertext.len(), |out| self.key.open(iv, aad, ciphertext, tag, out))
+        };
+        let data_key = open().map_err(|Refused| {
             refused("cannot decrypt its data key: it is another key of that name, or another encryption context")
         })?;
-        let data_key = DataKey::new(&opened);
         request.suite().check_data_key(&data_key).map_err(|error| refused(&format!("decrypts {error}")))?;
         Ok(data_key)
     }
 }
 
-/// Length of the tag in bits, as stored in the provider information.
-const TAG_BITS: u32 = 128;
-/// [`IV_LEN`], as stored in the provider information.
-const IV_BYTES: u32 = 12;
+/// The lengths in the provider information: 128 bits of tag, and [`IV_LEN`] bytes of IV.
+const INFO_LENGTHS: [u8; 8] = [0, 0, 0, 128, 0, 0, 0, 12];
 /// Length in bytes of the provider information after the name.
-const INFO_SUFFIX_LEN: usize = 4 + 4 + IV_LEN;
+const INFO_SUFFIX_LEN: usize = INFO_LENGTHS.len() + IV_LEN;
 
 impl Keyring for RawAesKeyring {
     fn on_encrypt<'a>(&'a self, materials: &'a EncryptionMaterials) -> KeyFuture<'a, WrappedKeys> {
@@ -113,7 +111,7 @@ impl Keyring for RawAesKeyring {
     }
 
     fn on_decrypt<'a>(&'a self, request: &'a DecryptionRequest) -> KeyFuture<'a, UnwrapOutcome> {
-        Box::pin(self.unwrap(request))
+        Box::pin(async { self.unwrap(request) })
     }
 
     fn is_local(&self) -> bool {

@@ -15,7 +15,7 @@ use manila_core::{EncryptionContext, Error, ErrorKind, Result};
 use crate::expected_context::{ExpectedContext, StatedExpectation};
 use crate::materials::DataKey;
 use crate::message::header::{EncryptedDataKey, Header, UnverifiedHeader};
-use crate::message_key::MessageKey;
+use crate::message_key::{KeySource, MessageKey};
 use crate::policy::CommitmentPolicy;
 use crate::suite::AlgorithmSuite;
 
@@ -104,13 +104,23 @@ impl DecryptionRequest {
         (Self { header_use: header_use.clone(), ..self.clone() }, header_use)
     }
 
+    /// Returns what the key of this message is derived from, if this is its data key.
+    pub(crate) fn key_source<'a>(&'a self, data_key: &'a DataKey) -> KeySource<'a> {
+        KeySource { data_key, suite: self.header.suite(), message_id: self.header.message_id() }
+    }
+
     /// Verifies the header under `data_key`, and returns the key of its frames.
-    ///
-    /// The only function that tries a data key on a header, so that no place accepts what another refuses.
     fn open_header(&self, data_key: &DataKey) -> Result<AeadKey> {
-        let header = &self.header;
         let mut derived = MessageKey::default();
-        derived.derive(data_key, header.suite(), header.message_id())?;
+        derived.derive(self.key_source(data_key))?;
+        self.open_header_with(&derived)
+    }
+
+    /// Verifies the header under the key that was derived, and returns the key of its frames.
+    ///
+    /// The only function that tries a key on a header, so that no place accepts what another refuses.
+    fn open_header_with(&self, derived: &MessageKey) -> Result<AeadKey> {
+        let header = &self.header;
         let is_committed_to = match (&header.commitment, &derived.commitment) {
             (Some(committed), Some(derived)) => crypto::equal(committed, derived),
             (None, None) => true,
@@ -139,9 +149,9 @@ impl DecryptionRequest {
         Ok(key)
     }
 
-    /// Verifies the header under `data_key`, and returns the key of its frames and the verified header.
-    pub(crate) fn open(self, data_key: &DataKey) -> Result<(AeadKey, Header)> {
-        let key = self.open_header(data_key)?;
+    /// Verifies the header under the key that was derived, and returns the key of its frames and the verified header.
+    pub(crate) fn open(self, derived: &MessageKey) -> Result<(AeadKey, Header)> {
+        let key = self.open_header_with(derived)?;
         Ok((key, self.header.into_verified(self.full_context)))
     }
 

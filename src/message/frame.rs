@@ -143,6 +143,18 @@ impl BodyShape {
         Ok(Self { content, max_non_framed_length })
     }
 
+    /// Returns the length of the longest plaintext of a complete body of `body_len` bytes. Of an unsigned message it is
+    /// the length of its plaintext: a buffer of that capacity is enough to decrypt into.
+    pub(crate) fn plaintext_len(&self, body_len: usize) -> usize {
+        if self.frame_len() == usize::MAX {
+            return body_len;
+        }
+        let rest = body_len.saturating_sub(FINAL_OVERHEAD);
+        let (regular, final_len) = (rest / self.frame_len(), rest % self.frame_len());
+        let regular = regular.saturating_mul(self.frame_length());
+        regular.saturating_add(final_len.min(self.frame_length()))
+    }
+
     /// Reads the head of a frame from the start of `bytes`. It must be frame `sequence`.
     pub(crate) fn read_head(&self, sequence: u32, bytes: &[u8]) -> Result<NextFrame> {
         let mut cursor = Cursor::new(bytes);

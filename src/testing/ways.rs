@@ -8,11 +8,11 @@ use manila_core::{Error, ErrorKind, Result};
 use crate::client::Client;
 use crate::client::decryption::Decrypted;
 use crate::expected_context::ExpectedContext;
-use crate::message::header::{ContentType, UnverifiedHeader};
+use crate::message::header::{ContentType, Header, UnverifiedHeader};
 
-/// Decrypts a message as a whole, in place, as a stream in pieces of 1, 7, 64 and 1000 bytes in turn, by reading at
-/// offsets, and from frames fetched one, two and three at a time. With the feature `tokio`, by asynchronous reads at
-/// offsets too.
+/// Decrypts a message as a whole, in place, in batches, as a stream in pieces of 1, 7, 64 and 1000 bytes in turn, by
+/// reading at offsets, and from frames fetched one, two and three at a time. With the feature `tokio`, by asynchronous
+/// reads at offsets too.
 ///
 /// ```
 /// use manila::testing::{FixedKeyKeyring, open_every_way};
@@ -31,6 +31,7 @@ pub fn open_every_way(client: &Client, message: &[u8], expected: &ExpectedContex
     let whole = client.decrypt(message, expected);
     in_place_agrees(client, message, expected, &whole)?;
     stream_agrees(client, message, expected, &whole)?;
+    batch_agrees(client, message, expected, &whole)?;
     let sought = open_by_seeking(client, message, expected);
     ranges_agree("seeking", message, &whole, &sought)?;
     ranges_agree("fetched frames", message, &whole, &open_by_fetching(client, message, expected))?;
@@ -53,6 +54,31 @@ fn in_place_agrees(
         _ => false,
     };
     require(agree, || format!("whole and in place disagree: {whole:?} and {in_place:?}"))
+}
+
+/// Checks that a batch of this message and another, into vectors and into one buffer, returns the same.
+fn batch_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, whole: &Result<Decrypted>) -> Result<()> {
+    let batch = [message, b"no message", message, message, message];
+    let agrees = |opened: Result<(&[u8], &Header), &Error>| match (whole, opened) {
+        (Ok(whole), Ok((plaintext, header))) => whole.plaintext == plaintext && whole.header == *header,
+        (Err(whole), Err(opened)) => same(whole, opened),
+        _ => false,
+    };
+    let opened = client.decrypt_batch(&batch, expected)?;
+    let mut buffer = Vec::new();
+    let opened_into = client.decrypt_batch_into(&batch, expected, &mut buffer)?;
+    for (n, (opened, opened_into)) in opened.iter().zip(&opened_into).enumerate() {
+        if n == 1 {
+            require(opened.is_err() && opened_into.is_err(), || "a batch opened what is not a message".to_owned())?;
+            continue;
+        }
+        let apart = opened.as_ref().map(|opened| (opened.plaintext.as_slice(), &opened.header));
+        let part = |range: &Range<usize>| buffer.get(range.clone()).unwrap_or_default();
+        let into = opened_into.as_ref().map(|opened| (part(&opened.range), &opened.header));
+        require(agrees(apart) && agrees(into), || format!("whole and batch disagree: {whole:?}, {opened:?}"))?;
+    }
+    let total: usize = opened.iter().flatten().map(|opened| opened.plaintext.len()).sum();
+    require(buffer.len() == total, || format!("{} bytes are in the buffer of a batch of {total}", buffer.len()))
 }
 
 fn stream_agrees(client: &Client, message: &[u8], expected: &ExpectedContext, whole: &Result<Decrypted>) -> Result<()> {

@@ -24,36 +24,43 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], EndOfBytes> {
         let (field, rest) = self.rest.split_at_checked(len).ok_or(EndOfBytes)?;
         self.rest = rest;
         Ok(field)
     }
 
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], EndOfBytes> {
         let (field, rest) = self.rest.split_first_chunk().ok_or(EndOfBytes)?;
         self.rest = rest;
         Ok(*field)
     }
 
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, EndOfBytes> {
         self.array().map(u8::from_be_bytes)
     }
 
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, EndOfBytes> {
         self.array().map(u16::from_be_bytes)
     }
 
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, EndOfBytes> {
         self.array().map(u32::from_be_bytes)
     }
 
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, EndOfBytes> {
         self.array().map(u64::from_be_bytes)
     }
 }
 
 /// Appends a count or length as a 2-byte field.
+#[inline]
 pub fn put_u16(out: &mut Vec<u8>, number: usize) -> Result<(), DoesNotFit> {
     let number = u16::try_from(number).map_err(|_| DoesNotFit)?;
     out.extend_from_slice(&number.to_be_bytes());
@@ -61,6 +68,7 @@ pub fn put_u16(out: &mut Vec<u8>, number: usize) -> Result<(), DoesNotFit> {
 }
 
 /// Appends bytes, preceded by their length as a 2-byte field.
+#[inline]
 pub fn put_field(out: &mut Vec<u8>, field: &[u8]) -> Result<(), DoesNotFit> {
     put_u16(out, field.len())?;
     out.extend_from_slice(field);
@@ -88,11 +96,13 @@ impl<const N: usize> ShortBytes<N> {
 
     /// Returns a buffer of `len` zeros, or of `N` if that is less.
     #[must_use]
+    #[inline]
     pub fn zeros(len: usize) -> Self {
         Self { bytes: [0; N], len: len.min(N) }
     }
 
     /// Appends `part`, which must fit: `N` is the sum of the longest parts.
+    #[inline]
     pub fn put(&mut self, part: &[u8]) {
         let end = self.len.saturating_add(part.len());
         let space = self.bytes.get_mut(self.len..end);
@@ -113,6 +123,7 @@ impl<const N: usize> std::ops::DerefMut for ShortBytes<N> {
 impl<const N: usize> std::ops::Deref for ShortBytes<N> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }

@@ -182,9 +182,10 @@ impl EncryptionContext {
             Error::new(ErrorKind::LimitExceeded, detail)
         };
         let mut out = Vec::new();
-        if !self.is_empty() {
-            put_u16(&mut out, self.len()).map_err(too_large)?;
+        if self.is_empty() {
+            return Ok(out);
         }
+        put_u16(&mut out, self.len()).map_err(too_large)?;
         for (key, value) in self.pairs() {
             for text in [key, value] {
                 put_u16(&mut out, text.len()).map_err(too_large)?;

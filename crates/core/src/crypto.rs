@@ -42,7 +42,7 @@ mod differential_tests;
 pub use aead::{AeadKey, IV_LEN, TAG_LEN};
 pub use digest::Sha256;
 pub use ecdsa::{Curve, Signer, SigningKey, Verifier, encode_public_key};
-pub use kdf::{Expansion, Hash, hkdf};
+pub use kdf::{Derivation, Expansion, Hash, hkdf, hkdf_sha512};
 #[cfg(feature = "kms-primitives")]
 pub use key_pair::{
     EccCurve, Encapsulated, KeyPair, KeyPairKind, MlDsaSet, MlKemSet, OaepHash, SignatureScheme, SignedBytes,

@@ -31,6 +31,9 @@ pub use key_arn::KeyArn;
 pub use kms::{GeneratedDataKey, Kms, KmsCiphertext, KmsPlaintext, KmsRequest, generate_by_encrypting};
 pub use poll::KeyFuture;
 pub use secret::SecretBytes;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use secret::SecretWatch;
 
 /// Only for the crates of this project: it may change in any version.
 #[doc(hidden)]

@@ -341,11 +341,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
     use std::sync::atomic::Ordering;
     use std::time::Duration;
-
-    use zeroize::Zeroizing;
 
     use super::*;
     use crate::cmm::caching::for_tests::{Hand, request};
@@ -353,10 +350,10 @@ mod tests {
     use crate::cmm::caching::waiter::Waiter;
     use crate::materials::{DataKey, EncryptionMaterials, HeaderUse};
     use crate::suite::AlgorithmSuite;
-    use manila_core::EncryptionContext;
+    use manila_core::{EncryptionContext, SecretWatch};
 
     /// Stores an answer, and returns a weak handle that shows whether its data key is still in memory.
-    fn put(cache: &Cache, name: &str) -> Weak<Zeroizing<Vec<u8>>> {
+    fn put(cache: &Cache, name: &str) -> SecretWatch {
         let suite = AlgorithmSuite::Aes256GcmHkdfSha512CommitKey;
         let data_key = DataKey::new(&[7; 32]);
         let watch = data_key.watch();
@@ -374,8 +371,8 @@ mod tests {
         cache.take(id(cache, 0, name).as_ref(), 0)
     }
 
-    fn is_kept(watch: &Weak<Zeroizing<Vec<u8>>>) -> bool {
-        watch.upgrade().is_some()
+    fn is_kept(watch: &SecretWatch) -> bool {
+        watch.is_in_memory()
     }
 
     fn settings(capacity: usize) -> CacheSettings {

@@ -82,7 +82,14 @@ pub(super) struct EncodedId {
 }
 
 impl EncodedId {
+    #[cfg(test)]
     pub(super) fn encryption(partition: u64, request: &EncryptionRequest, hasher: &impl BuildHasher) -> Self {
+        let mut id = Self::new();
+        id.encode_encryption(partition, request, hasher);
+        id
+    }
+
+    pub(super) fn encode_encryption(&mut self, partition: u64, request: &EncryptionRequest, hasher: &impl BuildHasher) {
         // All of the request but the length, which counts against the limits of the entry, and the random bytes.
         let EncryptionRequest {
             encryption_context,
@@ -92,37 +99,33 @@ impl EncodedId {
             max_plaintext_len: _,
             random: _,
         } = request;
-        let mut id = Self::new();
-        id.put(&[OF_ENCRYPTION, policy(*commitment_policy), u8::from(suite.is_some())]);
+        self.put(&[OF_ENCRYPTION, policy(*commitment_policy), u8::from(suite.is_some())]);
         if let Some(suite) = suite {
-            id.put(&suite.id().to_be_bytes());
+            self.put(&suite.id().to_be_bytes());
         }
-        id.put_context(encryption_context);
-        id.put_len(required_context_keys.len());
+        self.put_context(encryption_context);
+        self.put_len(required_context_keys.len());
         for key in required_context_keys {
-            id.put_with_len(key.as_bytes());
+            self.put_with_len(key.as_bytes());
         }
-        id.finish(partition, hasher);
-        id
+        self.finish(partition, hasher);
     }
 
-    pub(super) fn decryption(partition: u64, request: &DecryptionRequest, hasher: &impl BuildHasher) -> Self {
+    pub(super) fn encode_decryption(&mut self, partition: u64, request: &DecryptionRequest, hasher: &impl BuildHasher) {
         // The given and the full context follow from the header and the expectation. The rest of the header is not part
         // of the id: a data key opens many messages.
         let expected = request.expected_context();
-        let mut id = Self::new();
-        id.put(&[OF_DECRYPTION, policy(request.commitment_policy()), u8::from(expected.is_exact())]);
-        id.put(&request.suite().id().to_be_bytes());
-        id.put_context(request.header_context());
-        id.put_context(expected.pairs());
-        id.put_len(request.encrypted_data_keys().len());
+        self.put(&[OF_DECRYPTION, policy(request.commitment_policy()), u8::from(expected.is_exact())]);
+        self.put(&request.suite().id().to_be_bytes());
+        self.put_context(request.header_context());
+        self.put_context(expected.pairs());
+        self.put_len(request.encrypted_data_keys().len());
         for key in request.encrypted_data_keys() {
-            id.put_with_len(key.provider_id.as_bytes());
-            id.put_with_len(&key.provider_info);
-            id.put_with_len(&key.ciphertext);
+            self.put_with_len(key.provider_id.as_bytes());
+            self.put_with_len(&key.provider_info);
+            self.put_with_len(&key.ciphertext);
         }
-        id.finish(partition, hasher);
-        id
+        self.finish(partition, hasher);
     }
 
     pub(super) fn as_ref(&self) -> IdRef<'_> {
@@ -144,7 +147,7 @@ const fn policy(policy: CommitmentPolicy) -> u8 {
 
 /// The encoding of a question.
 impl EncodedId {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { bytes: [0; LONGEST], len: HEAD, digest: None }
     }
 

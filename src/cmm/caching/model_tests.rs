@@ -29,7 +29,7 @@ use crate::cmm::Cmm;
 use crate::cmm::caching::cache::Cache;
 use crate::cmm::caching::for_tests::{Hand, request};
 use crate::cmm::caching::{CacheSettings, CachingCmm};
-use crate::encrypt::{Encryptor, NewMessageId};
+use crate::encrypt::{Encryptor, NewMessage, NewMessageId};
 use crate::expected_context::ExpectedContext;
 use crate::materials::EncryptionRequest;
 use crate::materials::{DataKey, DecryptionMaterials, DecryptionRequest, EncryptionMaterials, WrappedKeys};
@@ -133,8 +133,9 @@ static MESSAGES: LazyLock<[DecryptionRequest; 2]> = LazyLock::new(|| {
     materials.add(wrapped).unwrap();
     let mut message = Vec::new();
     let id = NewMessageId::take(&RandomBytes::none()).unwrap();
-    let encryptor = Encryptor::new(materials, id, Some(0), &Settings::default()).unwrap();
-    encryptor.encrypt_all(&[], &mut message).unwrap();
+    let settings = Settings::default();
+    let new = NewMessage::new(materials, id, Some(0), &settings).unwrap();
+    Encryptor::new(new, &settings).unwrap().encrypt_all(&[], &mut message).unwrap();
     let request = |message: &[u8]| {
         let header = UnverifiedHeader::parse(message).unwrap();
         DecryptionRequest::new(header, ExpectedContext::any().stated().unwrap(), CommitmentPolicy::default()).unwrap()

@@ -20,10 +20,11 @@ pub(super) enum Question<'a> {
 }
 
 impl Question<'_> {
-    pub(super) fn encode(self, partition: u64, hasher: &impl BuildHasher) -> EncodedId {
+    /// Writes the id of this question's entry into a new one, which is large and so not returned.
+    pub(super) fn encode(self, id: &mut EncodedId, partition: u64, hasher: &impl BuildHasher) {
         match self {
-            Self::Encryption(request) => EncodedId::encryption(partition, request, hasher),
-            Self::Decryption(request) => EncodedId::decryption(partition, request, hasher),
+            Self::Encryption(request) => id.encode_encryption(partition, request, hasher),
+            Self::Decryption(request) => id.encode_decryption(partition, request, hasher),
         }
     }
 

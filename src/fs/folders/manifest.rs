@@ -21,6 +21,7 @@ use crate::fs::failed;
 use crate::settings::Settings;
 use crate::stream::read::DecryptReader;
 use crate::stream::write::EncryptWriter;
+use crate::threads::Workers;
 
 /// The pair in the encryption context of each file of a folder, with the random id of the folder.
 pub(super) const FOLDER_PAIR: &str = "manila-folder";
@@ -63,8 +64,8 @@ fn with_pair(context: &EncryptionContext, key: &str, id: &RandomName) -> Result<
 /// Starts the message of a manifest.
 pub(super) fn encryptor(client: &Client, context: &EncryptionContext, id: &RandomName) -> Result<Encryptor> {
     let context = with_pair(context, MANIFEST_PAIR, id)?;
-    let settings = Settings { frame_length: FRAME_LENGTH, threads: 1, ..client.settings };
-    client.poll_local(pin!(client.encryptor_with(settings, &context, BTreeSet::new(), None)))
+    let settings = Settings { frame_length: FRAME_LENGTH, workers: Workers::one(), ..client.settings.clone() };
+    client.poll_local(pin!(client.encryptor_with(&settings, &context, BTreeSet::new(), None)))
 }
 
 /// Writes a manifest.

@@ -18,6 +18,7 @@ pub struct AeadKey(backend::AeadKey);
 impl AeadKey {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless the key is 16, 24 or 32 bytes long.
+    #[inline]
     pub fn new(key: &[u8]) -> Result<Self> {
         let invalid = |Refused| Error::new(ErrorKind::InvalidInput, "the AES key is not 16, 24 or 32 bytes long");
         backend::AeadKey::new(key).map(Self).map_err(invalid)
@@ -26,12 +27,14 @@ impl AeadKey {
     /// Encrypts `plaintext` into `ciphertext`, which has the same length, and returns the tag.
     ///
     /// The caller must never use an IV twice with a key.
+    #[inline]
     pub fn seal(&self, iv: [u8; IV_LEN], aad: &[u8], plaintext: &[u8], ciphertext: &mut [u8]) -> Result<[u8; TAG_LEN]> {
         let failed = |Refused| Error::new(ErrorKind::Internal, "AES-GCM cannot encrypt a plaintext of this length");
         self.0.seal(iv, aad, plaintext, ciphertext).map_err(failed)
     }
 
     /// Decrypts `ciphertext` into `plaintext`, which has the same length. After a wrong tag `plaintext` is zero.
+    #[inline]
     pub fn open(
         &self,
         iv: [u8; IV_LEN],
@@ -64,7 +67,8 @@ impl AeadKey {
 
     /// Encrypts into a new vector, with the tag after the ciphertext.
     pub fn seal_to_vec(&self, iv: [u8; IV_LEN], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
-        let mut sealed = vec![0; plaintext.len()];
+        let mut sealed = Vec::with_capacity(plaintext.len().saturating_add(TAG_LEN));
+        sealed.resize(plaintext.len(), 0);
         let tag = self.seal(iv, aad, plaintext, &mut sealed)?;
         sealed.extend_from_slice(&tag);
         Ok(sealed)

@@ -47,6 +47,7 @@ impl AeadKey {
         Ok(Self(LessSafeKey::new(key)))
     }
 
+    #[inline]
     pub(super) fn seal(
         &self,
         iv: [u8; IV_LEN],
@@ -61,6 +62,7 @@ impl AeadKey {
         Ok(tag)
     }
 
+    #[inline]
     pub(super) fn open(
         &self,
         iv: [u8; IV_LEN],

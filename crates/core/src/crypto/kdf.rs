@@ -32,6 +32,36 @@ pub fn hkdf(hash: Hash, salt: &[u8], secret: &[u8], expansions: &mut [Expansion<
     })
 }
 
+/// A derivation of two outputs with HKDF-SHA512: each of them has its info, and is at most 16,320 bytes long.
+pub struct Derivation<'a> {
+    pub salt: &'a [u8],
+    pub secret: &'a [u8],
+    pub expansions: [(&'a [u8], &'a mut [u8]); 2],
+}
+
+/// Does many derivations: what [`hkdf`] does for each. With the feature `batch`, several at once if there are several.
+pub fn hkdf_sha512(derivations: &mut [Derivation<'_>]) -> Result<()> {
+    #[cfg(feature = "batch")]
+    if derivations.len() > 1 && manila_lanes::lanes() > 1 {
+        return side_by_side(derivations);
+    }
+    derivations.iter_mut().try_for_each(
+        |Derivation { salt, secret, expansions: [(info, out), (other_info, other)] }| {
+            hkdf(Hash::Sha512, salt, secret, &mut [(&[info], out), (&[other_info], other)])
+        },
+    )
+}
+
+#[cfg(feature = "batch")]
+fn side_by_side(derivations: &mut [Derivation<'_>]) -> Result<()> {
+    let derivations = derivations.iter_mut().map(|Derivation { salt, secret, expansions }| {
+        let expansions = expansions.each_mut().map(|(info, out)| manila_lanes::Expansion { info, out });
+        manila_lanes::Derivation { salt, secret, expansions }
+    });
+    manila_lanes::hkdf_sha512(&mut derivations.collect::<Vec<_>>())
+        .map_err(|error| Error::other(ErrorKind::Internal, "HKDF cannot produce this many bytes", error))
+}
+
 fn expand<H: HmacImpl>(
     (mut copy, key): (impl AsMut<[u8]>, GenericHkdf<H>),
     expansions: &mut [Expansion<'_>],
@@ -49,6 +79,31 @@ fn expand<H: HmacImpl>(
 mod tests {
     use super::*;
     use crate::crypto::for_tests::unhex;
+
+    #[test]
+    fn many_derivations_are_each_what_it_is_alone() {
+        for count in [1_u8, 2, 3, 16, 17, 64, 100] {
+            let inputs: Vec<_> = (0..count).map(|n| ([n; 32], [!n; 32])).collect();
+            let mut outs = vec![([0; 32], [0; 32]); inputs.len()];
+            let mut derivations: Vec<_> = inputs
+                .iter()
+                .zip(&mut outs)
+                .map(|((salt, secret), (one, other))| Derivation {
+                    salt,
+                    secret,
+                    expansions: [(b"\x04\x78DERIVEKEY", &mut one[..]), (b"COMMITKEY", &mut other[..])],
+                })
+                .collect();
+            hkdf_sha512(&mut derivations).unwrap();
+            for ((salt, secret), (one, other)) in inputs.iter().zip(outs) {
+                let (mut key, mut commitment) = ([0; 32], [0; 32]);
+                let expansions: &mut [Expansion<'_>] =
+                    &mut [(&[&[4, 0x78], b"DERIVEKEY"], &mut key), (&[b"COMMITKEY"], &mut commitment)];
+                hkdf(Hash::Sha512, salt, secret, expansions).unwrap();
+                assert_eq!((one, other), (key, commitment), "{count}");
+            }
+        }
+    }
 
     #[test]
     fn hkdf_gives_the_known_answer() {

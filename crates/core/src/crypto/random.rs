@@ -1,10 +1,11 @@
-//! Random bytes from the operating system, and [`RandomBytes`]: those of one message, drawn in one call.
+//! Random bytes from the operating system, and [`RandomBytes`]: those of messages, drawn in one call.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,59 +30,76 @@ pub fn warm_up() {
     let _ = super::aws_lc::seeded();
 }
 
-/// The random bytes of one message: a message id of 32 bytes, a data key of 32 and an IV of 12, drawn from the
-/// operating system in one call, because three take much longer. Each byte is given out once; when all are, more are
-/// drawn.
+/// Random bytes that were drawn in advance in one call of the operating system, because several calls take much longer.
+/// Each byte is given out once, to whichever clone asks first; when all are, more are drawn.
 ///
-/// A clone has none in advance, so that no two can give out the same. All are equal: they say nothing about a request.
-pub struct RandomBytes {
-    bytes: Zeroizing<[u8; Self::LEN]>,
+/// All are equal: they say nothing about a request.
+#[derive(Clone)]
+pub struct RandomBytes(Option<Arc<Drawn<[u8]>>>);
+
+struct Drawn<B: AsMut<[u8]> + ?Sized> {
     given: AtomicUsize,
+    /// The number of bytes that were drawn, at the start of `bytes`.
+    filled: usize,
+    bytes: B,
+}
+
+impl<B: AsMut<[u8]> + ?Sized> Drop for Drawn<B> {
+    fn drop(&mut self) {
+        self.bytes.as_mut().zeroize();
+    }
 }
 
 impl RandomBytes {
-    const LEN: usize = 76;
+    /// The most messages whose bytes can be drawn in one call.
+    pub const MESSAGES: usize = 64;
+    /// Bytes for one message: a message id of 32 bytes, a data key of 32 and an IV of 12.
+    const FOR_ONE: usize = 76;
+    /// Bytes for a message whose data key is at hand: an id.
+    const ID: usize = 32;
 
-    /// Draws the bytes of a message.
+    /// Draws the bytes of a message, which needs a new data key.
     pub fn draw() -> Result<Self> {
-        let mut bytes = Zeroizing::new([0; Self::LEN]);
-        random(&mut *bytes)?;
-        Ok(Self { bytes, given: AtomicUsize::new(0) })
+        Self::fill_new([0; Self::FOR_ONE], Self::FOR_ONE)
+    }
+
+    /// Draws the bytes of so many messages, at most [`MESSAGES`](Self::MESSAGES), with new data keys or none.
+    pub fn draw_for(messages: usize, with_data_keys: bool) -> Result<Self> {
+        let each = if with_data_keys { Self::FOR_ONE } else { Self::ID };
+        let len = messages.min(Self::MESSAGES).saturating_mul(each);
+        Self::fill_new([0; Self::MESSAGES * Self::FOR_ONE], len)
+    }
+
+    fn fill_new<const N: usize>(bytes: [u8; N], len: usize) -> Result<Self> {
+        let mut drawn = Arc::new(Drawn { given: AtomicUsize::new(0), filled: len, bytes });
+        if let Some(drawn) = Arc::get_mut(&mut drawn) {
+            random(drawn.bytes.get_mut(..len).unwrap_or_default())?;
+        }
+        Ok(Self(Some(drawn)))
     }
 
     /// Returns none in advance.
     #[must_use]
-    pub fn none() -> Self {
-        Self { bytes: Zeroizing::new([0; Self::LEN]), given: AtomicUsize::new(Self::LEN) }
+    pub const fn none() -> Self {
+        Self(None)
     }
 
     /// Fills `out` with bytes that nobody else gets.
     pub fn fill(&self, out: &mut [u8]) -> Result<()> {
-        match self.claim(out.len()) {
+        match self.0.as_ref().and_then(|drawn| drawn.claim(out.len())) {
             Some(bytes) => out.copy_from_slice(bytes),
             None => random(out)?,
         }
         Ok(())
     }
-
-    /// Moves the bytes that are left to another one.
-    #[must_use]
-    pub fn rest(&self) -> Self {
-        let given = self.given.swap(Self::LEN, Ordering::Relaxed);
-        Self { bytes: self.bytes.clone(), given: AtomicUsize::new(given) }
-    }
-
-    /// Returns this many bytes, if as many are left.
-    fn claim(&self, len: usize) -> Option<&[u8]> {
-        let next = |given: usize| given.checked_add(len).filter(|end| *end <= Self::LEN);
-        let given = self.given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
-        self.bytes.get(given..)?.get(..len)
-    }
 }
 
-impl Clone for RandomBytes {
-    fn clone(&self) -> Self {
-        Self::none()
+impl Drawn<[u8]> {
+    /// Returns this many bytes, if as many are left.
+    fn claim(&self, len: usize) -> Option<&[u8]> {
+        let next = |given: usize| given.checked_add(len).filter(|end| *end <= self.filled);
+        let given = self.given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        self.bytes.get(given..)?.get(..len)
     }
 }
 
@@ -127,16 +145,33 @@ mod tests {
     fn no_byte_is_given_out_twice() {
         for _ in 0..100 {
             let first = RandomBytes::draw().unwrap();
-            let drawn = first.bytes.to_vec();
+            let drawn = first.0.as_ref().unwrap().bytes.to_vec();
             let clone = first.clone();
-            let id = take(&first, 32);
-            let rest = first.rest();
-            let parts = [take(&rest, 32), take(&rest, 12), take(&rest, 12), take(&first, 12), take(&clone, 12)];
+            let parts = [take(&first, 32), take(&clone, 32), take(&first, 12)];
             // In one call, as far as they go.
-            assert_eq!([id.clone(), parts[0].clone(), parts[1].clone()].concat(), drawn);
-            let all: HashSet<_> = [&id].into_iter().chain(&parts).map(|part| part[..12].to_vec()).collect();
+            assert_eq!(parts.concat(), drawn);
+            let more = [take(&first, 12), take(&clone, 12), take(&RandomBytes::none(), 12)];
+            let all: HashSet<_> = parts.iter().chain(&more).map(|part| part[..12].to_vec()).collect();
             assert_eq!(all.len(), 6);
         }
+    }
+
+    #[test]
+    fn the_bytes_of_many_messages_are_drawn_in_one_call() {
+        for (messages, with_data_keys, len) in
+            [(1, true, 76), (64, true, 64 * 76), (64, false, 64 * 32), (3, false, 96)]
+        {
+            let random = RandomBytes::draw_for(messages, with_data_keys).unwrap();
+            let drawn = random.0.as_ref().unwrap();
+            assert_eq!(drawn.filled, len);
+            assert_eq!(take(&random, len), drawn.bytes[..len]);
+            assert!(drawn.bytes[len..].iter().all(|byte| *byte == 0), "no more is drawn than is needed");
+            assert_ne!(take(&random, 32), [0; 32], "what was not drawn is not given out");
+        }
+        // More than fit: the others are drawn when they are asked for.
+        let random = RandomBytes::draw_for(1000, true).unwrap();
+        let ids: HashSet<_> = (0..1000).map(|_| take(&random, 32)).collect();
+        assert_eq!(ids.len(), 1000);
     }
 
     #[test]

@@ -14,11 +14,12 @@ pub(super) fn on_wiped_stack<const WORDS: usize, T>(work: impl FnOnce() -> T) ->
     done
 }
 
-/// Does what `zeroize::zeroize_stack` does, word by word instead of byte by byte: that takes an eighth of the time.
+/// Does what `zeroize::zeroize_stack` does, a kilobyte at a time instead of a byte: for more than two kilobytes at
+/// once, C libraries take an instruction that costs a hundred nanoseconds to begin with.
 #[inline(never)]
 fn overwrite<const WORDS: usize>() {
     let mut area = [0_u64; WORDS];
-    area.as_mut_slice().zeroize();
+    area.chunks_mut(1024 / WORD_LEN).for_each(Zeroize::zeroize);
 }
 
 /// Not inlined, and neither is the function that overwrites, so that both begin at the same address below the caller's
