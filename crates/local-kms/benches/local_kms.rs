@@ -230,5 +230,5 @@ fn signatures(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, local_kms, signatures, deletions, grants, policies, maintenance);
+criterion_group!(benches, signatures, local_kms, deletions, grants, policies, maintenance);
 criterion_main!(benches);
