@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let rotations = kms.list_key_rotations(key.arn())?.len();
     println!("rotated {rotations} time, and decrypts what it encrypted before: {}", decrypt(&client)?);
 
-    let grant = kms.create_grant(key.arn(), CreateGrant::to(AUDITOR).operation(GrantOperation::Decrypt))?;
+    let grant = kms.create_grant(key.arn(), CreateGrant::to(AUDITOR).operation(GrantOperation::Decrypt))?.into_id();
     let grantee = Client::new(KmsKeyring::new(kms.as_principal(AUDITOR)?, key.arn())?);
     println!("the grantee decrypts: {}", decrypt(&grantee)?);
     kms.revoke_grant(key.arn(), &grant)?;

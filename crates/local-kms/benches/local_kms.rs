@@ -1,6 +1,6 @@
 //! The embedded KMS in a file: how long opening takes, and a data key, with few keys and with many; and in memory, what
-//! others' aliases, others' grants and long policies add to a call; and in a file again, what calls wait for during
-//! maintenance.
+//! others' aliases, others' grants, long policies and those of the caller add to a call; and in a file again, what
+//! calls wait for during maintenance.
 //!
 //! Besides criterion's means the first part prints the median and the 99th percentile of single calls: the audit log is
 //! on and not synced, no rotation is due, one process has the store open.
@@ -158,6 +158,18 @@ fn policies(criterion: &mut Criterion) {
         let json = policy(statements);
         kms.put_key_policy(key.arn(), &json).unwrap();
         group.bench_function(format!("Encrypt under a policy of {} bytes", json.len()), |bench| {
+            bench.iter(|| encrypt(&kms, key.arn()).unwrap());
+        });
+    }
+    // A principal that the key policy leaves to the account, whose last policy allows it.
+    let alice = "arn:aws:iam::000000000000:user/alice";
+    let key = kms.create_key(CreateKey::default()).unwrap();
+    let own = |action: &str| format!(r#"{{"Statement":{{"Effect":"Allow","Action":"{action}","Resource":"*"}}}}"#);
+    for count in [1, 20] {
+        (1..count).for_each(|n| kms.put_identity_policy(alice, &n.to_string(), &own("kms:Decrypt")).unwrap());
+        kms.put_identity_policy(alice, "last", &own("kms:Encrypt")).unwrap();
+        let kms = kms.as_principal(alice).unwrap();
+        group.bench_function(format!("Encrypt by one of {count} policies of the caller"), |bench| {
             bench.iter(|| encrypt(&kms, key.arn()).unwrap());
         });
     }

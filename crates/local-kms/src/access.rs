@@ -4,6 +4,7 @@
 //! policy; the key's policy, if it names the caller; the key's policy, if it names the caller's account, together with
 //! a policy of the caller; a grant; otherwise the call is refused.
 
+mod account;
 mod explain;
 mod known;
 mod question;
@@ -21,9 +22,9 @@ use crate::policy::{
     KeyFacts, Opinion, Policy, PolicyCache, PolicyKind, Who, is_account_owner, is_of_account, is_service,
 };
 use crate::record::algorithm::MacAlgorithm;
-use crate::record::identity::IdentityRecord;
+use crate::record::grants::GrantUser;
 use crate::record::key::Key;
-use crate::record::{alias, grant};
+use crate::record::{alias, grants};
 use crate::store::Tables;
 use manila_core::internal::quoted;
 use manila_core::{EncryptionContext, Error, ErrorKind, Result};
@@ -60,6 +61,10 @@ pub(super) struct Access<'a> {
     pub(super) now: u64,
     /// True if a re-encryption is under the same key.
     pub(super) on_same_key: Option<bool>,
+    /// The grants whose tokens the call has.
+    pub(super) with_tokens: Vec<String>,
+    /// The time during which a new grant counts only for calls with its token, in milliseconds.
+    grant_delay: u64,
     /// The opinions that were put off.
     made: Vec<(Question, Opinion)>,
     put_off: Vec<Question>,
@@ -67,13 +72,20 @@ pub(super) struct Access<'a> {
 }
 
 impl<'a> Access<'a> {
-    pub(super) fn new(caller: Caller<'a>, policies: &'a PolicyCache, parameters: &'a Details<'a>) -> Self {
+    pub(super) fn new(
+        caller: Caller<'a>,
+        policies: &'a PolicyCache,
+        parameters: &'a Details<'a>,
+        grant_delay: u64,
+    ) -> Self {
         Self {
             caller,
             policies,
             parameters,
             now: 0,
             on_same_key: None,
+            with_tokens: Vec::new(),
+            grant_delay,
             made: Vec::new(),
             put_off: Vec::new(),
             puts_off_nothing: false,
@@ -97,7 +109,7 @@ impl<'a> Access<'a> {
             Ruling::Denied(_) => return Err(self.denied(operation, "a policy denies it")),
             Ruling::Allowed(..) => Permission::Policy,
             Ruling::NotByKey | Ruling::NotByIdentity(_) => {
-                if grant::allowing(tables, key, self.caller.principal, operation, context)?.is_none() {
+                if grants::allowing(tables, key, &self.grant_user(), operation, context)?.is_none() {
                     return Err(self.nothing_allows(operation));
                 }
                 Permission::Grant
@@ -110,32 +122,16 @@ impl<'a> Access<'a> {
         Ok(permission)
     }
 
-    /// Fails unless the policies of a principal of the account allow an operation that is not about a single key. The
-    /// owner always may.
-    pub(super) fn check_of_account(&mut self, tables: &impl Tables, operation: Operation, region: &str) -> Result<()> {
-        if self.standing().side != Side::Own {
-            return Err(self.not_in_account(operation));
+    /// Returns the caller as one who may use grants.
+    pub(super) fn grant_user(&self) -> GrantUser<'_> {
+        let counts = self.now.saturating_sub(self.grant_delay).saturating_add(1);
+        GrantUser {
+            principal: self.caller.principal,
+            source_arn: self.caller.context.source_arn.as_deref(),
+            // Without a delay all count, even if the time was set back since.
+            fresh_from: if self.grant_delay == 0 { u64::MAX } else { counts },
+            with_tokens: &self.with_tokens,
         }
-        let known = Known::load(tables, &self.caller, self.now)?;
-        let resource = account_resource(region, self.caller.account);
-        self.account_permission(&known, operation, operation.action(), &resource, region, None)?;
-        if self.parameters.tags().is_some_and(|tags| !tags.is_empty()) {
-            let action = Operation::TagResource.action();
-            self.account_permission(&known, operation, action, &resource, region, None)?;
-        }
-        if let Some(alias) = self.parameters.values("aliasName").pop() {
-            let alias = alias_arn(region, self.caller.account, &alias);
-            self.account_permission(&known, operation, Operation::CreateAlias.action(), &alias, region, None)?;
-        }
-        Ok(())
-    }
-
-    /// Fails unless a caller may retire a grant for its account, which is that of the key or of the retiring principal:
-    /// with a policy that allows it.
-    pub(super) fn may_retire_for_account(&mut self, tables: &impl Tables, key: &Key) -> Result<bool> {
-        let known = Known::load(tables, &self.caller, self.now)?;
-        let opinions = self.opinions(tables, key, Operation::RetireGrant, None, None, &known)?;
-        Ok(matches!(opinions.on_account(), Ok(Some(_))))
     }
 
     /// Fails if a policy denies an operation that is not permitted by policies.
@@ -144,32 +140,6 @@ impl<'a> Access<'a> {
         match self.opinions(tables, key, operation, None, None, &known)?.on_key(self.standing()) {
             Ruling::Denied(_) => Err(self.denied(operation, "a policy denies it")),
             _ => Ok(()),
-        }
-    }
-
-    /// Fails unless the caller may assume a role: by its trust policy, and from another account also by a policy of
-    /// their own. The owner always may.
-    pub(super) fn check_may_assume(&mut self, tables: &impl Tables, role: &IdentityRecord) -> Result<()> {
-        let trust = match &role.trust {
-            Some(_) if self.caller.is_owner => return Ok(()),
-            Some(trust) => trust,
-            None => return Err(self.may_not("assume", &role.arn, "it is not a role with a trust policy")),
-        };
-        let known = Known::load(tables, &self.caller, self.now)?;
-        let trust =
-            Document { name: format!("{} trust", role.arn).into(), json: trust.into(), kind: PolicyKind::Trust };
-        let region = self.caller.region;
-        let topic = self.topic("sts:AssumeRole", role.arn.as_str().into(), region.into(), &known.who);
-        let mut opinions = Opinions::default();
-        let kept = self.policies.kept(&trust.name, &trust.json);
-        let of_role = self.opinion(&trust, kept, &topic)?;
-        let all = self.add_identities(&known, &topic, &mut opinions)?;
-        let of_role = of_role.filter(|_| all).ok_or_else(put_off)?;
-        opinions.add_key(known.documents.len(), of_role);
-        let account = role.arn.split(':').nth(4).unwrap_or_default();
-        match opinions.on_key(self.standing_in(account)) {
-            Ruling::Allowed(..) => Ok(()),
-            _ => Err(self.may_not("assume", &role.arn, "its trust policy and the caller's policies do not allow it")),
         }
     }
 
@@ -332,58 +302,6 @@ impl<'a> Access<'a> {
         Ok(None)
     }
 
-    /// Fails unless the policies of the caller allow an action on a resource of the account, which is not a key.
-    fn account_permission(
-        &mut self,
-        known: &Known,
-        operation: Operation,
-        action: &'static str,
-        resource: &str,
-        region: &str,
-        key: Option<&Key>,
-    ) -> Result<()> {
-        if self.caller.is_owner {
-            return Ok(());
-        }
-        match self.account_opinions(known, action, resource, region, key)?.on_account() {
-            Ok(Some(_)) => Ok(()),
-            _ if key.is_some() => {
-                let why = format!("it also takes a policy of the caller that allows {action} on {resource}");
-                Err(self.denied(operation, &why))
-            }
-            _ => Err(self.not_in_account(operation)),
-        }
-    }
-
-    /// Returns the opinions of the caller's policies about an action on a resource of the account.
-    fn account_opinions(
-        &mut self,
-        known: &Known,
-        action: &'static str,
-        resource: &str,
-        region: &str,
-        key: Option<&Key>,
-    ) -> Result<Opinions> {
-        let mut topic = self.topic(action, resource.into(), region.into(), &known.who);
-        // A replica has the properties of its primary key. Aliases have none.
-        let is_new_key = action == Operation::CreateKey.action();
-        topic.key = key.filter(|_| is_new_key).map(|key| key_facts(key, Vec::new()));
-        let mut opinions = Opinions::default();
-        if self.add_identities(known, &topic, &mut opinions)? { Ok(opinions) } else { Err(put_off()) }
-    }
-
-    /// Returns the action, the resource and the region of the permission that an operation on a key needs of the
-    /// account.
-    fn of_the_account(&self, key: &Key, operation: Operation) -> (&'static str, String, String) {
-        let parameter = |name| self.parameters.values(name).pop().unwrap_or_default().into_owned();
-        if operation == Operation::ReplicateKey {
-            let region = parameter("replicaRegion");
-            return (Operation::CreateKey.action(), account_resource(&region, self.caller.account), region);
-        }
-        let alias = alias_arn(&key.region, self.caller.account, &parameter("aliasName"));
-        (operation.action(), alias, key.region.clone())
-    }
-
     fn key_topic<'b>(
         &self,
         tables: &impl Tables,
@@ -450,35 +368,10 @@ impl<'a> Access<'a> {
         let message = format!("{} may not {} with this key: {why}", quoted(self.caller.principal), operation.name());
         refused("AccessDeniedException", message)
     }
-
-    fn not_in_account(&self, operation: Operation) -> Error {
-        let name = operation.name();
-        let message = format!(
-            "{} may not {name} in this account: its owner may, and principals with a policy that allows kms:{name}",
-            quoted(self.caller.principal)
-        );
-        refused("AccessDeniedException", message)
-    }
-
-    fn may_not(&self, what: &str, whom: &str, why: &str) -> Error {
-        let message = format!("{} may not {what} {}: {why}", quoted(self.caller.principal), quoted(whom));
-        refused("AccessDeniedException", message)
-    }
 }
 
 fn put_off() -> Error {
     Error::new(ErrorKind::Internal, "the decision by a policy was put off")
-}
-
-/// Returns the resource of requests that are not about a single key.
-///
-/// Source: AWS KMS Developer Guide, "AWS KMS permissions", the resource `*`.
-fn account_resource(region: &str, account: &str) -> String {
-    format!("arn:aws:kms:{region}:{account}:*")
-}
-
-fn alias_arn(region: &str, account: &str, alias: &str) -> String {
-    format!("arn:aws:kms:{region}:{account}:{alias}")
 }
 
 /// Returns what policies can ask about a key.
@@ -519,7 +412,7 @@ mod tests {
         let context = |len| EncryptionContext::new([("a", "a".repeat(len))]).unwrap();
         let (short, long) = (context(10), context(MOST_STEPS / 2));
         let parameters = Details::new();
-        let mut access = Access::new(caller, &policies, &parameters);
+        let mut access = Access::new(caller, &policies, &parameters, 0);
         let of = |access: &mut Access<'_>, key: &Key, context| {
             let known = Known::default();
             let opinions = kms
@@ -537,7 +430,7 @@ mod tests {
             assert!(!access.catch_up().unwrap());
         }
         // Another call, with a policy that takes long to evaluate.
-        let mut access = Access::new(caller, &policies, &parameters);
+        let mut access = Access::new(caller, &policies, &parameters, 0);
         assert!(of(&mut access, &key, &long).is_err());
         assert!(access.catch_up().unwrap());
         assert_eq!(of(&mut access, &key, &long).unwrap(), Ruling::NotByKey);

@@ -32,6 +32,7 @@ pub struct LocalKmsBuilder {
     clock: Arc<dyn Clock>,
     longest_pause: Duration,
     audit: Option<AuditLog>,
+    grant_delay: Duration,
 }
 
 impl Default for LocalKmsBuilder {
@@ -42,6 +43,7 @@ impl Default for LocalKmsBuilder {
             clock: Arc::new(SystemClock),
             longest_pause: LONGEST_PAUSE,
             audit: None,
+            grant_delay: Duration::ZERO,
         }
     }
 }
@@ -76,6 +78,13 @@ impl LocalKmsBuilder {
     /// Keeps an audit log. Every program that uses the store must set this itself.
     pub fn audit(mut self, log: AuditLog) -> Self {
         self.audit = Some(log);
+        self
+    }
+
+    /// Rehearses the time that a new grant takes on AWS until it counts everywhere, up to five minutes: until then it
+    /// counts only for calls with its [token](crate::CreatedGrant::token). Defaults to zero.
+    pub fn grant_delay(mut self, delay: Duration) -> Self {
+        self.grant_delay = delay;
         self
     }
 
@@ -186,6 +195,7 @@ impl LocalKmsBuilder {
             return Err(is_store(log.path()));
         }
         let mut shared = Shared::new(store, StoreClock::new(self.clock, self.longest_pause), log)?;
+        shared.grant_delay = u64::try_from(self.grant_delay.as_millis()).unwrap_or(u64::MAX);
         shared.opened(mode)?.map_or(Ok(()), Err)?;
         shared.is_open = true;
         shared.is_new = matches!(mode, OpeningMode::InMemory | OpeningMode::Create);

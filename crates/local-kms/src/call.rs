@@ -6,22 +6,20 @@
 //! a key in any other way, nor end without its line, so an operation cannot forget permission, state or log.
 
 mod answer;
+mod finding;
 mod settle;
 mod subject;
 
 use std::borrow::Cow;
 
-use crate::access::{Access, Permission};
+use crate::access::Access;
 use crate::audit::{Commits, Details, Event, OK};
 use crate::clock::from_millis;
 use crate::deadlines;
 use crate::error::refused;
 use crate::local_kms::LocalKms;
-use crate::lookup;
 use crate::operation::Operation;
-use crate::policy::{is_account_owner, is_of_account, share_account};
 use crate::record::audit::found;
-use crate::record::grant::GrantRecord;
 use crate::record::key::Key;
 use crate::recorder::{Recorder, came_to_nothing, commits_of};
 use crate::store::{ReadTxn, Tables, WriteTxn};
@@ -31,7 +29,7 @@ pub(super) use answer::Answer;
 use subject::Subject;
 pub(super) use subject::{
     Assuming, OfAccount, OnAlias, OnKey, Owner, PassingOn, PrimaryAndReplica, ReEncrypting, Retargeting, Retiring,
-    check_primary,
+    RetiringByToken, check_primary,
 };
 
 /// The maximum number of decisions that a call puts off: one for each of two keys, and one more for each if its policy
@@ -60,6 +58,8 @@ pub(super) struct Call<'a> {
     /// Keys that are due to be rotated.
     due: Vec<String>,
     pub(super) access: Access<'a>,
+    /// The grant tokens of the request.
+    tokens: &'a [String],
     /// The number of keys that the call removed because they were past their deadline.
     pub(super) swept: usize,
     /// True once the call has tried to write its line.
@@ -81,7 +81,7 @@ impl LocalKms {
         work: impl Fn(&ReadTxn<'_>, S::Found, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let request = subject.describe(request);
-        let mut call = Call::new(self, operation, subject.context(), &request);
+        let mut call = Call::new(self, operation, subject.context(), &request, subject.tokens());
         let done = call.pass_settled(subject, &work);
         call.conclude(done)
     }
@@ -98,7 +98,7 @@ impl LocalKms {
         work: impl FnOnce(S::Found) -> Result<T>,
     ) -> Result<T> {
         let request = subject.describe(request);
-        let mut call = Call::new(self, operation, subject.context(), &request);
+        let mut call = Call::new(self, operation, subject.context(), &request, subject.tokens());
         if valid.is_err() {
             call.commits.found = self.shared.found().ok();
         }
@@ -110,7 +110,7 @@ impl LocalKms {
     /// Returns whether the caller may make a call at present, for work that is done ahead of it. It leaves no line.
     pub(super) fn may<S: Subject>(&self, operation: Operation, subject: &S, request: Details<'_>) -> bool {
         let request = subject.describe(request);
-        Call::new(self, operation, subject.context(), &request)
+        Call::new(self, operation, subject.context(), &request, subject.tokens())
             .pass(subject, |_: &ReadTxn<'_>, _, _: &Call<'_>| Ok(()))
             .is_ok()
     }
@@ -124,7 +124,7 @@ impl LocalKms {
         work: impl FnOnce(&mut WriteTxn<'_>, S::Found, &mut Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let request = subject.describe(request);
-        let mut call = Call::new(self, operation, subject.context(), &request);
+        let mut call = Call::new(self, operation, subject.context(), &request, subject.tokens());
         let mut work = Some(work);
         let mut attempt = |call: &mut Call<'_>| {
             self.shared.write_now(|tables, now| {
@@ -180,7 +180,7 @@ impl LocalKms {
         work: impl FnOnce(&mut Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let request = Owner.describe(request);
-        let mut call = Call::new(self, operation, None, &request);
+        let mut call = Call::new(self, operation, None, &request, &[]);
         // A call gets its line even if the store cannot be read.
         call.commits.found = self.shared.found().ok();
         let done = call.check_owner().and_then(|()| work(&mut call));
@@ -194,6 +194,7 @@ impl<'a> Call<'a> {
         operation: Operation,
         context: Option<&'a EncryptionContext>,
         request: &'a Details<'a>,
+        tokens: &'a [String],
     ) -> Self {
         Self {
             kms,
@@ -207,7 +208,8 @@ impl<'a> Call<'a> {
             is_doubted: false,
             late: false,
             due: Vec::new(),
-            access: Access::new(kms.caller(), &kms.shared.policies, request),
+            access: Access::new(kms.caller(), &kms.shared.policies, request, kms.shared.grant_delay),
+            tokens,
             swept: 0,
             attempted: false,
             recorded: false,
@@ -384,77 +386,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Finds the key that a name denotes, records it for the line, and makes the checks of every operation on a key.
-    fn permitted(
-        &mut self,
-        operation: Operation,
-        context: Option<&EncryptionContext>,
-        tables: &impl Tables,
-        name: &str,
-    ) -> Result<(Key, Permission)> {
-        let key = self.find(operation, tables, name)?;
-        match operation {
-            Operation::ReEncryptFrom => self.source_arn = Some(key.arn.clone()),
-            _ => self.key_arn = Some(key.arn.clone()),
-        }
-        let alias = lookup::alias_in(name).filter(|_| !operation.needs_account());
-        let permission = self.permission(tables, &key, operation, context, alias.as_deref())?;
-        operation.check_state(&key.arn, key.state(self.now))?;
-        if operation.checks_usage() {
-            key.check_usage(operation)?;
-        }
-        // While the clock is in doubt nothing is rotated, and keys are used with their present material.
-        if operation.uses_newest_material()
-            && !self.is_doubted
-            && deadlines::due_rotation(tables, &key.id, &key.material, self.now)?.is_some()
-        {
-            self.due.push(key.id.clone());
-        }
-        Ok((key, permission))
-    }
-
-    /// Returns the source of the permission for an operation on a key, which the caller may have named by an alias.
-    fn permission(
-        &mut self,
-        tables: &impl Tables,
-        key: &Key,
-        operation: Operation,
-        context: Option<&EncryptionContext>,
-        alias: Option<&str>,
-    ) -> Result<Permission> {
-        self.access.now = self.now;
-        self.access.permission(tables, key, operation, context, alias)
-    }
-
-    /// Returns whether the caller is of an account that may retire a grant: the key's, or the retiring principal if
-    /// that is an account.
-    fn is_of_retiring_account(&self, grant: &GrantRecord) -> bool {
-        let caller = self.kms.principal();
-        let retiring = grant.retiring.as_deref().filter(|retiring| is_account_owner(retiring));
-        is_of_account(caller, self.kms.account()) || retiring.is_some_and(|retiring| share_account(retiring, caller))
-    }
-
-    /// Finds the key that a name denotes, without a check of permission.
-    fn find(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
-        if lookup::is_alias(name) && !operation.takes_alias() {
-            let message = format!("{} takes a key by its id or ARN, not by an alias", operation.name());
-            return Err(refused("NotFoundException", message));
-        }
-        self.named(operation, tables, name)
-    }
-
-    /// Finds the key that a name or alias denotes. Callers who may not learn of the key get the same error whether or
-    /// not it exists.
-    fn named(&self, operation: Operation, tables: &impl Tables, name: &str) -> Result<Key> {
-        self.access.check_account(operation)?;
-        let found = lookup::find(tables, &self.kms.location(), name).and_then(|key| self.existing(key, name));
-        found.map_err(|error| self.access.missing(operation, error))
-    }
-
-    fn existing(&self, key: Key, name: &str) -> Result<Key> {
-        if key.is_deleted(self.now) { Err(lookup::not_found(name)) } else { Ok(key) }
-    }
-
     /// Fails unless the caller is the owner.
     fn check_owner(&self) -> Result<()> {
         if self.kms.is_owner() {
@@ -477,7 +408,7 @@ mod tests {
         let key = kms.create_key(CreateKey::default()).unwrap();
         for (len, code) in [(10, "AccessDeniedException"), (60_000, "DependencyTimeoutException")] {
             let (request, mut attempts) = (Details::new(), 0);
-            let mut call = Call::new(&kms, Operation::Encrypt, None, &request);
+            let mut call = Call::new(&kms, Operation::Encrypt, None, &request, &[]);
             let context = EncryptionContext::new([("a", "a".repeat(len))]).unwrap();
             let done = call.decided(|call| {
                 attempts += 1;
@@ -500,7 +431,7 @@ mod tests {
         let kms = LocalKms::in_memory().unwrap();
         let key = kms.create_key(CreateKey::default()).unwrap();
         let request = Details::new();
-        let mut call = Call::new(&kms, Operation::Encrypt, None, &request);
+        let mut call = Call::new(&kms, Operation::Encrypt, None, &request, &[]);
         let mut names = [key.arn(), "alias/none"].into_iter();
         let find = |call: &mut Call<'_>, tables: &ReadTxn<'_>, name: &str| {
             let mut key = call.find(Operation::Encrypt, tables, name)?;

@@ -7,7 +7,7 @@ use crate::clock::days_after;
 use crate::location::{Location, row};
 use crate::operation::Operation;
 use crate::record::alias;
-use crate::record::grant;
+use crate::record::grants;
 use crate::record::key::{Key, KeyRecord, MaterialRecord, RotationType};
 use crate::recorder::Recorder;
 use crate::store::{Table, Tables, WriteTxn, damaged};
@@ -123,7 +123,7 @@ fn parse(row: &str) -> Result<(u64, &str, &str)> {
 fn delete(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
     tables.remove(Table::Keys, &location.row(key_id))?;
     alias::remove_all(tables, location, key_id)?;
-    grant::remove_all(tables, location, key_id)?;
+    grants::remove_all(tables, location, key_id)?;
     let mut material: MaterialRecord = tables.get(Table::Materials, key_id)?.ok_or_else(damaged)?;
     material.regions.retain(|region| region != location.region);
     if !material.regions.is_empty() {

@@ -85,7 +85,7 @@ pub use operation::KeyState;
 pub use record::algorithm::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, MacAlgorithm, SigningAlgorithm,
 };
-pub use record::grant::{CreateGrant, Grant, GrantConstraint, GrantOperation};
+pub use record::grant::{CreateGrant, CreatedGrant, Grant, GrantConstraint, GrantOperation};
 pub use record::key::{CreateKey, KeyMetadata};
 pub use record::kind::{KeyOrigin, KeySpec, KeyUsage, RotationType};
 pub use request_context::RequestContext;

@@ -70,7 +70,7 @@ use manila_core::Result;
 /// | on a key, by a principal of its account | one of 2, 3 and 4 |
 /// | on a key, by a principal of another account | 2 or 3, and in both cases a policy of the caller; or 4. Only using keys, `DescribeKey`, `GetKeyRotationStatus` and grants |
 /// | on a key, by an AWS service | 2 or 4 |
-/// | `CreateKey`, `ListKeys`, `ListAliases`, `GenerateRandom` | a policy of the caller alone; the owner always may |
+/// | `CreateKey`, `ListKeys`, `ListAliases`, `GenerateRandom`, `ListRetirableGrants` | a policy of the caller alone; the owner always may |
 /// | `CreateAlias`, `UpdateAlias`, `DeleteAlias` | the permission for each key, and a policy of the caller for the alias |
 /// | `ReplicateKey` | the permission for the key, and a policy of the caller that allows `kms:CreateKey` in the other region |
 /// | `RetireGrant` | to be the grant's retiring principal, or its grantee if it allows that; or to be of the account of the key or of a retiring account, with a policy of the caller |
@@ -136,13 +136,20 @@ pub struct LocalKms {
     region: Arc<str>,
     principal: Option<Arc<str>>,
     context: Arc<RequestContext>,
+    grant_tokens: Arc<[String]>,
 }
 
 impl LocalKms {
     /// Returns the owner's handle to a store, in the store's region.
     pub(super) fn over(shared: Shared) -> Self {
         let region = shared.store.region().into();
-        Self { shared: Arc::new(shared), region, principal: None, context: Arc::default() }
+        Self {
+            shared: Arc::new(shared),
+            region,
+            principal: None,
+            context: Arc::default(),
+            grant_tokens: Arc::default(),
+        }
     }
 
     /// Returns the same KMS in another region, which has its own keys and aliases, and shares multi-Region keys.
@@ -174,6 +181,15 @@ impl LocalKms {
         Self { context: Arc::new(context), ..self.clone() }
     }
 
+    /// Returns the same KMS for calls with these grant tokens, in place of others that were set before. Requests that
+    /// have tokens of their own add them.
+    ///
+    /// A call with a token that is not valid, or whose grant is gone, fails with `InvalidGrantTokenException`.
+    #[must_use]
+    pub fn with_grant_tokens(&self, tokens: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { grant_tokens: tokens.into_iter().map(Into::into).collect(), ..self.clone() }
+    }
+
     /// Returns whether this handle, or the one that it is a clone or a view of, created its store, in which case there
     /// is no copy of the root key yet.
     ///
@@ -189,6 +205,10 @@ impl LocalKms {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.shared.is_new
+    }
+
+    pub(super) fn grant_tokens(&self) -> &[String] {
+        &self.grant_tokens
     }
 
     pub(super) fn location(&self) -> Location<'_> {

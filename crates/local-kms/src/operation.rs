@@ -219,9 +219,11 @@ operations! {
     ListAliases:                         NO_KEY       Id         Never      Own      Key            Any      Any,
     ListGrants:                          ALL          Id         Never      All      Key            Any      Any,
     ListIdentityPolicies:                NO_KEY       Id         Never      Own      Key            Any      Any,
+    ListKeyPolicies:                     ALL          Id         Never      Own      Key            Any      Any,
     ListKeyRotations:                    ALL          Id         Never      Own      Key            Newest   Any,
     ListKeys:                            NO_KEY       Id         Never      Own      Key            Any      Any,
     ListResourceTags:                    ALL          Id         Never      Own      Key            Any      Any,
+    ListRetirableGrants:                 NO_KEY       Id         Never      Own      Key            Any      Any,
     ListRoles:                           NO_KEY       Id         Never      Own      Key            Any      Any,
     ListUsers:                           NO_KEY       Id         Never      Own      Key            Any      Any,
     OpenStore:                           NO_KEY       Id         Never      Own      Key            Any      Any,
@@ -281,7 +283,9 @@ impl Operation {
     /// Returns what the operation is about.
     pub(super) fn scope(self) -> Scope {
         match self {
-            Self::CreateKey | Self::GenerateRandom | Self::ListAliases | Self::ListKeys => Scope::Account,
+            Self::CreateKey | Self::GenerateRandom | Self::ListAliases | Self::ListKeys | Self::ListRetirableGrants => {
+                Scope::Account
+            }
             _ if self.rules().states.is_empty() => Scope::Store,
             _ => Scope::Key,
         }

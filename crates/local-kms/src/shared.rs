@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) settling: Settling,
     pub(super) policies: PolicyCache,
     pub(super) key_pairs: KeyPairs,
+    /// The time during which a new grant counts only for calls with its token, in milliseconds.
+    pub(super) grant_delay: u64,
     pub(super) log: Option<Log>,
     line_keys: Mutex<Arc<[LineKey]>>,
     /// True once the handle has been returned to the caller.
@@ -41,6 +43,7 @@ impl Shared {
             settling: Settling::default(),
             policies: PolicyCache::default(),
             key_pairs: KeyPairs::default(),
+            grant_delay: 0,
             log,
             line_keys: Mutex::default(),
             is_open: false,

@@ -67,6 +67,10 @@ pub(super) enum Table {
     Grants,
     /// Index of the grants of each grantee on a key.
     Grantees,
+    /// Index of the grants of each retiring principal in a region.
+    Retirers,
+    /// The number of grants on each key.
+    GrantCounts,
     Deadlines,
     Audit,
     /// Users and roles.
@@ -76,13 +80,15 @@ pub(super) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Keys,
         Self::Materials,
         Self::Aliases,
         Self::KeyAliases,
         Self::Grants,
         Self::Grantees,
+        Self::Retirers,
+        Self::GrantCounts,
         Self::Deadlines,
         Self::Audit,
         Self::Identities,
@@ -97,6 +103,8 @@ impl Table {
             Self::KeyAliases => "key-aliases",
             Self::Grants => "grants",
             Self::Grantees => "grantees",
+            Self::Retirers => "retirers",
+            Self::GrantCounts => "grant-counts",
             Self::Deadlines => "deadlines",
             Self::Audit => "audit",
             Self::Identities => "identities",
@@ -115,7 +123,7 @@ impl Table {
             | Self::Audit
             | Self::Identities
             | Self::Sessions => 512,
-            Self::Grantees | Self::Deadlines => 0,
+            Self::Grantees | Self::Retirers | Self::GrantCounts | Self::Deadlines => 0,
         }
     }
 

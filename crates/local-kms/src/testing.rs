@@ -39,6 +39,7 @@ pub fn read_record(bytes: &[u8]) -> usize {
         from_cbor::<AuditRecord>(bytes).is_some(),
         from_cbor::<EndRecord>(bytes).is_some(),
         from_cbor::<()>(bytes).is_some(),
+        from_cbor::<u64>(bytes).is_some(),
     ];
     kinds.into_iter().filter(|read| *read).count()
 }

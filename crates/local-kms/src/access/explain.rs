@@ -1,13 +1,14 @@
 //! Explanations of decisions, for simulations.
 
+use crate::access::Access;
+use crate::access::account::account_resource;
 use crate::access::known::Known;
 use crate::access::question::Document;
 use crate::access::ruling::{At, Ruling, Side};
-use crate::access::{Access, account_resource};
 use crate::decision::{DecidingStatement, Decision, DecisionReason, PolicySource};
 use crate::operation::{Operation, Scope};
 use crate::policy::PolicyKind;
-use crate::record::grant;
+use crate::record::grants;
 use crate::record::key::Key;
 use crate::store::Tables;
 use manila_core::{EncryptionContext, Error, Result};
@@ -65,7 +66,7 @@ impl Access<'_> {
                 Decision::new(DecisionReason::KeyAndIdentityPolicy).with(statement(at)?).with(statement(own)?)
             }
             Ruling::NotByKey | Ruling::NotByIdentity(_) => {
-                let found = grant::allowing(tables, key, self.caller.principal, operation, context)?;
+                let found = grants::allowing(tables, key, &self.grant_user(), operation, context)?;
                 return Ok(match (found, ruling) {
                     (Some(grant_id), _) => Decision::by_grant(grant_id),
                     (None, Ruling::NotByIdentity(at)) => {

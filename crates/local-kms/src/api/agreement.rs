@@ -74,15 +74,22 @@ impl LocalKms {
         let valid = constraints.grant_tokens(options.grant_tokens).check();
         let algorithm = KeyAgreementAlgorithm::Ecdh;
         let details = options.describe(Details::new().text("keyAgreementAlgorithm", algorithm.name()));
-        self.compute(Operation::DeriveSharedSecret, &OnKey::new(key_id), details, valid, |key| {
-            let agreed = self.shared.key_pairs.of(&key)?.agree(public_key);
-            let secret = agreed.map_err(|_| {
-                let message = "the public key is not a SubjectPublicKeyInfo in DER of a point on the curve of the key";
-                invalid("ValidationException", message)
-            })?;
-            options.check_not_dry()?;
-            let (shared_secret, key_origin) = (SecretBytes::new(&secret), key.material.origin);
-            Ok(DerivedSecret { shared_secret, key_arn: key.arn, key_origin, algorithm })
-        })
+        self.compute(
+            Operation::DeriveSharedSecret,
+            &OnKey::new(key_id).with_tokens(options.grant_tokens),
+            details,
+            valid,
+            |key| {
+                let agreed = self.shared.key_pairs.of(&key)?.agree(public_key);
+                let secret = agreed.map_err(|_| {
+                    let message =
+                        "the public key is not a SubjectPublicKeyInfo in DER of a point on the curve of the key";
+                    invalid("ValidationException", message)
+                })?;
+                options.check_not_dry()?;
+                let (shared_secret, key_origin) = (SecretBytes::new(&secret), key.material.origin);
+                Ok(DerivedSecret { shared_secret, key_arn: key.arn, key_origin, algorithm })
+            },
+        )
     }
 }

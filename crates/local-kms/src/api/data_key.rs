@@ -91,12 +91,18 @@ impl LocalKms {
         let constraints = Constraints::new().number("numberOfBytes", length, LEN);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
         let details = options.describe(Details::new().len("numberOfBytes", length));
-        self.compute(operation, &OnKey::of(&KmsRequest::new(key_id, context)), details, valid, |key| {
-            key.check_symmetric()?;
-            options.check_not_dry()?;
-            let plaintext = SecretBytes::generate(length)?;
-            let ciphertext = blob::seal(&key, context, plaintext.expose_secret())?;
-            Ok(GeneratedDataKey { plaintext, ciphertext, key_arn: key.arn })
-        })
+        self.compute(
+            operation,
+            &OnKey::of(&KmsRequest::new(key_id, context).with_grant_tokens(options.grant_tokens)),
+            details,
+            valid,
+            |key| {
+                key.check_symmetric()?;
+                options.check_not_dry()?;
+                let plaintext = SecretBytes::generate(length)?;
+                let ciphertext = blob::seal(&key, context, plaintext.expose_secret())?;
+                Ok(GeneratedDataKey { plaintext, ciphertext, key_arn: key.arn })
+            },
+        )
     }
 }

@@ -101,7 +101,7 @@ impl LocalKms {
         let constraints = Constraints::new().one_of("keyPairSpec", spec.name(), &names);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
         let details = options.describe(Details::new().text("keyPairSpec", spec.name()));
-        let subject = OnKey::of(&KmsRequest::new(key_id, context));
+        let subject = OnKey::of(&KmsRequest::new(key_id, context).with_grant_tokens(options.grant_tokens));
         self.compute(operation, &subject, details, valid, |key| {
             key.check_symmetric()?;
             let kind = spec.key_pair().ok_or_else(|| internal("a data key pair of another kind"))?;

@@ -96,7 +96,7 @@ impl LocalKms {
     pub fn encapsulate(&self, request: EncapsulateRequest<'_>) -> Result<Encapsulation> {
         let EncapsulateRequest { key_id, options } = request;
         let valid = Constraints::new().grant_tokens(options.grant_tokens).check();
-        let subject = OnKey::new(key_id);
+        let subject = OnKey::new(key_id).with_tokens(options.grant_tokens);
         self.compute(Operation::Encapsulate, &subject, details(&options), valid, |key| {
             let made = self.shared.key_pairs.of(&key)?.encapsulate();
             let made = made.map_err(|_| internal("encapsulating a secret failed"))?;
@@ -122,7 +122,7 @@ impl LocalKms {
         let DecapsulateRequest { key_id, ciphertext, options } = request;
         let constraints = Constraints::new().len("sharedSecretCiphertextBlob", ciphertext.len(), CIPHERTEXT_LEN);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
-        let subject = OnKey::new(key_id);
+        let subject = OnKey::new(key_id).with_tokens(options.grant_tokens);
         self.compute(Operation::Decapsulate, &subject, details(&options), valid, |key| {
             let secret = self.shared.key_pairs.of(&key)?.decapsulate(ciphertext);
             let secret = secret.map_err(|_| blob::invalid_raw_ciphertext())?;

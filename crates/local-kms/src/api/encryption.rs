@@ -169,7 +169,7 @@ impl LocalKms {
         let context = of.context();
         let constraints = Constraints::new().len("plaintext", plaintext.len(), PLAINTEXT_LEN);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
-        let subject = OnKey::of(&KmsRequest::new(key_id, &context));
+        let subject = OnKey::of(&KmsRequest::new(key_id, &context).with_grant_tokens(options.grant_tokens));
         self.compute(Operation::Encrypt, &subject, of.details(&options), valid, |key| {
             let ciphertext = self.encrypt_under(&key, &of, plaintext)?;
             options.check_not_dry()?;
@@ -188,7 +188,7 @@ impl LocalKms {
         let context = of.context();
         let constraints = Constraints::new().len("ciphertextBlob", ciphertext.len(), CIPHERTEXT_LEN);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
-        let subject = OnKey::of(&KmsRequest::new(key_id, &context));
+        let subject = OnKey::of(&KmsRequest::new(key_id, &context).with_grant_tokens(options.grant_tokens));
         self.compute(Operation::Decrypt, &subject, of.details(&options), valid, |key| {
             let plaintext = self.decrypt_under(Operation::Decrypt, &key, &of, ciphertext)?;
             options.check_not_dry()?;

@@ -177,7 +177,7 @@ impl LocalKms {
         let valid = constraints.grant_tokens(options.grant_tokens).check();
         let named = |details: Details<'static>, algorithm: MacAlgorithm| details.text("macAlgorithm", algorithm.name());
         let details = options.describe(Details::new().maybe(algorithm, named));
-        self.compute(operation, &OnKey::new(key_id), details, valid, |key| {
+        self.compute(operation, &OnKey::new(key_id).with_tokens(options.grant_tokens), details, valid, |key| {
             let spec = key.material.spec;
             let of_key = MacAlgorithm::of(spec).first().copied().ok_or_else(damaged)?;
             if let Some(asked) = algorithm.filter(|asked| *asked != of_key) {

@@ -10,7 +10,7 @@ use crate::location::Location;
 use crate::operation::Operation;
 use crate::record::audit::{line_keys, remember_key};
 use crate::record::key::{MaterialRecord, RotationType};
-use crate::record::{alias, grant, identity};
+use crate::record::{alias, grants, identity};
 use crate::root_key::RootKey;
 use crate::store::{Table, Tables, WriteTxn, damaged};
 use manila_core::Result;
@@ -158,7 +158,7 @@ impl LocalKms {
             let mut change = self.shared.store.change_root_key(root_key, |tables, old| {
                 remember_key(tables, old)?;
                 alias::index_anew(tables)?;
-                grant::index_anew(tables)?;
+                grants::index_anew(tables)?;
                 identity::index_anew(tables)?;
                 let change = if rotate { self.rotate_all(tables, call)? } else { RootKeyChange::default() };
                 call.succeeds_in(tables, &())?;

@@ -24,6 +24,25 @@ impl LocalKms {
         })
     }
 
+    /// Lists the names of the policies of a key: each key has one, `default`.
+    ///
+    /// ```
+    /// use manila_local_kms::{CreateKey, LocalKms};
+    ///
+    /// let kms = LocalKms::in_memory()?;
+    /// let key = kms.create_key(CreateKey::default())?;
+    /// assert_eq!(kms.list_key_policies(key.arn())?, ["default"]);
+    /// # Ok::<(), manila_local_kms::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyRefused`](crate::ErrorKind::KeyRefused) if there is no such key or the caller lacks permission.
+    pub fn list_key_policies(&self, key_id: &str) -> Result<Vec<String>> {
+        self.read(Operation::ListKeyPolicies, &OnKey::new(key_id), Details::new(), |_, _, _| {
+            Ok(vec!["default".to_owned()])
+        })
+    }
+
     /// Replaces the policy of a key, given as AWS's JSON, with effect from the next call.
     ///
     /// ```

@@ -99,15 +99,22 @@ impl LocalKms {
     pub fn public_key<'a>(&self, request: impl Into<PublicKeyRequest<'a>>) -> Result<PublicKey> {
         let PublicKeyRequest { key_id, grant_tokens } = request.into();
         let valid = Constraints::new().grant_tokens(grant_tokens).check();
-        self.compute(Operation::GetPublicKey, &OnKey::new(key_id), Details::new(), valid, |key| {
-            let (spec, usage) = (key.material.spec, key.material.usage());
-            if spec.key_pair().is_none() {
-                let message = format!("{} key spec is {} which is not valid for GetPublicKey.", key.arn, spec.name());
-                return Err(invalid("UnsupportedOperationException", message));
-            }
-            let public_key = self.shared.key_pairs.of(&key)?.public_key();
-            let public_key = public_key.map_err(|_| internal("could not encode a public key"))?;
-            Ok(PublicKey { public_key, key_arn: key.arn, spec, usage })
-        })
+        self.compute(
+            Operation::GetPublicKey,
+            &OnKey::new(key_id).with_tokens(grant_tokens),
+            Details::new(),
+            valid,
+            |key| {
+                let (spec, usage) = (key.material.spec, key.material.usage());
+                if spec.key_pair().is_none() {
+                    let message =
+                        format!("{} key spec is {} which is not valid for GetPublicKey.", key.arn, spec.name());
+                    return Err(invalid("UnsupportedOperationException", message));
+                }
+                let public_key = self.shared.key_pairs.of(&key)?.public_key();
+                let public_key = public_key.map_err(|_| internal("could not encode a public key"))?;
+                Ok(PublicKey { public_key, key_arn: key.arn, spec, usage })
+            },
+        )
     }
 }

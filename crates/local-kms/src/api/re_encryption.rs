@@ -94,7 +94,8 @@ impl LocalKms {
         let constraints = Constraints::new().len("ciphertextBlob", ciphertext.len(), CIPHERTEXT_LEN);
         let valid = constraints.grant_tokens(options.grant_tokens).check();
         let (from, to) = (source.context(), destination.context());
-        let (from, to) = (KmsRequest::new(source_key_id, &from), KmsRequest::new(destination_key_id, &to));
+        let from = KmsRequest::new(source_key_id, &from).with_grant_tokens(options.grant_tokens);
+        let to = KmsRequest::new(destination_key_id, &to);
         let details = source.describe("sourceEncryptionAlgorithm", Details::new());
         let details = options.describe(destination.describe("destinationEncryptionAlgorithm", details));
         self.compute(Operation::ReEncrypt, &ReEncrypting { from, to }, details, valid, |(old, new)| {

@@ -209,13 +209,19 @@ impl LocalKms {
     /// that the algorithm does not take.
     pub fn sign(&self, request: SignRequest<'_>) -> Result<Signature> {
         let valid = request.constraints().check();
-        self.compute(Operation::Sign, &OnKey::new(request.key_id), request.details(), valid, |key| {
-            let signed = request.signed(&key)?;
-            let signature = self.shared.key_pairs.of(&key)?.sign(request.algorithm.scheme(), signed);
-            let signature = signature.map_err(|Refused| internal("signing failed"))?;
-            request.options.check_not_dry()?;
-            Ok(Signature { signature, key_arn: key.arn, algorithm: request.algorithm })
-        })
+        self.compute(
+            Operation::Sign,
+            &OnKey::new(request.key_id).with_tokens(request.options.grant_tokens),
+            request.details(),
+            valid,
+            |key| {
+                let signed = request.signed(&key)?;
+                let signature = self.shared.key_pairs.of(&key)?.sign(request.algorithm.scheme(), signed);
+                let signature = signature.map_err(|Refused| internal("signing failed"))?;
+                request.options.check_not_dry()?;
+                Ok(Signature { signature, key_arn: key.arn, algorithm: request.algorithm })
+            },
+        )
     }
 
     /// Verifies the signature of a message.
@@ -227,15 +233,22 @@ impl LocalKms {
         let VerifyRequest { signed: asked, signature, options } = request;
         let asked = SignRequest { options, ..asked };
         let valid = asked.constraints().len("signature", signature.len(), SIGNATURE_LEN).check();
-        self.compute(Operation::Verify, &OnKey::new(asked.key_id), asked.details(), valid, |key| {
-            let signed = asked.signed(&key)?;
-            let verified = self.shared.key_pairs.of(&key)?.verify(asked.algorithm.scheme(), signed, signature);
-            verified.map_err(|Refused| {
-                let message = "the signature does not match: check the message, its type, the key and the algorithm";
-                refused("KMSInvalidSignatureException", message)
-            })?;
-            options.check_not_dry()?;
-            Ok(Verified { key_arn: key.arn, algorithm: asked.algorithm })
-        })
+        self.compute(
+            Operation::Verify,
+            &OnKey::new(asked.key_id).with_tokens(asked.options.grant_tokens),
+            asked.details(),
+            valid,
+            |key| {
+                let signed = asked.signed(&key)?;
+                let verified = self.shared.key_pairs.of(&key)?.verify(asked.algorithm.scheme(), signed, signature);
+                verified.map_err(|Refused| {
+                    let message =
+                        "the signature does not match: check the message, its type, the key and the algorithm";
+                    refused("KMSInvalidSignatureException", message)
+                })?;
+                options.check_not_dry()?;
+                Ok(Verified { key_arn: key.arn, algorithm: asked.algorithm })
+            },
+        )
     }
 }

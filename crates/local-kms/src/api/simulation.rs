@@ -148,7 +148,7 @@ impl LocalKms {
             let (account, region) = (self.account(), self.region_name());
             let is_owner = principal == owner(account);
             let caller = Caller { principal, account, region, is_owner, context: &call.context };
-            let mut access = Access::new(caller, &self.shared.policies, &parameters);
+            let mut access = Access::new(caller, &self.shared.policies, &parameters, 0);
             let alias = key.and_then(lookup::alias_in).filter(|_| !simulated.needs_account());
             loop {
                 let decided = self.shared.store.read(|tables| {

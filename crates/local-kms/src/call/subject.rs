@@ -9,9 +9,10 @@ use crate::lookup;
 use crate::operation::Operation;
 use crate::policy::{check_principal, means};
 use crate::record::alias::check_alias;
-use crate::record::grant;
+use crate::record::grants;
 use crate::record::identity::{self, IdentityRecord};
 use crate::record::key::Key;
+use crate::record::token;
 use crate::store::Tables;
 use manila_core::{EncryptionContext, KmsRequest, Result};
 
@@ -23,6 +24,11 @@ pub(crate) trait Subject {
     /// Returns the encryption context for the line.
     fn context(&self) -> Option<&EncryptionContext> {
         None
+    }
+
+    /// Returns the grant tokens of the request.
+    fn tokens(&self) -> &[String] {
+        &[]
     }
 
     /// Adds the names that the caller gave to the members of the line's `request`.
@@ -87,15 +93,20 @@ impl Subject for Assuming<'_> {
 pub(crate) struct OnKey<'a> {
     name: &'a str,
     context: Option<&'a EncryptionContext>,
+    tokens: &'a [String],
 }
 
 impl<'a> OnKey<'a> {
     pub(crate) fn new(name: &'a str) -> Self {
-        Self { name, context: None }
+        Self { name, context: None, tokens: &[] }
     }
 
     pub(crate) fn of(request: &KmsRequest<'a>) -> Self {
-        Self { name: request.key_id, context: Some(request.encryption_context) }
+        Self { name: request.key_id, context: Some(request.encryption_context), tokens: request.grant_tokens }
+    }
+
+    pub(crate) fn with_tokens(self, tokens: &'a [String]) -> Self {
+        Self { tokens, ..self }
     }
 }
 
@@ -104,6 +115,10 @@ impl Subject for OnKey<'_> {
 
     fn context(&self) -> Option<&EncryptionContext> {
         self.context
+    }
+
+    fn tokens(&self) -> &[String] {
+        self.tokens
     }
 
     fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
@@ -154,11 +169,11 @@ impl Subject for Retiring<'_> {
         call.key_arn = Some(key.arn.clone());
         let caller = call.kms.principal();
         call.access.now = call.now;
-        let may = match grant::load(tables, &key, self.grant) {
+        let may = match grants::load(tables, &key, self.grant) {
             Ok(grant) => {
                 call.kms.is_owner()
                     || grant.retiring.as_deref().is_some_and(|retiring| means(retiring, caller))
-                    || grant.allows(caller, call.operation, None)?
+                    || grant.allows(caller, call.operation, None, call.access.grant_user().source_arn)?
                     || call.is_of_retiring_account(&grant) && call.access.may_retire_for_account(tables, &key)?
             }
             Err(missing) if call.kms.is_owner() => return Err(missing),
@@ -170,6 +185,23 @@ impl Subject for Retiring<'_> {
         }
         call.access.check_not_denied(tables, &key, call.operation)?;
         Ok(key)
+    }
+}
+
+/// A grant that is [retired](Retiring) by a token. The work gets the key and the id of the grant.
+pub(crate) struct RetiringByToken<'a>(pub(crate) &'a str);
+
+impl Subject for RetiringByToken<'_> {
+    type Found = (Key, String);
+
+    fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {
+        request
+    }
+
+    fn find(&self, call: &mut Call<'_>, tables: &impl Tables) -> Result<(Key, String)> {
+        let named = token::read(tables, &call.kms.location(), self.0)?;
+        let key = Retiring { key: named.key_id, grant: named.grant_id }.find(call, tables)?;
+        Ok((key, named.grant_id.to_owned()))
     }
 }
 
@@ -223,6 +255,11 @@ impl Subject for ReEncrypting<'_> {
 
     fn context(&self) -> Option<&EncryptionContext> {
         Some(self.to.encryption_context)
+    }
+
+    fn tokens(&self) -> &[String] {
+        // AWS has one list for both halves.
+        if self.from.grant_tokens.is_empty() { self.to.grant_tokens } else { self.from.grant_tokens }
     }
 
     fn describe<'a>(&'a self, request: Details<'a>) -> Details<'a> {

@@ -1,22 +1,16 @@
-//! Grants: their records, and the operations that they allow.
-//!
-//! A grant has two records: itself, and an empty one under its grantee, so that a call reads only the grants of its
-//! caller. Only this file writes and removes them, always together.
+//! Grants: their records, and the operations that they allow. `grants` keeps them in the store.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::SystemTime;
 
-use manila_core::internal::quoted;
+use manila_core::internal::crypto;
 use manila_core::{EncryptionContext, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::from_millis;
-use crate::error::refused;
-use crate::location::{Location, row};
 use crate::operation::Operation;
-use crate::policy::{index_name, index_names_of, means};
-use crate::record::key::Key;
-use crate::store::{Table, Tables, WriteTxn, damaged};
+use crate::policy::means;
 
 /// The operations that a grant can allow, under AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -184,13 +178,36 @@ pub struct CreateGrant {
     pub(crate) retiring: Option<String>,
     pub(crate) operations: BTreeSet<GrantOperation>,
     pub(crate) constraint: Option<GrantConstraint>,
+    pub(crate) source_arn: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl CreateGrant {
     /// Creates a request for a grant to the principal with this ARN, which does not allow anything yet. A grant to a
-    /// role applies to its sessions too.
+    /// role applies to its sessions too. An AWS service is given by name, such as `rds.amazonaws.com`.
     pub fn to(grantee: impl Into<String>) -> Self {
-        Self { grantee: grantee.into(), retiring: None, operations: BTreeSet::new(), constraint: None }
+        Self {
+            grantee: grantee.into(),
+            retiring: None,
+            operations: BTreeSet::new(),
+            constraint: None,
+            source_arn: None,
+            name: None,
+        }
+    }
+
+    /// Sets a name. A request that is repeated with the same name and terms does not create a second grant: it returns
+    /// the id of the first, with a new token.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Restricts the grant to calls for this resource of a service: the `aws:SourceArn` of the
+    /// [circumstances](crate::RequestContext::source_arn).
+    pub fn source_arn(mut self, arn: impl Into<String>) -> Self {
+        self.source_arn = Some(arn.into());
+        self
     }
 
     /// Allows an operation.
@@ -212,11 +229,61 @@ impl CreateGrant {
     }
 }
 
+/// The result of creating a grant.
+///
+/// ```
+/// use manila_local_kms::{CreateGrant, CreateKey, GrantOperation, LocalKms};
+///
+/// let kms = LocalKms::in_memory()?;
+/// let key = kms.create_key(CreateKey::default())?;
+/// let app = "arn:aws:iam::000000000000:role/app";
+/// let made = kms.create_grant(key.arn(), CreateGrant::to(app).operation(GrantOperation::Decrypt))?;
+/// assert_eq!(kms.list_grants(key.arn())?[0].id(), made.id());
+/// kms.retire_grant_by_token(made.token())?;
+/// # Ok::<(), manila_local_kms::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CreatedGrant {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+impl CreatedGrant {
+    /// Returns the grant's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the grant's id alone.
+    #[must_use]
+    pub fn into_id(self) -> String {
+        self.id
+    }
+
+    /// Returns the token, with which calls can use the grant [before it counts](crate::LocalKmsBuilder::grant_delay)
+    /// for calls without it, and which retires it.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl fmt::Debug for CreatedGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedGrant").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// A grant on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
+    pub(crate) key_arn: String,
     pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) source_arn: Option<String>,
     pub(crate) grantee: String,
     pub(crate) retiring_principal: Option<String>,
     pub(crate) operations: Vec<GrantOperation>,
@@ -226,13 +293,31 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Returns the ARN of the key.
+    #[must_use]
+    pub fn key_arn(&self) -> &str {
+        &self.key_arn
+    }
+
+    /// Returns the name that the grant was created with.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Returns the resource of a service to which it is restricted.
+    #[must_use]
+    pub fn source_arn(&self) -> Option<&str> {
+        self.source_arn.as_deref()
+    }
+
     /// Returns the grant's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns the ARN of the grantee.
+    /// Returns the ARN of the grantee, or the name of a service.
     #[must_use]
     pub fn grantee(&self) -> &str {
         &self.grantee
@@ -277,25 +362,48 @@ pub(crate) struct GrantRecord {
     pub(crate) operations: BTreeSet<GrantOperation>,
     constraint: Option<ConstraintRecord>,
     issuer: String,
-    created: u64,
+    pub(super) created: u64,
+    #[serde(default)]
+    source_arn: Option<String>,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    /// The key of the MACs of its tokens. Grants of earlier versions have no tokens.
+    #[serde(default, with = "serde_bytes")]
+    token_key: Vec<u8>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ConstraintRecord {
     exactly: bool,
     pairs: Vec<(String, String)>,
 }
 
 impl GrantRecord {
-    pub(crate) fn new(request: &CreateGrant, issuer: &str, created: u64) -> Self {
-        Self {
+    pub(crate) fn new(request: &CreateGrant, issuer: &str, created: u64) -> Result<Self> {
+        Ok(Self {
             grantee: request.grantee.clone(),
             retiring: request.retiring.clone(),
             operations: request.operations.clone(),
             constraint: request.constraint.as_ref().map(ConstraintRecord::from),
             issuer: issuer.to_owned(),
             created,
-        }
+            source_arn: request.source_arn.clone(),
+            name: request.name.clone(),
+            token_key: crypto::random_array::<32>()?.to_vec(),
+        })
+    }
+
+    /// Returns whether a request for `other` is one for this grant that is repeated.
+    pub(super) fn is_repeated_by(&self, other: &Self) -> bool {
+        let terms = |grant: &Self| {
+            let Self { grantee, retiring, operations, constraint, issuer, source_arn, name, .. } = grant.clone();
+            (grantee, retiring, operations, constraint, issuer, source_arn, name)
+        };
+        self.name.is_some() && !self.token_key.is_empty() && terms(self) == terms(other)
+    }
+
+    pub(crate) fn token_key(&self) -> &[u8] {
+        &self.token_key
     }
 
     pub(crate) fn constraint(&self) -> Result<Option<GrantConstraint>> {
@@ -310,7 +418,11 @@ impl GrantRecord {
         principal: &str,
         operation: Operation,
         context: Option<&EncryptionContext>,
+        source_arn: Option<&str>,
     ) -> Result<bool> {
+        if self.source_arn.is_some() && self.source_arn.as_deref() != source_arn {
+            return Ok(false);
+        }
         if !means(&self.grantee, principal) || !self.operations.iter().any(|allowed| allowed.operation() == operation) {
             return Ok(false);
         }
@@ -322,18 +434,22 @@ impl GrantRecord {
 
     /// Returns whether a caller with only this grant may create `other`: it must not allow more, nor have a looser
     /// constraint.
-    fn covers(&self, other: &Self) -> Result<bool> {
+    pub(super) fn covers(&self, other: &Self) -> Result<bool> {
         let as_strict = match (self.constraint()?, other.constraint()?) {
             (None, _) => true,
             (Some(mine), Some(others)) => others.is_as_strict_as(&mine),
             (Some(_), None) => false,
         };
-        Ok(as_strict && other.operations.is_subset(&self.operations))
+        let of_same_resource = self.source_arn.is_none() || self.source_arn == other.source_arn;
+        Ok(as_strict && of_same_resource && other.operations.is_subset(&self.operations))
     }
 
-    pub(crate) fn to_grant(&self, id: String) -> Result<Grant> {
+    pub(crate) fn to_grant(&self, key_arn: String, id: String) -> Result<Grant> {
         Ok(Grant {
+            key_arn,
             id,
+            name: self.name.clone(),
+            source_arn: self.source_arn.clone(),
             grantee: self.grantee.clone(),
             retiring_principal: self.retiring.clone(),
             operations: self.operations.iter().copied().collect(),
@@ -353,120 +469,6 @@ impl From<&GrantConstraint> for ConstraintRecord {
         let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         Self { exactly, pairs }
     }
-}
-
-/// Returns the id of a grant that allows a principal an operation on a key, if there is one. The grants of others are
-/// not read.
-pub(crate) fn allowing(
-    tables: &impl Tables,
-    key: &Key,
-    principal: &str,
-    operation: Operation,
-    context: Option<&EncryptionContext>,
-) -> Result<Option<String>> {
-    if !operation.is_grantable() {
-        return Ok(None);
-    }
-    for (id, grant) in of_caller(tables, key, principal)? {
-        if grant.allows(principal, operation, context)? {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
-}
-
-/// Returns whether a principal has a grant that allows it to create `other`.
-pub(crate) fn any_covers(tables: &impl Tables, key: &Key, principal: &str, other: &GrantRecord) -> Result<bool> {
-    for (_, grant) in of_caller(tables, key, principal)? {
-        if grant.allows(principal, Operation::CreateGrant, None)? && grant.covers(other)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Removes all grants on a key.
-pub(crate) fn remove_all(tables: &mut WriteTxn<'_>, location: &Location<'_>, key_id: &str) -> Result<()> {
-    let prefix = format!("{}/", location.row(key_id));
-    for table in [Table::Grants, Table::Grantees] {
-        for row in tables.ids(table, &prefix)? {
-            tables.remove(table, &row)?;
-        }
-    }
-    Ok(())
-}
-
-/// Stores a new grant.
-pub(crate) fn put_new(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str, grant: &GrantRecord) -> Result<()> {
-    let prefix = prefix(key);
-    tables.put(Table::Grants, &format!("{prefix}{grant_id}"), grant)?;
-    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
-    tables.put(Table::Grantees, &row, &())
-}
-
-/// Removes a grant, and fails if it does not exist.
-pub(crate) fn remove(tables: &mut WriteTxn<'_>, key: &Key, grant_id: &str) -> Result<()> {
-    let grant = load(tables, key, grant_id)?;
-    let prefix = prefix(key);
-    tables.remove(Table::Grants, &format!("{prefix}{grant_id}"))?;
-    let row = grantee_prefix(tables, &prefix, &index_name(&grant.grantee)?)? + grant_id;
-    tables.remove(Table::Grantees, &row)
-}
-
-/// Rewrites the records by grantee under a new seal, which hides grantees in their ids.
-pub(crate) fn index_anew(tables: &mut WriteTxn<'_>) -> Result<()> {
-    for row in tables.ids(Table::Grantees, "")? {
-        tables.remove(Table::Grantees, &row)?;
-    }
-    for (row, grant) in tables.all::<GrantRecord>(Table::Grants, "")? {
-        let at = row.rfind('/').ok_or_else(damaged)?;
-        let (key, grant_id) = row.split_at_checked(at.saturating_add(1)).ok_or_else(damaged)?;
-        let row = grantee_prefix(tables, key, &index_name(&grant.grantee)?)? + grant_id;
-        tables.put(Table::Grantees, &row, &())?;
-    }
-    Ok(())
-}
-
-/// Returns the number of grants on a key.
-pub(crate) fn count(tables: &impl Tables, key: &Key) -> Result<usize> {
-    Ok(tables.ids(Table::Grants, &prefix(key))?.len())
-}
-
-/// Returns the grants on a key that may apply to a caller, and no others.
-fn of_caller(tables: &impl Tables, key: &Key, principal: &str) -> Result<Vec<(String, GrantRecord)>> {
-    let prefix = prefix(key);
-    let mut grants = Vec::new();
-    for name in index_names_of(principal)? {
-        let of_grantee = grantee_prefix(tables, &prefix, &name)?;
-        for row in tables.ids(Table::Grantees, &of_grantee)? {
-            // Ids are not authenticated by themselves, so the entry must be in the manifest.
-            tables.get::<()>(Table::Grantees, &row)?.ok_or_else(damaged)?;
-            let grant_id = row.strip_prefix(&of_grantee).unwrap_or_default();
-            let grant = tables.get(Table::Grants, &format!("{prefix}{grant_id}"))?.ok_or_else(damaged)?;
-            grants.push((grant_id.to_owned(), grant));
-        }
-    }
-    Ok(grants)
-}
-
-/// Returns the prefix shared by the rows for one grantee's grants on a key. It does not reveal the grantee.
-fn grantee_prefix(tables: &impl Tables, key_prefix: &str, index_name: &str) -> Result<String> {
-    let hidden = tables.seal().hide(Table::Grantees, &format!("{key_prefix}{index_name}"))?;
-    Ok(format!("{key_prefix}{hidden}/"))
-}
-
-/// Returns the prefix of the rows of grants on a key.
-fn prefix(key: &Key) -> String {
-    format!("{}/", row(&key.region, &key.id))
-}
-
-pub(crate) fn of_key(tables: &impl Tables, key: &Key) -> Result<Vec<(String, GrantRecord)>> {
-    tables.all(Table::Grants, &prefix(key))
-}
-
-pub(crate) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
-    let found = tables.get(Table::Grants, &format!("{}{grant_id}", prefix(key)))?;
-    found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
 }
 
 #[cfg(test)]

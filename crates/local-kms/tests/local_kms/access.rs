@@ -47,6 +47,7 @@ pub struct Scene {
     pub pending: String,
     pub shared: String,
     pub grant: String,
+    pub token: String,
     pub ciphertext: Vec<u8>,
     pub mac: Vec<u8>,
     pub signature: Vec<u8>,
@@ -78,8 +79,10 @@ impl Scene {
         let grant = CreateGrant::to(BOB).operation(GrantOperation::Decrypt);
         owner.put_identity_policy(BOB, "a", IDENTITY).unwrap();
         owner.put_role("job", TRUST).unwrap();
+        let grant = owner.create_grant(&key, grant).unwrap();
         Self {
-            grant: owner.create_grant(&key, grant).unwrap(),
+            token: grant.token().to_owned(),
+            grant: grant.into_id(),
             ciphertext: encrypt(&owner, &key, b"secret").unwrap(),
             mac: owner.generate_mac(&mac_key, b"message").unwrap(),
             signature: owner.sign(SignRequest::new(&signing, ECDSA, b"message")).unwrap().signature,
@@ -173,6 +176,8 @@ pub const METHODS: &[Method] = &[
     method("delete_user", "DeleteUser", &[], |kms, _| kms.delete_user("bob")),
     method("simulate", "Simulate", &[], |kms, _| done(kms.simulate(ALICE, "ListKeys", None, &SimulatedCall::default()))),
     method("assume_role", "AssumeRole", &[], |kms, _| done(kms.assume_role(AssumeRole::new("job", "j-1")))),
+    method("list_retirable_grants", "ListRetirableGrants", &[], |kms, _| done(kms.list_retirable_grants(BOB))),
+    method("retire_grant_by_token", "RetireGrant", &[], |kms, scene| kms.retire_grant_by_token(&scene.token)),
     method("retire_grant", "RetireGrant", &[], |kms, scene| kms.retire_grant(&scene.key, &scene.grant)),
     method("backup", "Backup", &[], |kms, scene| kms.backup(scene.folder.path().join("backup"))),
     method("purge", "Purge", &[], |kms, _| done(kms.purge())),
@@ -323,6 +328,9 @@ pub const METHODS: &[Method] = &[
         done(kms.decapsulate(DecapsulateRequest::new(&scene.encapsulating, &scene.encapsulated)))
     }),
 
+    method("list_key_policies", "ListKeyPolicies", &["ListKeyPolicies"], |kms, scene| {
+        done(kms.list_key_policies(&scene.key))
+    }),
     method("key_policy", "GetKeyPolicy", &["GetKeyPolicy"], |kms, scene| done(kms.key_policy(&scene.key))),
     method("put_key_policy", "PutKeyPolicy", &["PutKeyPolicy"], |kms, scene| {
         kms.put_key_policy(&scene.key, &policy(&[allow(OWNER, &["*"]), allow(ALICE, &["*"])]))
@@ -644,7 +652,8 @@ fn another_account_is_allowed_what_aws_allows_across_accounts_and_no_more() {
         let scene = Scene::in_memory();
         scene.set_policy(&policy(&[allow(OWNER, &["*"]), allow("*", &["*"])]));
         let retirable = CreateGrant::to(BOB).operation(GrantOperation::Decrypt).retiring_principal(STRANGER);
-        let scene = Scene { grant: scene.owner.create_grant(&scene.key, retirable).unwrap(), ..scene };
+        let grant = scene.owner.create_grant(&scene.key, retirable).unwrap();
+        let scene = Scene { token: grant.token().to_owned(), grant: grant.into_id(), ..scene };
         scene.owner.put_identity_policy(STRANGER, "all", EVERYTHING).unwrap();
         for principal in [STRANGER, "arn:aws:iam::111122223333:root", "arn:aws-cn:iam::000000000000:user/alice"] {
             let done = (method.call)(&scene.owner.as_principal(principal).unwrap(), &scene);
@@ -714,7 +723,9 @@ fn a_policy_that_takes_long_to_evaluate_gives_the_same_answer() {
             let error = kms.re_encrypt(&ciphertext, from(), KmsRequest::new(other.arn(), &bad)).unwrap_err();
             assert_refused(&error, principal);
             let grant = CreateGrant::to(BOB).operation(GrantOperation::Decrypt);
-            kms.create_grant(key.arn(), grant.constraint(GrantConstraint::Subset(bad.clone()))).unwrap();
+            let error =
+                kms.create_grant(key.arn(), grant.constraint(GrantConstraint::Subset(bad.clone()))).unwrap_err();
+            assert_eq!(code(&error), "ValidationException", "permitted, and too long for a grant");
         }
     }
 }

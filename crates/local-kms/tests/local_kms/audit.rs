@@ -564,7 +564,7 @@ fn a_line_says_what_was_asked_for_and_what_was_made() -> Result<(), Error> {
     let pairs = context(&[("tenant", "acme")]);
     let grant = CreateGrant::to(ALICE).operation(GrantOperation::Decrypt).operation(GrantOperation::Encrypt);
     let grant = grant.retiring_principal(BOB).constraint(GrantConstraint::Subset(pairs.clone()));
-    let grant = kms.create_grant(key.arn(), grant)?;
+    let grant = kms.create_grant(key.arn(), grant)?.into_id();
     ok(json!({"granteePrincipal": ALICE, "retiringPrincipal": BOB, "operations": ["Decrypt", "Encrypt"],
               "encryptionContextSubset": {"tenant": "acme"}, "keyId": key.arn()}));
     assert_eq!(response(), json!({"grantId": grant}));

@@ -4,8 +4,8 @@ use manila_core::testing::ready;
 use manila_local_kms::testing::records_read;
 use manila_local_kms::{
     CreateGrant, CreateKey, DataKeyPairRequest, DecapsulateRequest, DeriveSharedSecretRequest, EncapsulateRequest,
-    EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec, KeyUsage, Kms,
-    KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
+    EncryptRequest, EncryptionContext, Error, ErrorKind, GrantConstraint, GrantOperation, KeyMetadata, KeySpec,
+    KeyUsage, Kms, KmsRequest, LocalKms, RequestContext, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
 };
 
 use crate::access::{ALICE, BOB, OWNER, ROLE, SESSION, allow, assert_refused, deny, policy, statement};
@@ -35,7 +35,7 @@ fn a_grant_allows_its_operations_on_its_key_to_its_grantee() {
     for (kms, _, folder) in both() {
         let (key, other) = (key_of(&kms), key_of(&kms));
         let request = CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).operation(GrantOperation::DescribeKey);
-        let id = kms.create_grant(key.arn(), request.retiring_principal(BOB)).unwrap();
+        let id = kms.create_grant(key.arn(), request.retiring_principal(BOB)).unwrap().into_id();
         let reader = if folder.store().exists() { folder.open().unwrap() } else { kms.clone() };
         let alice = reader.as_principal(ALICE).unwrap();
         let ciphertext = encrypt(&alice, key.arn(), b"x").unwrap();
@@ -184,7 +184,7 @@ fn a_grant_to_a_role_is_for_its_sessions() {
     for (kms, _, _) in both() {
         let key = key_of(&kms);
         let grant = |to: &str| CreateGrant::to(to).operation(GrantOperation::Encrypt);
-        let id = kms.create_grant(key.arn(), grant(ROLE).retiring_principal(ROLE)).unwrap();
+        let id = kms.create_grant(key.arn(), grant(ROLE).retiring_principal(ROLE)).unwrap().into_id();
         let pairs = context(&[]);
         let other_session = SESSION.replace("i-1", "i-2");
         assert!(may_encrypt(&kms, ROLE, key.arn(), &pairs));
@@ -214,7 +214,8 @@ fn a_grant_to_create_grants_passes_on_no_more_than_itself() {
         let alice = kms.as_principal(ALICE).unwrap();
         let pass_on = |operations: &[GrantOperation], constraint: Option<GrantConstraint>| {
             let request = to(BOB, operations);
-            alice.create_grant(key.arn(), constraint.into_iter().fold(request, CreateGrant::constraint))
+            let request = constraint.into_iter().fold(request, CreateGrant::constraint);
+            alice.create_grant(key.arn(), request).map(manila_local_kms::CreatedGrant::into_id)
         };
         let (equals, subset) = (GrantConstraint::Equals, GrantConstraint::Subset);
         let wrong = [
@@ -293,9 +294,9 @@ fn a_grant_is_retired_by_its_retiring_principal_or_the_owner() {
         let grant = || CreateGrant::to(ALICE).operation(GrantOperation::Encrypt);
         let retire = |principal: &str, id: &str| kms.as_principal(principal).unwrap().retire_grant(key.arn(), id);
 
-        let plain = kms.create_grant(key.arn(), grant()).unwrap();
-        let named = kms.create_grant(key.arn(), grant().retiring_principal(BOB)).unwrap();
-        let own = kms.create_grant(key.arn(), grant().operation(GrantOperation::RetireGrant)).unwrap();
+        let plain = kms.create_grant(key.arn(), grant()).unwrap().into_id();
+        let named = kms.create_grant(key.arn(), grant().retiring_principal(BOB)).unwrap().into_id();
+        let own = kms.create_grant(key.arn(), grant().operation(GrantOperation::RetireGrant)).unwrap().into_id();
         for (principal, id) in [(ALICE, &plain), (ALICE, &named), (BOB, &plain), (BOB, &own), (CAROL, &named)] {
             assert_refused(&retire(principal, id).unwrap_err(), principal);
         }
@@ -321,7 +322,8 @@ fn a_grant_is_retired_by_its_retiring_principal_or_the_owner() {
 fn a_revoked_grant_allows_nothing_from_the_next_call_on() {
     for (kms, _, folder) in both() {
         let (key, other) = (key_of(&kms), key_of(&kms));
-        let id = kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(GrantOperation::Encrypt)).unwrap();
+        let id =
+            kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(GrantOperation::Encrypt)).unwrap().into_id();
         let reader = if folder.store().exists() { folder.open().unwrap() } else { kms.clone() };
         assert!(may_encrypt(&reader, ALICE, key.arn(), &context(&[])));
         assert_refused(&kms.as_principal(ALICE).unwrap().revoke_grant(key.arn(), &id).unwrap_err(), "the grantee");
@@ -344,7 +346,7 @@ fn re_encrypt_by_grants_needs_one_for_each_half_and_its_context() {
         };
         let half = |key: &KeyMetadata, operation, pairs: &EncryptionContext| {
             let request = CreateGrant::to(ALICE).operation(operation);
-            kms.create_grant(key.arn(), request.constraint(GrantConstraint::Equals(pairs.clone()))).unwrap()
+            kms.create_grant(key.arn(), request.constraint(GrantConstraint::Equals(pairs.clone()))).unwrap().into_id()
         };
         // Permission to Decrypt and Encrypt does not include ReEncrypt.
         half(&from, GrantOperation::Decrypt, &old);
@@ -411,16 +413,227 @@ fn a_grant_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn a_key_has_at_most_a_thousand_grants_and_none_goes_by_an_alias() {
+fn a_grant_is_not_retired_by_an_alias_of_its_key() {
     let kms = LocalKms::in_memory().unwrap();
     let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
-    let grant = || CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
-    let grants: Vec<_> = (0..1000).map(|_| kms.create_grant(key.arn(), grant()).unwrap()).collect();
-    let error = kms.create_grant(key.arn(), grant()).unwrap_err();
-    assert_eq!((error.kind(), code(&error)), (ErrorKind::InvalidInput, "LimitExceededException"));
-    assert_eq!(code(&kms.retire_grant("alias/a", &grants[0]).unwrap_err()), "NotFoundException");
-    kms.retire_grant(key.arn(), &grants[0]).unwrap();
-    kms.create_grant(key.arn(), grant()).unwrap();
+    let grant = kms.create_grant(key.arn(), CreateGrant::to(ALICE).operation(GrantOperation::Decrypt)).unwrap();
+    assert_eq!(code(&kms.retire_grant("alias/a", grant.id()).unwrap_err()), "NotFoundException");
+    kms.retire_grant(key.arn(), grant.id()).unwrap();
+}
+
+#[test]
+fn a_request_that_is_repeated_with_its_name_makes_one_grant() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let request = || {
+            let request = CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).name("app:1/main_x-y");
+            request.constraint(GrantConstraint::Subset(context(&[("a", "b")])))
+        };
+        let first = kms.create_grant(key.arn(), request()).unwrap();
+        let again = kms.create_grant(key.arn(), request()).unwrap();
+        assert_eq!(first.id(), again.id());
+        assert_ne!(first.token(), again.token());
+        let [grant] = kms.list_grants(key.arn()).unwrap().try_into().unwrap();
+        assert_eq!((grant.name(), grant.key_arn()), (Some("app:1/main_x-y"), key.arn()));
+        let others = [
+            request().name("another"),
+            request().operation(GrantOperation::Decrypt),
+            request().retiring_principal(BOB),
+            request().constraint(GrantConstraint::Equals(context(&[("a", "b")]))),
+            request().source_arn("arn:aws:s3:::bucket"),
+        ];
+        let mut ids = vec![first.id().to_owned()];
+        for other in others {
+            let made = kms.create_grant(key.arn(), other).unwrap().into_id();
+            assert!(!ids.contains(&made));
+            ids.push(made);
+        }
+        // Without a name each request makes a grant, and so does each key.
+        let plain = || CreateGrant::to(ALICE).operation(GrantOperation::Encrypt);
+        let [one, two] = [(); 2].map(|()| kms.create_grant(key.arn(), plain()).unwrap());
+        assert_ne!(one.id(), two.id());
+        assert_ne!(kms.create_grant(key_of(&kms).arn(), request()).unwrap().id(), first.id());
+        // Both tokens are of the one grant.
+        kms.retire_grant_by_token(again.token()).unwrap();
+        assert_eq!(code(&kms.retire_grant_by_token(first.token()).unwrap_err()), "InvalidGrantTokenException");
+        for name in ["", "a b", "\u{e4}", &"n".repeat(257)] {
+            assert_eq!(code(&kms.create_grant(key.arn(), plain().name(name)).unwrap_err()), "ValidationException");
+        }
+    }
+}
+
+#[test]
+fn a_token_lets_a_grant_count_at_once_and_one_that_is_not_valid_is_refused() {
+    let clock = TestClock::new();
+    let delay = std::time::Duration::from_secs(300);
+    let kms = LocalKms::builder().clock(clock.clone()).grant_delay(delay).in_memory().unwrap();
+    let (key, pairs) = (key_of(&kms), context(&[]));
+    let grant = || CreateGrant::to(ALICE).operation(GrantOperation::Encrypt);
+    let made = kms.create_grant(key.arn(), grant()).unwrap();
+    let alice = kms.as_principal(ALICE).unwrap();
+    let with = |kms: &LocalKms, tokens: &[String]| {
+        ready(kms.encrypt(KmsRequest::new(key.arn(), &pairs).with_grant_tokens(tokens), b"x")).map(drop)
+    };
+    let token = [made.token().to_owned()];
+    assert_refused(&with(&alice, &[]).unwrap_err(), "too new");
+    with(&alice, &token).unwrap();
+    with(&alice.with_grant_tokens(token.clone()), &[]).unwrap();
+    assert_refused(&with(&kms.as_principal(BOB).unwrap(), &token).unwrap_err(), "a token is for its grantee");
+    clock.advance_secs(299);
+    assert_refused(&with(&alice, &[]).unwrap_err(), "too new");
+    clock.advance_secs(1);
+    with(&alice, &[]).unwrap();
+    // Every kind of request carries them.
+    let request = EncryptRequest::new(key.arn(), b"x").encryption_context(&pairs).grant_tokens(&token);
+    clock.advance_secs(1);
+    alice.encrypt_with(request).unwrap();
+    // Of the token each part counts, and so does each token.
+    let parts: Vec<_> = token[0].split('/').collect();
+    let mut wrong: Vec<_> = (0..parts.len())
+        .map(|n| {
+            parts.iter().enumerate().map(|(at, part)| if at == n { "0" } else { part }).collect::<Vec<_>>().join("/")
+        })
+        .collect();
+    wrong.extend([String::new(), "x".repeat(10_000), format!("{}/", token[0]), token[0].to_uppercase()]);
+    for wrong in wrong {
+        let is_possible = (1..=8192).contains(&wrong.len());
+        let expected = if is_possible { "InvalidGrantTokenException" } else { "ValidationException" };
+        for tokens in [vec![wrong.clone()], vec![token[0].clone(), wrong.clone()]] {
+            assert_eq!(code(&with(&alice, &tokens).unwrap_err()), expected, "{wrong}");
+            assert_eq!(code(&with(&kms, &tokens).unwrap_err()), expected, "the owner too");
+        }
+        let view = kms.with_grant_tokens([wrong.as_str()]);
+        assert_eq!(code(&with(&view, &[]).unwrap_err()), "InvalidGrantTokenException", "{wrong}");
+        assert_eq!(code(&kms.retire_grant_by_token(&wrong).unwrap_err()), "InvalidGrantTokenException");
+    }
+    assert_eq!(code(&with(&alice, &vec![token[0].clone(); 11]).unwrap_err()), "ValidationException");
+    with(&alice, &vec![token[0].clone(); 10]).unwrap();
+    // A stranger learns nothing of tokens.
+    assert_refused(&with(&kms.as_principal(CAROL).unwrap(), &["x".to_owned()]).unwrap_err(), "a stranger");
+    let elsewhere = kms.region("eu-west-1").unwrap();
+    assert_eq!(code(&elsewhere.retire_grant_by_token(&token[0]).unwrap_err()), "InvalidGrantTokenException");
+    // A token retires for those who may retire its grant.
+    let second = kms.create_grant(key.arn(), grant().retiring_principal(BOB)).unwrap();
+    assert_refused(&alice.retire_grant_by_token(second.token()).unwrap_err(), "not the grantee");
+    kms.as_principal(BOB).unwrap().retire_grant_by_token(second.token()).unwrap();
+    kms.revoke_grant(key.arn(), made.id()).unwrap();
+    assert_eq!(code(&with(&kms, &token).unwrap_err()), "InvalidGrantTokenException");
+}
+
+#[test]
+fn a_service_uses_a_grant_for_its_resource() {
+    for (kms, _, _) in both() {
+        let key = key_of(&kms);
+        let service = "rds.amazonaws.com";
+        let request =
+            CreateGrant::to(service).operation(GrantOperation::Encrypt).retiring_principal("ec2.amazonaws.com");
+        let id =
+            kms.create_grant(key.arn(), request.source_arn("arn:aws:rds:local:000000000000:db:x")).unwrap().into_id();
+        let of = |service: &str, arn: Option<&str>| {
+            let context = arn.into_iter().fold(RequestContext::default(), RequestContext::source_arn);
+            let view = kms.as_principal(service).unwrap().with_context(context);
+            encrypt(&view, key.arn(), b"x").map_err(|error| assert_refused(&error, service)).is_ok()
+        };
+        assert!(of(service, Some("arn:aws:rds:local:000000000000:db:x")));
+        assert!(!of(service, Some("arn:aws:rds:local:000000000000:db:y")) && !of(service, None));
+        assert!(!of("s3.amazonaws.com", Some("arn:aws:rds:local:000000000000:db:x")));
+        assert_eq!(kms.list_grants(key.arn()).unwrap()[0].source_arn(), Some("arn:aws:rds:local:000000000000:db:x"));
+        kms.as_principal("ec2.amazonaws.com").unwrap().retire_grant(key.arn(), &id).unwrap();
+        for wrong in ["", "rds", "arn:aws:rds"] {
+            let request = CreateGrant::to(service).operation(GrantOperation::Encrypt).source_arn(wrong);
+            assert_eq!(code(&kms.create_grant(key.arn(), request).unwrap_err()), "InvalidArnException");
+        }
+    }
+}
+
+#[test]
+fn constraints_are_as_large_as_on_aws() {
+    let kms = LocalKms::in_memory().unwrap();
+    let key = key_of(&kms);
+    let with = |pairs: usize, len: usize| {
+        let pairs = (0..pairs).map(|n| (n.to_string(), "\u{e4}".repeat(len)));
+        let constraint = GrantConstraint::Subset(EncryptionContext::new(pairs).unwrap());
+        let request = CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).constraint(constraint);
+        kms.create_grant(key.arn(), request).map(drop)
+    };
+    with(8, 384).unwrap();
+    for (pairs, len) in [(9, 1), (1, 385)] {
+        assert_eq!(code(&with(pairs, len).unwrap_err()), "ValidationException");
+    }
+}
+
+#[test]
+fn the_grants_of_a_retiring_principal_are_listed_in_its_region() {
+    for (kms, clock, folder) in both() {
+        let key = kms.create_key(CreateKey::default().multi_region()).unwrap();
+        let (other, doomed) = (key_of(&kms), key_of(&kms));
+        let grant =
+            |retiring: &str| CreateGrant::to(ALICE).operation(GrantOperation::Encrypt).retiring_principal(retiring);
+        let europe = kms.region("eu-west-1").unwrap();
+        let replica = kms.replicate_key(key.arn(), "eu-west-1").unwrap();
+        let make = |kms: &LocalKms, key: &KeyMetadata, retiring| kms.create_grant(key.arn(), grant(retiring)).unwrap();
+        let first = make(&kms, &key, BOB);
+        let second = make(&kms, &other, BOB);
+        make(&kms, &other, ROLE);
+        make(&kms, &doomed, BOB);
+        let there = make(&europe, &replica, BOB);
+        kms.create_grant(key.arn(), CreateGrant::to(BOB).operation(GrantOperation::Encrypt)).unwrap();
+        kms.schedule_key_deletion_in(doomed.arn(), 7).unwrap();
+        let listed = |kms: &LocalKms, principal: &str| {
+            let mut found: Vec<_> = kms.list_retirable_grants(principal).unwrap();
+            found.sort_by(|one, two| (one.key_arn(), one.id()).cmp(&(two.key_arn(), two.id())));
+            found.iter().map(|grant| (grant.key_arn().to_owned(), grant.id().to_owned())).collect::<Vec<_>>()
+        };
+        let of =
+            |key: &KeyMetadata, grant: &manila_local_kms::CreatedGrant| (key.arn().to_owned(), grant.id().to_owned());
+        assert_eq!(listed(&kms, BOB).len(), 3);
+        clock.advance_days(7);
+        let mut expected = vec![of(&key, &first), of(&other, &second)];
+        expected.sort();
+        assert_eq!(listed(&kms, BOB), expected, "before the key is removed");
+        kms.update_key_description(key.arn(), "a write").unwrap();
+        assert_eq!(listed(&kms, BOB), expected);
+        assert_eq!(listed(&europe, BOB), [of(&replica, &there)]);
+        assert_eq!((listed(&kms, ROLE).len(), listed(&kms, ALICE).len()), (1, 0));
+        if folder.store().exists() {
+            kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
+            assert_eq!(listed(&kms, BOB), expected);
+        }
+        kms.revoke_grant(key.arn(), first.id()).unwrap();
+        kms.as_principal(BOB).unwrap().retire_grant(other.arn(), second.id()).unwrap();
+        assert!(listed(&kms, BOB).is_empty());
+        assert_eq!(code(&kms.list_retirable_grants("bob").unwrap_err()), "InvalidArnException");
+        let own = r#"{"Statement": {"Effect": "Allow", "Action": "kms:ListRetirableGrants", "Resource": "*"}}"#;
+        kms.put_identity_policy(ALICE, "p", own).unwrap();
+        kms.as_principal(ALICE).unwrap().list_retirable_grants(BOB).unwrap();
+    }
+}
+
+#[test]
+fn conditions_see_what_a_grant_is_for() {
+    let kms = LocalKms::in_memory().unwrap();
+    let condition = r#"{"StringEquals": {"kms:GranteeServicePrincipal": "rds.amazonaws.com",
+        "kms:GrantConstraintType": "EncryptionContextSubset"},
+        "ForAllValues:StringEquals": {"kms:GrantOperations": ["Encrypt", "Decrypt"]},
+        "ArnLike": {"kms:GrantConstraintSourceArn": "arn:aws:rds:*:*:db:*"}}"#;
+    let json = policy(&[allow(OWNER, &["*"]), statement("Allow", ALICE, &["CreateGrant"], condition)]);
+    let key = kms.create_key(CreateKey::default().policy(json)).unwrap();
+    let alice = kms.as_principal(ALICE).unwrap();
+    let subset = || GrantConstraint::Subset(context(&[("a", "b")]));
+    let good = || {
+        let request = CreateGrant::to("rds.amazonaws.com").operation(GrantOperation::Encrypt).constraint(subset());
+        request.source_arn("arn:aws:rds:local:000000000000:db:x")
+    };
+    alice.create_grant(key.arn(), good()).unwrap();
+    let wrong = [
+        good().operation(GrantOperation::DescribeKey),
+        good().source_arn("arn:aws:s3:::bucket"),
+        good().constraint(GrantConstraint::Equals(context(&[("a", "b")]))),
+        CreateGrant::to(BOB).operation(GrantOperation::Encrypt).constraint(subset()).source_arn("arn:aws:rds:a:b:db:x"),
+    ];
+    for wrong in wrong {
+        assert_refused(&alice.create_grant(key.arn(), wrong).unwrap_err(), "another grant");
+    }
 }
 
 #[test]
@@ -435,7 +648,7 @@ fn a_call_reads_no_grants_of_others() {
     };
     let grant = |to: &str| {
         let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
-        kms.create_grant(key.arn(), request).unwrap()
+        kms.create_grant(key.arn(), request).unwrap().into_id()
     };
     let without = read(BOB, false);
     for n in 0..100 {
@@ -463,7 +676,7 @@ fn grants_are_found_and_removed_after_a_change_of_root_key() {
     let key = key_of(&kms);
     let grant = |to: &str| {
         let request = CreateGrant::to(to).operation(GrantOperation::Encrypt);
-        kms.create_grant(key.arn(), request).unwrap()
+        kms.create_grant(key.arn(), request).unwrap().into_id()
     };
     let (before, _) = (grant(ALICE), grant(ROLE));
     kms.change_root_key(RootKey::from_bytes(&[7; 32])).unwrap();
@@ -475,7 +688,7 @@ fn grants_are_found_and_removed_after_a_change_of_root_key() {
     assert!(may(ALICE));
     kms.retire_grant(key.arn(), &after).unwrap();
     assert!(!may(ALICE) && may(SESSION));
-    assert_eq!(rows(&folder, key.key_id()).len(), 4, "the key, its material, a grant and its grantee");
+    assert_eq!(rows(&folder, key.key_id()).len(), 5, "the key, its material, a grant, its grantee and the count");
     kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
     clock.advance_days(7);
     kms.purge().unwrap();

@@ -539,11 +539,11 @@ fn a_grant_is_retired_by_its_account_with_a_policy() {
         for principal in [ALICE, STRANGER] {
             kms.put_identity_policy(principal, "p", &allows(&["kms:RetireGrant"])).unwrap();
         }
-        let own = kms.create_grant(key.arn(), grant()).unwrap();
+        let own = kms.create_grant(key.arn(), grant()).unwrap().into_id();
         assert!(!retire(STRANGER, &own) && !retire(BOB, &own) && retire(ALICE, &own));
-        let theirs = kms.create_grant(key.arn(), grant().retiring_principal(OTHER_ROOT)).unwrap();
+        let theirs = kms.create_grant(key.arn(), grant().retiring_principal(OTHER_ROOT)).unwrap().into_id();
         assert!(retire(STRANGER, &theirs));
-        let theirs = kms.create_grant(key.arn(), grant().retiring_principal(STRANGER)).unwrap();
+        let theirs = kms.create_grant(key.arn(), grant().retiring_principal(STRANGER)).unwrap().into_id();
         kms.put_identity_policy(STRANGER, "p", &identity("Deny", &["kms:RetireGrant"], "*", "{}")).unwrap();
         assert!(!retire(STRANGER, &theirs), "a denial");
         kms.delete_user(STRANGER).unwrap();

@@ -8,9 +8,9 @@ use crate::raw_file::records;
 use crate::{Folder, TestClock, both, code, context, decrypt, described, encrypt};
 use manila_core::testing::ready;
 use manila_local_kms::{
-    Alias, AuditLog, Clock, CreateGrant, CreateKey, DataKeyPairRequest, DecapsulateRequest, DeriveSharedSecretRequest,
-    EncapsulateRequest, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata, KeySpec, KeyState, KeyUsage,
-    Kms, KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
+    Alias, AuditLog, Clock, CreateGrant, CreateKey, CreatedGrant, DataKeyPairRequest, DecapsulateRequest,
+    DeriveSharedSecretRequest, EncapsulateRequest, EncryptionContext, Error, ErrorKind, GrantOperation, KeyMetadata,
+    KeySpec, KeyState, KeyUsage, Kms, KmsRequest, LocalKms, RootKey, SignRequest, SigningAlgorithm, VerifyRequest,
 };
 
 const ECDSA: SigningAlgorithm = SigningAlgorithm::EcdsaSha256;
@@ -173,6 +173,7 @@ const TABLE: &[Row] = &[
         call: |kms, it| kms.generate_mac(&it.name, b"x").map(drop),
         errors: [OK, DISABLED, INVALID, INVALID, OK, OK],
     },
+    row("ListKeyPolicies", |kms, it| kms.list_key_policies(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
     row("GetKeyPolicy", |kms, it| kms.key_policy(&it.name).map(drop), [OK, OK, OK, OK, OK, DENIED]),
     row("GetKeyRotationStatus", |kms, it| kms.key_rotation_status(&it.name).map(drop), [OK; 6]),
     Row {
@@ -283,7 +284,7 @@ fn subject() -> Subject {
 
 fn grant(kms: &LocalKms, key: &str) -> Result<String, Error> {
     let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::DescribeKey);
-    kms.create_grant(key, grant.retiring_principal(STRANGER))
+    kms.create_grant(key, grant.retiring_principal(STRANGER)).map(CreatedGrant::into_id)
 }
 
 fn re_encrypt(kms: &LocalKms, it: &Subject, from: &str, to: &str) -> Result<(), Error> {
@@ -691,10 +692,11 @@ fn the_next_write_removes_the_material_even_if_it_is_refused() {
         let key = kms.create_key(CreateKey::default().alias("alias/a")).unwrap();
         grant(&kms, key.arn()).unwrap();
         kms.schedule_key_deletion_in(key.arn(), 7).unwrap();
-        assert_eq!(rows(&folder, key.key_id()).len(), 5, "the key, its material, a grant, its grantee, a deadline");
+        let what = "the key, its material, a grant, its grantee and retiring principal, the count, a deadline";
+        assert_eq!(rows(&folder, key.key_id()).len(), 7, "{what}");
         assert_eq!(alias_rows(&folder), 1);
         clock.advance_days(7);
-        assert_eq!(rows(&folder, key.key_id()).len(), 5, "nothing runs by itself");
+        assert_eq!(rows(&folder, key.key_id()).len(), 7, "nothing runs by itself");
         let _ = write(&kms, key.arn());
         assert!(rows(&folder, key.key_id()).is_empty());
         assert!(rows(&folder, "alias/a").is_empty());

@@ -267,7 +267,7 @@ impl Worker {
             }
             3 | 4 => {
                 let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
-                self.grants.insert(self.kms.create_grant(&self.shared, grant).unwrap());
+                self.grants.insert(self.kms.create_grant(&self.shared, grant).unwrap().into_id());
             }
             5 if !self.keys.is_empty() => {
                 self.moved = self.keys.keys().next().unwrap().clone();

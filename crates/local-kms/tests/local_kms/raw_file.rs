@@ -4,13 +4,15 @@ use std::path::Path;
 
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-pub(crate) const TABLES: [&str; 10] = [
+pub(crate) const TABLES: [&str; 12] = [
     "keys",
     "materials",
     "aliases",
     "key-aliases",
     "grants",
     "grantees",
+    "retirers",
+    "grant-counts",
     "deadlines",
     "audit",
     "identities",

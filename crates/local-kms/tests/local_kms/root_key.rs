@@ -18,6 +18,7 @@ fn a_change_of_the_root_key_takes_no_record_for_granted_that_is_missing() {
     let doomed = kms.create_key(CreateKey::default()).unwrap();
     kms.schedule_key_deletion(doomed.key_id()).unwrap();
     let grant = CreateGrant::to("arn:aws:iam::000000000000:role/app").operation(GrantOperation::Decrypt);
+    let grant = grant.retiring_principal("arn:aws:iam::000000000000:user/bob");
     kms.create_grant(key.key_id(), grant).unwrap();
     let trust = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}"#;
     kms.put_role("job", trust).unwrap();

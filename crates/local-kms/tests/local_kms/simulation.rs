@@ -42,7 +42,7 @@ fn a_decision_tells_what_decided() {
     for principal in [ALICE, STRANGER] {
         kms.put_identity_policy(principal, "p", json).unwrap();
     }
-    let id = kms.create_grant(key.arn(), CreateGrant::to(BOB).operation(GrantOperation::Decrypt)).unwrap();
+    let id = kms.create_grant(key.arn(), CreateGrant::to(BOB).operation(GrantOperation::Decrypt)).unwrap().into_id();
     let own = |index| ("p".to_owned(), index);
     let of_key = |index| ("key".to_owned(), index);
     let rows = [

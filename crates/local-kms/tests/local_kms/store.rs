@@ -101,7 +101,8 @@ fn the_file_does_not_tell_which_key_an_alias_names_nor_how_long_names_and_logs_a
 fn no_record_can_be_removed_changed_or_moved() {
     let folder = furnished();
     let intact = rows(&folder.store());
-    assert_eq!(intact.records.len(), 9, "two keys, two materials, an alias and a grant, each twice, a deadline");
+    let what = "two keys, two materials, an alias and a grant, each twice, the count and its sign, a deadline";
+    assert_eq!(intact.records.len(), 11, "{what}");
     for (table, id, record) in &intact.records {
         set_record(&folder.store(), table, id, None);
         assert_damaged(&folder, &format!("{table} {id} removed"));

@@ -116,7 +116,7 @@ impl Create {
         if !self.context_subset.is_empty() {
             request = request.constraint(GrantConstraint::Subset(arguments::context(&self.context_subset)?));
         }
-        session.print(&Created { grant_id: session.kms.create_grant(&key_id, request)?, key: &key_id })
+        session.print(&Created { grant_id: session.kms.create_grant(&key_id, request)?.into_id(), key: &key_id })
     }
 }
 
