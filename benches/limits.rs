@@ -1,9 +1,9 @@
 //! This crate against the bare primitives: what it costs on top of the cryptography that a message cannot do without.
 //!
-//! `cargo bench --bench limits`. For each job the crate and a driver that writes the very same messages with nothing
-//! but the primitives (`limits/bare.rs`) take turns in one process. Both use their memory again, except for the jobs
-//! with new memory. The table shows the median of the ratios of all rounds: 1.00 is as fast as the primitives, and each
-//! job has a bar that it is held to. A word after `--` runs only the jobs whose names contain it;
+//! `cargo bench --bench limits --features batch`. For each job the crate and a driver that writes the very same
+//! messages with nothing but the primitives (`limits/bare.rs`) take turns in one process. Both use their memory again,
+//! except for the jobs with new memory. The table shows the median of the ratios of all rounds: 1.00 is as fast as the
+//! primitives, and each job has a bar that it is held to. A word after `--` runs only the jobs whose names contain it;
 //! `PLOT=docs/limits.svg` before the command draws the chart in the README. The last lines are the memory of processes
 //! that stream, which the program starts itself.
 
@@ -55,7 +55,7 @@ fn client(is_signed: bool, keys: DataKeys, frame_length: usize, threads: usize) 
     let cmm: Arc<dyn Cmm> = match keys {
         DataKeys::Wrapped => Arc::new(DefaultCmm::new(keyring())),
         DataKeys::AtHand => {
-            let limits = CacheSettings::new(10, Duration::from_secs(3600)).max_messages(1 << 32).max_bytes(u64::MAX);
+            let limits = CacheSettings::new(10, Duration::from_secs(3600)).max_messages(1 << 32).max_bytes(1 << 60);
             Arc::new(CachingCmm::new(DefaultCmm::new(keyring()), limits).unwrap())
         }
     };
@@ -99,6 +99,13 @@ impl Subject {
         assert!(opened == plaintext);
         Self { client, driver, plaintext, message }
     }
+}
+
+fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 fn of_driver(subject: &Subject) -> Vec<u8> {
@@ -197,6 +204,38 @@ impl Bench {
                 black_box(out);
             };
             self.job(second, bar, len, ours, limit);
+        }
+    }
+
+    /// So many messages in one call, against the primitives for one message at a time.
+    fn batch(&mut self, subject: &Subject, count: usize, name: &str, bar: f64) {
+        let name = format!("{count} of {name}");
+        let Some([first, second]) = self.jobs(["encrypt a batch of", "decrypt a batch of"], &name) else {
+            return;
+        };
+        let Subject { client, plaintext, driver, message } = subject;
+        let (len, none) = (plaintext.len(), EncryptionContext::empty());
+        let outs = [Mutex::new(Vec::new()), Mutex::new(Vec::new())];
+        if self.wants(&first) {
+            let batch = vec![(plaintext, &none); count];
+            let ours = || drop(client.encrypt_batch_into(black_box(&batch), &mut outs[0].lock().unwrap()).unwrap());
+            let limit = || {
+                (0..count).for_each(|_| driver.encrypt(black_box(plaintext), &mut outs[1].lock().unwrap()));
+            };
+            self.job(first, bar, count * len, ours, limit);
+        }
+        let (batch, of_driver) = (vec![message; count], of_driver(subject));
+        let outs = [Mutex::new(Vec::new()), Mutex::new(vec![0; len])];
+        if self.wants(&second) {
+            let ours = || {
+                let out = &mut outs[0].lock().unwrap();
+                let opened = client.decrypt_batch_into(black_box(&batch), ExpectedContext::any(), out).unwrap();
+                assert!(opened.iter().all(Result::is_ok));
+            };
+            let limit = || {
+                (0..count).for_each(|_| driver.decrypt(black_box(&of_driver), &mut outs[1].lock().unwrap()));
+            };
+            self.job(second, bar, count * len, ours, limit);
         }
     }
 
@@ -402,6 +441,14 @@ fn main() {
         for len in [100, KIB] {
             let name = format!("{}, data key {}", size(len as f64), keys.name());
             bench.whole(&Subject::of(false, keys, len, 4 * KIB), &name, bars);
+        }
+    }
+    for keys in [DataKeys::Wrapped, DataKeys::AtHand] {
+        let (subject, name) = (Subject::of(false, keys, KIB, 4 * KIB), format!("1 KiB, data key {}", keys.name()));
+        // Without AVX-512 no batch is slower than its messages are alone, and none is much faster.
+        let is_wide = cfg!(feature = "batch") && has_avx512();
+        for (count, bar) in [(1, 0.0), (8, 1.4), (64, 2.3)] {
+            bench.batch(&subject, count, &name, if is_wide { bar } else { 0.0 });
         }
     }
     for (keys, bar) in [(DataKeys::Wrapped, 1.0 / 1.05), (DataKeys::AtHand, 1.0 / 1.08)] {

@@ -285,6 +285,7 @@ impl Client {
     /// # Errors
     /// The same as [`decrypt_batch`](Self::decrypt_batch). After an error other than that of a single message, `buffer`
     /// is empty and its memory wiped. Nothing of a message that fails stays in it.
+    /// If `buffer` has to grow, its old memory goes back to the allocator without being wiped.
     pub fn decrypt_batch_into<M>(
         &self,
         messages: &[M],

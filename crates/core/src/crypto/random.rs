@@ -55,6 +55,8 @@ impl RandomBytes {
     pub const MESSAGES: usize = 64;
     /// Bytes for one message: a message id of 32 bytes, a data key of 32 and an IV of 12.
     const FOR_ONE: usize = 76;
+    /// Bytes for the messages of a small batch.
+    const FOR_SOME: usize = 8 * Self::FOR_ONE;
     /// Bytes for a message whose data key is at hand: an id.
     const ID: usize = 32;
 
@@ -67,7 +69,12 @@ impl RandomBytes {
     pub fn draw_for(messages: usize, with_data_keys: bool) -> Result<Self> {
         let each = if with_data_keys { Self::FOR_ONE } else { Self::ID };
         let len = messages.min(Self::MESSAGES).saturating_mul(each);
-        Self::fill_new([0; Self::MESSAGES * Self::FOR_ONE], len)
+        // In as little memory as will do, because all of it is wiped.
+        match len {
+            0..=Self::FOR_ONE => Self::fill_new([0; Self::FOR_ONE], len),
+            0..=Self::FOR_SOME => Self::fill_new([0; Self::FOR_SOME], len),
+            _ => Self::fill_new([0; Self::MESSAGES * Self::FOR_ONE], len),
+        }
     }
 
     fn fill_new<const N: usize>(bytes: [u8; N], len: usize) -> Result<Self> {
