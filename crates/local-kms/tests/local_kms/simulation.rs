@@ -129,7 +129,7 @@ fn a_simulation_that_makes_no_sense_is_refused() {
     let key = kms.create_key(CreateKey::default()).unwrap();
     let rows = [
         ("alice", "Encrypt", Some(key.arn()), none(), "InvalidArnException"),
-        (ALICE, "Encrpt", Some(key.arn()), none(), "ValidationException"),
+        (ALICE, "Encipher", Some(key.arn()), none(), "ValidationException"),
         (ALICE, "Encrypt", None, none(), "ValidationException"),
         (ALICE, "Encrypt", Some("alias/none"), none(), "NotFoundException"),
         (ALICE, "Encrypt", Some(key.arn()), none().parameter("colour", "red"), "ValidationException"),
