@@ -155,6 +155,10 @@ fn a_batch_of_none_is_empty_and_one_of_one_is_a_message() {
     assert!(client.encrypt_batch_into(&none, &mut buffer).unwrap().is_empty());
     assert!(buffer.is_empty());
     assert!(client.decrypt_batch::<Vec<u8>>(&[], ExpectedContext::any()).unwrap().is_empty());
+    let range = client.encrypt_batch_into(&[("x", row(1))], &mut buffer).unwrap().remove(0).unwrap();
+    assert_eq!(range, 0..buffer.len());
+    let decrypted = client.decrypt_batch_into(&[buffer], &row(1), &mut Vec::new()).unwrap().remove(0).unwrap();
+    assert_eq!(decrypted.range, 0..1);
     let sealed = client.encrypt_batch(&[("x", row(1))]).unwrap().remove(0).unwrap();
     assert_eq!(client.decrypt_batch(&[sealed], &row(1)).unwrap().remove(0).unwrap().plaintext, b"x");
 }

@@ -87,6 +87,9 @@ impl Client {
         P: AsRef<[u8]> + Sync,
         C: Borrow<EncryptionContext> + Sync,
     {
+        if let [(plaintext, context)] = messages {
+            return Ok(vec![self.encrypt_async(plaintext.as_ref(), context.borrow()).await]);
+        }
         let mut done = Vec::with_capacity(messages.len());
         for group in messages.chunks(self.group_len()) {
             let new = self.new_messages(group).await?;
@@ -148,6 +151,12 @@ impl Client {
     {
         let mut buffer = WipeGuard::new(buffer);
         async move {
+            if let [(plaintext, context)] = messages {
+                let encrypted = self.encrypt_into_async(plaintext.as_ref(), context.borrow(), buffer.buffer()).await;
+                let len = buffer.buffer().len();
+                buffer.keep();
+                return Ok(vec![encrypted.map(|()| 0..len)]);
+            }
             let (mut done, mut end) = (Vec::with_capacity(messages.len()), 0_usize);
             for group in messages.chunks(self.group_len()) {
                 let mut new = self.new_messages(group).await?;
@@ -313,6 +322,12 @@ impl Client {
     {
         let (expected, mut buffer) = (expected.into(), WipeGuard::new(buffer));
         async move {
+            if let [message] = messages {
+                let header = self.decrypt_into_async(message.as_ref(), expected, buffer.buffer()).await;
+                let range = 0..buffer.buffer().len();
+                buffer.keep();
+                return Ok(vec![header.map(|header| DecryptedRange { range, header })]);
+            }
             // No plaintext is longer than its message. The buffer does not grow once there is plaintext in it.
             let most = messages.iter().map(|message| message.as_ref().len() as u64).sum();
             buffer::resize(buffer.buffer(), most)?;
@@ -352,6 +367,10 @@ impl Client {
         messages: &'a [T],
         of: impl Fn(&'a T) -> (&'a [u8], ExpectedContext),
     ) -> Result<Vec<Result<Decrypted>>> {
+        if let [message] = messages {
+            let (message, expected) = of(message);
+            return Ok(vec![self.decrypt_async(message, expected).await]);
+        }
         let mut done = Vec::with_capacity(messages.len());
         for group in messages.chunks(self.group_len()) {
             let keyed = self.keyed_messages(group.iter().map(&of)).await;

@@ -70,10 +70,12 @@ impl RandomBytes {
         let each = if with_data_keys { Self::FOR_ONE } else { Self::ID };
         let len = messages.min(Self::MESSAGES).saturating_mul(each);
         // In as little memory as will do, because all of it is wiped.
-        match len {
-            0..=Self::FOR_ONE => Self::fill_new([0; Self::FOR_ONE], len),
-            0..=Self::FOR_SOME => Self::fill_new([0; Self::FOR_SOME], len),
-            _ => Self::fill_new([0; Self::MESSAGES * Self::FOR_ONE], len),
+        if len <= Self::FOR_ONE {
+            Self::fill_new([0; Self::FOR_ONE], len)
+        } else if len <= Self::FOR_SOME {
+            Self::fill_new([0; Self::FOR_SOME], len)
+        } else {
+            Self::fill_new([0; Self::MESSAGES * Self::FOR_ONE], len)
         }
     }
 
