@@ -36,7 +36,7 @@
 //! | a message to encrypt again under other keys, or many | [`Client::reencrypt`], [`Client::reencrypt_all`] | |
 //! | keys behind a network | the same methods with `_async` | the same methods with `_async` |
 //! | no key | | [`UnverifiedHeader::parse`], to inspect a message |
-//! | a process that starts cold and signs | [`warm_up`], on a thread at its start | |
+//! | a process that starts cold and signs | [`warm_up()`], on a thread at its start | |
 //!
 //! # Guarantees
 //!

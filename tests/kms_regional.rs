@@ -39,29 +39,31 @@ struct Logged {
 }
 
 impl Logged {
-    fn asked(&self, operation: &str, request: KmsRequest<'_>) {
+    /// Records a call, and returns its request without the tokens, which are those of no grant.
+    fn asked<'a>(&self, operation: &str, request: KmsRequest<'a>) -> KmsRequest<'a> {
         let mut line = format!("{operation} in {} for {}", self.region, request.key_id);
         for token in request.grant_tokens {
             line.push_str(" with ");
             line.push_str(token);
         }
         self.log.add(line);
+        request.with_grant_tokens(&[])
     }
 }
 
 impl Kms for Logged {
     fn generate_data_key<'a>(&'a self, request: KmsRequest<'a>, length: usize) -> KeyFuture<'a, GeneratedDataKey> {
-        self.asked("generate", request);
+        let request = self.asked("generate", request);
         self.kms.generate_data_key(request, length)
     }
 
     fn encrypt<'a>(&'a self, request: KmsRequest<'a>, plaintext: &'a [u8]) -> KeyFuture<'a, KmsCiphertext> {
-        self.asked("encrypt", request);
+        let request = self.asked("encrypt", request);
         Kms::encrypt(&self.kms, request, plaintext)
     }
 
     fn decrypt<'a>(&'a self, request: KmsRequest<'a>, ciphertext: &'a [u8]) -> KeyFuture<'a, KmsPlaintext> {
-        self.asked("decrypt", request);
+        let request = self.asked("decrypt", request);
         Kms::decrypt(&self.kms, request, ciphertext)
     }
 
