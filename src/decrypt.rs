@@ -167,6 +167,11 @@ impl Decryptor {
         &self.header
     }
 
+    /// Returns this decryptor with other workers than those of the client.
+    pub(crate) fn on(self, workers: &Workers) -> Self {
+        Self { workers: workers.clone(), ..self }
+    }
+
     /// Returns the length of the header in bytes.
     pub(crate) fn header_len(&self) -> usize {
         self.header_len

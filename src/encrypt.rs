@@ -114,6 +114,11 @@ impl Encryptor {
         FrameMap::to_write(header, self.frames.frame_length, plaintext_len, footer).ok_or_else(too_many_frames)
     }
 
+    /// Returns this encryptor with other workers than those of the client.
+    pub(crate) fn on(self, workers: &Workers) -> Self {
+        Self { workers: workers.clone(), ..self }
+    }
+
     pub(crate) fn header(&self) -> &[u8] {
         &self.header
     }
@@ -179,6 +184,7 @@ impl Encryptor {
 
     /// Encrypts `plaintext` into a complete message, which is as long as `message`.
     pub(crate) fn encrypt_to(mut self, plaintext: &[u8], message: &mut [u8]) -> Result<()> {
+        self.check_plaintext_len(plaintext.len() as u64)?;
         let map = self.frame_map(plaintext.len() as u64)?;
         let (header, body) = message.split_at_mut_checked(self.header.len()).ok_or_else(no_room)?;
         header.copy_from_slice(&self.header);

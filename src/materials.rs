@@ -84,7 +84,7 @@ impl EncryptionMaterials {
 
     /// Returns these materials with the random bytes that were drawn for their message.
     pub(crate) fn with_random_bytes_of(mut self, request: &EncryptionRequest) -> Self {
-        self.random = request.random.clone();
+        self.random = request.random.share();
         self
     }
 
@@ -181,7 +181,7 @@ impl EncryptionMaterials {
             signing_key: None,
             data_key: None,
             encrypted_data_keys: self.encrypted_data_keys.clone(),
-            random: self.random.clone(),
+            random: self.random.share(),
         };
         materials.add(WrappedKeys { data_key: Some(data_key), encrypted_data_keys: Vec::new() })?;
         Ok(materials)

@@ -17,6 +17,8 @@ pub(crate) mod in_order;
 pub(crate) mod write_behind;
 
 use std::fmt;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -56,7 +58,10 @@ pub trait ThreadPool: Send + Sync {
     /// calls have returned.
     ///
     /// Each call does jobs until none is left, and returns at once if there are none. So it does no harm if calls are
-    /// made one after the other, or fewer of them: the thread that calls this function does what is left.
+    /// made one after the other, or fewer of them: the thread that calls this function does what is left. `work` never
+    /// calls this function.
+    ///
+    /// A panic of `work` should come out of this function. If it does not, one comes out of the call of the client.
     fn run(&self, calls: usize, work: &(dyn Fn() + Sync));
 }
 
@@ -89,15 +94,25 @@ impl Workers {
     pub(crate) fn run<T: Send>(&self, jobs: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
         let jobs = Mutex::new(jobs);
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let unfinished = AtomicUsize::new(0);
         let run = || {
             while let Some(job) = next() {
+                unfinished.fetch_add(1, Ordering::Relaxed);
                 work(job);
+                unfinished.fetch_sub(1, Ordering::Relaxed);
             }
         };
         if let Some(pool) = self.pool.as_ref().filter(|_| self.threads > 1) {
             pool.run(self.threads, &run);
             // What the pool may have left.
-            return run();
+            run();
+            if unfinished.into_inner() > 0 {
+                // Otherwise what was not done would count as done.
+                panic::resume_unwind(Box::new(
+                    "a job panicked on a thread of the pool, which kept the panic to itself",
+                ));
+            }
+            return;
         }
         thread::scope(|scope| {
             for _ in 1..self.threads {
@@ -144,8 +159,6 @@ pub(crate) fn frames_per_job(frame_len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     /// A pool that calls the work one time after the other on a single other thread, so many times.
@@ -187,6 +200,26 @@ mod tests {
             elsewhere.fetch_add(usize::from(thread::current().id() != caller), Ordering::Relaxed);
         });
         assert_eq!(elsewhere.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_panic_that_a_pool_keeps_to_itself_comes_out() {
+        struct Quiet;
+
+        impl ThreadPool for Quiet {
+            fn run(&self, _: usize, work: &(dyn Fn() + Sync)) {
+                let _ = panic::catch_unwind(panic::AssertUnwindSafe(work));
+            }
+        }
+
+        let workers = Workers { threads: 2, pool: Some(Arc::new(Quiet)) };
+        let done = AtomicUsize::new(0);
+        let work = |n| {
+            assert_ne!(n, 5, "told to");
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        assert!(panic::catch_unwind(panic::AssertUnwindSafe(|| workers.run(0..10, work))).is_err());
+        assert_eq!(done.into_inner(), 9, "the others are done");
     }
 
     #[test]

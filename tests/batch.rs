@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use manila::cmm::{Cmm, DefaultCmm, RequiredContextCmm};
 use manila::keyring::RawAesKeyring;
 use manila::materials::{DecryptionMaterials, DecryptionRequest, EncryptionMaterials, EncryptionRequest, KeyFuture};
 use manila::testing::{client_for, open_every_way, ready};
-use manila::{AlgorithmSuite, Client, CommitmentPolicy, DecryptedRange, EncryptionContext, ErrorKind, ExpectedContext};
+use manila::{
+    AlgorithmSuite, Client, CommitmentPolicy, DecryptedRange, EncryptionContext, ErrorKind, ExpectedContext, ThreadPool,
+};
 
 fn keyring() -> RawAesKeyring {
     RawAesKeyring::new("tests", "k", &[1; 32]).unwrap()
@@ -174,6 +176,65 @@ fn policies_hold_for_each_message() {
     assert_eq!(decrypted[1].as_ref().unwrap_err().kind(), ErrorKind::PolicyViolation);
     let other_row = reads_new.decrypt_batch(&messages[..1], &row(2)).unwrap();
     assert_eq!(other_row[0].as_ref().unwrap_err().kind(), ErrorKind::ContextMismatch);
+}
+
+/// A pool of two threads that fails if it is asked from within its own work.
+#[derive(Default)]
+struct NotFromWithin {
+    lock: Mutex<()>,
+    runs: Arc<AtomicUsize>,
+}
+
+impl ThreadPool for NotFromWithin {
+    fn run(&self, calls: usize, work: &(dyn Fn() + Sync)) {
+        let _lock = self.lock.try_lock().expect("the pool is asked from within its own work");
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        std::thread::scope(|scope| (0..calls).for_each(|_| drop(scope.spawn(work))));
+    }
+}
+
+#[test]
+fn a_pool_is_not_asked_from_within_its_own_work() {
+    let large = vec![7; 3 << 20];
+    for suite in [AlgorithmSuite::Aes256GcmHkdfSha512CommitKey, AlgorithmSuite::Aes256GcmHkdfSha512CommitKeyEcdsaP384] {
+        for count in [1, 2, 5] {
+            let pool = NotFromWithin::default();
+            let runs = pool.runs.clone();
+            let client = Client::builder(keyring()).suite(suite).frame_length(65_536).threads(2).thread_pool(pool);
+            let client = client.build().unwrap();
+            let mut messages = vec![(&large[..], row(1)); count];
+            messages[0].0 = if count == 1 { &large } else { b"small" };
+            let sealed: Vec<_> = client.encrypt_batch(&messages).unwrap().into_iter().map(Result::unwrap).collect();
+            for (opened, (plaintext, _)) in client.decrypt_batch(&sealed, &row(1)).unwrap().iter().zip(&messages) {
+                assert!(opened.as_ref().unwrap().plaintext == *plaintext);
+            }
+            assert!(runs.load(Ordering::SeqCst) >= 2, "both used the pool");
+        }
+    }
+}
+
+#[test]
+fn messages_that_fail_among_many_on_several_threads_leave_the_others_in_order() {
+    let client = Client::builder(keyring()).suite(AlgorithmSuite::Aes256GcmHkdfSha512CommitKey).threads(3);
+    let client = client.build().unwrap();
+    let rows = rows(1000);
+    let mut sealed: Vec<_> = client.encrypt_batch(&rows).unwrap().into_iter().map(Result::unwrap).collect();
+    for message in sealed.iter_mut().step_by(7) {
+        *message.last_mut().unwrap() ^= 1;
+    }
+    let mut buffer = Vec::new();
+    let opened = client.decrypt_batch_into(&sealed, ExpectedContext::any(), &mut buffer).unwrap();
+    let apart = client.decrypt_batch(&sealed, ExpectedContext::any()).unwrap();
+    for (n, ((opened, apart), (plaintext, context))) in opened.iter().zip(&apart).zip(&rows).enumerate() {
+        match (opened, apart) {
+            (Ok(opened), Ok(apart)) => {
+                assert!(n % 7 != 0 && apart.plaintext == *plaintext && buffer[opened.range.clone()] == plaintext[..]);
+                assert_eq!(opened.header.encryption_context(), context);
+            }
+            (Err(_), Err(_)) => assert_eq!(n % 7, 0),
+            _ => panic!("{n} opened in one way only"),
+        }
+    }
 }
 
 /// A manager over a network that is slow: each call is pending three times.

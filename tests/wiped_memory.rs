@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use aes_gcm::Aes256Gcm;
 use manila::keyring::{Keyring, RawAesKeyring};
 use manila::materials::{DataKey, DecryptionRequest, EncryptionMaterials, KeyFuture, UnwrapOutcome, WrappedKeys};
 use manila::testing::{client_for, derive_key};
@@ -119,6 +120,15 @@ impl Dump {
         [key, first, second].map(|part| bytes.windows(part.len()).filter(|window| *window == part).count())
     }
 
+    /// Returns the data key of a message of a raw AES keyring under the key.
+    fn data_key(&self) -> Vec<u8> {
+        let header = UnverifiedHeader::parse(&self.message).unwrap();
+        let wrapped = &header.encrypted_data_keys()[0];
+        let iv = wrapped.provider_info.last_chunk::<12>().unwrap();
+        let cipher = <Aes256Gcm as aes_gcm::KeyInit>::new_from_slice(&key()).unwrap();
+        aes_gcm::aead::Aead::decrypt(&cipher, &(*iv).into(), wrapped.ciphertext.as_slice()).unwrap()
+    }
+
     /// Returns the key of the message.
     fn message_key(&self) -> Vec<u8> {
         let header = UnverifiedHeader::parse(&self.message).unwrap();
@@ -155,6 +165,13 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
         client.decrypt_batch(&sealed, ExpectedContext::any()).unwrap();
         sealed[20].clone()
     });
+    let raw_batch = Dump::after(|| {
+        // The keyring draws the data keys together with those of the other messages, and wraps them under this key.
+        let client = client(SUITE, RawAesKeyring::new("tests", "k", &key()).unwrap());
+        let plaintexts = vec![(vec![7; 100], EncryptionContext::empty()); 40];
+        let sealed: Vec<_> = client.encrypt_batch(&plaintexts).unwrap().into_iter().map(Result::unwrap).collect();
+        sealed[39].clone()
+    });
     // Proves last that the search finds a key that is there, because this key stays in memory.
     let unfinished = Dump::after(|| {
         let sink = Shared::default();
@@ -176,6 +193,8 @@ fn keys_are_wiped_when_all_that_held_them_is_dropped() {
     }
     assert_eq!(data_key.occurrences(&key()), [0; 3], "a data key");
     assert_eq!(raw_aes.occurrences(&key()), [0; 3], "the key of a raw AES keyring");
+    let data_key_of_batch = raw_batch.data_key();
+    assert_eq!(raw_batch.occurrences(&data_key_of_batch), [0; 3], "a data key that a batch drew");
     assert_eq!(batch.occurrences(&key()), [0; 3], "the data key of a batch");
     assert_eq!(batch.occurrences(&batch.message_key()), [0; 3], "the key of a message of a batch");
     for (suite, dump) in AlgorithmSuite::ALL.into_iter().zip(messages) {

@@ -87,14 +87,15 @@ impl Client {
         P: AsRef<[u8]> + Sync,
         C: Borrow<EncryptionContext> + Sync,
     {
-        if let [(plaintext, context)] = messages {
-            return Ok(vec![self.encrypt_async(plaintext.as_ref(), context.borrow()).await]);
+        let messages = borrowed(messages);
+        if let [(plaintext, context)] = messages[..] {
+            return Ok(vec![self.encrypt_async(plaintext, context).await]);
         }
         let mut done = Vec::with_capacity(messages.len());
         for group in messages.chunks(self.group_len()) {
             let new = self.new_messages(group).await?;
-            let plaintexts = group.iter().map(|(plaintext, _)| plaintext.as_ref());
-            let bytes = plaintexts.clone().map(<[u8]>::len).sum();
+            let plaintexts = group.iter().map(|(plaintext, _)| *plaintext);
+            let bytes = plaintexts.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
             let encrypt = |encryptor: Encryptor, plaintext: &[u8]| {
                 let mut message = Vec::new();
                 encryptor.encrypt_all(plaintext, &mut message)?;
@@ -123,7 +124,8 @@ impl Client {
     ///
     /// # Errors
     /// The same as [`encrypt_batch`](Self::encrypt_batch). After an error other than that of a single message, `buffer`
-    /// is empty and its memory wiped.
+    /// is empty and its memory wiped. If `buffer` has to grow, its old memory goes back to the allocator without being
+    /// wiped.
     pub fn encrypt_batch_into<P, C>(
         &self,
         messages: &[(P, C)],
@@ -151,8 +153,9 @@ impl Client {
     {
         let mut buffer = WipeGuard::new(buffer);
         async move {
-            if let [(plaintext, context)] = messages {
-                let encrypted = self.encrypt_into_async(plaintext.as_ref(), context.borrow(), buffer.buffer()).await;
+            let messages = borrowed(messages);
+            if let [(plaintext, context)] = messages[..] {
+                let encrypted = self.encrypt_into_async(plaintext, context, buffer.buffer()).await;
                 let len = buffer.buffer().len();
                 buffer.keep();
                 return Ok(vec![encrypted.map(|()| 0..len)]);
@@ -161,7 +164,7 @@ impl Client {
             for group in messages.chunks(self.group_len()) {
                 let mut new = self.new_messages(group).await?;
                 let lens = new.iter_mut().zip(group).map(|(new, (plaintext, _))| {
-                    let len = |new: &NewMessage| new.ciphertext_len(plaintext.as_ref().len() as u64, &self.settings);
+                    let len = |new: &NewMessage| new.ciphertext_len(plaintext.len() as u64, &self.settings);
                     let len = new.as_ref().map_or(Ok(0), len).and_then(buffer::check_len);
                     // A message that is too long for the format takes no place.
                     len.unwrap_or_else(|error| {
@@ -173,12 +176,18 @@ impl Client {
                 let bytes = ranges.last().map_or(end, |range| range.end).saturating_sub(end);
                 end = end.saturating_add(bytes);
                 buffer::grow(buffer.buffer(), end as u64)?;
-                let plaintexts = group.iter().map(|(plaintext, _)| plaintext.as_ref());
+                let plaintexts = group.iter().map(|(plaintext, _)| *plaintext);
                 let jobs = with(new, plaintexts.zip(slots(buffer.buffer(), &ranges)));
                 let encrypt =
                     |encryptor: Encryptor, (plaintext, slot): (&[u8], &mut [u8])| encryptor.encrypt_to(plaintext, slot);
                 let encrypted = self.encrypt_jobs(bytes, jobs, encrypt);
-                done.extend(encrypted.into_iter().zip(ranges).map(|(encrypted, range)| encrypted.map(|()| range)));
+                for (encrypted, range) in encrypted.into_iter().zip(ranges) {
+                    if encrypted.is_err() {
+                        // What the caller's memory held before is not left among the messages.
+                        buffer.buffer().get_mut(range.clone()).unwrap_or_default().zeroize();
+                    }
+                    done.push(encrypted.map(|()| range));
+                }
             }
             buffer.buffer().truncate(end);
             buffer.keep();
@@ -322,18 +331,19 @@ impl Client {
     {
         let (expected, mut buffer) = (expected.into(), WipeGuard::new(buffer));
         async move {
-            if let [message] = messages {
-                let header = self.decrypt_into_async(message.as_ref(), expected, buffer.buffer()).await;
+            let messages: Vec<_> = messages.iter().map(AsRef::as_ref).collect();
+            if let [message] = messages[..] {
+                let header = self.decrypt_into_async(message, expected, buffer.buffer()).await;
                 let range = 0..buffer.buffer().len();
                 buffer.keep();
                 return Ok(vec![header.map(|header| DecryptedRange { range, header })]);
             }
             // No plaintext is longer than its message. The buffer does not grow once there is plaintext in it.
-            let most = messages.iter().map(|message| message.as_ref().len() as u64).sum();
+            let most = messages.iter().map(|message| message.len() as u64).fold(0, u64::saturating_add);
             buffer::resize(buffer.buffer(), most)?;
             let (mut done, mut end, mut used) = (Vec::with_capacity(messages.len()), 0_usize, 0_usize);
             for group in messages.chunks(self.group_len()) {
-                let group = group.iter().map(|message| (message.as_ref(), expected.clone()));
+                let group = group.iter().map(|message| (*message, expected.clone()));
                 let keyed = self.keyed_messages(group).await;
                 let ranges = consecutive(end, keyed.iter().map(|keyed| keyed.as_ref().map_or(0, Keyed::plaintext_len)));
                 let group_end = ranges.last().map_or(end, |range| range.end);
@@ -374,7 +384,8 @@ impl Client {
         let mut done = Vec::with_capacity(messages.len());
         for group in messages.chunks(self.group_len()) {
             let keyed = self.keyed_messages(group.iter().map(&of)).await;
-            let bytes = keyed.iter().map(|keyed| keyed.as_ref().map_or(0, |keyed| keyed.body.len())).sum();
+            let lens = keyed.iter().map(|keyed| keyed.as_ref().map_or(0, |keyed| keyed.body.len()));
+            let bytes = lens.fold(0, usize::saturating_add);
             let decrypt = |decryptor: Decryptor, body: &[u8], ()| {
                 let mut plaintext = Vec::new();
                 let mut guard = WipeGuard::new(&mut plaintext);
@@ -386,4 +397,13 @@ impl Client {
         }
         Ok(done)
     }
+}
+
+/// Returns the messages of a batch as slices: each is asked for once, so that its length cannot change on the way.
+fn borrowed<P, C>(messages: &[(P, C)]) -> Vec<(&[u8], &EncryptionContext)>
+where
+    P: AsRef<[u8]>,
+    C: Borrow<EncryptionContext>,
+{
+    messages.iter().map(|(plaintext, context)| (plaintext.as_ref(), context.borrow())).collect()
 }

@@ -199,9 +199,10 @@ impl ClientBuilder {
 
     /// Sets the maximum number of threads that work on one message, including the caller's; 1 by default.
     ///
-    /// Complete messages and batches of a stream are divided among them when there are several megabytes to process.
-    /// The bytes are the same for any number of threads. Threads live only as long as the call they serve, and none is
-    /// started for a small message.
+    /// Complete messages and batches of a stream are divided among them when there are several megabytes to process,
+    /// and so are the messages of a large [batch](Client::encrypt_batch), each of which then has one. The bytes are the
+    /// same for any number of threads. Threads live only as long as the call they serve, and none is started for a
+    /// small message.
     ///
     /// The gain is limited by memory bandwidth. Complete messages and writers gain most. Readers gain least, because
     /// all their input passes through one thread before it can be shared. In signed suites, where hashing takes nearly

@@ -78,7 +78,8 @@ impl<C: Cmm> RequiredContextCmm<C> {
 
     async fn encrypt(&self, request: &EncryptionRequest) -> Result<EncryptionMaterials> {
         self.check(&request.encryption_context)?;
-        let mut request = request.clone();
+        let random = request.random.share();
+        let mut request = EncryptionRequest { random, ..request.clone() };
         request.required_context_keys.extend(self.keys.iter().cloned());
         let materials = self.inner.encryption_materials(&request).await?;
         if !materials.required_context_keys().is_superset(&self.keys) {

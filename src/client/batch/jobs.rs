@@ -1,7 +1,6 @@
 //! The steps of a batch: all keys are obtained, then derived together, and then each message is worked on, on several
 //! threads if there is enough to do.
 
-use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Range;
@@ -39,19 +38,18 @@ impl Client {
     }
 
     /// Obtains the materials of many messages.
-    pub(super) async fn new_messages<P, C>(&self, messages: &[(P, C)]) -> Result<Vec<Result<NewMessage>>>
-    where
-        P: AsRef<[u8]>,
-        C: Borrow<EncryptionContext>,
-    {
+    pub(super) async fn new_messages(
+        &self,
+        messages: &[(&[u8], &EncryptionContext)],
+    ) -> Result<Vec<Result<NewMessage>>> {
         let with_data_keys = !self.cmm.has_data_keys_at_hand();
         let random =
             messages.chunks(RandomBytes::MESSAGES).map(|group| RandomBytes::draw_for(group.len(), with_data_keys));
         let random: Vec<_> = random.collect::<Result<_>>()?;
         let random = random.iter().flat_map(|random| std::iter::repeat_n(random, RandomBytes::MESSAGES));
         let asked = messages.iter().zip(random).map(|((plaintext, context), random)| {
-            let max = Some(plaintext.as_ref().len() as u64);
-            self.new_message(&self.settings, context.borrow(), BTreeSet::new(), max, random.clone())
+            let max = Some(plaintext.len() as u64);
+            self.new_message(&self.settings, context, BTreeSet::new(), max, random.share())
         });
         Ok(self.answers(asked).await)
     }
@@ -93,9 +91,11 @@ impl Client {
         encrypt: impl Fn(Encryptor, X) -> Result<T> + Sync,
     ) -> Vec<Result<T>> {
         let settings = &self.settings;
-        let start =
-            |(new, extra): (NewMessage, X), key: &MessageKey| encrypt(Encryptor::start(new, key, settings)?, extra);
-        in_groups(&settings.workers, bytes, jobs, |jobs| with_keys(jobs, |(new, _)| new.key_source(), start))
+        in_groups(&settings.workers, bytes, jobs, |jobs, workers| {
+            let start =
+                |(new, extra), key: &MessageKey| encrypt(Encryptor::start(new, key, settings)?.on(workers), extra);
+            with_keys(jobs, |(new, _): &(NewMessage, X)| new.key_source(), start)
+        })
     }
 
     /// Derives the keys of messages, verifies their headers, and calls `decrypt` with each, its body and what comes
@@ -106,12 +106,14 @@ impl Client {
         jobs: Vec<Result<(Keyed<'_>, X)>>,
         decrypt: impl Fn(Decryptor, &[u8], X) -> Result<T> + Sync,
     ) -> Vec<Result<T>> {
-        let start = |(keyed, extra): (Keyed<'_>, X), key: &MessageKey| {
-            let given = keyed.pending.request.given_context().clone();
-            let decryptor = keyed.pending.start(key).map_err(|error| PendingDecryption::explain(&given, error))?;
-            decrypt(decryptor, keyed.body, extra)
-        };
-        in_groups(&self.settings.workers, bytes, jobs, |jobs| with_keys(jobs, |(keyed, _)| keyed.key_source(), start))
+        in_groups(&self.settings.workers, bytes, jobs, |jobs, workers| {
+            let start = |(keyed, extra): (Keyed<'_>, X), key: &MessageKey| {
+                let given = keyed.pending.request.given_context().clone();
+                let decryptor = keyed.pending.start(key).map_err(|error| PendingDecryption::explain(&given, error))?;
+                decrypt(decryptor.on(workers), keyed.body, extra)
+            };
+            with_keys(jobs, |(keyed, _)| keyed.key_source(), start)
+        })
     }
 }
 
@@ -157,24 +159,26 @@ fn with_keys<M, T>(
     messages.into_iter().map(start).collect()
 }
 
-/// Calls `work` with all jobs, or with groups of them on several threads if there is enough to do.
+/// Calls `work` with all jobs and all workers, for the frames of large messages, or, if there is enough to do, with
+/// groups of them on several threads, each with a worker of its own: no pool is asked from within its own work.
 fn in_groups<J: Send, T: Send>(
-    workers: &Workers,
+    all: &Workers,
     bytes: usize,
     mut jobs: Vec<J>,
-    work: impl Fn(Vec<J>) -> Vec<T> + Sync,
+    work: impl Fn(Vec<J>, &Workers) -> Vec<T> + Sync,
 ) -> Vec<T> {
     let bytes = bytes.saturating_add(jobs.len().saturating_mul(BYTES_FOR_A_MESSAGE));
-    let workers = workers.for_bytes(bytes);
-    if workers.threads == 1 {
-        return work(jobs);
+    let workers = all.for_bytes(bytes);
+    if workers.threads == 1 || jobs.len() == 1 {
+        return work(jobs, all);
     }
+    let group_len = jobs.len().div_ceil(workers.threads).min(GROUP);
     let mut groups = Vec::new();
     while !jobs.is_empty() {
-        let rest = jobs.split_off(jobs.len().min(GROUP));
+        let rest = jobs.split_off(jobs.len().min(group_len));
         groups.push((std::mem::replace(&mut jobs, rest), Vec::new()));
     }
-    workers.run(groups.iter_mut(), |(jobs, done)| *done = work(std::mem::take(jobs)));
+    workers.run(groups.iter_mut(), |(jobs, done)| *done = work(std::mem::take(jobs), &Workers::one()));
     groups.into_iter().flat_map(|(_, done)| done).collect()
 }
 

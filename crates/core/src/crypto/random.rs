@@ -31,10 +31,10 @@ pub fn warm_up() {
 }
 
 /// Random bytes that were drawn in advance in one call of the operating system, because several calls take much longer.
-/// Each byte is given out once, to whichever clone asks first; when all are, more are drawn.
+/// Each byte is given out once, to whoever asks first; when all are, more are drawn.
 ///
-/// All are equal: they say nothing about a request.
-#[derive(Clone)]
+/// A clone has none in advance, so that a request that is kept keeps no data key in memory. All are equal: they say
+/// nothing about a request.
 pub struct RandomBytes(Option<Arc<Drawn<[u8]>>>);
 
 struct Drawn<B: AsMut<[u8]> + ?Sized> {
@@ -80,9 +80,12 @@ impl RandomBytes {
     }
 
     fn fill_new<const N: usize>(bytes: [u8; N], len: usize) -> Result<Self> {
-        let mut drawn = Arc::new(Drawn { given: AtomicUsize::new(0), filled: len, bytes });
-        if let Some(drawn) = Arc::get_mut(&mut drawn) {
-            random(drawn.bytes.get_mut(..len).unwrap_or_default())?;
+        let mut drawn = Arc::new(Drawn { given: AtomicUsize::new(0), filled: 0, bytes });
+        if let Some(drawn) = Arc::get_mut(&mut drawn)
+            && let Some(bytes) = drawn.bytes.get_mut(..len)
+        {
+            random(bytes)?;
+            drawn.filled = len;
         }
         Ok(Self(Some(drawn)))
     }
@@ -91,6 +94,12 @@ impl RandomBytes {
     #[must_use]
     pub const fn none() -> Self {
         Self(None)
+    }
+
+    /// Returns another handle to the same bytes.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// Fills `out` with bytes that nobody else gets.
@@ -109,6 +118,12 @@ impl Drawn<[u8]> {
         let next = |given: usize| given.checked_add(len).filter(|end| *end <= self.filled);
         let given = self.given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
         self.bytes.get(given..)?.get(..len)
+    }
+}
+
+impl Clone for RandomBytes {
+    fn clone(&self) -> Self {
+        Self::none()
     }
 }
 
@@ -155,11 +170,12 @@ mod tests {
         for _ in 0..100 {
             let first = RandomBytes::draw().unwrap();
             let drawn = first.0.as_ref().unwrap().bytes.to_vec();
-            let clone = first.clone();
-            let parts = [take(&first, 32), take(&clone, 32), take(&first, 12)];
+            let (clone, other) = (first.clone(), first.share());
+            let parts = [take(&first, 32), take(&other, 32), take(&first, 12)];
             // In one call, as far as they go.
             assert_eq!(parts.concat(), drawn);
-            let more = [take(&first, 12), take(&clone, 12), take(&RandomBytes::none(), 12)];
+            let more = [take(&other, 12), take(&clone, 12), take(&RandomBytes::none(), 12)];
+            assert!(clone.0.is_none());
             let all: HashSet<_> = parts.iter().chain(&more).map(|part| part[..12].to_vec()).collect();
             assert_eq!(all.len(), 6);
         }
