@@ -230,8 +230,8 @@ impl ClientBuilder {
     /// Sets the pool of which the [threads](Self::threads) are taken. By default they are started for each call, which
     /// takes some fifty microseconds; a server that works on many messages at once has threads already.
     ///
-    /// What many messages are read from and written to, in [`Client::reencrypt_all`] and with files, may block, and so
-    /// keeps threads of its own.
+    /// [`Client::reencrypt_all`] and the work on files start threads of their own, because their sources and sinks may
+    /// block.
     pub fn thread_pool(mut self, pool: impl ThreadPool + 'static) -> Self {
         self.client.settings.workers.pool = Some(Arc::new(pool));
         self

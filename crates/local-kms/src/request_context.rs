@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The circumstances of a call that its parameters do not show: where it comes from, and how its caller was
 /// authenticated. Whoever receives the call sets them; conditions of policies compare them.
 ///
-/// What is not set is absent, as `aws:MultiFactorAuthPresent` is on AWS for long-term credentials.
+/// A circumstance that is not set is absent, as `aws:MultiFactorAuthPresent` is on AWS for long-term credentials.
 ///
 /// ```
 /// use manila_local_kms::{CreateKey, LocalKms, RequestContext};

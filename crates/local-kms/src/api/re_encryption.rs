@@ -11,7 +11,7 @@ use crate::local_kms::LocalKms;
 use crate::operation::Operation;
 use crate::record::algorithm::EncryptionAlgorithm;
 
-/// A request to decrypt a ciphertext and to encrypt its plaintext anew.
+/// A request to decrypt a ciphertext and encrypt its plaintext again.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct ReEncryptRequest<'a> {

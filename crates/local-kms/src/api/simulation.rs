@@ -171,7 +171,7 @@ impl LocalKms {
 
 /// Returns the operation of this name.
 fn operation_of(name: &str, key: Option<&str>) -> Result<Operation> {
-    let unknown = || invalid("ValidationException", format!("there is no operation {} here", quoted(name)));
+    let unknown = || invalid("ValidationException", format!("{} is not a valid operation", quoted(name)));
     let operation = Operation::from_name(name.strip_prefix("kms:").unwrap_or(name)).ok_or_else(unknown)?;
     if operation.is_about_a_key() && key.is_none() {
         return Err(invalid("ValidationException", format!("{} is about a key: name one", operation.name())));

@@ -1,7 +1,6 @@
 //! Truth tables of the operators and keys of conditions, and of variables.
 //!
-//! What they expect is what the IAM User Guide says of each operator and key, and the AWS KMS Developer Guide of its
-//! own.
+//! The expected results follow the IAM User Guide and, for the keys of KMS, the AWS KMS Developer Guide.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

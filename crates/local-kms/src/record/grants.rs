@@ -278,7 +278,7 @@ pub(crate) fn load_in(
 
 pub(crate) fn load(tables: &impl Tables, key: &Key, grant_id: &str) -> Result<GrantRecord> {
     let found = tables.get(Table::Grants, &format!("{}{grant_id}", prefix(key)))?;
-    found.ok_or_else(|| refused("NotFoundException", format!("there is no grant {}", quoted(grant_id))))
+    found.ok_or_else(|| refused("NotFoundException", format!("the grant {} does not exist", quoted(grant_id))))
 }
 
 #[cfg(test)]

@@ -320,7 +320,7 @@ fn a_role_is_assumed_by_those_whom_it_trusts_until_the_session_ends() {
         assert!(expired(view(&kms, session.arn())));
         kms.update_key_description(key.arn(), "a write").unwrap();
         assert!(expired(view(&kms, session.arn())));
-        // A session ends with its role, and a role that is made anew does not continue it.
+        // A session ends with its role, and a new role of the same name does not continue it.
         assume(ALICE).unwrap();
         kms.delete_role("job").unwrap();
         assert!(expired(view(&kms, session.arn())));
