@@ -78,7 +78,8 @@ impl PendingDecryption {
     /// Verifies the header under the message's key, and starts decryption.
     pub(crate) fn start(self, key: &MessageKey) -> Result<Decryptor> {
         let header_len = self.request.header().len();
-        let (key, header) = self.request.open(key)?;
+        let given = self.request.given_context().clone();
+        let (key, header) = self.request.open(key).map_err(|error| Self::explain(&given, error))?;
         let frames = FrameDecryptor { key, message_id: header.message_id.clone(), shape: self.shape };
         Ok(Decryptor { header, header_len, frames, verifier: self.verifier, workers: self.workers })
     }

@@ -11,6 +11,7 @@ use crate::buffer::WipeGuard;
 use crate::client::Client;
 use crate::decrypt::{Decryptor, PendingDecryption};
 use crate::expected_context::{ExpectedContext, StatedExpectation};
+use crate::materials::DataKey;
 #[cfg(feature = "tokio")]
 use crate::message::header::HeaderLimits;
 use crate::message::header::{Header, UnverifiedHeader};
@@ -307,11 +308,15 @@ impl Client {
 
     /// Obtains the data key and verifies the header under it.
     async fn decryptor_for(&self, pending: PendingDecryption) -> Result<Decryptor> {
-        let given = pending.request.given_context().clone();
-        let decryptor = match self.cmm.decryption_materials(&pending.request).await {
-            Ok(materials) => pending.into_decryptor(&materials.data_key),
-            Err(error) => Err(error),
-        };
-        decryptor.map_err(|error| PendingDecryption::explain(&given, error))
+        let data_key = self.data_key_of(&pending).await?;
+        pending.into_decryptor(&data_key)
+    }
+
+    /// Obtains the data key of a message.
+    pub(crate) async fn data_key_of(&self, pending: &PendingDecryption) -> Result<DataKey> {
+        match self.cmm.decryption_materials(&pending.request).await {
+            Ok(materials) => Ok(materials.data_key),
+            Err(error) => Err(PendingDecryption::explain(pending.request.given_context(), error)),
+        }
     }
 }

@@ -161,6 +161,29 @@ pub(super) fn days_after(millis: u64, days: u32) -> u64 {
 }
 
 #[cfg(test)]
+pub(crate) mod for_tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use manila_core::Clock;
+
+    /// A clock that stands still until it is moved, by whole days.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Days(pub(crate) Arc<AtomicU64>);
+
+    impl Clock for Days {
+        fn now(&self) -> SystemTime {
+            UNIX_EPOCH + Duration::from_secs(20_000 * 86_400) + self.monotonic()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::SeqCst) * 86_400)
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;

@@ -187,33 +187,20 @@ pub(super) fn rotate(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, mpsc};
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
     use crate::audit::AuditLog;
+    use crate::clock::for_tests::Days;
     use crate::local_kms::LocalKms;
     use crate::record::key::{CreateKey, KeyMetadata};
     use crate::root_key::RootKey;
-    use manila_core::Clock;
     use manila_core::EncryptionContext;
     use manila_core::ErrorKind;
     use manila_core::testing::ready;
     use manila_core::{Kms, KmsCiphertext, KmsRequest};
-
-    #[derive(Clone, Debug, Default)]
-    struct Days(Arc<AtomicU64>);
-
-    impl Clock for Days {
-        fn now(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_secs(20_000 * 86_400) + self.monotonic()
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::SeqCst) * 86_400)
-        }
-    }
 
     fn in_memory() -> (LocalKms, Days) {
         let days = Days::default();

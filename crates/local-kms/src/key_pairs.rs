@@ -62,27 +62,15 @@ impl KeyPairs {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::*;
     use crate::api::data_key_pair::DataKeyPairRequest;
+    use crate::clock::for_tests::Days;
     use crate::local_kms::LocalKms;
     use crate::record::key::{CreateKey, KeySpec};
     use manila_core::Clock;
-
-    #[derive(Clone, Debug, Default)]
-    struct Days(Arc<AtomicU64>);
-
-    impl Clock for Days {
-        fn now(&self) -> SystemTime {
-            UNIX_EPOCH + Duration::from_secs(20_000 * 86_400) + self.monotonic()
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::SeqCst) * 86_400)
-        }
-    }
 
     fn loaded(kms: &LocalKms, id: &str) -> Key {
         kms.shared.store.read(|tables| Key::load(tables, &kms.location(), id)).unwrap().unwrap()

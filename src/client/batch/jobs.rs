@@ -64,11 +64,8 @@ impl Client {
 
     async fn keyed_message<'a>(&self, message: &'a [u8], expected: ExpectedContext) -> Result<Keyed<'a>> {
         let (pending, start) = self.pending(message, expected)?;
-        let body = message.get(start..).unwrap_or_default();
-        match self.cmm.decryption_materials(&pending.request).await {
-            Ok(materials) => Ok(Keyed { pending, data_key: materials.data_key, body }),
-            Err(error) => Err(PendingDecryption::explain(pending.request.given_context(), error)),
-        }
+        let data_key = self.data_key_of(&pending).await?;
+        Ok(Keyed { pending, data_key, body: message.get(start..).unwrap_or_default() })
     }
 
     /// Awaits all: one after the other if none waits, otherwise several at once.
@@ -108,9 +105,7 @@ impl Client {
     ) -> Vec<Result<T>> {
         in_groups(&self.settings.workers, bytes, jobs, |jobs, workers| {
             let start = |(keyed, extra): (Keyed<'_>, X), key: &MessageKey| {
-                let given = keyed.pending.request.given_context().clone();
-                let decryptor = keyed.pending.start(key).map_err(|error| PendingDecryption::explain(&given, error))?;
-                decrypt(decryptor.on(workers), keyed.body, extra)
+                decrypt(keyed.pending.start(key)?.on(workers), keyed.body, extra)
             };
             with_keys(jobs, |(keyed, _)| keyed.key_source(), start)
         })

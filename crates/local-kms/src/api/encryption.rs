@@ -51,25 +51,33 @@ pub(super) struct Algorithm<'a> {
 pub(super) const DEFAULT: Algorithm<'static> =
     Algorithm { algorithm: EncryptionAlgorithm::SymmetricDefault, context: None };
 
+/// Adds the setters of algorithm and context to a request.
+macro_rules! with_algorithm {
+    ($request:ident) => {
+        impl<'a> $request<'a> {
+            /// Sets the algorithm. Defaults to [`EncryptionAlgorithm::SymmetricDefault`].
+            pub const fn algorithm(mut self, algorithm: EncryptionAlgorithm) -> Self {
+                self.of.algorithm = algorithm;
+                self
+            }
+
+            /// Sets the encryption context, which RSA does not have.
+            pub const fn encryption_context(mut self, context: &'a EncryptionContext) -> Self {
+                self.of.context = Some(context);
+                self
+            }
+        }
+    };
+}
+
 impl<'a> EncryptRequest<'a> {
     /// Returns a request to encrypt 1 to 4096 bytes, and with RSA no more than fit: 190 for RSA-2048 and SHA-256.
     pub const fn new(key_id: &'a str, plaintext: &'a [u8]) -> Self {
         Self { key_id, plaintext, of: DEFAULT, options: CallOptions { grant_tokens: &[], dry_run: false } }
     }
-
-    /// Sets the algorithm. Defaults to [`EncryptionAlgorithm::SymmetricDefault`].
-    pub const fn algorithm(mut self, algorithm: EncryptionAlgorithm) -> Self {
-        self.of.algorithm = algorithm;
-        self
-    }
-
-    /// Sets the encryption context, which RSA does not have.
-    pub const fn encryption_context(mut self, context: &'a EncryptionContext) -> Self {
-        self.of.context = Some(context);
-        self
-    }
 }
 
+with_algorithm!(EncryptRequest);
 with_options!(EncryptRequest);
 
 impl<'a> DecryptRequest<'a> {
@@ -77,20 +85,9 @@ impl<'a> DecryptRequest<'a> {
     pub const fn new(key_id: &'a str, ciphertext: &'a [u8]) -> Self {
         Self { key_id, ciphertext, of: DEFAULT, options: CallOptions { grant_tokens: &[], dry_run: false } }
     }
-
-    /// Sets the algorithm. Defaults to [`EncryptionAlgorithm::SymmetricDefault`].
-    pub const fn algorithm(mut self, algorithm: EncryptionAlgorithm) -> Self {
-        self.of.algorithm = algorithm;
-        self
-    }
-
-    /// Sets the encryption context, which RSA does not have.
-    pub const fn encryption_context(mut self, context: &'a EncryptionContext) -> Self {
-        self.of.context = Some(context);
-        self
-    }
 }
 
+with_algorithm!(DecryptRequest);
 with_options!(DecryptRequest);
 
 impl fmt::Debug for EncryptRequest<'_> {
